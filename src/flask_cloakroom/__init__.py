@@ -1,0 +1,50 @@
+"""Flask-Cloakroom: what a Flask site knows its visitors by. You hand in your coat and get a ticket."""
+
+from .errors import (
+    CloakroomError,
+    ContentionError,
+    LockLostError,
+    LockTimeoutError,
+    SessionTooLargeError,
+    SessionValueError,
+    SettingError,
+    StoreError,
+)
+from .extension import Cloakroom
+from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
+from .signals import (
+    session_conflict,
+    session_created,
+    session_destroyed,
+    session_discarded,
+    session_rejected,
+    session_reused,
+    session_rotated,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MISSING",
+    "Cloakroom",
+    "CloakroomError",
+    "ContentionError",
+    "LockLostError",
+    "LockTimeoutError",
+    "ServerSession",
+    "Session",
+    "SessionTooLargeError",
+    "SessionValueError",
+    "SettingError",
+    "StoreError",
+    "locked_session",
+    "passive",
+    "register_type",
+    "session_conflict",
+    "session_created",
+    "session_destroyed",
+    "session_discarded",
+    "session_rejected",
+    "session_reused",
+    "session_rotated",
+]

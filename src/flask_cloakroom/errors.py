@@ -1,0 +1,71 @@
+"""Every error that this package raises, in one place, so that an application can catch them by name.
+
+No error's text carries a ticket, a store key or anything that a session holds.
+"""
+
+from __future__ import annotations
+
+
+class CloakroomError(Exception):
+    """The common base: ``except CloakroomError`` catches whatever this package raises on purpose."""
+
+
+class SettingError(CloakroomError, ValueError):
+    """A setting of ``app.config`` is wrong. Raised at start; the text names the setting and the fix."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+
+
+class StoreError(CloakroomError):
+    """The store could not do its work (unreachable, out of time, full, damaged).
+
+    Only this leaves a store, with the driver's error as its cause. Nothing was changed, or whether it
+    was changed is not known: repeating the request is safe.
+    """
+
+
+class ContentionError(StoreError):
+    """Other requests kept changing the session for so long that this one gave up, saving nothing.
+
+    The bound is ``repository.MAX_ATTEMPTS``.
+    """
+
+
+class SessionValueError(CloakroomError, TypeError):
+    """A value that cannot be stored. Nothing was written; what was stored before stays.
+
+    ``path`` says where it lies (``session["cart"]["items"][2]``), ``type_name`` what it is.
+    """
+
+    def __init__(self, path: str, type_name: str, hint: str) -> None:
+        super().__init__(f"{path} holds a value of type {type_name}, which a session cannot store. {hint}")
+        self.path = path
+        self.type_name = type_name
+
+
+class SessionTooLargeError(CloakroomError, ValueError):
+    """The session would exceed ``SESSION_MAX_BYTES``. Nothing was written; what was stored before stays."""
+
+    def __init__(self, size: int, limit: int, key: object, key_size: int) -> None:
+        super().__init__(
+            f"The session would take {size} bytes; SESSION_MAX_BYTES allows {limit}. The largest part is "
+            f"session[{key!r}] with {key_size} bytes. Keep a reference (an id) there and the data in a "
+            f"database, or raise SESSION_MAX_BYTES."
+        )
+        self.size = size
+        self.limit = limit
+        self.key = key
+        self.key_size = key_size
+
+
+class LockTimeoutError(CloakroomError):
+    """``session.lock()`` did not get the lock within its ``timeout``."""
+
+
+class LockLostError(CloakroomError):
+    """The lock's lease ran out and somebody else took it before the changes were saved.
+
+    The changes that were made under it were not written.
+    """

@@ -1,0 +1,369 @@
+"""Values to bytes and back, each as the type that it was. The format is MessagePack with extension types.
+
+What goes in comes out; what could not is refused with :class:`UnsupportedTypeError`. Decoding runs no code
+but that of the types below and of those that the application registered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final, TypeVar, overload
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+from markupsafe import Markup
+
+C = TypeVar("C", bound=type[Any])
+
+#: Types that MessagePack keeps by itself and that cannot change under our hands: once read, never packed again.
+IMMUTABLE_TYPES: Final = frozenset(
+    {
+        str,
+        int,
+        float,
+        bool,
+        type(None),
+        bytes,
+        complex,
+        Decimal,
+        UUID,
+        datetime,
+        date,
+        time,
+        timedelta,
+        Markup,
+    }
+)
+
+#: Bytes of a packer's first buffer, which grows when a value needs it; the library's own start of 256 KiB
+#: costs more than packing a short value.
+_BUFFER: Final = 1024
+
+
+class CodecError(ValueError):
+    """The bytes are not what this codec wrote, or name a type that is not registered (any more)."""
+
+
+class UnsupportedTypeError(TypeError):
+    """A value that cannot be stored. ``path`` are the keys and indexes that lead to it."""
+
+    def __init__(self, type_name: str, path: tuple[Any, ...], hint: str) -> None:
+        super().__init__(type_name)
+        self.type_name = type_name
+        self.path = path
+        self.hint = hint
+
+
+#: How deep tuples, sets and registered classes may lie in each other. Each level takes some frames of Python's
+#: stack (1,000 by default) at packing and at unpacking, and what was packed must be readable from deeper down.
+MAX_DEPTH: Final = 64
+
+TOO_DEEP: Final = "It is nested too deeply or contains itself."
+HINT: Final = (
+    "Store what it is made of (str, int, dict, list …), or register an Enum, a dataclass or a class of your "
+    "own with flask_cloakroom.register_type."
+)
+
+
+def pack(value: Any) -> bytes:
+    """Return ``value`` as bytes. Equal values of equal types give equal bytes, but for the order of dicts.
+
+    Raises :class:`UnsupportedTypeError`.
+    """
+    try:
+        return _dump(value, 0)
+    except _UnsupportedError as error:
+        path = _path_to(error.culprit, value, ()) or ()
+        kind = type(error.culprit)
+        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        raise UnsupportedTypeError(name, path, error.hint) from None
+    except (ValueError, RecursionError) as error:  # the packer's own limit is 511 lists in each other
+        raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
+
+
+def unpack(packed: bytes) -> Any:
+    """Return the value that :func:`pack` made ``packed`` from. Raises :class:`CodecError`."""
+    try:
+        return _unpack(packed)
+    except Exception as error:
+        # Whatever a decoder raises at bytes that are not its own; what they hold must not be in the text.
+        raise CodecError(f"undecodable value ({type(error).__name__})") from error
+
+
+class _UnsupportedError(Exception):
+    """Raised inside the packer, which knows the value but not the way to it."""
+
+    def __init__(self, culprit: Any, hint: str) -> None:
+        super().__init__(hint)
+        self.culprit = culprit
+        self.hint = hint
+
+
+def _packer(depth: int = 0) -> Any:
+    return msgpack.Packer(
+        default=_encode if depth == 0 else partial(_encode, depth=depth),
+        strict_types=True,
+        unicode_errors="surrogatepass",
+        buf_size=_BUFFER,
+    )
+
+
+def _dump(value: Any, depth: int) -> bytes:
+    packed: bytes = _packer(depth).pack(value)
+    # The packer writes bytearray and memoryview as if they were bytes, and they would come back as such. It
+    # can only have happened where a "bin" marker is, which few packed values contain.
+    if b"\xc4" in packed or b"\xc5" in packed or b"\xc6" in packed:
+        _refuse_buffers(value)
+    return packed
+
+
+def _encode(value: Any, depth: int = 0) -> Any:
+    """Called by the packer for each value that MessagePack doesn't know."""
+    if depth > MAX_DEPTH:
+        raise _UnsupportedError(value, TOO_DEEP)
+    kind = type(value)
+    encoder = _ENCODERS.get(kind)
+    if encoder is not None:
+        code, encode = encoder
+        return msgpack.ExtType(code, encode(value, depth + 1))
+    if kind in _registered_classes:
+        name, to_storable = _registered_classes[kind]
+        return msgpack.ExtType(_REGISTERED, _dump([name, to_storable(value)], depth + 1))
+    plain = _behind_proxy(value)
+    if plain is value:
+        raise _UnsupportedError(value, HINT)
+    return plain if type(plain) in (str, int, float, bool, list, dict, type(None)) else _encode(plain, depth)
+
+
+def _behind_proxy(value: Any) -> Any:
+    """Return what a werkzeug LocalProxy or a lazy translation stands for, or ``value`` itself."""
+    kind = type(value)
+    current = getattr(kind, "_get_current_object", None)
+    if current is not None:
+        return current(value)
+    # Flask-Babel's, babel's, speaklater's and Django's lazy strings have no common base, only a common look.
+    lazy = "lazy" in kind.__name__.lower() or kind.__name__ == "__proxy__"
+    if lazy and hasattr(kind, "__add__") and hasattr(kind, "__mod__"):
+        return str(value)
+    return value
+
+
+def _decode(code: int, data: bytes) -> Any:
+    """Called by the unpacker for each extension type."""
+    decoder = _DECODERS.get(code)
+    if decoder is None:
+        raise CodecError(f"unknown extension type {code}")
+    return decoder(data)
+
+
+_unpack: Callable[[bytes], Any] = partial(
+    msgpack.unpackb, ext_hook=_decode, strict_map_key=False, unicode_errors="surrogatepass"
+)
+
+
+def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
+    # In the order of their bytes, because a set's own order differs from run to run.
+    packed = sorted(_dump(member, depth) for member in members)
+    header: bytes = _packer().pack_array_header(len(packed))
+    return header + b"".join(packed)
+
+
+def _pack_zone(moment: datetime | time) -> Any:
+    """Return how to find its tzinfo again: None, an IANA name, or seconds east of UTC."""
+    zone = moment.tzinfo
+    if zone is None:
+        return None
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    if type(zone) is timezone:
+        return zone.utcoffset(None).total_seconds()
+    raise _UnsupportedError(
+        moment, "Its tzinfo cannot be found again by name: use datetime.timezone or zoneinfo.ZoneInfo."
+    )
+
+
+def _unpack_zone(zone: Any) -> Any:
+    if zone is None:
+        return None
+    if isinstance(zone, str):
+        return ZoneInfo(zone)
+    # UTC is one object, and code compares with `is`.
+    return timezone(timedelta(seconds=zone)) if zone else timezone.utc  # noqa: UP017
+
+
+def _pack_moment(moment: datetime | time, depth: int) -> bytes:
+    return _dump([moment.replace(tzinfo=None).isoformat(), _pack_zone(moment), moment.fold], depth)
+
+
+def _unpack_moment(parse: Callable[[str], Any], data: bytes) -> Any:
+    text, zone, fold = unpack(data)
+    return parse(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
+
+
+def _pack_int(number: int, depth: int) -> bytes:
+    return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _text(kind: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    return lambda data: kind(data.decode("utf-8", "surrogatepass"))
+
+
+def _pack_text(value: Any, depth: int) -> bytes:
+    return str(value).encode("utf-8", "surrogatepass")
+
+
+_Encoder = Callable[[Any, int], bytes]
+_Decoder = Callable[[bytes], Any]
+
+# Extension type → (class, to bytes (with the depth that it lies at), from bytes).
+# A number, once given, is never given to another type.
+_TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
+    1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data: tuple(unpack(data))),
+    2: (set, _pack_members, lambda data: set(unpack(data))),
+    3: (frozenset, _pack_members, lambda data: frozenset(unpack(data))),
+    4: (datetime, _pack_moment, partial(_unpack_moment, datetime.fromisoformat)),
+    5: (
+        date,
+        lambda value, depth: value.isoformat().encode(),
+        lambda data: date.fromisoformat(data.decode()),
+    ),
+    6: (time, _pack_moment, partial(_unpack_moment, time.fromisoformat)),
+    7: (
+        timedelta,
+        lambda value, depth: _dump([value.days, value.seconds, value.microseconds], depth),
+        lambda data: timedelta(*unpack(data)),
+    ),
+    8: (UUID, lambda value, depth: value.bytes, lambda data: UUID(bytes=data)),
+    9: (Decimal, _pack_text, _text(Decimal)),
+    10: (int, _pack_int, lambda data: int.from_bytes(data, "big", signed=True)),
+    11: (
+        complex,
+        lambda value, depth: _dump([value.real, value.imag], depth),
+        lambda data: complex(*unpack(data)),
+    ),
+    12: (Markup, _pack_text, _text(Markup)),
+    13: (type(Path()), _pack_text, _text(Path)),
+    14: (PurePosixPath, _pack_text, _text(PurePosixPath)),
+    15: (PureWindowsPath, _pack_text, _text(PureWindowsPath)),
+    16: (ipaddress.IPv4Address, _pack_text, _text(ipaddress.IPv4Address)),
+    17: (ipaddress.IPv6Address, _pack_text, _text(ipaddress.IPv6Address)),
+    18: (ipaddress.IPv4Network, _pack_text, _text(ipaddress.IPv4Network)),
+    19: (ipaddress.IPv6Network, _pack_text, _text(ipaddress.IPv6Network)),
+    20: (ipaddress.IPv4Interface, _pack_text, _text(ipaddress.IPv4Interface)),
+    21: (ipaddress.IPv6Interface, _pack_text, _text(ipaddress.IPv6Interface)),
+}
+_REGISTERED: Final = 32
+
+_ENCODERS: Final = {kind: (code, encode) for code, (kind, encode, _) in _TYPES.items()}
+_DECODERS: Final[dict[int, _Decoder]] = {code: decode for code, (_, _, decode) in _TYPES.items()}
+
+_registered_classes: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
+_registered_names: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
+
+
+@overload
+def register_type(cls: C, *, name: str | None = None) -> C: ...
+@overload
+def register_type(
+    cls: C, *, name: str | None = None, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
+) -> C: ...
+@overload
+def register_type(*, name: str | None = None) -> Callable[[C], C]: ...
+def register_type(
+    cls: Any = None,
+    *,
+    name: str | None = None,
+    encode: Callable[[Any], Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Let sessions store the values of a class. Usable as a decorator; returns the class.
+
+    An Enum is stored by its member's name, a dataclass by its fields; any other class needs ``encode``, which
+    returns something storable, and ``decode``, which makes the value from that again. ``name`` stands in the
+    stored data for the class, so it must stay when the class moves; by default module and qualified name.
+
+    Raises TypeError for a class that is neither and has no functions, ValueError if another class has the name.
+    """
+    if cls is None:
+        return partial(register_type, name=name, encode=encode, decode=decode)
+    if encode is None or decode is None:
+        encode, decode = _functions_for(cls)
+    name = name or f"{cls.__module__}.{cls.__qualname__}"
+    taken = _registered_names.get(name)
+    if taken is not None and (taken[0].__module__, taken[0].__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    ):
+        raise ValueError(f"the name {name!r} is registered for {taken[0].__qualname__}; give another name=")
+    _registered_classes[cls] = (name, encode)
+    _registered_names[name] = (cls, decode)
+    return cls
+
+
+def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if isinstance(cls, type) and issubclass(cls, Enum):
+        return (lambda member: member.name), (lambda member_name: cls[member_name])
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+        return partial(_fields_of, cls), partial(_from_fields, cls)
+    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass: register it with encode= and decode=")
+
+
+def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
+
+
+def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
+    """Make the instance through its constructor, so that a field added since then gets its default."""
+    arguments = {field.name for field in dataclasses.fields(cls) if field.init}
+    value = cls(**{name: stored[name] for name in stored if name in arguments})
+    for field in dataclasses.fields(cls):
+        if not field.init and field.name in stored:
+            object.__setattr__(value, field.name, stored[field.name])
+    return value
+
+
+def _decode_registered(data: bytes) -> Any:
+    name, stored = unpack(data)
+    if name not in _registered_names:
+        raise CodecError(f"type {name!r} is not registered")
+    return _registered_names[name][1](stored)
+
+
+_DECODERS[_REGISTERED] = _decode_registered
+
+
+def _refuse_buffers(value: Any) -> None:
+    """Refuse bytearray and memoryview in what one packer wrote: it went through dicts and lists only."""
+    kind = type(value)
+    if kind is bytearray or kind is memoryview:
+        raise _UnsupportedError(value, "Store bytes(value).")
+    if kind is dict:
+        for member in value.values():
+            _refuse_buffers(member)
+    elif kind is list:
+        for member in value:
+            _refuse_buffers(member)
+
+
+def _path_to(culprit: Any, value: Any, path: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return the keys and indexes that lead to ``culprit``; None if it is not in ``value``."""
+    if value is culprit or len(path) > MAX_DEPTH:
+        return path
+    members: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        members = [*((key, key) for key in value), *value.items()]
+    elif isinstance(value, list | tuple):
+        members = enumerate(value)
+    for key, member in members:
+        found = _path_to(culprit, member, (*path, key))
+        if found is not None:
+            return found
+    return None

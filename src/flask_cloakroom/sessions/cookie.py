@@ -1,0 +1,72 @@
+"""The session cookie: read, set and deleted in one place, so that all three agree on its attributes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask import Response
+
+#: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
+MAX_AGE_LIMIT: Final = 400 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """Name and attributes (the SESSION_COOKIE_* settings), checked by :mod:`.settings`."""
+
+    name: str = "session"
+    domain: str | None = None
+    path: str = "/"
+    secure: bool = False
+    httponly: bool = True
+    samesite: str | None = "Lax"
+    partitioned: bool = False
+
+    def finder(self) -> Any:
+        """Return a function that lists the values of this cookie in a WSGI environ, as the browser ordered them.
+
+        Not werkzeug's parser, which unquotes and decodes every cookie there is: a ticket needs neither.
+        """
+        find = re.compile(rf"(?:^|;)\s*{re.escape(self.name)}=([^;]*)").findall
+
+        def values_in(environ: Mapping[str, Any]) -> list[str]:
+            header = environ.get("HTTP_COOKIE")
+            return [value.strip() for value in find(header)] if header else []
+
+        return values_in
+
+    def set(self, response: Response, ticket: str, max_age: int | None) -> None:
+        """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""
+        age = None if max_age is None else min(max_age, MAX_AGE_LIMIT)
+        response.set_cookie(self.name, ticket, max_age=age, **self._attributes())
+        _keep_from_caches(response)
+
+    def delete(self, response: Response) -> None:
+        """Delete it with the attributes it was set with, without which browsers keep it."""
+        response.delete_cookie(self.name, **self._attributes())
+        _keep_from_caches(response)
+
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "domain": self.domain,
+            "path": self.path,
+            "secure": self.secure,
+            "httponly": self.httponly,
+            "samesite": self.samesite,
+            "partitioned": self.partitioned,
+        }
+
+
+def _keep_from_caches(response: Response) -> None:
+    """A cache that keeps a ticket hands it to the next visitor (OWASP session cheat sheet: no-store with Set-Cookie).
+
+    So this holds even where the view said "public".
+    """
+    cache = response.cache_control
+    cache.no_store = True
+    cache.public = False
+    cache.max_age = None
+    cache.s_maxage = None

@@ -1,0 +1,181 @@
+"""How a session lies in the store: a header, and a map from key to the packed bytes of its value.
+
+====== ===== =====================================================================
+offset bytes what
+====== ===== =====================================================================
+0      1     format, always :data:`FORMAT`
+1      1     flags
+2      4     CRC-32 of all that follows
+6      4     created
+10     4     renewed: when the present ticket was issued
+14     4     last seen
+18     4     absolute deadline; 0 is none
+22     4     fence: how often the session was locked
+26     8     the lock's lease: until when, in milliseconds; 0 is none
+34     8     the lock's holder
+42     2     length of the owner
+44     n     owner, UTF-8
+44+n   …     payload: the packed map, or nonce and sealed map, or the masked successor
+====== ===== =====================================================================
+
+Times are whole seconds since the epoch, in UTC; all numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from .ticket import sealing_key
+
+FORMAT: Final = 1
+_PERMANENT: Final = 1
+_SEALED: Final = 2
+_SUPERSEDED: Final = 4
+
+_FIRST: Final = struct.Struct(">BBI")
+_HEADER: Final = struct.Struct(">IIIIIQ8sH")
+_START: Final = _FIRST.size
+_OWNER_AT: Final = _START + _HEADER.size
+
+#: AES-GCM's nonce, 96 bits (NIST SP 800-38D, 8.2). Random: a key seals one session's few thousand versions, far from
+#: the 2**32 at which two random nonces of one key become likely enough to matter.
+NONCE_BYTES: Final = 12
+
+NOBODY: Final = bytes(8)
+
+
+class EnvelopeError(ValueError):
+    """The bytes are no session: garbage, cut short, of an unknown format, or sealed with another key."""
+
+
+class Seal(NamedTuple):
+    """What a payload is sealed with: the ticket, and the store's key that it must be found under."""
+
+    ticket: str
+    key: bytes
+
+
+@dataclass(slots=True)
+class Header:
+    """What is known of a session without opening its payload."""
+
+    created: int
+    renewed: int
+    seen: int
+    deadline: int = 0
+    permanent: bool = True
+    owner: str = ""
+    fence: int = 0
+    lease_until: int = 0
+    lease_holder: bytes = NOBODY
+    #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
+    superseded: bool = False
+
+
+def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> bytes:
+    """Return the bytes of a session. With ``seal_for`` the payload is encrypted and the header is bound to it."""
+    owner = header.owner.encode()
+    fixed = _HEADER.pack(
+        header.created,
+        header.renewed,
+        header.seen,
+        header.deadline,
+        header.fence,
+        header.lease_until,
+        header.lease_holder,
+        len(owner),
+    )
+    flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED | header.superseded * _SUPERSEDED
+    if seal_for is not None:
+        payload = _seal(payload, seal_for, flags, fixed + owner)
+    rest = b"".join((fixed, owner, payload))
+    return _FIRST.pack(FORMAT, flags, zlib.crc32(rest)) + rest
+
+
+def open_header(data: bytes) -> tuple[Header, bytes, bool]:
+    """Return header, payload, and whether the payload is sealed. Raises :class:`EnvelopeError`."""
+    try:
+        form, flags, checksum = _FIRST.unpack_from(data)
+        created, renewed, seen, deadline, fence, until, holder, length = _HEADER.unpack_from(data, _START)
+    except struct.error as error:
+        raise EnvelopeError("cut short") from error
+    if form != FORMAT:
+        raise EnvelopeError(f"unknown format {form}")
+    if zlib.crc32(memoryview(data)[_START:]) != checksum:
+        raise EnvelopeError("checksum does not match")
+    payload_at = _OWNER_AT + length
+    # The checksum matches, so this is what was written, and what was written is UTF-8.
+    owner = data[_OWNER_AT:payload_at].decode() if length else ""
+    header = Header(
+        created,
+        renewed,
+        seen,
+        deadline,
+        flags & _PERMANENT != 0,
+        owner,
+        fence,
+        until,
+        holder,
+        flags & _SUPERSEDED != 0,
+    )
+    return header, data[payload_at:], flags & _SEALED != 0
+
+
+def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -> bytes:
+    """Return the payload. Keys are packed by ``pack_key`` unless they are str, so that they keep their types."""
+    if all(type(key) is str for key in values):
+        packed: bytes = msgpack.packb(values, unicode_errors="surrogatepass")
+        return packed
+    pairs = [[pack_key(key), value] for key, value in values.items()]
+    return b"".join((b"\xc1", msgpack.packb(pairs)))
+
+
+def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
+    """Undo :func:`pack_values`. Raises :class:`EnvelopeError`."""
+    try:
+        # 0xc1 is the one byte that MessagePack never uses: here it says that the keys are packed.
+        if payload[:1] == b"\xc1":
+            return {unpack_key(key): value for key, value in msgpack.unpackb(memoryview(payload)[1:])}
+        values = msgpack.unpackb(payload, unicode_errors="surrogatepass")
+    except (ValueError, TypeError) as error:
+        raise EnvelopeError("the payload cannot be read") from error
+    if type(values) is not dict:
+        raise EnvelopeError("the payload is not a map")
+    return values
+
+
+def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:
+    """Return what ``pack`` sealed into ``payload``, the last part of ``data``. Raises :class:`EnvelopeError`."""
+    try:
+        from cryptography.exceptions import InvalidTag
+    except ImportError as error:
+        raise EnvelopeError("it is sealed, and the package cryptography is not installed") from error
+    bound = _bound(seal, data[1], data[_START : len(data) - len(payload)])
+    try:
+        opened: bytes = _cipher(seal).decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], bound)
+    except (InvalidTag, ValueError) as error:
+        raise EnvelopeError("the payload is not sealed with this ticket") from error
+    return opened
+
+
+def _seal(payload: bytes, seal: Seal, flags: int, head: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + bytes(_cipher(seal).encrypt(nonce, payload, _bound(seal, flags, head)))
+
+
+def _bound(seal: Seal, flags: int, head: bytes) -> bytes:
+    """Return what must be as it was when the payload was sealed: its place in the store, and its header."""
+    return b"".join((seal.key, bytes((FORMAT, flags)), head))
+
+
+def _cipher(seal: Seal) -> Any:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(sealing_key(seal.ticket))

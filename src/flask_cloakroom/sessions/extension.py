@@ -1,0 +1,75 @@
+"""What an application writes: ``Session(app)``, and two decorators for views."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import session
+
+from .interface import ServerSessionInterface
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """Keep ``flask.session`` on the server. One object serves any number of applications."""
+
+    def __init__(self, app: Flask | None = None) -> None:
+        """With ``app``, do :meth:`init_app` at once."""
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Take the place of the application's sessions, as ``app.config`` says.
+
+        Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong setting.
+        """
+        app.session_interface = ServerSessionInterface(app)
+
+
+def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:
+    """Run a view under ``session.lock(timeout=…, lease=…)``: one request of a visitor at a time."""
+
+    def decorate(view: F) -> F:
+        if inspect.iscoroutinefunction(view):
+
+            @wraps(view)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                with session.lock(timeout=timeout, lease=lease):  # type: ignore[attr-defined]
+                    return await view(*args, **kwargs)
+
+            return run_async  # type: ignore[return-value]
+
+        @wraps(view)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with session.lock(timeout=timeout, lease=lease):  # type: ignore[attr-defined]
+                return view(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def passive(view: F) -> F:
+    """Mark a view as not counting as activity, such as one that a page polls: it does not lengthen the session."""
+    if inspect.iscoroutinefunction(view):
+
+        @wraps(view)
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            session.passive = True  # type: ignore[attr-defined]
+            return await view(*args, **kwargs)
+
+        return run_async  # type: ignore[return-value]
+
+    @wraps(view)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        session.passive = True  # type: ignore[attr-defined]
+        return view(*args, **kwargs)
+
+    return run  # type: ignore[return-value]

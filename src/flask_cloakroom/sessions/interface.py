@@ -1,0 +1,110 @@
+"""The seam to Flask: ``app.session_interface`` opens a session without work, and saves what it became."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from flask.sessions import SessionInterface, SessionMixin
+
+from ..errors import CloakroomError, SettingError
+from ..stores import Store
+from .outage import SessionUnavailable, make_unavailable
+from .repository import Repository
+from .session import ServerSession
+from .settings import SessionSettings
+
+if TYPE_CHECKING:
+    from flask import Flask, Request, Response
+
+
+class ServerSessionInterface(SessionInterface):
+    """Lives as long as the application. The store is opened at the first request that touches a session.
+
+    The configuration is checked when this is made and read again at the first request, so that what was
+    set in between counts; after that it is fixed.
+    """
+
+    session_class = ServerSession
+
+    def __init__(self, app: Flask) -> None:
+        """Raises :class:`~flask_cloakroom.errors.SettingError`."""
+        self.app = app
+        self.settings = SessionSettings.read(app)
+        self._repository: Repository | None = None
+        self._starting = threading.Lock()
+
+    @property
+    def repository(self) -> Repository:
+        """The sessions without Flask; for commands and workers too."""
+        return self._repository or self._start()
+
+    @property
+    def store(self) -> Store:
+        """Where the sessions are kept; ``str()`` of it says so in words."""
+        return self.repository.store
+
+    def _start(self) -> Repository:
+        with self._starting:  # two first requests must not end up with a memory store each
+            if self._repository is None:
+                self.settings = settings = SessionSettings.read(self.app)
+                self.cookie_values = settings.cookie.finder()
+                self._repository = settings.make_repository()
+            return self._repository
+
+    def open_session(self, app: Flask, request: Request) -> ServerSession:
+        """Return a session that has done nothing yet."""
+        if self._repository is None:
+            self._start()
+        return ServerSession(self, request.environ)
+
+    def is_null_session(self, obj: object) -> bool:
+        """Never: there is no secret key to be missing."""
+        return False
+
+    def regenerate(self, session: ServerSession) -> None:
+        """Give the session a new id: Flask-Session's name for :meth:`ServerSession.rotate`."""
+        session.rotate()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Save what the request did and tell the browser what it must know."""
+        if not isinstance(session, ServerSession) or session._is_idle():
+            return
+        try:
+            if not session._failed:
+                session._commit()
+        except SessionUnavailable:
+            pass  # the session remembers, and so do we two lines below
+        except CloakroomError:
+            session._abandon()
+            raise
+        finally:
+            session._closed = True
+        if session._failed:
+            make_unavailable(app, response)
+            return
+        headers = response.headers
+        if "Vary" not in headers:
+            headers["Vary"] = "Cookie"
+        else:
+            response.vary.add("Cookie")
+        ticket = session._cookie
+        if ticket is not None:
+            self._tell(session, ticket, response)
+
+    def _tell(self, session: ServerSession, ticket: str, response: Response) -> None:
+        cookie = self.settings.cookie
+        record = session._record
+        if not ticket or record is None:
+            cookie.delete(response)
+        else:
+            max_age = self.repository.remaining(record.header) if record.header.permanent else None
+            cookie.set(response, ticket, max_age)
+
+
+def interface_of(app: Flask) -> ServerSessionInterface:
+    """Return the application's interface; raise SettingError if its sessions are somebody else's."""
+    interface: Any = app.session_interface
+    if not isinstance(interface, ServerSessionInterface):
+        raise SettingError("session_interface", "this application does not use Session(app) of flask_cloakroom")
+    return interface

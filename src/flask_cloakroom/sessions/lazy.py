@@ -1,0 +1,186 @@
+"""A dict over packed values: each is unpacked when it is first read, and compared when the request is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, MutableMapping
+from enum import Enum
+from typing import Any, Final, Self
+
+from ..errors import SessionValueError
+from . import codec
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+
+class _Packed(Enum):
+    PACKED = "still as the store gave it"
+
+
+_PACKED: Final = _Packed.PACKED
+
+
+class LazyDict(MutableMapping[Any, Any]):
+    """Behaves as a dict. :meth:`_open` is called before the first use, and provides what is stored."""
+
+    # Class attributes, so that a dict that is never used sets none of them.
+    _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
+    _base: Mapping[Any, bytes]  # what is stored
+    _touched: dict[Any, None]  # keys that were assigned, deleted, or read and mutable; in order
+    _closed = False
+
+    def _open(self) -> dict[Any, Any]:
+        """Call :meth:`_begin` with what is stored, and return what that returns."""
+        raise NotImplementedError
+
+    def _begin(self, base: Mapping[Any, bytes]) -> dict[Any, Any]:
+        self._base = base
+        self._touched = {}
+        self._data = data = dict.fromkeys(base, _PACKED)
+        return data
+
+    def _opened(self) -> dict[Any, Any]:
+        return self._open() if self._data is None else self._data
+
+    def __getitem__(self, key: Any) -> Any:
+        data = self._data
+        if data is None:
+            data = self._open()
+        value = data[key]
+        return self._unpack(key) if value is _PACKED else value
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        data = self._data
+        if data is None:
+            data = self._open()
+        value = data.get(key, default)
+        if value is _PACKED:
+            try:
+                return self._unpack(key)
+            except KeyError:
+                return default
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        data = self._opened()
+        if type(key) is not str:
+            key = _plain_key(key)
+        data[key] = value
+        self._touch(key)
+
+    def __delitem__(self, key: Any) -> None:
+        data = self._opened()
+        del data[key]
+        self._touch(key)
+
+    def __contains__(self, key: object) -> bool:
+        data = self._opened()
+        if key not in data:
+            return False
+        if data[key] is _PACKED:
+            try:
+                self._unpack(key)
+            except KeyError:
+                return False
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._unpack_all())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(self._unpack_all().keys())
+
+    def __len__(self) -> int:
+        return len(self._unpack_all())
+
+    def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {**other, **self}
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]  # as a dict does: in place, where | makes a copy
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[Any, Any]:
+        """Return a plain dict with what the session holds."""
+        return dict(self)
+
+    def _unpack(self, key: Any) -> Any:
+        assert self._data is not None
+        try:
+            value = codec.unpack(self._base[key])
+        except codec.CodecError as error:
+            # As if it were not there; its bytes stay where they are until somebody sets the key.
+            log.error("%r of %r cannot be decoded and counts as missing: %s", key, self, error)
+            del self._data[key]
+            raise KeyError(key) from None
+        self._data[key] = value
+        if type(value) not in codec.IMMUTABLE_TYPES:
+            self._touched[key] = None
+        return value
+
+    def _unpack_all(self) -> dict[Any, Any]:
+        data = self._opened()
+        for key in [key for key, value in data.items() if value is _PACKED]:
+            try:
+                self._unpack(key)
+            except KeyError:
+                continue
+        return data
+
+    def _touch(self, key: Any) -> None:
+        self._touched[key] = None
+        if self._closed:
+            log.warning(
+                "session[%r] was changed after the response was made, and is not saved; "
+                "change it before the body is streamed",
+                key,
+            )
+
+    def _changes(self) -> dict[Any, bytes | None]:
+        """Return what really differs from what was read: key to packed value, or None. Raises SessionValueError."""
+        data, base = self._data, self._base
+        assert data is not None
+        changes: dict[Any, bytes | None] = {}
+        for key in self._touched:
+            if key in data:
+                packed = self._pack(key, data[key])
+                if packed != base.get(key):
+                    changes[key] = packed
+            elif key in base:
+                changes[key] = None
+        return changes
+
+    def _rebase(self, base: Mapping[Any, bytes]) -> None:
+        """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
+        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED}
+        data = self._begin(base)
+        for key, value in live.items():
+            if key in data and self._pack(key, value) == base[key]:
+                data[key] = value
+                if type(value) not in codec.IMMUTABLE_TYPES:
+                    self._touched[key] = None
+
+    def _pack(self, key: Any, value: Any) -> bytes:
+        try:
+            return codec.pack(value)
+        except codec.UnsupportedTypeError as error:
+            path = "session" + "".join(f"[{_shown(part)}]" for part in (key, *error.path))
+            raise SessionValueError(path, error.type_name, error.hint) from None
+
+
+def _plain_key(key: Any) -> Any:
+    """Return a str for the subclasses of str, so that a key is found again as what it looks like."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    try:
+        codec.pack(key)
+    except codec.UnsupportedTypeError as error:
+        raise SessionValueError("a session key", error.type_name, "Use a str as the key.") from None
+    return key
+
+
+def _shown(part: Any) -> str:
+    return repr(part) if isinstance(part, str | int) else f"<{type(part).__name__}>"

@@ -1,0 +1,213 @@
+"""What two requests did to one session becomes one session. Knows nothing of Flask, stores or bytes.
+
+Three-way: ``base`` is what both began with, ``theirs`` what another request has saved meanwhile, ``mine`` what
+this one wants to save. What only one side changed is taken from that side. What both changed is merged:
+
+- dicts key by key, all the way down;
+- sets by what each side added and removed;
+- lists of which a side only appended to: its tail goes to the end of the other side's list;
+- anything else is contested: mine, the later commit, wins, unless one side deleted it. Then it stays
+  deleted, because what was logged out must stay logged out. Each such case is a :class:`Clash`.
+
+A key can have a strategy of its own instead: see :data:`STRATEGIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final, Literal, NamedTuple
+
+Same = Callable[[Any, Any], bool]
+
+
+class Missing(Enum):
+    """The type of :data:`MISSING`."""
+
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+#: Stands for "there is no such key", where None could be a value.
+MISSING: Final = Missing.MISSING
+
+
+class Clash(NamedTuple):
+    """One thing that both sides changed and that could not be merged."""
+
+    #: Keys from the top of the session down to what was contested.
+    path: tuple[Any, ...]
+    base: Any
+    theirs: Any
+    mine: Any
+    kept: Literal["mine", "theirs"]
+
+
+class NotMergeable(Exception):
+    """A strategy does not know what to do with these types."""
+
+
+Strategy = Callable[[Any, Any, Any], Any]
+
+
+def merge(
+    base: Any, theirs: Any, mine: Any, *, same: Same, path: tuple[Any, ...], strategy: Strategy | None = None
+) -> tuple[Any, list[Clash]]:
+    """Return the merged value (or :data:`MISSING`) and what was contested on the way.
+
+    Each of the three may be :data:`MISSING`. ``same`` tells whether two values are stored as the same bytes:
+    ``==`` would take 1 for True. The arguments are not changed, but the result may share parts with them.
+    """
+    clashes: list[Clash] = []
+    if same(base, theirs):
+        return mine, clashes
+    if same(base, mine):
+        return theirs, clashes
+    if strategy is not None:
+        try:
+            return strategy(base, theirs, mine), clashes
+        except NotMergeable:
+            pass
+    return _merge(base, theirs, mine, same, path, clashes), clashes
+
+
+def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...], clashes: list[Clash]) -> Any:
+    if same(base, theirs):
+        return mine
+    if same(base, mine):
+        return theirs
+    kind = type(mine)
+    if type(theirs) is kind:
+        # A base of another type shares nothing with either: both sides began anew.
+        began: Any = base if type(base) is kind else kind() if kind in (dict, list, set, frozenset) else MISSING
+        if kind is dict:
+            return _merge_dicts(began, theirs, mine, same, path, clashes)
+        if kind is set or kind is frozenset:
+            return (theirs - (began - mine)) | (mine - began)
+        if kind is list:
+            if _begins_with(mine, began, same):
+                return theirs + mine[len(began) :]
+            if _begins_with(theirs, began, same):
+                return mine + theirs[len(began) :]
+    if same(theirs, mine):
+        return mine
+    kept: Literal["mine", "theirs"] = "theirs" if theirs is MISSING else "mine"
+    clashes.append(Clash(path, base, theirs, mine, kept))
+    return theirs if kept == "theirs" else mine
+
+
+def _merge_dicts(
+    base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...], clashes: list[Clash]
+) -> dict[Any, Any]:
+    merged = {}
+    for key in [*theirs, *(key for key in mine if key not in theirs)]:
+        value = _merge(
+            base.get(key, MISSING),
+            theirs.get(key, MISSING),
+            mine.get(key, MISSING),
+            same,
+            (*path, key),
+            clashes,
+        )
+        if value is not MISSING:
+            merged[key] = value
+    return merged
+
+
+def _begins_with(longer: list[Any], shorter: list[Any], same: Same) -> bool:
+    return len(longer) >= len(shorter) and same(longer[: len(shorter)], shorter)
+
+
+def _last(base: Any, theirs: Any, mine: Any) -> Any:
+    return mine
+
+
+def _sum(base: Any, theirs: Any, mine: Any) -> Any:
+    """Both differences count: 5 → 6 on one side and 5 → 7 on the other give 8. A deleted one counts as 0."""
+    start, other, own = (0 if value is MISSING else value for value in (base, theirs, mine))
+    try:
+        return other + (own - start)
+    except TypeError as error:
+        raise NotMergeable from error
+
+
+def _max(base: Any, theirs: Any, mine: Any) -> Any:
+    """The greater of the two; one that was deleted is less than any."""
+    if theirs is MISSING or mine is MISSING:
+        return mine if theirs is MISSING else theirs
+    try:
+        return max(theirs, mine)
+    except TypeError as error:
+        raise NotMergeable from error
+
+
+def _union(base: Any, theirs: Any, mine: Any) -> Any:
+    """Keep what either side added or changed, also where the other side removed it.
+
+    A removal that nobody contests still counts. For dicts (all the way down), sets and lists.
+    """
+    kinds = {type(value) for value in (theirs, mine) if value is not MISSING}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind not in (dict, list, set, frozenset):
+        raise NotMergeable
+    began, other, own = (_or_empty(value, kind) for value in (base, theirs, mine))
+    if kind is dict:
+        return _union_dicts(began, other, own)
+    if kind is list:
+        removed = [item for item in began if item not in own]
+        kept = [item for item in other if item not in removed]
+        return kept + [item for item in own if item not in began and item not in kept]
+    return (other - (began - own)) | (own - began)
+
+
+def _or_empty(value: Any, kind: Any) -> Any:
+    return value if type(value) is kind else kind()
+
+
+def _union_dicts(base: dict[Any, Any], theirs: dict[Any, Any], mine: dict[Any, Any]) -> dict[Any, Any]:
+    merged = {}
+    for key in [*theirs, *(key for key in mine if key not in theirs)]:
+        began, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
+        if other is MISSING or own is MISSING:
+            left = own if other is MISSING else other
+            if began is MISSING or left != began:  # added or changed; otherwise removed and not contested
+                merged[key] = left
+        elif own == began:
+            merged[key] = other
+        elif other == began:
+            merged[key] = own
+        else:
+            try:
+                merged[key] = _union(began, other, own)
+            except NotMergeable:
+                merged[key] = own
+    return merged
+
+
+def _append(base: Any, theirs: Any, mine: Any) -> Any:
+    """What each side added to the list is kept, also where the other side emptied or deleted it."""
+    if any(value is not MISSING and type(value) is not list for value in (theirs, mine)):
+        raise NotMergeable
+    began = base if type(base) is list else []
+    if mine is MISSING or theirs is MISSING:
+        return _tail(began, theirs if mine is MISSING else mine) or MISSING
+    return theirs + _tail(began, mine)
+
+
+def _tail(began: list[Any], grown: list[Any]) -> list[Any]:
+    if grown[: len(began)] == began:
+        return grown[len(began) :]
+    return [item for item in grown if item not in began]
+
+
+#: The names that SESSION_MERGE knows. Any callable ``(base, theirs, mine) -> value`` will do as well; it may be
+#: given and may return MISSING, and raises :class:`NotMergeable` to leave the case to the general rule.
+STRATEGIES: Final[dict[str, Strategy]] = {
+    "last": _last,
+    "sum": _sum,
+    "max": _max,
+    "union": _union,
+    "append": _append,
+}

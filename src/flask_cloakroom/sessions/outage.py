@@ -1,0 +1,41 @@
+"""What a visitor gets when the store is down: 503, whatever the view made of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Flask, Response
+from werkzeug.exceptions import ServiceUnavailable
+
+#: Seconds after which a client may try again (the Retry-After header): about what a restart of Redis takes.
+RETRY_AFTER: Final = 5
+
+
+class SessionUnavailable(ServiceUnavailable):
+    """The session was needed and the store did not answer. An error handler for 503 can give it a page."""
+
+    description = "The service cannot look up your session at the moment. Please try again shortly."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=RETRY_AFTER)
+
+
+def make_unavailable(app: Flask, response: Response) -> None:
+    """Turn ``response`` into a 503 in place, with the application's own page for it if there is one.
+
+    A response that says so already keeps its page. Any other was made without knowing the session, or promises
+    that something was saved which was not.
+    """
+    if response.status_code != 503:
+        made = app.make_response(app.handle_user_exception(SessionUnavailable()))
+        given_up = response.response
+        response.direct_passthrough = False
+        response.status = made.status
+        response.headers.clear()
+        response.headers.extend(made.headers)
+        response.set_data(made.get_data())
+        close = getattr(given_up, "close", None)
+        if close is not None:
+            close()
+    response.headers.setdefault("Retry-After", str(RETRY_AFTER))
+    response.headers["Cache-Control"] = "no-store"

@@ -1,0 +1,67 @@
+"""One request's changes, carried over to what another request has stored meanwhile: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import SessionValueError
+from . import codec
+from .merge import MISSING, Clash, Strategy, merge
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: Key to packed value, as stored.
+Values = dict[Any, bytes]
+#: A change of one key: its packed value, or None where it was deleted.
+Changes = Mapping[Any, bytes | None]
+
+
+class Contested(NamedTuple):
+    """A conflict that had a loser: the top-level key and what clashed there."""
+
+    key: Any
+    clash: Clash
+
+
+def applied(values: Values, changes: Changes) -> Values:
+    """Return ``values`` with ``changes``; neither is changed."""
+    if not changes:
+        return values
+    return {key: packed for key, packed in {**values, **changes}.items() if packed is not None}
+
+
+def rebase(
+    base: Values, theirs: Values, changes: Changes, strategies: Mapping[Any, Strategy]
+) -> tuple[Values, list[Contested]]:
+    """Return ``theirs`` with ``changes``, which were made to ``base``, and what was contested.
+
+    Raises SessionValueError if a strategy of the application returns what can't be stored.
+    """
+    settled: dict[Any, bytes | None] = {}
+    contested: list[Contested] = []
+    for key, mine in changes.items():
+        before, other = base.get(key), theirs.get(key)
+        if before == other:
+            settled[key] = mine
+            continue
+        try:
+            three = [MISSING if packed is None else codec.unpack(packed) for packed in (before, other, mine)]
+        except codec.CodecError as error:
+            log.warning("%r cannot be merged (%s); the later change wins, unless it was deleted", key, error)
+            settled[key] = None if other is None else mine
+            continue
+        value, clashes = merge(*three, same=_same, path=(key,), strategy=strategies.get(key))
+        try:
+            settled[key] = None if value is MISSING else codec.pack(value)
+        except codec.UnsupportedTypeError as error:
+            raise SessionValueError(f"what SESSION_MERGE made of {key!r}", error.type_name, error.hint) from None
+        contested += [Contested(key, clash) for clash in clashes]
+    return applied(theirs, settled), contested
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is MISSING or right is MISSING:
+        return left is right
+    return codec.pack(left) == codec.pack(right)

@@ -1,0 +1,446 @@
+"""Sessions in a store, without Flask: load, commit, rotate, destroy, lock. For requests, workers and commands alike.
+
+Every write is a compare-and-set against the version that was read. Where it fails, what stands there now decides:
+another version is merged with, a mark of the end is obeyed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from ..errors import ContentionError, LockLostError, LockTimeoutError, SessionTooLargeError, StoreError
+from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
+from . import codec, envelope
+from .envelope import NOBODY, EnvelopeError, Header, Seal
+from .merge import Strategy
+from .rebase import Changes, Contested, Values, applied, rebase
+from .ticket import Tickets, mask_successor, public_id, unmask_successor
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: How often a commit is tried before it gives up with ContentionError. With the waits below this is some seconds of
+#: nothing but lost races, each of which means that somebody else's commit went through.
+MAX_ATTEMPTS: Final = 64
+#: A commit that lost a race waits a random time up to this, doubled at each loss up to the longest; seconds.
+FIRST_WAIT: Final = 0.0005
+LONGEST_WAIT: Final = 0.05
+
+#: How long a mark stands in the place of a session that ended or changed its privileges: as long as a request that
+#: was under way may last. 30 s is gunicorn's default limit for one.
+MARK_SECONDS: Final = 30
+#: For how long a renewed ticket leads to its successor: the parallel requests of one page.
+OVERLAP_SECONDS: Final = 10
+#: For how long the use of a renewed ticket is reported as a possible theft.
+REPORT_SECONDS: Final = 3600
+
+#: One in so many created sessions pays for purging up to so many expired ones, where the store needs that. More are
+#: purged than created, so the store shrinks to what is alive, and no request waits for more than one short batch.
+PURGE_EVERY: Final = 32
+PURGE_BATCH: Final = 100
+
+
+class Absence(Enum):
+    """Why there is no session for a ticket."""
+
+    #: Nothing is stored: never was, expired, or revoked.
+    UNKNOWN = "unknown"
+    #: What is stored can't be read, so it is as good as nothing; it was logged.
+    UNREADABLE = "unreadable"
+    #: The session ended or moved on a moment ago. A request with this ticket must write nothing and set no cookie.
+    SUPERSEDED = "superseded"
+    #: The ticket was renewed so long ago that a browser which got the new one would not send it: it never arrived,
+    #: or somebody has a copy. As good as unknown, and reported.
+    REUSED = "reused"
+
+
+@dataclass(slots=True)
+class Record:
+    """A session as it was read or written: the base of the next commit."""
+
+    ticket: str
+    key: bytes
+    version: bytes
+    header: Header
+    #: Key to packed value. Never changed in place.
+    values: Values
+
+    @property
+    def sid(self) -> str:
+        """The public id, for logs and pages."""
+        return public_id(self.key)
+
+    def __repr__(self) -> str:
+        return f"<Record {self.sid} keys={len(self.values)}>"
+
+
+class Committed(NamedTuple):
+    """The changes are stored. ``merged`` says that another request's changes are in the record as well."""
+
+    record: Record
+    merged: bool
+    contested: list[Contested]
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long sessions live, in seconds. ``absolute`` and ``renew_every`` may be None: no limit, never."""
+
+    idle: int = 31 * 24 * 3600
+    absolute: int | None = None
+    renew_every: int | None = None
+    #: Age of "last seen" from which on it is written anew.
+    refresh_after: int = 600
+
+
+class Repository:
+    """The sessions of one namespace in one store. One object serves all threads of a process."""
+
+    def __init__(
+        self,
+        store: Store,
+        tickets: Tickets,
+        *,
+        lifetimes: Lifetimes = Lifetimes(),
+        strategies: Mapping[Any, Strategy] | None = None,
+        encrypt: bool = False,
+        max_bytes: int = 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``strategies`` maps top-level keys to how they merge; ``max_bytes`` bounds one session's stored bytes."""
+        self.store = store
+        self.tickets = tickets
+        self.lifetimes = lifetimes
+        self.strategies = dict(strategies or {})
+        self._encrypt = encrypt
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that workers take turns
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def load(self, ticket: str) -> Record | Absence:
+        """Return the session of a plausible ticket, following a renewal that happened a moment ago.
+
+        Raises :class:`StoreError` when the store is down: then nothing is known, least of all that nobody is
+        logged in.
+        """
+        for _ in range(3):  # a successor may have been renewed in its turn; more than that is nonsense
+            key = self.tickets.fingerprint(ticket)
+            entry = self.store.load(key)
+            if entry is None:
+                return Absence.UNKNOWN
+            found = self._open(ticket, key, entry)
+            if not isinstance(found, str):
+                return found
+            ticket = found
+        return Absence.UNKNOWN
+
+    def _open(self, ticket: str, key: bytes, entry: Entry) -> Record | Absence | str:
+        """Return the session in ``entry``, why there is none, or the ticket of its successor."""
+        try:
+            header, payload, sealed = envelope.open_header(entry.data)
+            if header.superseded:
+                return self._follow(ticket, key, header, payload)
+            if self._is_over(header):
+                return Absence.UNKNOWN
+            if sealed:
+                payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
+            elif self._encrypt:
+                raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
+            values = envelope.unpack_values(payload, codec.unpack)
+        except (EnvelopeError, codec.CodecError) as error:
+            log.warning("session %s cannot be read (%s); the visitor gets a new one", public_id(key), error)
+            return Absence.UNREADABLE
+        return Record(ticket, key, entry.version, header, values)
+
+    def _follow(self, ticket: str, key: bytes, mark: Header, masked: bytes) -> Absence | str:
+        if not masked:
+            return Absence.SUPERSEDED
+        now = self._clock()
+        if now <= mark.created + OVERLAP_SECONDS:
+            successor = unmask_successor(ticket, masked)
+            return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
+        if now <= mark.created + MARK_SECONDS:
+            return Absence.SUPERSEDED
+        log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
+        return Absence.REUSED
+
+    def _is_over(self, header: Header) -> bool:
+        """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session."""
+        now = int(self._clock())
+        if now > header.seen + self.lifetimes.idle or (header.deadline and now > header.deadline):
+            return True
+        return self.lifetimes.absolute is not None and now > header.created + self.lifetimes.absolute
+
+    def is_stale(self, record: Record) -> bool:
+        """Tell whether so much of the idle time has passed that "last seen" should be written anew."""
+        return self._clock() - record.header.seen >= self.lifetimes.refresh_after
+
+    def needs_renewal(self, record: Record) -> bool:
+        """Tell whether the ticket is older than ``renew_every``."""
+        every = self.lifetimes.renew_every
+        return every is not None and self._clock() - record.header.renewed >= every
+
+    def remaining(self, header: Header) -> int:
+        """Return for how many whole seconds, rounded up, the session may still live; at least 1."""
+        idle = self.lifetimes.idle
+        ends = header.seen + idle
+        if header.deadline:
+            ends = min(ends, header.deadline)
+        return max(1, min(ends - int(self._clock()) + 1, idle))
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, owner: str = "") -> Record:
+        """Store a new session under a new ticket. Raises SessionTooLargeError, StoreError."""
+        now = int(self._clock())
+        absolute = self.lifetimes.absolute
+        header = Header(now, now, now, 0 if absolute is None else now + absolute, permanent, owner)
+        record = self._create(header, dict(values))
+        self._purge_sometimes()
+        return record
+
+    def _create(self, header: Header, values: Values) -> Record:
+        for _ in range(MAX_ATTEMPTS):
+            ticket = self.tickets.issue()
+            key = self.tickets.fingerprint(ticket)
+            data = self._pack(ticket, key, header, values)
+            version = self.store.create(key, data, self.remaining(header))
+            if version:
+                return Record(ticket, key, version, header, values)
+        raise StoreError("the store refuses every new session as if it were there already")
+
+    def commit(
+        self,
+        record: Record,
+        changes: Changes,
+        *,
+        permanent: bool | None = None,
+        seen: bool = False,
+        release: bool = False,
+    ) -> Committed | None:
+        """Write ``changes`` over what is stored now, merging with what others wrote since ``record`` was read.
+
+        ``seen`` writes "last seen" anew, ``permanent`` the kind of cookie, ``release`` gives a lock back. None
+        means that the session is gone, and that nothing was written.
+
+        Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
+        """
+        merger = _Merger(self, record, changes)
+        for _ in self._attempts():
+            base = merger.record
+            header = replace(
+                base.header,
+                permanent=base.header.permanent if permanent is None else permanent,
+                seen=max(base.header.seen, int(self._clock())) if seen else base.header.seen,
+            )
+            if release:
+                header = replace(header, lease_until=0, lease_holder=NOBODY)
+            data = self._pack(base.ticket, base.key, header, merger.values)
+            match self.store.replace(base.key, data, self.remaining(header), base.version):
+                case Saved(version):
+                    saved = Record(base.ticket, base.key, version, header, merger.values)
+                    return Committed(saved, merger.merged, merger.contested)
+                case Conflict(entry):
+                    if not merger.meet(entry):
+                        return None
+                    if release and merger.record.header.fence != record.header.fence:
+                        raise LockLostError(
+                            "the lock's lease ran out and another request took it; what was changed under the "
+                            "lock is not saved. Hold the lock for less time, or give lock() a longer lease."
+                        )
+                case Gone():
+                    return None
+        raise self._contention(record)
+
+    def rotate(
+        self, record: Record, changes: Changes, *, permanent: bool | None = None, renewal: bool = False
+    ) -> Committed | None:
+        """Move the session, with ``changes``, to a new ticket. None: it is gone, and so is the new one.
+
+        At a change of privilege the old ticket is dead at once, and its mark shows no way to the new session. At a
+        renewal the mark leads there for :data:`OVERLAP_SECONDS`.
+        """
+        now = int(self._clock())
+        merger = _Merger(self, record, changes)
+        made: Record | None = None
+        try:
+            for _ in self._attempts():
+                old = merger.record
+                header = replace(
+                    old.header,
+                    permanent=old.header.permanent if permanent is None else permanent,
+                    renewed=now,
+                    seen=now,
+                    lease_until=0,
+                    lease_holder=NOBODY,
+                )
+                made = self._place(made, header, merger.values)
+                # The old entry decides: whoever replaces it first has ended or moved the session.
+                data, ttl = self._mark(old, made.ticket if renewal else None)
+                match self.store.replace(old.key, data, ttl, old.version):
+                    case Saved():
+                        moved, made = made, None
+                        return Committed(moved, merger.merged, merger.contested)
+                    case Conflict(entry):
+                        if not merger.meet(entry):
+                            return None
+                    case Gone():
+                        return None
+            raise self._contention(record)
+        finally:
+            if made is not None:
+                self._withdraw(made)
+
+    def _withdraw(self, made: Record) -> None:
+        try:
+            self.store.delete(made.key)
+        except StoreError as error:
+            # Nobody has its ticket, so it can only expire.
+            log.warning("session %s could not be withdrawn: %s", made.sid, error)
+
+    def _place(self, made: Record | None, header: Header, values: Values) -> Record:
+        if made is None:
+            return self._create(header, values)
+        data = self._pack(made.ticket, made.key, header, values)
+        result = self.store.replace(made.key, data, self.remaining(header), made.version)
+        if isinstance(result, Saved):
+            return Record(made.ticket, made.key, result.version, header, values)
+        return self._create(header, values)
+
+    def _mark(self, old: Record, successor: str | None) -> tuple[bytes, int]:
+        """Return what stands in the old place from now on, and for how many seconds."""
+        now = int(self._clock())
+        if successor is None:
+            return envelope.pack(Header(now, now, now, superseded=True), b""), MARK_SECONDS
+        mark = Header(now, now, now, superseded=True)
+        return envelope.pack(mark, mask_successor(old.ticket, successor)), REPORT_SECONDS
+
+    def destroy(self, record: Record) -> bool:
+        """End the session for good, whatever others are writing. False: it was gone already.
+
+        A mark stays for :data:`MARK_SECONDS`, so that requests that began before do not begin a new session.
+        """
+        merger = _Merger(self, record, {})
+        for _ in self._attempts():
+            data, ttl = self._mark(merger.record, None)
+            match self.store.replace(merger.record.key, data, ttl, merger.record.version):
+                case Saved():
+                    return True
+                case Conflict(entry):
+                    # A renewal may have moved it meanwhile: then the session to end is the successor.
+                    if not merger.meet(entry):
+                        return False
+                case Gone():
+                    return False
+        return self.store.delete(merger.record.key)
+
+    # -- the lock -----------------------------------------------------------------------------------------
+
+    def lock(self, record: Record, changes: Changes, *, timeout: float, lease: float) -> Committed | None:
+        """Take the session's lock, saving ``changes`` with it; ``commit(release=True)`` gives it back.
+
+        The lock is a lease in the session's own entry with a fencing number that grows with each holder. A commit
+        that meets a greater one comes from a holder that overslept, and is refused. None: the session is gone.
+
+        Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
+        """
+        holder = os.urandom(len(NOBODY))
+        deadline = time.monotonic() + timeout
+        merger = _Merger(self, record, changes)
+        while True:
+            current = merger.record
+            now = int(self._clock() * 1000)
+            if current.header.lease_until <= now:
+                header = replace(
+                    current.header,
+                    fence=(current.header.fence + 1) & 0xFFFFFFFF,
+                    lease_until=now + int(lease * 1000),
+                    lease_holder=holder,
+                )
+                data = self._pack(current.ticket, current.key, header, merger.values)
+                match self.store.replace(current.key, data, self.remaining(header), current.version):
+                    case Saved(version):
+                        held = Record(current.ticket, current.key, version, header, merger.values)
+                        return Committed(held, merger.merged, merger.contested)
+                    case Conflict(entry):
+                        if not merger.meet(entry):
+                            return None
+                        continue
+                    case Gone():
+                        return None
+            if time.monotonic() >= deadline:
+                raise LockTimeoutError(
+                    f"another request has held this session's lock for longer than {timeout:g} s; try again"
+                )
+            time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
+            entry_now = self.store.load(current.key)
+            if entry_now is None or not merger.meet(entry_now):
+                return None
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def _pack(self, ticket: str, key: bytes, header: Header, values: Values) -> bytes:
+        payload = envelope.pack_values(values, codec.pack)
+        data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self._encrypt else None)
+        if len(data) > self._max_bytes:
+            largest = max(values, key=lambda name: len(values[name]))
+            raise SessionTooLargeError(len(data), self._max_bytes, largest, len(values[largest]))
+        return data
+
+    def _attempts(self) -> Any:
+        wait = FIRST_WAIT
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt > 1:  # the first loss is ordinary; after that, step out of the others' way
+                time.sleep(random.uniform(0, wait))  # noqa: S311  spreads the tries, hides nothing
+                wait = min(wait * 2, LONGEST_WAIT)
+            yield attempt
+
+    def _contention(self, record: Record) -> ContentionError:
+        return ContentionError(
+            f"session {record.sid}: {MAX_ATTEMPTS} tries to save it met another request's change each time"
+        )
+
+    def _purge_sometimes(self) -> None:
+        self._until_purge -= 1
+        if self._until_purge > 0 or not isinstance(self.store, Purges):
+            return
+        self._until_purge = PURGE_EVERY
+        try:
+            self.store.purge(PURGE_BATCH)
+        except StoreError as error:
+            # The session is stored; that old ones were not cleared away is no reason to fail its request.
+            log.warning("expired sessions were not purged: %s", error)
+
+
+class _Merger:
+    """One request's changes, carried on top of whatever is stored by now."""
+
+    def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
+        self._repository = repository
+        self._base = record.values
+        self._changes = changes
+        self.record = record
+        self.values = applied(record.values, changes)
+        self.merged = False
+        self.contested: list[Contested] = []
+
+    def meet(self, entry: Entry) -> bool:
+        """Merge with what is stored now. False if the session has ended; True if ``record`` is ready to be tried."""
+        found: Record | Absence | str = self._repository._open(self.record.ticket, self.record.key, entry)
+        if isinstance(found, str):
+            found = self._repository.load(found)
+        if not isinstance(found, Record):
+            return False
+        self.record = found
+        self.merged = self.merged or found.values != self._base
+        # From the first base each time, so that a third try doesn't take its second for somebody else's.
+        self.values, self.contested = rebase(self._base, found.values, self._changes, self._repository.strategies)
+        return True

@@ -1,0 +1,346 @@
+"""What ``flask.session`` is: a dict that comes from the store when it is first touched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from flask.sessions import SessionMixin
+
+from .. import signals
+from ..errors import SessionValueError, StoreError
+from .lazy import LazyDict
+from .outage import SessionUnavailable
+from .rebase import Changes
+from .repository import Absence, Committed, Record
+from .ticket import public_id
+
+if TYPE_CHECKING:
+    from .interface import ServerSessionInterface
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: So many cookies of the session's name are tried, when a browser sends several (of another path or domain, which
+#: would hide ours for ever). Each costs a store command, so a flood of them must not.
+MAX_COOKIES: Final = 3
+
+
+class ServerSession(LazyDict, SessionMixin):
+    """The visitor's session, used like a dict. Nothing is read before the first use, no value before its own.
+
+    What a view changes, also deep inside a value, is found at the end of the request and saved without being
+    announced. Requests that run at the same time are merged, key by key.
+    """
+
+    # Class attributes, so that a request that leaves its session alone sets none of them.
+    _record: Record | None = None
+    _absence: Absence | None = None
+    _permanent: bool | None = None
+    _forced = False
+    _rotating = False
+    _cleared = False
+    _restarted = False  # destroyed or cleared in this request: what comes now is a new session
+    _locked = False
+    _failed = False  # the store did: the response will be a 503, whatever the view makes of it
+    _passive = False
+    _found = False
+    #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
+    _cookie: str | None = None
+
+    def __init__(self, interface: ServerSessionInterface, environ: Mapping[str, Any]) -> None:
+        self._interface = interface
+        self._environ = environ
+
+    def __repr__(self) -> str:
+        # Never the contents: what is printed is logged.
+        if self._data is None:
+            return "<ServerSession not opened>"
+        return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
+
+    def clear(self) -> None:
+        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
+        self._opened()
+        self._begin({})
+        self._cleared = True
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
+        if self._permanent is not None:
+            return self._permanent
+        self._opened()
+        return self._interface.settings.permanent if self._record is None else self._record.header.permanent
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self._permanent = bool(value)
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
+        """True if nothing was stored for this visitor when the session was first touched."""
+        self._opened()
+        return not self._found
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save. Need not be set; True makes the session be written all the same."""
+        return self._forced or self._cleared or (self._data is not None and bool(self._changes()))
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._forced = bool(value)
+
+    @property
+    def sid(self) -> str | None:
+        """The session's public id, as in the logs; it opens nothing. None while nothing is stored."""
+        self._opened()
+        return None if self._record is None else self._record.sid
+
+    @property
+    def created(self) -> datetime | None:
+        """When the session began, in UTC. None while nothing is stored."""
+        self._opened()
+        return None if self._record is None else datetime.fromtimestamp(self._record.header.created, UTC)
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """The last activity, in UTC, as exact as SESSION_REFRESH_AFTER. None while nothing is stored."""
+        self._opened()
+        return None if self._record is None else datetime.fromtimestamp(self._record.header.seen, UTC)
+
+    @property
+    def passive(self) -> bool:
+        """True if this request does not count as activity, as for a page that polls. Set it in the view."""
+        return self._passive
+
+    @passive.setter
+    def passive(self, value: bool) -> None:
+        self._passive = bool(value)
+
+    def rotate(self) -> None:
+        """Give the session a new id with this response; its contents stay. For every change of privilege.
+
+        The old id is dead from the moment that the response is made. Requests that still carry it see an
+        empty session, and what they write is dropped.
+        """
+        self._rotating = True
+
+    def destroy(self) -> None:
+        """End the session in the store, at once: no request that is still running brings it back.
+
+        What is put into the session afterwards is a new one. Raises SessionUnavailable (503) when the
+        store is down: then the session was not ended.
+        """
+        self._opened()
+        record, self._record = self._record, None
+        self._begin({})
+        self._cleared = False
+        self._restarted = True
+        if record is not None:
+            with self._outage():
+                self._end(record)
+
+    def _end(self, record: Record) -> None:
+        self._interface.repository.destroy(record)
+        self._cookie = ""
+        self._send(signals.session_destroyed, sid=record.sid)
+
+    # -- the lock -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator[None]:
+        """Keep other requests that lock this session out until the block is left; then save and let them in.
+
+        For what cannot be merged, as a balance that must not fall below zero. Read values inside the block: those
+        that were read before may be old. Changes are saved when it is left, also by an exception, as a session's
+        always are. ``timeout``: seconds to wait for the lock. ``lease``: seconds after which another request may
+        take it, should this one never come back. A session that isn't stored yet has nobody to keep out.
+
+        Raises LockTimeoutError; LockLostError at the end if the lease ran out and somebody took the lock.
+        """
+        self._opened()
+        if self._record is None or self._locked:
+            yield
+            return
+        repository = self._interface.repository
+        with self._outage():
+            held = repository.lock(self._record, self._changes(), timeout=timeout, lease=lease)
+        if held is None:
+            self._discard("gone")
+            yield
+            return
+        self._resume(held)
+        self._locked = True
+        try:
+            yield
+        finally:
+            self._locked = False
+            if self._record is not None and not self._cleared:
+                self._release(self._record)
+
+    def _release(self, record: Record) -> None:
+        repository = self._interface.repository
+        try:
+            changes = self._changes()
+        except SessionValueError:
+            with self._outage():
+                repository.commit(record, {}, release=True)
+            raise
+        with self._outage():
+            committed = repository.commit(record, changes, release=True)
+        if committed is None:
+            self._discard("gone")
+        else:
+            self._resume(committed)
+
+    def _resume(self, committed: Committed) -> None:
+        """Go on in the same request from what is stored now."""
+        self._report(committed)
+        self._record = committed.record
+        self._rebase(committed.record.values)
+
+    # -- opening ------------------------------------------------------------------------------------------
+
+    def _open(self) -> dict[Any, Any]:
+        """Read the cookie, ask the store, and be a dict from now on."""
+        self.accessed = True
+        data = self._begin({})
+        cookies = self._interface.cookie_values(self._environ)
+        if cookies:
+            record = self._find(cookies)
+            if record is not None:
+                self._record = record
+                self._found = True
+                data = self._begin(record.values)
+        return data
+
+    def _find(self, cookies: list[str]) -> Record | None:
+        repository = self._interface.repository
+        plausible = [value for value in cookies if repository.tickets.plausible(value)]
+        if not plausible:
+            self._reject("malformed", None)
+        for ticket in plausible[:MAX_COOKIES]:
+            with self._outage():
+                found = repository.load(ticket)
+            if isinstance(found, Record):
+                self._absence = None
+                if found.ticket != ticket:
+                    # Renewed a moment ago by a parallel request: end on the same new ticket.
+                    self._cookie = found.ticket
+                return found
+            sid = public_id(repository.tickets.fingerprint(ticket))
+            if found is Absence.REUSED:
+                self._send(signals.session_reused, sid=sid)
+            elif found is not Absence.SUPERSEDED:
+                self._reject(found.value, sid)
+            if self._absence is not Absence.SUPERSEDED:
+                self._absence = found
+        return None
+
+    @contextmanager
+    def _outage(self) -> Iterator[None]:
+        """Make a page without its session a 503, and make sure that this request writes nothing any more."""
+        try:
+            yield
+        except StoreError as error:
+            log.error("the session store failed: %s", error)
+            self._failed = True
+            raise SessionUnavailable from error
+
+    # -- saving -------------------------------------------------------------------------------------------
+
+    def _is_idle(self) -> bool:
+        """Tell whether nothing was done that would have to be saved or told."""
+        return (
+            self._data is None
+            and not self._rotating
+            and (self._permanent is None or self._permanent is self._interface.settings.permanent)
+        )
+
+    def _commit(self) -> None:
+        """Save what this request did. Raises SessionUnavailable, SessionValueError, SessionTooLargeError."""
+        self._opened()
+        changes = self._changes()
+        with self._outage():
+            if self._record is not None and self._cleared:
+                # The stored session ends, and what was set since is the beginning of another.
+                record, self._record, self._restarted = self._record, None, True
+                self._end(record)
+            if self._record is None:
+                self._commit_new(changes)
+            else:
+                self._commit_stored(self._record, changes)
+
+    def _commit_new(self, changes: Changes) -> None:
+        if not changes:
+            return
+        restarted = self._restarted or self._rotating or self._cleared
+        if self._absence is Absence.SUPERSEDED and not restarted:
+            # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
+            self._discard("superseded")
+            return
+        values = {key: packed for key, packed in changes.items() if packed is not None}
+        permanent = self._interface.settings.permanent if self._permanent is None else self._permanent
+        self._record = self._interface.repository.create(values, permanent=permanent)
+        self._cookie = self._record.ticket
+        self._send(signals.session_created, sid=self._record.sid)
+
+    def _commit_stored(self, record: Record, changes: Changes) -> None:
+        repository = self._interface.repository
+        permanent = None if self._permanent == record.header.permanent else self._permanent
+        committed: Committed | None
+        if self._rotating or repository.needs_renewal(record):
+            privilege, self._rotating = self._rotating, False
+            committed = repository.rotate(record, changes, permanent=permanent, renewal=not privilege)
+            if committed is not None:
+                reason = "privilege" if privilege else "renewal"
+                self._cookie = committed.record.ticket
+                self._send(signals.session_rotated, sid=committed.record.sid, old_sid=record.sid, reason=reason)
+        else:
+            writes = bool(changes) or self._forced or permanent is not None
+            counts = not self._passive and (writes or self._interface.settings.refresh_each_request)
+            seen = self._forced or (counts and repository.is_stale(record))
+            if not writes and not seen:
+                return
+            committed = repository.commit(record, changes, permanent=permanent, seen=seen)
+            # The cookie lives on with the session, and says the same of being permanent and of the ticket.
+            if committed and (seen or permanent is not None or committed.record.ticket != record.ticket):
+                self._cookie = committed.record.ticket
+        if committed is None:
+            self._discard("gone")
+            return
+        self._report(committed)
+        # All is saved. Were this called once more, what others changed must not look like our deletions.
+        self._record, self._touched = committed.record, {}
+
+    def _report(self, committed: Committed) -> None:
+        for key, clash in committed.contested:
+            self._send(signals.session_conflict, key=key, sid=committed.record.sid, **clash._asdict())
+
+    def _discard(self, reason: str) -> None:
+        """Drop what this request wrote, because the session is over; say so; leave the cookie to its successor."""
+        keys = tuple(self._changes())
+        sid = None if self._record is None else self._record.sid
+        if keys:
+            log.warning("session %s: changes to %d keys were dropped (%s)", sid, len(keys), reason)
+            self._send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
+        self._record, self._absence, self._cookie = None, Absence.SUPERSEDED, None
+        self._begin({})
+
+    def _abandon(self) -> None:
+        """Nothing of this request can be saved; what was stored before stays. Flask makes another response."""
+        self._begin({})
+        self._forced = self._rotating = self._cleared = False
+        self._permanent = self._cookie = None
+
+    def _send(self, signal: Any, **arguments: Any) -> None:
+        if signal.receivers:
+            signal.send(self._interface.app, **arguments)
+
+    def _reject(self, reason: str, sid: str | None) -> None:
+        if sid is not None:
+            log.info("session %s: its ticket was refused (%s)", sid, reason)
+        self._send(signals.session_rejected, reason=reason, sid=sid)

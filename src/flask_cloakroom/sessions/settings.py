@@ -1,0 +1,285 @@
+"""The settings of ``app.config`` that concern sessions: read once, checked once, here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import SettingError
+from ..stores import DEFAULT_FILE, Place, Store, open_store
+from .cookie import SessionCookie
+from .merge import STRATEGIES, Strategy
+from .repository import Lifetimes, Repository
+from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: Flash messages of parallel requests are all kept, also while another request shows those before.
+DEFAULT_MERGE: Final[dict[Any, str]] = {"_flashes": "append"}
+
+#: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
+#: moved over. Never in the place of something that was said.
+DEFAULT_REDIS: Final = "redis://localhost:6379/0"
+
+#: Settings of this package that Flask doesn't know, with their defaults.
+DEFAULTS: Final[dict[str, Any]] = {
+    "SESSION_STORE": None,
+    "SESSION_TYPE": None,
+    "SESSION_REDIS": None,
+    "SESSION_PERMANENT": True,
+    "SESSION_KEY_PREFIX": "session:",
+    "SESSION_ID_LENGTH": TICKET_BYTES,
+    "SESSION_NAMESPACE": None,
+    "SESSION_ABSOLUTE_LIFETIME": None,
+    "SESSION_RENEW_EVERY": None,
+    "SESSION_REFRESH_AFTER": None,
+    "SESSION_MERGE": None,
+    "SESSION_MAX_BYTES": 1024 * 1024,
+    "SESSION_ENCRYPTION": False,
+    "SESSION_STORE_TIMEOUT": 2.0,
+}
+_NO_LONGER_NEEDED: Final = {
+    "SESSION_USE_SIGNER": "ids are random and stored hashed, so there is nothing to sign",
+    "SESSION_SERIALIZATION_FORMAT": "there is one format, and it keeps the types",
+    "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged without being told",
+}
+
+# RFC 6265, 4.1.1: a cookie's name is a token.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """All of them, checked."""
+
+    cookie: SessionCookie
+    lifetimes: Lifetimes
+    tickets: Tickets
+    make_store: Callable[[], Store]
+    permanent: bool = True
+    refresh_each_request: bool = True
+    strategies: Mapping[Any, Strategy] = field(default_factory=dict)
+    encrypt: bool = False
+    max_bytes: int = 1024 * 1024
+
+    @classmethod
+    def read(cls, app: Flask) -> SessionSettings:
+        """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
+        read = _Reader({**DEFAULTS, **app.config})
+        _warn_of_misspelled(app.config)
+        return cls(
+            cookie=_read_cookie(read, app),
+            lifetimes=_read_lifetimes(read),
+            tickets=_read_tickets(read, app),
+            make_store=_read_store(read, Path(app.instance_path)),
+            permanent=read.boolean("SESSION_PERMANENT"),
+            refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
+            strategies=_read_strategies(read),
+            encrypt=_read_encryption(read),
+            max_bytes=read.whole("SESSION_MAX_BYTES", at_least=1024),
+        )
+
+    def make_repository(self) -> Repository:
+        """Return what opens and saves sessions as these settings say."""
+        return Repository(
+            self.make_store(),
+            self.tickets,
+            lifetimes=self.lifetimes,
+            strategies=self.strategies,
+            encrypt=self.encrypt,
+            max_bytes=self.max_bytes,
+        )
+
+
+class _Reader:
+    """Values of one type each, or a SettingError that says what was expected."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+
+    def __getitem__(self, name: str) -> Any:
+        return self._config.get(name)
+
+    def boolean(self, name: str) -> bool:
+        value = self[name]
+        if not isinstance(value, bool):
+            raise SettingError(name, f"must be True or False, not {value!r}")
+        return value
+
+    def text(self, name: str) -> str:
+        value = self[name]
+        if not isinstance(value, str):
+            raise SettingError(name, f"must be a str, not {type(value).__name__}")
+        return value
+
+    def whole(self, name: str, *, at_least: int, at_most: int | None = None) -> int:
+        value = self[name]
+        fits = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
+        if not fits:
+            bounds = f"at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+            raise SettingError(name, f"must be a whole number, {bounds}, not {value!r}")
+        return int(value)
+
+    def seconds(self, name: str, *, at_least: int) -> int:
+        """Read a timedelta or a number of seconds; parts of a second round up."""
+        value = self[name]
+        length = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(length, bool) or not isinstance(length, int | float) or length < at_least:
+            raise SettingError(name, f"must be a timedelta or seconds, at least {at_least}, not {value!r}")
+        return -int(-length // 1)
+
+
+def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
+    name = read.text("SESSION_COOKIE_NAME")
+    if not _TOKEN(name):
+        raise SettingError("SESSION_COOKIE_NAME", f"{name!r} is no cookie name: letters, digits and -_. only")
+    domain = read["SESSION_COOKIE_DOMAIN"] or None
+    path = read["SESSION_COOKIE_PATH"] or read["APPLICATION_ROOT"] or "/"
+    samesite = read["SESSION_COOKIE_SAMESITE"]
+    # Flask leaves it out, and then browsers differ. Lax is what most take it for.
+    samesite = "Lax" if samesite is None else samesite
+    if samesite not in ("Lax", "Strict", "None"):
+        raise SettingError("SESSION_COOKIE_SAMESITE", f'must be "Lax", "Strict" or "None", not {samesite!r}')
+    secure = read.boolean("SESSION_COOKIE_SECURE")
+    partitioned = read.boolean("SESSION_COOKIE_PARTITIONED")
+    if name.startswith("__Host-") and domain:
+        raise SettingError("SESSION_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain; set it to None")
+    if name.startswith("__Host-") and path != "/":
+        setting = "SESSION_COOKIE_PATH" if read["SESSION_COOKIE_PATH"] else "APPLICATION_ROOT"
+        raise SettingError(setting, f'browsers refuse {name!r} unless SESSION_COOKIE_PATH is "/"')
+    # The prefixes mean nothing else than that it is secure, so the name is the wish.
+    secure = secure or partitioned or name.startswith(("__Host-", "__Secure-"))
+    if samesite == "None" and not secure:
+        raise SettingError("SESSION_COOKIE_SAMESITE", '"None" needs SESSION_COOKIE_SECURE = True')
+    httponly = read.boolean("SESSION_COOKIE_HTTPONLY")
+    return SessionCookie(name, domain, path, secure, httponly, samesite, partitioned)
+
+
+def _read_lifetimes(read: _Reader) -> Lifetimes:
+    idle = read.seconds("PERMANENT_SESSION_LIFETIME", at_least=1)
+    absolute, renew, refresh = (
+        None if read[name] is None else read.seconds(name, at_least=least)
+        for name, least in (
+            ("SESSION_ABSOLUTE_LIFETIME", 1),
+            ("SESSION_RENEW_EVERY", 1),
+            ("SESSION_REFRESH_AFTER", 0),
+        )
+    )
+    if refresh is None:
+        # A tenth of the lifetime, so that no visitor loses more than that of it, and ten minutes at the most, so
+        # that "last seen" says something.
+        refresh = min(idle // 10, 600)
+    elif refresh >= idle:
+        raise SettingError("SESSION_REFRESH_AFTER", f"must be shorter than PERMANENT_SESSION_LIFETIME ({idle} s)")
+    return Lifetimes(idle, absolute, renew, refresh)
+
+
+def _read_tickets(read: _Reader, app: Flask) -> Tickets:
+    length = read.whole("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
+    namespace = app.name if read["SESSION_NAMESPACE"] is None else read.text("SESSION_NAMESPACE")
+    try:
+        return Tickets(namespace, length)
+    except ValueError as error:
+        raise SettingError("SESSION_NAMESPACE", str(error)) from error
+
+
+def _read_strategies(read: _Reader) -> dict[Any, Strategy]:
+    declared = read["SESSION_MERGE"] or {}
+    if not isinstance(declared, Mapping):
+        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {type(declared).__name__}")
+    strategies: dict[Any, Strategy] = {}
+    for key, strategy in {**DEFAULT_MERGE, **declared}.items():
+        if isinstance(strategy, str) and strategy in STRATEGIES:
+            strategies[key] = STRATEGIES[strategy]
+        elif callable(strategy):
+            strategies[key] = strategy
+        else:
+            known = ", ".join(STRATEGIES)
+            raise SettingError("SESSION_MERGE", f"{key!r}: must be one of {known}, or a function, not {strategy!r}")
+    return strategies
+
+
+def _read_encryption(read: _Reader) -> bool:
+    wanted = read.boolean("SESSION_ENCRYPTION")
+    if wanted and importlib.util.find_spec("cryptography") is None:
+        raise SettingError("SESSION_ENCRYPTION", "needs a package: pip install flask-cloakroom[encryption]")
+    return wanted
+
+
+def _read_store(read: _Reader, folder: Path) -> Callable[[], Store]:
+    """Return what makes the store, having checked by making one that it can be made. None connects by that."""
+    timeout = read["SESSION_STORE_TIMEOUT"]
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, more than 0, not {timeout!r}")
+    place = Place(folder, read.text("SESSION_KEY_PREFIX"), float(timeout))
+    setting, wanted = _wanted_store(read)
+    if not isinstance(wanted, str):
+        store = _from_object(setting, wanted, place)
+        return lambda: store
+
+    def make() -> Store:
+        try:
+            return open_store(wanted, place)
+        except (ValueError, ImportError) as error:
+            # The URL itself may hold a password, so it is not repeated.
+            raise SettingError(setting, str(error)) from error
+
+    make().close()
+    return make
+
+
+def _wanted_store(read: _Reader) -> tuple[str, Any]:
+    """Return the setting that decides, and the URL or object that it says."""
+    store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
+    if store is not None:
+        if kind is not None:
+            raise SettingError("SESSION_STORE", "is set, and so is SESSION_TYPE; keep one of them")
+        return "SESSION_STORE", store
+    if kind == "redis" or (kind is None and redis is not None):
+        return "SESSION_REDIS", redis if redis is not None else read["REDIS_URL"] or DEFAULT_REDIS
+    if kind is None or kind == "sqlite":
+        return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
+    if kind == "memory":
+        return "SESSION_TYPE", "memory://"
+    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {kind!r}')
+
+
+def _from_object(setting: str, wanted: Any, place: Place) -> Store:
+    if setting == "SESSION_REDIS":
+        from ..stores.redis import RedisStore
+
+        try:
+            return RedisStore(wanted, prefix=place.prefix, timeout=place.timeout)
+        except TypeError as error:
+            raise SettingError(setting, f"must be a client or a URL; this is {error}") from error
+    missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(wanted, verb)]
+    if missing:
+        kind = type(wanted).__name__
+        raise SettingError(setting, f"must be a URL or a store; {kind} has no {', '.join(missing)}()")
+    store: Store = wanted
+    return store
+
+
+def _warn_of_misspelled(config: Mapping[str, Any]) -> None:
+    known = [
+        *DEFAULTS,
+        *(name for name in config if name.startswith("SESSION_COOKIE_")),
+        "SESSION_REFRESH_EACH_REQUEST",
+    ]
+    for name in config:
+        if name in _NO_LONGER_NEEDED:
+            log.info("%s has no effect: %s", name, _NO_LONGER_NEEDED[name])
+        elif name.startswith("SESSION_") and name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0.85)
+            if close:
+                log.warning("%s is not a setting; did you mean %s?", name, close[0])

@@ -1,0 +1,77 @@
+"""The ticket: what the cookie holds, and what is derived from it. Nothing here is ever logged or stored as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Final
+
+#: Random bytes in a ticket. OWASP ASVS 5.0, 7.2.3 asks for 128 bits; 256 leave no need to think about it again.
+TICKET_BYTES: Final = 32
+#: The least that SESSION_ID_LENGTH may ask for: those 128 bits.
+MIN_TICKET_BYTES: Final = 16
+#: The most; a longer one adds nothing to SHA-256's 256 bits but bytes on the wire.
+MAX_TICKET_BYTES: Final = 64
+
+
+class Tickets:
+    """Issues and reads the tickets of one namespace."""
+
+    def __init__(self, namespace: str, length: int = TICKET_BYTES) -> None:
+        """``namespace`` keeps applications on one store apart; ``length`` is in random bytes.
+
+        Raises ValueError for a length outside 16 to 64, or a namespace with a NUL in it.
+        """
+        if not MIN_TICKET_BYTES <= length <= MAX_TICKET_BYTES:
+            raise ValueError(f"must be from {MIN_TICKET_BYTES} to {MAX_TICKET_BYTES}, not {length}")
+        if "\0" in namespace:
+            raise ValueError("must not contain a NUL character")
+        self._length = length
+        # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
+        self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
+        self._matches = re.compile(rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}").fullmatch
+
+    def issue(self) -> str:
+        """Return a new ticket."""
+        return secrets.token_urlsafe(self._length)
+
+    def plausible(self, text: str) -> bool:
+        """Tell whether ``text`` could be one of ours, without asking the store."""
+        return self._matches(text) is not None
+
+    def fingerprint(self, ticket: str) -> bytes:
+        """Return the store's key for ``ticket``: 32 bytes from which it can't be found again."""
+        return hashlib.sha256(self._prefix + ticket.encode()).digest()
+
+
+def sealing_key(ticket: str) -> bytes:
+    """Return the 32-byte key that seals the payload of this ticket's session. Only the ticket yields it."""
+    return hmac.digest(ticket.encode(), b"flask-cloakroom:payload", "sha256")
+
+
+def mask_successor(old: str, ticket: str) -> bytes:
+    """Hide ``ticket`` so that only who holds ``old`` can read it; the same call on the result reveals it.
+
+    A one-time pad: an old ticket has one successor, so its pad hides one text, ever.
+    """
+    return _xor(ticket.encode(), _pad(old, len(ticket)))
+
+
+def unmask_successor(old: str, masked: bytes) -> str:
+    """Undo :func:`mask_successor`. With the wrong ``old`` the result is noise, which no store knows."""
+    return _xor(masked, _pad(old, len(masked))).decode("latin-1")
+
+
+def public_id(fingerprint: bytes) -> str:
+    """Return the name of a session for logs and pages: 16 hexadecimal digits, from which nothing can be opened."""
+    return hashlib.sha256(b"flask-cloakroom:public:" + fingerprint).hexdigest()[:16]
+
+
+def _pad(old: str, length: int) -> bytes:
+    return hashlib.shake_256(b"flask-cloakroom:successor\0" + old.encode()).digest(length)
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))

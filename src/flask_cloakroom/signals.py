@@ -1,0 +1,36 @@
+"""What other code may want to know about. Each is a blinker signal sent with the application as sender."""
+
+from __future__ import annotations
+
+from blinker import Namespace
+
+_signals = Namespace()
+
+#: A ticket was issued for a new session. Arguments: ``sid`` (public hashed id).
+session_created = _signals.signal("session-created")
+
+#: The ticket changed and the data stayed. Arguments: ``sid``, ``old_sid``,
+#: ``reason`` (``"privilege"`` or ``"renewal"``).
+session_rotated = _signals.signal("session-rotated")
+
+#: A session was ended by ``session.destroy()`` or ``session.clear()``. Arguments: ``sid``.
+session_destroyed = _signals.signal("session-destroyed")
+
+#: Two requests changed the same thing and one had to win. Arguments: ``key`` (the top-level key),
+#: ``path`` (a tuple of keys from there to what was contested), ``base``, ``theirs`` (what the other request
+#: had saved), ``mine``, ``kept`` (``"mine"`` or ``"theirs"``), ``sid``. A missing value is
+#: ``flask_cloakroom.MISSING``.
+session_conflict = _signals.signal("session-conflict")
+
+#: Changes were dropped because the session had been ended or moved by another request.
+#: Arguments: ``keys`` (the top-level keys that were not saved), ``sid``, ``reason``
+#: (``"gone"``: destroyed, revoked or expired; ``"superseded"``: it carried a ticket that is no longer valid).
+session_discarded = _signals.signal("session-discarded")
+
+#: A ticket came back after its renewal's overlap was over: a copy of it may be in other hands.
+#: Arguments: ``sid``.
+session_reused = _signals.signal("session-reused")
+
+#: A cookie was refused. Arguments: ``reason`` (``"malformed"``, ``"unknown"``, ``"unreadable"``),
+#: ``sid`` (or None where the value can't be a ticket).
+session_rejected = _signals.signal("session-rejected")

@@ -1,0 +1,95 @@
+"""Sessions in this process's memory: for tests and for trying things. They end with the process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+
+
+class MemoryStore:
+    """A dict and a lock. One process only: each worker would have sessions of its own."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """``clock`` returns seconds since the epoch; tests hand in one that they can move."""
+        self._clock = clock
+        self._entries: dict[bytes, tuple[Entry, float]] = {}
+        self._new_lock()
+        this = weakref.ref(self)
+        # Another thread may hold the lock at the moment of a fork; in the child nobody would ever release it.
+        os.register_at_fork(after_in_child=lambda: _renew_lock(this()))
+
+    def __str__(self) -> str:
+        return "memory of this process"
+
+    def _new_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def _live(self, key: bytes) -> Entry | None:
+        found = self._entries.get(key)
+        if found is None or found[1] <= self._clock():
+            return None
+        return found[0]
+
+    def _put(self, key: bytes, data: bytes, ttl: int) -> bytes:
+        version = new_version()
+        self._entries[key] = (Entry(bytes(data), version), self._clock() + check_ttl(ttl))
+        return version
+
+    def load(self, key: bytes) -> Entry | None:
+        with self._lock:
+            return self._live(key)
+
+    def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        with self._lock:
+            return None if self._live(key) else self._put(key, data, ttl)
+
+    def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
+        with self._lock:
+            entry = self._live(key)
+            if entry is None:
+                return Gone()
+            if entry.version != expected:
+                return Conflict(entry)
+            return Saved(self._put(key, data, ttl))
+
+    def touch(self, key: bytes, ttl: int) -> bool:
+        with self._lock:
+            entry = self._live(key)
+            if entry is None:
+                return False
+            self._entries[key] = (entry, self._clock() + check_ttl(ttl))
+            return True
+
+    def delete(self, key: bytes) -> bool:
+        with self._lock:
+            live = self._live(key) is not None
+            self._entries.pop(key, None)
+            return live
+
+    def purge(self, limit: int) -> int:
+        with self._lock:
+            now = self._clock()
+            expired = [key for key, (_, expires) in self._entries.items() if expires <= now][:limit]
+            for key in expired:
+                del self._entries[key]
+            return len(expired)
+
+    def walk(self) -> Iterator[tuple[bytes, Entry]]:
+        with self._lock:
+            now = self._clock()
+            live = [(key, entry) for key, (entry, expires) in self._entries.items() if expires > now]
+        yield from live
+
+    def close(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+
+def _renew_lock(store: MemoryStore | None) -> None:
+    if store is not None:
+        store._new_lock()

@@ -1,0 +1,218 @@
+"""Sessions in one SQLite file: the default. Standard library only, safe for threads, forks and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ..errors import StoreError
+from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+
+T = TypeVar("T")
+
+#: How long a writer waits between two tries for the write lock: it doubles from the first to the second,
+#: in seconds. SQLite's own waiting (1, 2, 5, 10, 15, 20, 25 … ms) makes writers that need 30 µs each stand in
+#: line for milliseconds.
+FIRST_WAIT: Final = 0.0002
+LONGEST_WAIT: Final = 0.005
+
+#: Connections kept for the next use, at most. More than that are open only while more threads are at work.
+IDLE_CONNECTIONS: Final = 16
+
+# The row's number is a hash of the key, and not the key an index of its own: one B-tree to walk and to write,
+# with inner pages that hold 8-byte numbers, which is what keeps a read among a million rows near that among a
+# thousand. `key` itself is compared as well, so a collision of hashes can refuse a row but never show a wrong one.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cloakroom_entries (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    version BLOB NOT NULL,
+    expires INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cloakroom_entries_expires ON cloakroom_entries (expires);
+"""
+_LOAD = "SELECT data, version FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
+# An expired row in the way is overwritten, a live one is not.
+_CREATE = """
+INSERT INTO cloakroom_entries (id, key, version, expires, data) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (id) DO UPDATE SET key = ?2, version = ?3, expires = ?4, data = ?5 WHERE expires <= ?6
+"""
+_REPLACE = """
+UPDATE cloakroom_entries SET version = ?, expires = ?, data = ?
+WHERE id = ? AND key = ? AND version = ? AND expires > ?
+"""
+_TOUCH = "UPDATE cloakroom_entries SET expires = ? WHERE id = ? AND key = ? AND expires > ?"
+_DELETE = "DELETE FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
+_PURGE = """
+DELETE FROM cloakroom_entries WHERE id IN (SELECT id FROM cloakroom_entries WHERE expires <= ? LIMIT ?)
+"""
+_WALK = """
+SELECT id, key, data, version FROM cloakroom_entries WHERE id > ? AND expires > ? ORDER BY id LIMIT 500
+"""
+_FIRST_ID = -(2**63)
+
+
+def _row_id(key: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big", signed=True)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class SQLiteStore:
+    """One file, in WAL mode, so that readers never wait.
+
+    An acknowledged write survives the end of the process, ``kill -9`` included. With ``synchronous="normal"``
+    a loss of power can take back the last writes, never damage the file; ``"full"`` waits for the disk at
+    each write.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 2.0, synchronous: str = "normal") -> None:
+        """Name the file; it is opened at the first use.
+
+        ``timeout``: seconds that a write waits for other writers before it is a :class:`StoreError`.
+        Raises ValueError for a ``synchronous`` other than "normal" or "full".
+        """
+        if synchronous not in ("normal", "full"):
+            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
+        self.path = Path(path)
+        self._timeout = timeout
+        self._synchronous = synchronous
+        self._pid = os.getpid()
+        # Each connection is used by one thread at a time; last in, first out keeps its page cache warm.
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._inherited: list[sqlite3.Connection] = []
+
+    def __str__(self) -> str:
+        return f"SQLite ({self.path.name})"
+
+    def load(self, key: bytes) -> Entry | None:
+        row = self._run(lambda db: db.execute(_LOAD, (_row_id(key), key, _now_ms())).fetchone())
+        return None if row is None else Entry._make(row)
+
+    def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        version, now = new_version(), _now_ms()
+        row = (_row_id(key), key, version, now + check_ttl(ttl) * 1000, data, now)
+        return version if self._run(lambda db: db.execute(_CREATE, row).rowcount) else None
+
+    def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
+        version, now, row_id = new_version(), _now_ms(), _row_id(key)
+        row = (version, now + check_ttl(ttl) * 1000, data, row_id, key, expected, now)
+        # UPDATE decides; what is read afterwards only tells what stood in the way. If that is `expected`
+        # once more (deleted and created again in between gives another version, so it can't be), try again.
+        while not self._run(lambda db: db.execute(_REPLACE, row).rowcount):
+            entry = self.load(key)
+            if entry is None:
+                return Gone()
+            if entry.version != expected:
+                return Conflict(entry)
+        return Saved(version)
+
+    def touch(self, key: bytes, ttl: int) -> bool:
+        now = _now_ms()
+        row = (now + check_ttl(ttl) * 1000, _row_id(key), key, now)
+        return bool(self._run(lambda db: db.execute(_TOUCH, row).rowcount))
+
+    def delete(self, key: bytes) -> bool:
+        row = (_row_id(key), key, _now_ms())
+        return bool(self._run(lambda db: db.execute(_DELETE, row).rowcount))
+
+    def purge(self, limit: int) -> int:
+        return self._run(lambda db: db.execute(_PURGE, (_now_ms(), limit)).rowcount)
+
+    def walk(self) -> Iterator[tuple[bytes, Entry]]:
+        last = _FIRST_ID
+        while True:
+            # In pages, so that no read transaction stays open: an open one keeps the WAL from being emptied.
+            page = (last, _now_ms())
+            rows = self._run(lambda db, page=page: db.execute(_WALK, page).fetchall())  # type: ignore[misc]
+            if not rows:
+                return
+            for row_id, key, data, version in rows:
+                yield key, Entry(data, version)
+                last = row_id
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one statement on a connection that is this thread's alone, waiting for other writers."""
+        if self._pid != os.getpid():
+            self._leave_inherited()
+        deadline = 0.0
+        wait = FIRST_WAIT
+        while True:
+            try:
+                db = self._idle.pop() if self._idle else self._open()
+            except IndexError:  # another thread took the last one after we looked
+                continue
+            except (sqlite3.Error, OSError) as error:
+                raise self._failure(error) from error
+            try:
+                result = work(db)
+            except sqlite3.OperationalError as error:
+                self._give_back(db)
+                now = time.monotonic()
+                deadline = deadline or now + self._timeout
+                if not _is_busy(error) or now >= deadline:
+                    raise self._failure(error) from error
+                time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
+                wait = min(wait * 2, LONGEST_WAIT)
+            except sqlite3.Error as error:
+                db.close()
+                raise self._failure(error) from error
+            else:
+                self._give_back(db)
+                return result
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        if len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(db)
+        else:
+            db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        folder = self.path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        try:
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            db.executescript(_SCHEMA)
+            # From here on `_run` waits by itself.
+            db.execute("PRAGMA busy_timeout = 0")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _leave_inherited(self) -> None:
+        """In a forked child: never use, and never close, what belongs to the parent.
+
+        Closing would let go of locks that SQLite believes to hold in the parent; so they are kept, untouched,
+        until the child ends.
+        """
+        self._inherited.extend(self._idle)
+        self._idle = deque()
+        self._pid = os.getpid()
+
+    def _failure(self, error: Any) -> StoreError:
+        return StoreError(f"SQLite session store {self.path.name}: {error}")
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes.
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
