@@ -79,6 +79,9 @@ def pack(value: Any) -> bytes:
     Raises :class:`UnsupportedTypeError`.
     """
     try:
+        if type(value) in IMMUTABLE_TYPES:  # no container: nothing in it to look for
+            packed: bytes = _packer().pack(value)
+            return packed
         return _dump(value, 0)
     except _UnsupportedError as error:
         path = _path_to(error.culprit, value, ()) or ()
@@ -107,17 +110,18 @@ class _UnsupportedError(Exception):
         self.hint = hint
 
 
-def _packer(depth: int = 0) -> Any:
-    return msgpack.Packer(
-        default=_encode if depth == 0 else partial(_encode, depth=depth),
-        strict_types=True,
-        unicode_errors="surrogatepass",
-        buf_size=_BUFFER,
-    )
+_packer: Callable[..., Any] = partial(
+    msgpack.Packer,
+    default=lambda value: _encode(value, 0),
+    strict_types=True,
+    unicode_errors="surrogatepass",
+    buf_size=_BUFFER,
+)
 
 
 def _dump(value: Any, depth: int) -> bytes:
-    packed: bytes = _packer(depth).pack(value)
+    packer = _packer(default=partial(_encode, depth=depth)) if depth else _packer()
+    packed: bytes = packer.pack(value)
     # The packer writes bytearray and memoryview as if they were bytes, and they would come back as such. It
     # can only have happened where a "bin" marker is, which few packed values contain.
     if b"\xc4" in packed or b"\xc5" in packed or b"\xc6" in packed:
@@ -125,7 +129,7 @@ def _dump(value: Any, depth: int) -> bytes:
     return packed
 
 
-def _encode(value: Any, depth: int = 0) -> Any:
+def _encode(value: Any, depth: int) -> Any:
     """Called by the packer for each value that MessagePack doesn't know."""
     if depth > MAX_DEPTH:
         raise _UnsupportedError(value, TOO_DEEP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,18 +25,13 @@ class SessionCookie:
     samesite: str | None = "Lax"
     partitioned: bool = False
 
-    def finder(self) -> Any:
-        """Return a function that lists the values of this cookie in a WSGI environ, as the browser ordered them.
+    def finder(self, value: str) -> Callable[[str], list[str]]:
+        """Return a function that lists, from a Cookie header, the values of this cookie that match a pattern.
 
-        Not werkzeug's parser, which unquotes and decodes every cookie there is: a ticket needs neither.
+        Not werkzeug's parser, which unquotes and decodes every cookie there is: a ticket needs neither. They are
+        in the browser's order, the one with the longest path first.
         """
-        find = re.compile(rf"(?:^|;)\s*{re.escape(self.name)}=([^;]*)").findall
-
-        def values_in(environ: Mapping[str, Any]) -> list[str]:
-            header = environ.get("HTTP_COOKIE")
-            return [value.strip() for value in find(header)] if header else []
-
-        return values_in
+        return re.compile(rf"(?:^|;)\s*{re.escape(self.name)}=({value})\s*(?=;|$)").findall
 
     def set(self, response: Response, ticket: str, max_age: int | None) -> None:
         """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""

@@ -27,7 +27,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -41,12 +41,18 @@ _SUPERSEDED: Final = 4
 
 _FIRST: Final = struct.Struct(">BBI")
 _HEADER: Final = struct.Struct(">IIIIIQ8sH")
+_BOTH: Final = struct.Struct(_FIRST.format + _HEADER.format[1:])
 _START: Final = _FIRST.size
-_OWNER_AT: Final = _START + _HEADER.size
+_OWNER_AT: Final = _BOTH.size
 
 #: AES-GCM's nonce, 96 bits (NIST SP 800-38D, 8.2). Random: a key seals one session's few thousand versions, far from
 #: the 2**32 at which two random nonces of one key become likely enough to matter.
 NONCE_BYTES: Final = 12
+
+_STR: Final = frozenset({str})
+
+# The library's first buffer of 256 KiB costs more to get than a session costs to pack.
+_packer: Callable[[], Any] = partial(msgpack.Packer, unicode_errors="surrogatepass", buf_size=4096)
 
 NOBODY: Final = bytes(8)
 
@@ -62,8 +68,7 @@ class Seal(NamedTuple):
     key: bytes
 
 
-@dataclass(slots=True)
-class Header:
+class Header(NamedTuple):
     """What is known of a session without opening its payload."""
 
     created: int
@@ -102,13 +107,12 @@ def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> byt
 def open_header(data: bytes) -> tuple[Header, bytes, bool]:
     """Return header, payload, and whether the payload is sealed. Raises :class:`EnvelopeError`."""
     try:
-        form, flags, checksum = _FIRST.unpack_from(data)
-        created, renewed, seen, deadline, fence, until, holder, length = _HEADER.unpack_from(data, _START)
+        form, flags, checksum, created, renewed, seen, deadline, fence, until, holder, length = _BOTH.unpack_from(data)
     except struct.error as error:
         raise EnvelopeError("cut short") from error
     if form != FORMAT:
         raise EnvelopeError(f"unknown format {form}")
-    if zlib.crc32(memoryview(data)[_START:]) != checksum:
+    if zlib.crc32(data[_START:]) != checksum:
         raise EnvelopeError("checksum does not match")
     payload_at = _OWNER_AT + length
     # The checksum matches, so this is what was written, and what was written is UTF-8.
@@ -130,11 +134,11 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
 
 def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -> bytes:
     """Return the payload. Keys are packed by ``pack_key`` unless they are str, so that they keep their types."""
-    if all(type(key) is str for key in values):
-        packed: bytes = msgpack.packb(values, unicode_errors="surrogatepass")
+    if _STR.issuperset(map(type, values)):
+        packed: bytes = _packer().pack(values)
         return packed
     pairs = [[pack_key(key), value] for key, value in values.items()]
-    return b"".join((b"\xc1", msgpack.packb(pairs)))
+    return b"".join((b"\xc1", _packer().pack(pairs)))
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:

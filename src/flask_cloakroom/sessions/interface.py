@@ -48,7 +48,8 @@ class ServerSessionInterface(SessionInterface):
         with self._starting:  # two first requests must not end up with a memory store each
             if self._repository is None:
                 self.settings = settings = SessionSettings.read(self.app)
-                self.cookie_values = settings.cookie.finder()
+                self.find_tickets = settings.cookie.finder(settings.tickets.pattern)
+                self.find_cookies = settings.cookie.finder("[^;]*?")
                 self._repository = settings.make_repository()
             return self._repository
 
@@ -68,13 +69,12 @@ class ServerSessionInterface(SessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save what the request did and tell the browser what it must know."""
-        if not isinstance(session, ServerSession) or session._is_idle():
+        if not isinstance(session, ServerSession) or (session._data is None and not session._pending):
             return
         try:
-            if not session._failed:
-                session._commit()
+            session._save()
         except SessionUnavailable:
-            pass  # the session remembers, and so do we two lines below
+            pass  # the session remembers that it failed
         except CloakroomError:
             session._abandon()
             raise
@@ -83,11 +83,7 @@ class ServerSessionInterface(SessionInterface):
         if session._failed:
             make_unavailable(app, response)
             return
-        headers = response.headers
-        if "Vary" not in headers:
-            headers["Vary"] = "Cookie"
-        else:
-            response.vary.add("Cookie")
+        _vary_on_cookie(response)
         ticket = session._cookie
         if ticket is not None:
             self._tell(session, ticket, response)
@@ -100,6 +96,14 @@ class ServerSessionInterface(SessionInterface):
         else:
             max_age = self.repository.remaining(record.header) if record.header.permanent else None
             cookie.set(response, ticket, max_age)
+
+
+def _vary_on_cookie(response: Response) -> None:
+    for name, _ in response.headers:
+        if name.lower() == "vary":
+            response.vary.add("Cookie")
+            return
+    response.headers.add("Vary", "Cookie")
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -179,22 +179,20 @@ class Repository:
             return True
         return self.lifetimes.absolute is not None and now > header.created + self.lifetimes.absolute
 
-    def is_stale(self, record: Record) -> bool:
-        """Tell whether so much of the idle time has passed that "last seen" should be written anew."""
-        return self._clock() - record.header.seen >= self.lifetimes.refresh_after
-
-    def needs_renewal(self, record: Record) -> bool:
-        """Tell whether the ticket is older than ``renew_every``."""
-        every = self.lifetimes.renew_every
-        return every is not None and self._clock() - record.header.renewed >= every
+    def due(self, record: Record) -> tuple[bool, bool]:
+        """Tell whether "last seen" should be written anew, and whether the ticket should be renewed."""
+        header, lifetimes = record.header, self.lifetimes
+        now = self._clock()
+        every = lifetimes.renew_every
+        return now - header.seen >= lifetimes.refresh_after, every is not None and now - header.renewed >= every
 
     def remaining(self, header: Header) -> int:
         """Return for how many whole seconds, rounded up, the session may still live; at least 1."""
         idle = self.lifetimes.idle
-        ends = header.seen + idle
+        left = header.seen + idle + 1 - int(self._clock())
         if header.deadline:
-            ends = min(ends, header.deadline)
-        return max(1, min(ends - int(self._clock()) + 1, idle))
+            left -= max(0, header.seen + idle - header.deadline)
+        return idle if left > idle else max(1, left)
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -234,30 +232,29 @@ class Repository:
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
         merger = _Merger(self, record, changes)
-        for _ in self._attempts():
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt > 1:  # the first race lost is ordinary
+                _step_aside(attempt)
             base = merger.record
-            header = replace(
-                base.header,
-                permanent=base.header.permanent if permanent is None else permanent,
-                seen=max(base.header.seen, int(self._clock())) if seen else base.header.seen,
-            )
+            header = base.header
+            if seen:
+                header = header._replace(seen=max(header.seen, int(self._clock())))
+            if permanent is not None:
+                header = header._replace(permanent=permanent)
             if release:
-                header = replace(header, lease_until=0, lease_holder=NOBODY)
+                header = header._replace(lease_until=0, lease_holder=NOBODY)
             data = self._pack(base.ticket, base.key, header, merger.values)
-            match self.store.replace(base.key, data, self.remaining(header), base.version):
-                case Saved(version):
-                    saved = Record(base.ticket, base.key, version, header, merger.values)
-                    return Committed(saved, merger.merged, merger.contested)
-                case Conflict(entry):
-                    if not merger.meet(entry):
-                        return None
-                    if release and merger.record.header.fence != record.header.fence:
-                        raise LockLostError(
-                            "the lock's lease ran out and another request took it; what was changed under the "
-                            "lock is not saved. Hold the lock for less time, or give lock() a longer lease."
-                        )
-                case Gone():
-                    return None
+            result = self.store.replace(base.key, data, self.remaining(header), base.version)
+            if type(result) is Saved:
+                saved = Record(base.ticket, base.key, result.version, header, merger.values)
+                return Committed(saved, merger.merged, merger.contested)
+            if type(result) is not Conflict or not merger.meet(result.entry):
+                return None
+            if release and merger.record.header.fence != record.header.fence:
+                raise LockLostError(
+                    "the lock's lease ran out and another request took it; what was changed under the "
+                    "lock is not saved. Hold the lock for less time, or give lock() a longer lease."
+                )
         raise self._contention(record)
 
     def rotate(
@@ -272,10 +269,11 @@ class Repository:
         merger = _Merger(self, record, changes)
         made: Record | None = None
         try:
-            for _ in self._attempts():
+            for attempt in range(MAX_ATTEMPTS):
+                if attempt > 1:
+                    _step_aside(attempt)
                 old = merger.record
-                header = replace(
-                    old.header,
+                header = old.header._replace(
                     permanent=old.header.permanent if permanent is None else permanent,
                     renewed=now,
                     seen=now,
@@ -329,7 +327,9 @@ class Repository:
         A mark stays for :data:`MARK_SECONDS`, so that requests that began before do not begin a new session.
         """
         merger = _Merger(self, record, {})
-        for _ in self._attempts():
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt > 1:  # the first race lost is ordinary
+                _step_aside(attempt)
             data, ttl = self._mark(merger.record, None)
             match self.store.replace(merger.record.key, data, ttl, merger.record.version):
                 case Saved():
@@ -359,8 +359,7 @@ class Repository:
             current = merger.record
             now = int(self._clock() * 1000)
             if current.header.lease_until <= now:
-                header = replace(
-                    current.header,
+                header = current.header._replace(
                     fence=(current.header.fence + 1) & 0xFFFFFFFF,
                     lease_until=now + int(lease * 1000),
                     lease_holder=holder,
@@ -395,14 +394,6 @@ class Repository:
             raise SessionTooLargeError(len(data), self._max_bytes, largest, len(values[largest]))
         return data
 
-    def _attempts(self) -> Any:
-        wait = FIRST_WAIT
-        for attempt in range(MAX_ATTEMPTS):
-            if attempt > 1:  # the first loss is ordinary; after that, step out of the others' way
-                time.sleep(random.uniform(0, wait))  # noqa: S311  spreads the tries, hides nothing
-                wait = min(wait * 2, LONGEST_WAIT)
-            yield attempt
-
     def _contention(self, record: Record) -> ContentionError:
         return ContentionError(
             f"session {record.sid}: {MAX_ATTEMPTS} tries to save it met another request's change each time"
@@ -418,6 +409,12 @@ class Repository:
         except StoreError as error:
             # The session is stored; that old ones were not cleared away is no reason to fail its request.
             log.warning("expired sessions were not purged: %s", error)
+
+
+def _step_aside(attempt: int) -> None:
+    """Wait before another try, for longer each time, and out of step with the others."""
+    longest = min(FIRST_WAIT * 2.0**attempt, LONGEST_WAIT)
+    time.sleep(random.uniform(0, longest))  # noqa: S311  spreads the tries, hides nothing
 
 
 class _Merger:

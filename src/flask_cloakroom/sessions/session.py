@@ -39,6 +39,7 @@ class ServerSession(LazyDict, SessionMixin):
     _record: Record | None = None
     _absence: Absence | None = None
     _permanent: bool | None = None
+    _pending = False  # something below, or the data as a whole, was set and must be looked at in the end
     _forced = False
     _rotating = False
     _cleared = False
@@ -64,7 +65,7 @@ class ServerSession(LazyDict, SessionMixin):
         """Empty the session and end it: what is stored afterwards is a new session with a new id."""
         self._opened()
         self._begin({})
-        self._cleared = True
+        self._cleared = self._pending = True
 
     @property
     def permanent(self) -> bool:
@@ -77,6 +78,8 @@ class ServerSession(LazyDict, SessionMixin):
     @permanent.setter
     def permanent(self, value: bool) -> None:
         self._permanent = bool(value)
+        # Said of a session that nothing else was done to, it only counts if it makes a difference.
+        self._pending = self._pending or self._data is not None or value is not self._interface.settings.permanent
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
@@ -91,7 +94,7 @@ class ServerSession(LazyDict, SessionMixin):
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._forced = bool(value)
+        self._forced = self._pending = bool(value)
 
     @property
     def sid(self) -> str | None:
@@ -126,7 +129,7 @@ class ServerSession(LazyDict, SessionMixin):
         The old id is dead from the moment that the response is made. Requests that still carry it see an
         empty session, and what they write is dropped.
         """
-        self._rotating = True
+        self._rotating = self._pending = True
 
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
@@ -207,38 +210,42 @@ class ServerSession(LazyDict, SessionMixin):
     def _open(self) -> dict[Any, Any]:
         """Read the cookie, ask the store, and be a dict from now on."""
         self.accessed = True
-        data = self._begin({})
-        cookies = self._interface.cookie_values(self._environ)
-        if cookies:
-            record = self._find(cookies)
+        header = self._environ.get("HTTP_COOKIE")
+        if header is not None:
+            record = self._find(header)
             if record is not None:
                 self._record = record
                 self._found = True
-                data = self._begin(record.values)
-        return data
+                return self._begin(record.values)
+        return self._begin({})
 
-    def _find(self, cookies: list[str]) -> Record | None:
-        repository = self._interface.repository
-        plausible = [value for value in cookies if repository.tickets.plausible(value)]
-        if not plausible:
-            self._reject("malformed", None)
-        for ticket in plausible[:MAX_COOKIES]:
-            with self._outage():
-                found = repository.load(ticket)
+    def _find(self, header: str) -> Record | None:
+        interface = self._interface
+        for ticket in interface.find_tickets(header)[:MAX_COOKIES]:
+            try:
+                found = interface.repository.load(ticket)
+            except StoreError as error:
+                self._begin({})
+                raise self._unavailable(error) from error
             if isinstance(found, Record):
-                self._absence = None
                 if found.ticket != ticket:
                     # Renewed a moment ago by a parallel request: end on the same new ticket.
                     self._cookie = found.ticket
                 return found
-            sid = public_id(repository.tickets.fingerprint(ticket))
-            if found is Absence.REUSED:
-                self._send(signals.session_reused, sid=sid)
-            elif found is not Absence.SUPERSEDED:
-                self._reject(found.value, sid)
-            if self._absence is not Absence.SUPERSEDED:
-                self._absence = found
+            self._note(ticket, found)
+        if self._absence is None and interface.find_cookies(header):
+            self._reject("malformed", None)
         return None
+
+    def _note(self, ticket: str, absence: Absence) -> None:
+        """Remember and tell why there is no session for a ticket."""
+        sid = public_id(self._interface.repository.tickets.fingerprint(ticket))
+        if absence is Absence.REUSED:
+            self._send(signals.session_reused, sid=sid)
+        elif absence is not Absence.SUPERSEDED:
+            self._reject(absence.value, sid)
+        if self._absence is not Absence.SUPERSEDED:
+            self._absence = absence
 
     @contextmanager
     def _outage(self) -> Iterator[None]:
@@ -246,25 +253,26 @@ class ServerSession(LazyDict, SessionMixin):
         try:
             yield
         except StoreError as error:
-            log.error("the session store failed: %s", error)
-            self._failed = True
-            raise SessionUnavailable from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: StoreError) -> SessionUnavailable:
+        log.error("the session store failed: %s", error)
+        self._failed = True
+        return SessionUnavailable()
 
     # -- saving -------------------------------------------------------------------------------------------
 
-    def _is_idle(self) -> bool:
-        """Tell whether nothing was done that would have to be saved or told."""
-        return (
-            self._data is None
-            and not self._rotating
-            and (self._permanent is None or self._permanent is self._interface.settings.permanent)
-        )
-
-    def _commit(self) -> None:
+    def _save(self) -> None:
         """Save what this request did. Raises SessionUnavailable, SessionValueError, SessionTooLargeError."""
+        record = self._record
+        stale, renew = (False, False) if record is None else self._interface.repository.due(record)
+        if not (self._pending or self._touched or stale or renew):
+            return
         self._opened()
+        if self._failed:
+            return
         changes = self._changes()
-        with self._outage():
+        try:
             if self._record is not None and self._cleared:
                 # The stored session ends, and what was set since is the beginning of another.
                 record, self._record, self._restarted = self._record, None, True
@@ -272,7 +280,9 @@ class ServerSession(LazyDict, SessionMixin):
             if self._record is None:
                 self._commit_new(changes)
             else:
-                self._commit_stored(self._record, changes)
+                self._commit_stored(self._record, changes, stale, renew)
+        except StoreError as error:
+            raise self._unavailable(error) from error
 
     def _commit_new(self, changes: Changes) -> None:
         if not changes:
@@ -288,11 +298,11 @@ class ServerSession(LazyDict, SessionMixin):
         self._cookie = self._record.ticket
         self._send(signals.session_created, sid=self._record.sid)
 
-    def _commit_stored(self, record: Record, changes: Changes) -> None:
+    def _commit_stored(self, record: Record, changes: Changes, stale: bool, renew: bool) -> None:
         repository = self._interface.repository
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
-        if self._rotating or repository.needs_renewal(record):
+        if self._rotating or renew:
             privilege, self._rotating = self._rotating, False
             committed = repository.rotate(record, changes, permanent=permanent, renewal=not privilege)
             if committed is not None:
@@ -302,7 +312,7 @@ class ServerSession(LazyDict, SessionMixin):
         else:
             writes = bool(changes) or self._forced or permanent is not None
             counts = not self._passive and (writes or self._interface.settings.refresh_each_request)
-            seen = self._forced or (counts and repository.is_stale(record))
+            seen = self._forced or (counts and stale)
             if not writes and not seen:
                 return
             committed = repository.commit(record, changes, permanent=permanent, seen=seen)
@@ -312,7 +322,8 @@ class ServerSession(LazyDict, SessionMixin):
         if committed is None:
             self._discard("gone")
             return
-        self._report(committed)
+        if committed.contested:
+            self._report(committed)
         # All is saved. Were this called once more, what others changed must not look like our deletions.
         self._record, self._touched = committed.record, {}
 
@@ -333,7 +344,7 @@ class ServerSession(LazyDict, SessionMixin):
     def _abandon(self) -> None:
         """Nothing of this request can be saved; what was stored before stays. Flask makes another response."""
         self._begin({})
-        self._forced = self._rotating = self._cleared = False
+        self._forced = self._rotating = self._cleared = self._pending = False
         self._permanent = self._cookie = None
 
     def _send(self, signal: Any, **arguments: Any) -> None:

@@ -31,7 +31,9 @@ class Tickets:
         self._length = length
         # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
         self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
-        self._matches = re.compile(rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}").fullmatch
+        #: A regular expression for what could be one of ours.
+        self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
+        self._matches = re.compile(self.pattern).fullmatch
 
     def issue(self) -> str:
         """Return a new ticket."""

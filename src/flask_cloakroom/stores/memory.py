@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 
-from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .base import Conflict, Entry, Gone, Saved, call_in_child, check_ttl, new_version
 
 
 class MemoryStore:
@@ -19,9 +17,8 @@ class MemoryStore:
         self._clock = clock
         self._entries: dict[bytes, tuple[Entry, float]] = {}
         self._new_lock()
-        this = weakref.ref(self)
         # Another thread may hold the lock at the moment of a fork; in the child nobody would ever release it.
-        os.register_at_fork(after_in_child=lambda: _renew_lock(this()))
+        call_in_child(self._new_lock)
 
     def __str__(self) -> str:
         return "memory of this process"
@@ -88,8 +85,3 @@ class MemoryStore:
     def close(self) -> None:
         with self._lock:
             self._entries.clear()
-
-
-def _renew_lock(store: MemoryStore | None) -> None:
-    if store is not None:
-        store._new_lock()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from ..errors import StoreError
 from .base import VERSION_BYTES, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .redis_transport import DelegatedTransport, DirectTransport, ScriptMissingError, Transport
 
@@ -89,9 +90,8 @@ class RedisStore:
         return bool(self._transport.call(b"DEL", self._key(key)))
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
-        pattern = self._prefix + b"*"
         start = len(self._prefix)
-        for name in self._transport.scan(pattern):
+        for name in self._names():
             try:
                 key = bytes.fromhex(name[start:].decode("ascii"))
             except ValueError:  # somebody else's key that begins like ours
@@ -99,6 +99,14 @@ class RedisStore:
             entry = self.load(key)
             if entry is not None:
                 yield key, entry
+
+    def _names(self) -> Iterator[bytes]:
+        try:
+            for name in self._client.scan_iter(match=self._prefix + b"*", count=500):
+                yield name if isinstance(name, bytes) else name.encode()
+        except Exception as error:
+            # Any driver's, or a stand-in's.
+            raise StoreError(f"Redis session store: walking failed ({type(error).__name__})") from error
 
     def close(self) -> None:
         self._transport.close()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from ..errors import StoreError
+from .base import call_in_child
 
 #: Connections kept for the next use, at most. More are open only while more threads are at work.
 IDLE_CONNECTIONS: Final = 64
+
+#: Bytes read at once: more than most sessions have.
+_CHUNK: Final = 65536
 
 # What a connection needs to know of the client that it stands in for: where the server is and how to get in.
 # The client's time-outs, retries and decoding are left behind, because the store has its own.
@@ -23,50 +25,40 @@ _PLAIN_CLIENTS: Final = frozenset({("redis.client", "Redis"), ("valkey.client", 
 _PLAIN_CONNECTIONS: Final = frozenset({"Connection", "SSLConnection", "UnixDomainSocketConnection"})
 
 
+# By the number of a command's parts: what it looks like on the wire. The longest is EVALSHA with seven.
+_FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in range(8)]
+
+
 class ScriptMissingError(Exception):
     """The server does not have the script of this digest: send the script itself. Never leaves the store."""
 
 
 class Transport(Protocol):
-    """One command, one answer."""
+    """One command, one answer: bytes, an int, or None."""
 
     address: str
 
     def call(self, *command: bytes) -> Any:
         """Send a command and return its answer, undecoded. Raises StoreError, or ScriptMissingError."""
 
-    def scan(self, pattern: bytes) -> Iterator[bytes]:
-        """Yield the names of keys that match, on every node there is."""
-
     def close(self) -> None:
         """Close what this transport opened."""
 
 
-def _pack(command: tuple[bytes, ...]) -> bytes:
-    parts = [b"*%d\r\n" % len(command)]
-    for argument in command:
-        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
-    return b"".join(parts)
-
-
 class DirectTransport:
-    """Connections of this store's own, made by the driver, used without the driver's pool and retries.
+    """Connections of this store's own: the driver opens them and signs in, and from then on we use the socket.
 
-    The pool's bookkeeping costs about as much as the round trip itself, and its default retries wait for
-    seconds where a page should say 503. A connection that the server has closed meanwhile is replaced once,
-    at once; a server that does not answer in time is not asked again.
+    The driver's pool, retries and layers of calls cost more than the round trip itself, and its default retries
+    wait for seconds where a page should say 503. A connection that the server has closed meanwhile is replaced
+    once, at once; a server that does not answer in time is not asked again.
     """
 
     def __init__(self, connection_class: Any, options: dict[str, Any], timeout: float) -> None:
-        errors = importlib.import_module(connection_class.__module__.split(".")[0] + ".exceptions")
-        self._lost, self._late = errors.ConnectionError, errors.TimeoutError
-        self._refused, self._script_missing = errors.ResponseError, errors.NoScriptError
-        self._driver_error = errors.RedisError if hasattr(errors, "RedisError") else errors.ValkeyError
         self._connection_class = connection_class
         # Connecting and then waiting for the answer together stay within `timeout`.
         self._options = {**options, "socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
-        self._idle: deque[Any] = deque()
-        self._pid = os.getpid()
+        self._idle: deque[_Wire] = deque()
+        call_in_child(self._leave_inherited)
         where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self.address = f"{where}/{options.get('db') or 0}"
 
@@ -92,82 +84,145 @@ class DirectTransport:
         return cls(connection_class, options, timeout)
 
     def call(self, *command: bytes) -> Any:
-        packed = _pack(command)
-        if self._pid != os.getpid():
-            self._leave_inherited()
+        packed = _FORMATS[len(command)] % tuple([part for argument in command for part in (len(argument), argument)])
         try:
-            connection = self._idle.pop()
+            wire = self._idle.pop()
         except IndexError:
-            return self._fresh(packed)
+            return self._ask(self._connect(), packed)
         try:
-            connection.send_packed_command((packed,), False)
-            answer = connection.read_response(True)
-        except self._refused as error:
-            self._give_back(connection)
-            self._refuse(error)
-        except self._late as error:
-            raise StoreError(f"Redis session store at {self.address}: no answer in time") from error
-        except self._lost:
+            answer = wire.ask(packed)
+        except TimeoutError as error:
+            wire.close()
+            raise self._late() from error
+        except OSError:
+            wire.close()
             # This one was closed while it lay idle, and so, most likely, were those that lay beside it.
-            self._idle.clear()
-            return self._fresh(packed)
+            self.close()
+            return self._ask(self._connect(), packed)
         except BaseException:
             # Interrupted between command and answer: the answer would be taken for the next command's.
-            connection.disconnect()
+            wire.close()
             raise
-        self._give_back(connection)
-        return answer
+        self._give_back(wire)
+        return self._refuse(answer) if type(answer) is _Refusal else answer
 
-    def _fresh(self, packed: bytes) -> Any:
+    def _ask(self, wire: _Wire, packed: bytes) -> Any:
+        """Ask on a new connection, which is not tried twice."""
+        try:
+            answer = wire.ask(packed)
+        except TimeoutError as error:
+            wire.close()
+            raise self._late() from error
+        except OSError as error:
+            wire.close()
+            raise self._unreachable() from error
+        except BaseException:
+            wire.close()
+            raise
+        self._give_back(wire)
+        return self._refuse(answer) if type(answer) is _Refusal else answer
+
+    def _connect(self) -> _Wire:
+        errors = importlib.import_module(self._connection_class.__module__.split(".")[0] + ".exceptions")
+        base = errors.RedisError if hasattr(errors, "RedisError") else errors.ValkeyError
         connection = self._connection_class(**self._options)
         try:
             connection.connect()
-            connection.send_packed_command((packed,), False)
-            answer = connection.read_response(True)
-        except self._refused as error:
-            self._give_back(connection)
-            self._refuse(error)
-        except self._late as error:
+        except errors.TimeoutError as error:
             connection.disconnect()
-            raise StoreError(f"Redis session store at {self.address}: no answer in time") from error
-        except (self._driver_error, OSError) as error:
+            raise self._late() from error
+        except (base, OSError) as error:
             connection.disconnect()
-            raise StoreError(f"Redis session store at {self.address} cannot be reached") from error
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._give_back(connection)
-        return answer
+            raise self._unreachable() from error
+        return _Wire(connection)
 
-    def _refuse(self, error: Exception) -> Any:
-        if isinstance(error, self._script_missing):
-            raise ScriptMissingError from error
+    def _late(self) -> StoreError:
+        return StoreError(f"Redis session store at {self.address}: no answer in time")
+
+    def _unreachable(self) -> StoreError:
+        return StoreError(f"Redis session store at {self.address} cannot be reached")
+
+    def _refuse(self, refusal: _Refusal) -> Any:
+        if refusal.text.startswith("NOSCRIPT"):
+            raise ScriptMissingError
         # A failover may have made this server a replica; new connections find out where to go.
-        self._idle.clear()
-        raise StoreError(f"Redis session store at {self.address} refuses: {_first_words(error)}") from error
+        self.close()
+        # Cut short, so that no argument of ours can be in it.
+        raise StoreError(f"Redis session store at {self.address} refuses: {' '.join(refusal.text.split()[:6])}")
 
-    def _give_back(self, connection: Any) -> None:
+    def _give_back(self, wire: _Wire) -> None:
         if len(self._idle) < IDLE_CONNECTIONS:
-            self._idle.append(connection)
+            self._idle.append(wire)
         else:
-            connection.disconnect()
+            wire.close()
 
     def _leave_inherited(self) -> None:
         """In a forked child: the parent's sockets are the parent's. Dropping them closes only our copies."""
         self._idle = deque()
-        self._pid = os.getpid()
-
-    def scan(self, pattern: bytes) -> Iterator[bytes]:
-        cursor = b"0"
-        while True:
-            cursor, names = self.call(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"500")
-            yield from names
-            if cursor == b"0":
-                return
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().disconnect()
+        idle, self._idle = self._idle, deque()
+        for wire in idle:
+            wire.close()
+
+
+class _Refusal:
+    """The server said no."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Wire:
+    """One connection: a command goes out, its answer comes back. Knows the answers that a store's commands have."""
+
+    __slots__ = ("_connection", "_socket")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._socket = connection._sock
+
+    def ask(self, packed: bytes) -> Any:
+        """Return bytes, an int, None or a :class:`_Refusal`. Raises OSError; then the connection is of no use."""
+        receive = self._socket.recv
+        self._socket.sendall(packed)
+        data = receive(_CHUNK)
+        while (end := data.find(b"\r\n")) < 0:
+            data += self._more(receive)
+        kind = data[:1]
+        if kind == b"$":
+            length = int(data[1:end])
+            if length < 0:
+                return None
+            start = end + 2
+            end = start + length
+            while len(data) < end + 2:
+                data += self._more(receive)
+            answer: Any = data[start:end]
+        elif kind == b":":
+            answer = int(data[1:end])
+        elif kind == b"+":
+            answer = data[1:end]
+        elif kind == b"_":
+            answer = None
+        elif kind == b"-":
+            answer = _Refusal(data[1:end].decode("utf-8", "replace"))
+        else:
+            raise ConnectionError("an answer of a kind that no command of ours has")
+        if len(data) != end + 2:
+            raise ConnectionError("more than one answer to one command")
+        return answer
+
+    def _more(self, receive: Any) -> Any:
+        data = receive(_CHUNK)
+        if not data:
+            raise ConnectionError("closed by the server")
+        return data
+
+    def close(self) -> None:
+        self._connection.disconnect()
 
 
 class DelegatedTransport:
@@ -187,17 +242,5 @@ class DelegatedTransport:
                 raise ScriptMissingError from error
             raise StoreError(f"Redis session store ({self.address}): {type(error).__name__}") from error
 
-    def scan(self, pattern: bytes) -> Iterator[bytes]:
-        try:
-            for name in self._client.scan_iter(match=pattern, count=500):
-                yield name if isinstance(name, bytes) else name.encode()
-        except Exception as error:
-            raise StoreError(f"Redis session store ({self.address}): {type(error).__name__}") from error
-
     def close(self) -> None:
         """Nothing to do: the client belongs to whoever made it."""
-
-
-def _first_words(error: Exception) -> str:
-    """The server's error code and a little more, cut short so that no argument of ours can be in it."""
-    return " ".join(str(error).split()[:6])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..errors import StoreError
-from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .base import Conflict, Entry, Gone, Saved, call_in_child, check_ttl, new_version
 
 T = TypeVar("T")
 
@@ -25,6 +25,10 @@ LONGEST_WAIT: Final = 0.005
 
 #: Connections kept for the next use, at most. More than that are open only while more threads are at work.
 IDLE_CONNECTIONS: Final = 16
+
+#: From this ttl on, in seconds, a replace leaves an expiry alone that it would move by less than a second, as happens
+#: at each write between two refreshes of a session, because ttl is in whole seconds.
+LONG_TTL: Final = 60
 
 # The row's number is a hash of the key, and not the key an index of its own: one B-tree to walk and to write,
 # with inner pages that hold 8-byte numbers, which is what keeps a read among a million rows near that among a
@@ -48,6 +52,12 @@ ON CONFLICT (id) DO UPDATE SET key = ?2, version = ?3, expires = ?4, data = ?5 W
 _REPLACE = """
 UPDATE cloakroom_entries SET version = ?, expires = ?, data = ?
 WHERE id = ? AND key = ? AND version = ? AND expires > ?
+"""
+# The same, for a write that leaves the expiry where it is: the index on it need not be written, which makes this one a
+# third cheaper.
+_REPLACE_DATA = """
+UPDATE cloakroom_entries SET version = ?, data = ?
+WHERE id = ? AND key = ? AND version = ? AND expires > ? AND expires BETWEEN ? AND ?
 """
 _TOUCH = "UPDATE cloakroom_entries SET expires = ? WHERE id = ? AND key = ? AND expires > ?"
 _DELETE = "DELETE FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
@@ -87,29 +97,34 @@ class SQLiteStore:
         self.path = Path(path)
         self._timeout = timeout
         self._synchronous = synchronous
-        self._pid = os.getpid()
         # Each connection is used by one thread at a time; last in, first out keeps its page cache warm.
         self._idle: deque[sqlite3.Connection] = deque()
         self._inherited: list[sqlite3.Connection] = []
+        call_in_child(self._leave_inherited)
 
     def __str__(self) -> str:
         return f"SQLite ({self.path.name})"
 
     def load(self, key: bytes) -> Entry | None:
-        row = self._run(lambda db: db.execute(_LOAD, (_row_id(key), key, _now_ms())).fetchone())
-        return None if row is None else Entry._make(row)
+        row = self._run(_fetch_one, _LOAD, (_row_id(key), key, int(time.time() * 1000)))
+        return None if row is None else Entry(row[0], row[1])
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
         version, now = new_version(), _now_ms()
         row = (_row_id(key), key, version, now + check_ttl(ttl) * 1000, data, now)
-        return version if self._run(lambda db: db.execute(_CREATE, row).rowcount) else None
+        return version if self._run(_count, _CREATE, row) else None
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
         version, now, row_id = new_version(), _now_ms(), _row_id(key)
-        row = (version, now + check_ttl(ttl) * 1000, data, row_id, key, expected, now)
-        # UPDATE decides; what is read afterwards only tells what stood in the way. If that is `expected`
-        # once more (deleted and created again in between gives another version, so it can't be), try again.
-        while not self._run(lambda db: db.execute(_REPLACE, row).rowcount):
+        expires = now + check_ttl(ttl) * 1000
+        if ttl >= LONG_TTL:
+            near = (version, data, row_id, key, expected, now, expires - 1000, expires + 1000)
+            if self._run(_count, _REPLACE_DATA, near):
+                return Saved(version)
+        row = (version, expires, data, row_id, key, expected, now)
+        # UPDATE decides; what is read afterwards only tells what stood in the way. Should that be `expected`, it is
+        # because the entry was put there in between.
+        while not self._run(_count, _REPLACE, row):
             entry = self.load(key)
             if entry is None:
                 return Gone()
@@ -120,21 +135,20 @@ class SQLiteStore:
     def touch(self, key: bytes, ttl: int) -> bool:
         now = _now_ms()
         row = (now + check_ttl(ttl) * 1000, _row_id(key), key, now)
-        return bool(self._run(lambda db: db.execute(_TOUCH, row).rowcount))
+        return bool(self._run(_count, _TOUCH, row))
 
     def delete(self, key: bytes) -> bool:
         row = (_row_id(key), key, _now_ms())
-        return bool(self._run(lambda db: db.execute(_DELETE, row).rowcount))
+        return bool(self._run(_count, _DELETE, row))
 
     def purge(self, limit: int) -> int:
-        return self._run(lambda db: db.execute(_PURGE, (_now_ms(), limit)).rowcount)
+        return self._run(_count, _PURGE, (_now_ms(), limit))
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
         while True:
             # In pages, so that no read transaction stays open: an open one keeps the WAL from being emptied.
-            page = (last, _now_ms())
-            rows = self._run(lambda db, page=page: db.execute(_WALK, page).fetchall())  # type: ignore[misc]
+            rows = self._run(_fetch_all, _WALK, (last, _now_ms()))
             if not rows:
                 return
             for row_id, key, data, version in rows:
@@ -145,35 +159,44 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, run: Callable[[sqlite3.Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
         """Run one statement on a connection that is this thread's alone, waiting for other writers."""
-        if self._pid != os.getpid():
-            self._leave_inherited()
-        deadline = 0.0
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = self._open()
+        try:
+            result = run(db, statement, values)
+        except sqlite3.OperationalError as error:
+            return self._run_again(db, run, statement, values, error)
+        except sqlite3.Error as error:
+            db.close()
+            raise self._failure(error) from error
+        self._give_back(db)
+        return result
+
+    def _run_again(
+        self,
+        db: sqlite3.Connection,
+        run: Callable[[sqlite3.Connection, str, Any], T],
+        statement: str,
+        values: tuple[Any, ...],
+        error: sqlite3.Error,
+    ) -> T:
+        deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT
-        while True:
+        while _is_busy(error) and time.monotonic() < deadline:
+            time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
+            wait = min(wait * 2, LONGEST_WAIT)
             try:
-                db = self._idle.pop() if self._idle else self._open()
-            except IndexError:  # another thread took the last one after we looked
-                continue
-            except (sqlite3.Error, OSError) as error:
-                raise self._failure(error) from error
-            try:
-                result = work(db)
-            except sqlite3.OperationalError as error:
-                self._give_back(db)
-                now = time.monotonic()
-                deadline = deadline or now + self._timeout
-                if not _is_busy(error) or now >= deadline:
-                    raise self._failure(error) from error
-                time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
-                wait = min(wait * 2, LONGEST_WAIT)
-            except sqlite3.Error as error:
-                db.close()
-                raise self._failure(error) from error
+                result = run(db, statement, values)
+            except sqlite3.Error as next_error:
+                error = next_error
             else:
                 self._give_back(db)
                 return result
+        db.close()
+        raise self._failure(error) from error
 
     def _give_back(self, db: sqlite3.Connection) -> None:
         if len(self._idle) < IDLE_CONNECTIONS:
@@ -182,6 +205,12 @@ class SQLiteStore:
             db.close()
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
+
+    def _connect(self) -> sqlite3.Connection:
         folder = self.path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
@@ -207,12 +236,23 @@ class SQLiteStore:
         """
         self._inherited.extend(self._idle)
         self._idle = deque()
-        self._pid = os.getpid()
 
     def _failure(self, error: Any) -> StoreError:
         return StoreError(f"SQLite session store {self.path.name}: {error}")
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
+def _fetch_one(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> Any:
+    return db.execute(statement, values).fetchone()
+
+
+def _fetch_all(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    return db.execute(statement, values).fetchall()
+
+
+def _count(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
+    return db.execute(statement, values).rowcount
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
     # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes.
     return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
