@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, TypeVar, overload
@@ -63,8 +63,13 @@ class UnsupportedTypeError(TypeError):
 
 
 #: How deep tuples, sets and registered classes may lie in each other. Each level takes some frames of Python's
-#: stack (1,000 by default) at packing and at unpacking, and what was packed must be readable from deeper down.
+#: stack (1,000 by default) at packing and at unpacking, and what was packed must be readable from deeper down. At
+#: unpacking each takes some 50 KB of the thread's stack too (8 MB, mostly), so a record that is deeper is not read.
 MAX_DEPTH: Final = 64
+
+#: MessagePack's packer takes 1,024 lists and dicts in each other, with some 350 bytes of the thread's stack for
+#: each, and begins anew in every tuple. So from this depth on they may only lie MAX_DEPTH deep.
+_DEEP: Final = 4
 
 TOO_DEEP: Final = "It is nested too deeply or contains itself."
 HINT: Final = (
@@ -84,18 +89,19 @@ def pack(value: Any) -> bytes:
             return packed
         return _dump(value, 0)
     except _UnsupportedError as error:
-        path = _path_to(error.culprit, value, ()) or ()
         kind = type(error.culprit)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        raise UnsupportedTypeError(name, path, error.hint) from None
-    except (ValueError, RecursionError) as error:  # the packer's own limit is 511 lists in each other
+        raise UnsupportedTypeError(name, _path_in(value), error.hint) from error.__cause__
+    except (ValueError, RecursionError) as error:  # the packer's own limit, 1,024 lists in each other
         raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
 
 
 def unpack(packed: bytes) -> Any:
     """Return the value that :func:`pack` made ``packed`` from. Raises :class:`CodecError`."""
     try:
-        return _unpack(packed)
+        return _load(packed)
+    except CodecError:
+        raise
     except Exception as error:
         # Whatever a decoder raises at bytes that are not its own; what they hold must not be in the text.
         raise CodecError(f"undecodable value ({type(error).__name__})") from error
@@ -120,6 +126,8 @@ _packer: Callable[..., Any] = partial(
 
 
 def _dump(value: Any, depth: int) -> bytes:
+    if depth > _DEEP:
+        _refuse_deep(value, MAX_DEPTH)
     packer = _packer(default=partial(_encode, depth=depth)) if depth else _packer()
     packed: bytes = packer.pack(value)
     # The packer writes bytearray and memoryview as if they were bytes, and they would come back as such. It
@@ -140,19 +148,28 @@ def _encode(value: Any, depth: int) -> Any:
         return msgpack.ExtType(code, encode(value, depth + 1))
     if kind in _registered_classes:
         name, to_storable = _registered_classes[kind]
-        return msgpack.ExtType(_REGISTERED, _dump([name, to_storable(value)], depth + 1))
-    plain = _behind_proxy(value)
+        return msgpack.ExtType(_REGISTERED, _dump([name, _asked(to_storable, value)], depth + 1))
+    plain = _asked(_behind_proxy, value)
     if plain is value:
         raise _UnsupportedError(value, HINT)
-    return plain if type(plain) in (str, int, float, bool, list, dict, type(None)) else _encode(plain, depth)
+    _refuse_buffers(plain)  # the packer meets here what `_dump` has not seen
+    packer_knows = type(plain) in (str, float, bool, list, dict, type(None))
+    return plain if packer_knows or (type(plain) is int and plain.bit_length() < 64) else _encode(plain, depth + 1)
+
+
+def _asked(question: Callable[[Any], Any], value: Any) -> Any:
+    """Call code that is not ours, so that what it raises is not taken for the packer's."""
+    try:
+        return question(value)
+    except Exception as error:
+        raise _UnsupportedError(value, f"Asked for its contents it raised {type(error).__name__}.") from error
 
 
 def _behind_proxy(value: Any) -> Any:
     """Return what a werkzeug LocalProxy or a lazy translation stands for, or ``value`` itself."""
     kind = type(value)
-    current = getattr(kind, "_get_current_object", None)
-    if current is not None:
-        return current(value)
+    if hasattr(kind, "_get_current_object"):
+        return value._get_current_object()
     # Flask-Babel's, babel's, speaklater's and Django's lazy strings have no common base, only a common look.
     lazy = "lazy" in kind.__name__.lower() or kind.__name__ == "__proxy__"
     if lazy and hasattr(kind, "__add__") and hasattr(kind, "__mod__"):
@@ -160,17 +177,23 @@ def _behind_proxy(value: Any) -> Any:
     return value
 
 
-def _decode(code: int, data: bytes) -> Any:
+def _decode(code: int, data: bytes, depth: int = 0) -> Any:
     """Called by the unpacker for each extension type."""
+    if depth > MAX_DEPTH:
+        raise CodecError("nested too deeply")
     decoder = _DECODERS.get(code)
     if decoder is None:
         raise CodecError(f"unknown extension type {code}")
-    return decoder(data)
+    return decoder(data, depth + 1)
 
 
-_unpack: Callable[[bytes], Any] = partial(
+_load: Callable[..., Any] = partial(
     msgpack.unpackb, ext_hook=_decode, strict_map_key=False, unicode_errors="surrogatepass"
 )
+
+
+def _unpack(data: bytes, depth: int) -> Any:
+    return _load(data, ext_hook=partial(_decode, depth=depth))
 
 
 def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
@@ -181,14 +204,16 @@ def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
 
 
 def _pack_zone(moment: datetime | time) -> Any:
-    """Return how to find its tzinfo again: None, an IANA name, or seconds east of UTC."""
+    """Return how to find its tzinfo again: None, an IANA name, or seconds east of UTC, with a name if it has one."""
     zone = moment.tzinfo
     if zone is None:
         return None
     if type(zone) is ZoneInfo and zone.key is not None:
         return zone.key
     if type(zone) is timezone:
-        return zone.utcoffset(None).total_seconds()
+        offset, name = zone.utcoffset(None), zone.tzname(None)
+        named = name != timezone(offset).tzname(None)
+        return [offset.total_seconds(), name] if named else offset.total_seconds()
     raise _UnsupportedError(
         moment, "Its tzinfo cannot be found again by name: use datetime.timezone or zoneinfo.ZoneInfo."
     )
@@ -199,6 +224,9 @@ def _unpack_zone(zone: Any) -> Any:
         return None
     if isinstance(zone, str):
         return ZoneInfo(zone)
+    if isinstance(zone, list):
+        seconds, name = zone
+        return timezone(timedelta(seconds=seconds), name)
     # UTC is one object, and code compares with `is`.
     return timezone(timedelta(seconds=zone)) if zone else timezone.utc  # noqa: UP017
 
@@ -207,51 +235,52 @@ def _pack_moment(moment: datetime | time, depth: int) -> bytes:
     return _dump([moment.replace(tzinfo=None).isoformat(), _pack_zone(moment), moment.fold], depth)
 
 
-def _unpack_moment(parse: Callable[[str], Any], data: bytes) -> Any:
-    text, zone, fold = unpack(data)
+def _unpack_moment(parse: Callable[[str], Any], data: bytes, depth: int) -> Any:
+    text, zone, fold = _unpack(data, depth)
     return parse(text).replace(tzinfo=_unpack_zone(zone), fold=fold)
+
+
+_Encoder = Callable[[Any, int], bytes]
+_Decoder = Callable[[bytes, int], Any]
 
 
 def _pack_int(number: int, depth: int) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _text(kind: Callable[[str], Any]) -> Callable[[bytes], Any]:
-    return lambda data: kind(data.decode("utf-8", "surrogatepass"))
+def _text(kind: Callable[[str], Any]) -> _Decoder:
+    return lambda data, depth: kind(data.decode("utf-8", "surrogatepass"))
 
 
 def _pack_text(value: Any, depth: int) -> bytes:
     return str(value).encode("utf-8", "surrogatepass")
 
 
-_Encoder = Callable[[Any, int], bytes]
-_Decoder = Callable[[bytes], Any]
-
-# Extension type → (class, to bytes (with the depth that it lies at), from bytes).
+# Extension type → (class, to bytes, from bytes); both are told the depth that it lies at.
 # A number, once given, is never given to another type.
 _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
-    1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data: tuple(unpack(data))),
-    2: (set, _pack_members, lambda data: set(unpack(data))),
-    3: (frozenset, _pack_members, lambda data: frozenset(unpack(data))),
+    1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data, depth: tuple(_unpack(data, depth))),
+    2: (set, _pack_members, lambda data, depth: set(_unpack(data, depth))),
+    3: (frozenset, _pack_members, lambda data, depth: frozenset(_unpack(data, depth))),
     4: (datetime, _pack_moment, partial(_unpack_moment, datetime.fromisoformat)),
     5: (
         date,
         lambda value, depth: value.isoformat().encode(),
-        lambda data: date.fromisoformat(data.decode()),
+        lambda data, depth: date.fromisoformat(data.decode()),
     ),
     6: (time, _pack_moment, partial(_unpack_moment, time.fromisoformat)),
     7: (
         timedelta,
         lambda value, depth: _dump([value.days, value.seconds, value.microseconds], depth),
-        lambda data: timedelta(*unpack(data)),
+        lambda data, depth: timedelta(*_unpack(data, depth)),
     ),
-    8: (UUID, lambda value, depth: value.bytes, lambda data: UUID(bytes=data)),
+    8: (UUID, lambda value, depth: value.bytes, lambda data, depth: UUID(bytes=data)),
     9: (Decimal, _pack_text, _text(Decimal)),
-    10: (int, _pack_int, lambda data: int.from_bytes(data, "big", signed=True)),
+    10: (int, _pack_int, lambda data, depth: int.from_bytes(data, "big", signed=True)),
     11: (
         complex,
         lambda value, depth: _dump([value.real, value.imag], depth),
-        lambda data: complex(*unpack(data)),
+        lambda data, depth: complex(*_unpack(data, depth)),
     ),
     12: (Markup, _pack_text, _text(Markup)),
     13: (type(Path()), _pack_text, _text(Path)),
@@ -290,9 +319,10 @@ def register_type(
 ) -> Any:
     """Let sessions store the values of a class. Usable as a decorator; returns the class.
 
-    An Enum is stored by its member's name, a dataclass by its fields; any other class needs ``encode``, which
-    returns something storable, and ``decode``, which makes the value from that again. ``name`` stands in the
-    stored data for the class, so it must stay when the class moves; by default module and qualified name.
+    An Enum is stored by its member's name, a Flag by the names of its bits, a dataclass by its fields; any other
+    class needs ``encode``, which returns something storable, and ``decode``, which makes the value from that
+    again. ``name`` stands in the stored data for the class, so it must stay when the class moves; by default module
+    and qualified name.
 
     Raises TypeError for a class that is neither and has no functions, ValueError if another class has the name.
     """
@@ -313,11 +343,28 @@ def register_type(
 
 
 def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    if isinstance(cls, type) and issubclass(cls, Flag):
+        return _bits_of, partial(_from_bits, cls)
     if isinstance(cls, type) and issubclass(cls, Enum):
         return (lambda member: member.name), (lambda member_name: cls[member_name])
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         return partial(_fields_of, cls), partial(_from_fields, cls)
     raise TypeError(f"{cls!r} is neither an Enum nor a dataclass: register it with encode= and decode=")
+
+
+def _bits_of(value: Any) -> list[Any]:
+    """Return the names of a Flag's bits, and the bits that have none. A combination is no member by itself."""
+    nameless = value.value
+    for member in value:
+        nameless &= ~member.value
+    return [[member.name for member in value], nameless]
+
+
+def _from_bits(cls: Any, stored: list[Any]) -> Any:
+    names, bits = stored
+    for name in names:
+        bits |= cls[name].value
+    return cls(bits)
 
 
 def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
@@ -334,8 +381,8 @@ def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
     return value
 
 
-def _decode_registered(data: bytes) -> Any:
-    name, stored = unpack(data)
+def _decode_registered(data: bytes, depth: int) -> Any:
+    name, stored = _unpack(data, depth)
     if name not in _registered_names:
         raise CodecError(f"type {name!r} is not registered")
     return _registered_names[name][1](stored)
@@ -350,24 +397,59 @@ def _refuse_buffers(value: Any) -> None:
     if kind is bytearray or kind is memoryview:
         raise _UnsupportedError(value, "Store bytes(value).")
     if kind is dict:
-        for member in value.values():
+        for key, member in value.items():
+            _refuse_buffers(key)
             _refuse_buffers(member)
     elif kind is list:
         for member in value:
             _refuse_buffers(member)
 
 
-def _path_to(culprit: Any, value: Any, path: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return the keys and indexes that lead to ``culprit``; None if it is not in ``value``."""
-    if value is culprit or len(path) > MAX_DEPTH:
-        return path
-    members: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        members = [*((key, key) for key in value), *value.items()]
-    elif isinstance(value, list | tuple):
-        members = enumerate(value)
-    for key, member in members:
-        found = _path_to(culprit, member, (*path, key))
-        if found is not None:
-            return found
-    return None
+def _refuse_deep(value: Any, levels: int) -> None:
+    """Refuse lists and dicts that lie more than ``levels`` deep in each other."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        if levels == 0:
+            raise _UnsupportedError(value, TOO_DEEP)
+        for member in value.values() if kind is dict else value:
+            _refuse_deep(member, levels - 1)
+
+
+def _path_in(value: Any) -> tuple[Any, ...]:
+    """Return the keys and indexes that lead to the innermost part of ``value`` that cannot be packed by itself.
+
+    What lies in a set has no index, so there the path ends with the set.
+    """
+    path: tuple[Any, ...] = ()
+    passed = [value]
+    while True:
+        failing = next((found for found in _members(passed[-1]) if not _can_be_packed(found[1])), None)
+        if failing is None or any(failing[1] is outer for outer in passed):
+            return path
+        path += failing[0]
+        passed.append(failing[1])
+
+
+def _can_be_packed(value: Any) -> bool:
+    try:
+        _dump(value, 0)
+    except (_UnsupportedError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _members(value: Any) -> Iterable[tuple[tuple[Any, ...], Any]]:
+    """Yield what ``value`` holds, each with what it adds to the path."""
+    if type(value) is dict:
+        for key, member in value.items():
+            yield (key,), key
+            yield (key,), member
+    elif type(value) in (list, tuple):
+        for index, member in enumerate(value):
+            yield (index,), member
+    elif type(value) in (set, frozenset):
+        for member in value:
+            yield (), member
+    elif type(value) in _registered_classes and dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield (field.name,), getattr(value, field.name)

@@ -5,7 +5,7 @@ offset bytes what
 ====== ===== =====================================================================
 0      1     format, always :data:`FORMAT`
 1      1     flags
-2      4     CRC-32 of all that follows
+2      4     CRC-32 of all that follows, begun with the flags
 6      4     created
 10     4     renewed: when the present ticket was issued
 14     4     last seen
@@ -13,9 +13,10 @@ offset bytes what
 22     4     fence: how often the session was locked
 26     8     the lock's lease: until when, in milliseconds; 0 is none
 34     8     the lock's holder
-42     2     length of the owner
-44     n     owner, UTF-8
-44+n   …     payload: the packed map, or nonce and sealed map, or the masked successor
+42     8     until when another request has its turn, in milliseconds; 0 is nobody
+50     2     length of the owner
+52     n     owner, UTF-8
+52+n   …     payload: the packed map, or nonce and sealed map, or the masked successor
 ====== ===== =====================================================================
 
 Times are whole seconds since the epoch, in UTC; all numbers are big-endian.
@@ -40,7 +41,7 @@ _SEALED: Final = 2
 _SUPERSEDED: Final = 4
 
 _FIRST: Final = struct.Struct(">BBI")
-_HEADER: Final = struct.Struct(">IIIIIQ8sH")
+_HEADER: Final = struct.Struct(">IIIIIQ8sQH")
 _BOTH: Final = struct.Struct(_FIRST.format + _HEADER.format[1:])
 _START: Final = _FIRST.size
 _OWNER_AT: Final = _BOTH.size
@@ -80,6 +81,7 @@ class Header(NamedTuple):
     fence: int = 0
     lease_until: int = 0
     lease_holder: bytes = NOBODY
+    turn_until: int = 0
     #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
     superseded: bool = False
 
@@ -95,28 +97,33 @@ def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> byt
         header.fence,
         header.lease_until,
         header.lease_holder,
+        header.turn_until,
         len(owner),
     )
     flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED | header.superseded * _SUPERSEDED
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
-    return _FIRST.pack(FORMAT, flags, zlib.crc32(rest)) + rest
+    return _FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest
 
 
 def open_header(data: bytes) -> tuple[Header, bytes, bool]:
     """Return header, payload, and whether the payload is sealed. Raises :class:`EnvelopeError`."""
     try:
-        form, flags, checksum, created, renewed, seen, deadline, fence, until, holder, length = _BOTH.unpack_from(data)
+        form, flags, checksum, created, renewed, seen, deadline, fence, until, holder, turn, length = _BOTH.unpack_from(
+            data
+        )
     except struct.error as error:
         raise EnvelopeError("cut short") from error
     if form != FORMAT:
         raise EnvelopeError(f"unknown format {form}")
-    if zlib.crc32(data[_START:]) != checksum:
+    if zlib.crc32(data[_START:], flags) != checksum:
         raise EnvelopeError("checksum does not match")
     payload_at = _OWNER_AT + length
-    # The checksum matches, so this is what was written, and what was written is UTF-8.
-    owner = data[_OWNER_AT:payload_at].decode() if length else ""
+    try:
+        owner = data[_OWNER_AT:payload_at].decode() if length else ""
+    except UnicodeDecodeError as error:
+        raise EnvelopeError("the owner is not UTF-8") from error
     header = Header(
         created,
         renewed,
@@ -127,6 +134,7 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         fence,
         until,
         holder,
+        turn,
         flags & _SUPERSEDED != 0,
     )
     return header, data[payload_at:], flags & _SEALED != 0

@@ -69,7 +69,10 @@ class ServerSessionInterface(SessionInterface):
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Save what the request did and tell the browser what it must know."""
-        if not isinstance(session, ServerSession) or (session._data is None and not session._pending):
+        if not isinstance(session, ServerSession):
+            return
+        session._closed = True
+        if session._data is None and not session._pending:
             return
         try:
             session._save()
@@ -78,8 +81,6 @@ class ServerSessionInterface(SessionInterface):
         except CloakroomError:
             session._abandon()
             raise
-        finally:
-            session._closed = True
         if session._failed:
             make_unavailable(app, response)
             return

@@ -15,6 +15,7 @@ A key can have a strategy of its own instead: see :data:`STRATEGIES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
@@ -49,6 +50,13 @@ class NotMergeable(Exception):
     """A strategy does not know what to do with these types."""
 
 
+class Partly(NamedTuple):
+    """What a strategy returns that had to drop something: the value, and what was contested, as seen from there."""
+
+    value: Any
+    clashes: list[Clash]
+
+
 Strategy = Callable[[Any, Any, Any], Any]
 
 
@@ -65,12 +73,21 @@ def merge(
         return mine, clashes
     if same(base, mine):
         return theirs, clashes
-    if strategy is not None:
-        try:
-            return strategy(base, theirs, mine), clashes
-        except NotMergeable:
-            pass
-    return _merge(base, theirs, mine, same, path, clashes), clashes
+    if theirs is MISSING and mine is MISSING:
+        return MISSING, clashes
+    try:
+        if strategy is not None:
+            merged = strategy(base, theirs, mine)
+            if not isinstance(merged, Partly):
+                return merged, clashes
+            return merged.value, [clash._replace(path=path + clash.path) for clash in merged.clashes]
+    except NotMergeable:
+        pass
+    try:
+        return _merge(base, theirs, mine, same, path, clashes), clashes
+    except RecursionError:  # dicts so deep in each other are not looked into
+        clash = _contested(base, theirs, mine, path)
+        return (theirs if clash.kept == "theirs" else mine), [clash]
 
 
 def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...], clashes: list[Clash]) -> Any:
@@ -93,9 +110,13 @@ def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...],
                 return mine + theirs[len(began) :]
     if same(theirs, mine):
         return mine
-    kept: Literal["mine", "theirs"] = "theirs" if theirs is MISSING else "mine"
-    clashes.append(Clash(path, base, theirs, mine, kept))
-    return theirs if kept == "theirs" else mine
+    clash = _contested(base, theirs, mine, path)
+    clashes.append(clash)
+    return theirs if clash.kept == "theirs" else mine
+
+
+def _contested(base: Any, theirs: Any, mine: Any, path: tuple[Any, ...]) -> Clash:
+    return Clash(path, base, theirs, mine, "theirs" if theirs is MISSING else "mine")
 
 
 def _merge_dicts(
@@ -129,7 +150,7 @@ def _sum(base: Any, theirs: Any, mine: Any) -> Any:
     start, other, own = (0 if value is MISSING else value for value in (base, theirs, mine))
     try:
         return other + (own - start)
-    except TypeError as error:
+    except (TypeError, ArithmeticError) as error:
         raise NotMergeable from error
 
 
@@ -139,7 +160,7 @@ def _max(base: Any, theirs: Any, mine: Any) -> Any:
         return mine if theirs is MISSING else theirs
     try:
         return max(theirs, mine)
-    except TypeError as error:
+    except (TypeError, ArithmeticError) as error:  # a Decimal that is not a number cannot be compared
         raise NotMergeable from error
 
 
@@ -148,17 +169,23 @@ def _union(base: Any, theirs: Any, mine: Any) -> Any:
 
     A removal that nobody contests still counts. For dicts (all the way down), sets and lists.
     """
+    clashes: list[Clash] = []
+    merged = _union_of(base, theirs, mine, (), clashes)
+    return Partly(merged, clashes) if clashes else merged
+
+
+def _union_of(base: Any, theirs: Any, mine: Any, path: tuple[Any, ...], clashes: list[Clash]) -> Any:
     kinds = {type(value) for value in (theirs, mine) if value is not MISSING}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind not in (dict, list, set, frozenset):
         raise NotMergeable
     began, other, own = (_or_empty(value, kind) for value in (base, theirs, mine))
     if kind is dict:
-        return _union_dicts(began, other, own)
+        return _union_dicts(began, other, own, path, clashes)
     if kind is list:
-        removed = [item for item in began if item not in own]
-        kept = [item for item in other if item not in removed]
-        return kept + [item for item in own if item not in began and item not in kept]
+        removed = [item for item in began if not _has(own, item)]
+        kept = [item for item in other if not _has(removed, item)]
+        return kept + [item for item in own if not _has(began, item) and not _has(kept, item)]
     return (other - (began - own)) | (own - began)
 
 
@@ -166,40 +193,65 @@ def _or_empty(value: Any, kind: Any) -> Any:
     return value if type(value) is kind else kind()
 
 
-def _union_dicts(base: dict[Any, Any], theirs: dict[Any, Any], mine: dict[Any, Any]) -> dict[Any, Any]:
+def _union_dicts(
+    base: dict[Any, Any], theirs: dict[Any, Any], mine: dict[Any, Any], path: tuple[Any, ...], clashes: list[Clash]
+) -> dict[Any, Any]:
     merged = {}
     for key in [*theirs, *(key for key in mine if key not in theirs)]:
         began, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
         if other is MISSING or own is MISSING:
             left = own if other is MISSING else other
-            if began is MISSING or left != began:  # added or changed; otherwise removed and not contested
+            if not _alike(left, began):  # added or changed; otherwise removed and not contested
                 merged[key] = left
-        elif own == began:
+        elif _alike(own, began):
             merged[key] = other
-        elif other == began:
+        elif _alike(other, began) or _alike(other, own):
             merged[key] = own
         else:
             try:
-                merged[key] = _union(began, other, own)
+                merged[key] = _union_of(began, other, own, (*path, key), clashes)
             except NotMergeable:
+                clashes.append(_contested(began, other, own, (*path, key)))
                 merged[key] = own
     return merged
 
 
 def _append(base: Any, theirs: Any, mine: Any) -> Any:
-    """What each side added to the list is kept, also where the other side emptied or deleted it."""
+    """What each side added to the list is kept, also where the other side emptied or deleted it.
+
+    What one side took out stays out.
+    """
     if any(value is not MISSING and type(value) is not list for value in (theirs, mine)):
         raise NotMergeable
-    began = base if type(base) is list else []
-    if mine is MISSING or theirs is MISSING:
-        return _tail(began, theirs if mine is MISSING else mine) or MISSING
-    return theirs + _tail(began, mine)
+    began = _or_empty(base, list)
+    left, added = _split(began, _or_empty(theirs, list))
+    own_left, own_added = _split(began, _or_empty(mine, list))
+    merged = [item for item in left if _has(own_left, item)] + added + own_added
+    return MISSING if not merged and (theirs is MISSING or mine is MISSING) else merged
 
 
-def _tail(began: list[Any], grown: list[Any]) -> list[Any]:
-    if grown[: len(began)] == began:
-        return grown[len(began) :]
-    return [item for item in grown if item not in began]
+def _split(began: list[Any], grown: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return what is left of ``began`` in ``grown``, and what was added."""
+    if _alike(grown[: len(began)], began):
+        return began, grown[len(began) :]
+    return [item for item in grown if _has(began, item)], [item for item in grown if not _has(began, item)]
+
+
+def _has(items: list[Any], item: Any) -> bool:
+    return any(_alike(one, item) for one in items)
+
+
+def _alike(left: Any, right: Any) -> bool:
+    """Tell whether two values are equal and of the same types: ``==`` would take 1 for True."""
+    if type(left) is not type(right):
+        return False
+    if type(left) is dict:
+        return left.keys() == right.keys() and all(_alike(left[key], right[key]) for key in left)
+    if type(left) in (list, tuple):
+        return len(left) == len(right) and all(map(_alike, left, right))
+    if type(left) in (float, Decimal):  # one that is not a number is not even equal to itself
+        return repr(left) == repr(right)
+    return bool(left == right)
 
 
 #: The names that SESSION_MERGE knows. Any callable ``(base, theirs, mine) -> value`` will do as well; it may be

@@ -25,12 +25,14 @@ from .ticket import Tickets, mask_successor, public_id, unmask_successor
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: How often a commit is tried before it gives up with ContentionError. With the waits below this is some seconds of
-#: nothing but lost races, each of which means that somebody else's commit went through.
-MAX_ATTEMPTS: Final = 64
-#: A commit that lost a race waits a random time up to this, doubled at each loss up to the longest; seconds.
-FIRST_WAIT: Final = 0.0005
-LONGEST_WAIT: Final = 0.05
+#: How long a commit keeps trying before it gives up with ContentionError; seconds. A request that holds a worker for
+#: longer does more harm than one that answers 503.
+PATIENCE: Final = 5.0
+#: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
+#: needs but one commit for it.
+TURN_MS: Final = 1000
+#: The longest wait between two looks at whether another's turn or lock is over; seconds. About what a commit takes.
+LONGEST_WAIT: Final = 0.01
 
 #: How long a mark stands in the place of a session that ended or changed its privileges: as long as a request that
 #: was under way may last. 30 s is gunicorn's default limit for one.
@@ -172,6 +174,10 @@ class Repository:
         log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
         return Absence.REUSED
 
+    def now_ms(self) -> int:
+        """Return the time in milliseconds since the epoch."""
+        return int(self._clock() * 1000)
+
     def _is_over(self, header: Header) -> bool:
         """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session."""
         now = int(self._clock())
@@ -206,7 +212,7 @@ class Repository:
         return record
 
     def _create(self, header: Header, values: Values) -> Record:
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(2):  # once in 2**63 sessions a new ticket finds its place taken
             ticket = self.tickets.issue()
             key = self.tickets.fingerprint(ticket)
             data = self._pack(ticket, key, header, values)
@@ -232,11 +238,8 @@ class Repository:
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
         merger = _Merger(self, record, changes)
-        for attempt in range(MAX_ATTEMPTS):
-            if attempt > 1:  # the first race lost is ordinary
-                _step_aside(attempt)
-            base = merger.record
-            header = base.header
+        while merger.ready():
+            base, header = merger.record, merger.header
             if seen:
                 header = header._replace(seen=max(header.seen, int(self._clock())))
             if permanent is not None:
@@ -248,14 +251,14 @@ class Repository:
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
                 return Committed(saved, merger.merged, merger.contested)
-            if type(result) is not Conflict or not merger.meet(result.entry):
-                return None
+            if not merger.lose_to(result):
+                break
             if release and merger.record.header.fence != record.header.fence:
                 raise LockLostError(
-                    "the lock's lease ran out and another request took it; what was changed under the "
-                    "lock is not saved. Hold the lock for less time, or give lock() a longer lease."
+                    "the lock's lease ran out and another request took it; what was changed under the lock is not "
+                    "saved. Hold the lock for less time, or give lock() a longer lease."
                 )
-        raise self._contention(record)
+        return None
 
     def rotate(
         self, record: Record, changes: Changes, *, permanent: bool | None = None, renewal: bool = False
@@ -266,36 +269,29 @@ class Repository:
         renewal the mark leads there for :data:`OVERLAP_SECONDS`.
         """
         now = int(self._clock())
-        merger = _Merger(self, record, changes)
         made: Record | None = None
-        try:
-            for attempt in range(MAX_ATTEMPTS):
-                if attempt > 1:
-                    _step_aside(attempt)
-                old = merger.record
-                header = old.header._replace(
-                    permanent=old.header.permanent if permanent is None else permanent,
-                    renewed=now,
-                    seen=now,
-                    lease_until=0,
-                    lease_holder=NOBODY,
-                )
-                made = self._place(made, header, merger.values)
-                # The old entry decides: whoever replaces it first has ended or moved the session.
-                data, ttl = self._mark(old, made.ticket if renewal else None)
-                match self.store.replace(old.key, data, ttl, old.version):
-                    case Saved():
-                        moved, made = made, None
-                        return Committed(moved, merger.merged, merger.contested)
-                    case Conflict(entry):
-                        if not merger.meet(entry):
-                            return None
-                    case Gone():
-                        return None
-            raise self._contention(record)
-        finally:
-            if made is not None:
-                self._withdraw(made)
+        merger = _Merger(self, record, changes)
+        while merger.ready():
+            old = merger.record
+            header = merger.header._replace(
+                permanent=old.header.permanent if permanent is None else permanent,
+                renewed=now,
+                seen=now,
+                lease_until=0,
+                lease_holder=NOBODY,
+            )
+            made = self._place(made, header, merger.values)
+            # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
+            # here, the new entry stays, because the mark that leads to it may have been written.
+            data, ttl = self._mark(old, made.ticket if renewal else None)
+            result = self.store.replace(old.key, data, ttl, old.version)
+            if type(result) is Saved:
+                return Committed(made, merger.merged, merger.contested)
+            if not merger.lose_to(result):
+                break
+        if made is not None:
+            self._withdraw(made)
+        return None
 
     def _withdraw(self, made: Record) -> None:
         try:
@@ -327,20 +323,15 @@ class Repository:
         A mark stays for :data:`MARK_SECONDS`, so that requests that began before do not begin a new session.
         """
         merger = _Merger(self, record, {})
-        for attempt in range(MAX_ATTEMPTS):
-            if attempt > 1:  # the first race lost is ordinary
-                _step_aside(attempt)
-            data, ttl = self._mark(merger.record, None)
-            match self.store.replace(merger.record.key, data, ttl, merger.record.version):
-                case Saved():
-                    return True
-                case Conflict(entry):
-                    # A renewal may have moved it meanwhile: then the session to end is the successor.
-                    if not merger.meet(entry):
-                        return False
-                case Gone():
-                    return False
-        return self.store.delete(merger.record.key)
+        try:
+            while True:
+                data, ttl = self._mark(merger.record, None)
+                result = self.store.replace(merger.record.key, data, ttl, merger.record.version)
+                # A renewal may have moved it meanwhile: then the session to end is the successor.
+                if type(result) is Saved or not merger.lose_to(result):
+                    return type(result) is Saved
+        except ContentionError:
+            return self.store.delete(merger.record.key)
 
     # -- the lock -----------------------------------------------------------------------------------------
 
@@ -355,34 +346,31 @@ class Repository:
         holder = os.urandom(len(NOBODY))
         deadline = time.monotonic() + timeout
         merger = _Merger(self, record, changes)
-        while True:
+        while merger.ready():
             current = merger.record
-            now = int(self._clock() * 1000)
+            now = self.now_ms()
             if current.header.lease_until <= now:
-                header = current.header._replace(
+                header = merger.header._replace(
                     fence=(current.header.fence + 1) & 0xFFFFFFFF,
                     lease_until=now + int(lease * 1000),
                     lease_holder=holder,
                 )
                 data = self._pack(current.ticket, current.key, header, merger.values)
-                match self.store.replace(current.key, data, self.remaining(header), current.version):
-                    case Saved(version):
-                        held = Record(current.ticket, current.key, version, header, merger.values)
-                        return Committed(held, merger.merged, merger.contested)
-                    case Conflict(entry):
-                        if not merger.meet(entry):
-                            return None
-                        continue
-                    case Gone():
-                        return None
+                result = self.store.replace(current.key, data, self.remaining(header), current.version)
+                if type(result) is Saved:
+                    held = Record(current.ticket, current.key, result.version, header, merger.values)
+                    return Committed(held, merger.merged, merger.contested)
+                if type(result) is not Conflict or not merger.meet(result.entry):
+                    return None
             if time.monotonic() >= deadline:
                 raise LockTimeoutError(
                     f"another request has held this session's lock for longer than {timeout:g} s; try again"
                 )
             time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
-            entry_now = self.store.load(current.key)
-            if entry_now is None or not merger.meet(entry_now):
-                return None
+            entry = self.store.load(current.key)
+            if entry is None or not merger.meet(entry):
+                break
+        return None
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -393,11 +381,6 @@ class Repository:
             largest = max(values, key=lambda name: len(values[name]))
             raise SessionTooLargeError(len(data), self._max_bytes, largest, len(values[largest]))
         return data
-
-    def _contention(self, record: Record) -> ContentionError:
-        return ContentionError(
-            f"session {record.sid}: {MAX_ATTEMPTS} tries to save it met another request's change each time"
-        )
 
     def _purge_sometimes(self) -> None:
         self._until_purge -= 1
@@ -411,33 +394,104 @@ class Repository:
             log.warning("expired sessions were not purged: %s", error)
 
 
-def _step_aside(attempt: int) -> None:
-    """Wait before another try, for longer each time, and out of step with the others."""
-    longest = min(FIRST_WAIT * 2.0**attempt, LONGEST_WAIT)
-    time.sleep(random.uniform(0, longest))  # noqa: S311  spreads the tries, hides nothing
-
-
 class _Merger:
-    """One request's changes, carried on top of whatever is stored by now."""
+    """One request's changes, carried on top of whatever is stored by now, until they are in.
+
+    A race that is lost costs nothing but another try. Who loses twice announces it in the session's header, and whoever
+    sees that lets it go first. Without that, requests with much to merge would lose against those with little for ever.
+    """
 
     def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
         self._repository = repository
         self._base = record.values
         self._changes = changes
+        self._losses = 0
+        self._has_turn = False
+        self._deadline = 0.0
         self.record = record
         self.values = applied(record.values, changes)
         self.merged = False
         self.contested: list[Contested] = []
 
+    @property
+    def header(self) -> Header:
+        """The header that the next write begins with: as it is stored, and nobody's turn."""
+        header = self.record.header
+        return header._replace(turn_until=0) if header.turn_until else header
+
+    def ready(self) -> bool:
+        """Wait while another request has its turn. False if the session has ended meanwhile."""
+        while self.record.header.turn_until and not self._has_turn and self._is_their_turn(self.record):
+            entry = self._look_again()
+            if entry is None or not self.meet(entry):
+                return False
+        return True
+
+    def lose_to(self, result: Conflict | Gone | Saved) -> bool:
+        """After a write that did not go through: be ready for the next. False if the session has ended.
+
+        Raises ContentionError when it has lost for too long.
+        """
+        if type(result) is not Conflict:
+            return False
+        self._losses += 1
+        self._has_turn = False  # or it would not have lost
+        if self._losses == 1:
+            self._deadline = time.monotonic() + PATIENCE
+            return self.meet(result.entry)
+        return self._take_turn(result.entry)
+
     def meet(self, entry: Entry) -> bool:
         """Merge with what is stored now. False if the session has ended; True if ``record`` is ready to be tried."""
+        found = self._find(entry)
+        if found is None:
+            return False
+        self._merge(found)
+        return True
+
+    def _take_turn(self, entry: Entry | None) -> bool:
+        """Announce that it is this request's turn, which is quickly written, and merge only then."""
+        repository = self._repository
+        while entry is not None and (found := self._find(entry)) is not None:
+            if self._is_their_turn(found):
+                entry = self._look_again()
+                continue
+            until = repository.now_ms() + TURN_MS
+            header = found.header._replace(turn_until=until)
+            data = repository._pack(found.ticket, found.key, header, found.values)
+            result = repository.store.replace(found.key, data, repository.remaining(header), found.version)
+            if type(result) is Saved:
+                self._has_turn = True
+                self._merge(Record(found.ticket, found.key, result.version, header, found.values))
+                return True
+            self._check_patience()
+            entry = result.entry if type(result) is Conflict else None
+        return False
+
+    def _find(self, entry: Entry) -> Record | None:
         found: Record | Absence | str = self._repository._open(self.record.ticket, self.record.key, entry)
         if isinstance(found, str):
             found = self._repository.load(found)
-        if not isinstance(found, Record):
-            return False
+        return found if isinstance(found, Record) else None
+
+    def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
         # From the first base each time, so that a third try doesn't take its second for somebody else's.
         self.values, self.contested = rebase(self._base, found.values, self._changes, self._repository.strategies)
-        return True
+
+    def _is_their_turn(self, found: Record) -> bool:
+        return found.header.turn_until > self._repository.now_ms()
+
+    def _look_again(self) -> Entry | None:
+        self._check_patience()
+        time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
+        return self._repository.store.load(self.record.key)
+
+    def _check_patience(self) -> None:
+        now = time.monotonic()
+        self._deadline = self._deadline or now + PATIENCE
+        if now >= self._deadline:
+            raise ContentionError(
+                f"session {self.record.sid}: for {PATIENCE:g} s each try to save it met another request's change"
+            )

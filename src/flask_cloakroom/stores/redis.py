@@ -11,7 +11,6 @@ import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import StoreError
 from .base import VERSION_BYTES, Conflict, Entry, Gone, Saved, check_ttl, new_version
@@ -128,13 +127,12 @@ def _checked_client(client: Any) -> Any:
 
 def client_from_url(url: str) -> Any:
     """Return redis-py's client for ``url``, or valkey-py's where only that is installed."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(f"a Redis URL begins with one of {', '.join(sorted(SCHEMES))}, not {parts.scheme!r}")
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in SCHEMES:
+        raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in sorted(SCHEMES))}")
     # Both drivers speak to both servers, so the scheme need not match the driver.
-    scheme = {"valkey": "redis", "valkeys": "rediss"}.get(parts.scheme, parts.scheme)
-    from_url = _driver()
-    return from_url(urlunsplit(parts._replace(scheme=scheme)))
+    scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
+    return _driver()(f"{scheme}://{rest}")
 
 
 def _driver() -> Callable[[str], Any]:

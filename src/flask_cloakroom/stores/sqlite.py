@@ -6,7 +6,9 @@ import hashlib
 import os
 import random
 import sqlite3
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,8 +101,12 @@ class SQLiteStore:
         self._synchronous = synchronous
         # Each connection is used by one thread at a time; last in, first out keeps its page cache warm.
         self._idle: deque[sqlite3.Connection] = deque()
+        self._keep = IDLE_CONNECTIONS
+        # One item for each connection that is open or being opened: a count that needs no lock.
+        self._open_ones: deque[None] = deque()
         self._inherited: list[sqlite3.Connection] = []
         call_in_child(self._leave_inherited)
+        _stores.add(self)
 
     def __str__(self) -> str:
         return f"SQLite ({self.path.name})"
@@ -156,8 +162,12 @@ class SQLiteStore:
                 last = row_id
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                return
+            self._close(db)
 
     def _run(self, run: Callable[[sqlite3.Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
         """Run one statement on a connection that is this thread's alone, waiting for other writers."""
@@ -170,8 +180,11 @@ class SQLiteStore:
         except sqlite3.OperationalError as error:
             return self._run_again(db, run, statement, values, error)
         except sqlite3.Error as error:
-            db.close()
+            self._close(db)
             raise self._failure(error) from error
+        except BaseException:
+            self._close(db)
+            raise
         self._give_back(db)
         return result
 
@@ -185,36 +198,55 @@ class SQLiteStore:
     ) -> T:
         deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT
-        while _is_busy(error) and time.monotonic() < deadline:
-            time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
-            wait = min(wait * 2, LONGEST_WAIT)
-            try:
-                result = run(db, statement, values)
-            except sqlite3.Error as next_error:
-                error = next_error
-            else:
-                self._give_back(db)
-                return result
-        db.close()
+        try:
+            while _is_busy(error) and time.monotonic() < deadline:
+                time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
+                wait = min(wait * 2, LONGEST_WAIT)
+                try:
+                    result = run(db, statement, values)
+                except sqlite3.Error as next_error:
+                    error = next_error
+                else:
+                    self._give_back(db)
+                    return result
+        except BaseException:
+            self._close(db)
+            raise
+        self._close(db)
         raise self._failure(error) from error
 
     def _give_back(self, db: sqlite3.Connection) -> None:
-        if len(self._idle) < IDLE_CONNECTIONS:
+        if len(self._idle) < self._keep:
             self._idle.append(db)
         else:
-            db.close()
+            self._close(db)
+
+    def _close(self, db: sqlite3.Connection) -> None:
+        db.close()
+        self._open_ones.pop()
 
     def _open(self) -> sqlite3.Connection:
         try:
-            return self._connect()
+            with _opening:
+                self._make_file()
+                self._open_ones.append(None)
+            try:
+                return self._connect()
+            except BaseException:
+                self._open_ones.pop()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
 
+    def _make_file(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never a file that is there already: to close a descriptor of it lets go of all locks that this process has on
+        # it (POSIX), and then another process may delete the WAL that we go on writing to.
+        if not self.path.exists():
+            # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+
     def _connect(self) -> sqlite3.Connection:
-        folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -228,17 +260,52 @@ class SQLiteStore:
             raise
         return db
 
+    def _let_go(self) -> None:
+        """Close all connections before a fork, waiting as long as one statement may take for those in use.
+
+        A child that inherits one believes that the locks of its parent are its own, in every connection that it opens
+        to that file: it waits for ever for a lock that nobody gives back, or writes to a WAL that was deleted.
+        """
+        self._keep = 0
+        deadline = time.monotonic() + self._timeout
+        self.close()
+        while self._open_ones and time.monotonic() < deadline:
+            time.sleep(FIRST_WAIT)
+            self.close()
+
     def _leave_inherited(self) -> None:
-        """In a forked child: never use, and never close, what belongs to the parent.
+        """In a forked child: never use, and never close, what belongs to the parent, should there be something.
 
         Closing would let go of locks that SQLite believes to hold in the parent; so they are kept, untouched,
         until the child ends.
         """
         self._inherited.extend(self._idle)
         self._idle = deque()
+        self._open_ones = deque()
 
     def _failure(self, error: Any) -> StoreError:
         return StoreError(f"SQLite session store {self.path.name}: {error}")
+
+
+#: Every store of this process, for its forks.
+_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+#: Held while a file is made, and while the process forks: nothing is opened then.
+_opening = threading.RLock()
+
+
+def _before_fork() -> None:
+    _opening.acquire()
+    for store in list(_stores):
+        store._let_go()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store._keep = IDLE_CONNECTIONS
+    _opening.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _fetch_one(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> Any:

@@ -1,0 +1,71 @@
+"""Sched, a small shop for people with appointments: the site that shows what Flask-Cloakroom does.
+
+The folder is called sched and the package sched_site, because ``sched`` is a module of the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response
+from flask_bootstrap import Bootstrap5
+
+from flask_cloakroom import Cloakroom
+
+from . import auth, cart, dark_mode, errors, session_page, shop
+
+# There is no script on this site, and nothing from elsewhere. `data:` is for the toolkit's own small images.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the application.
+
+    Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, and
+    any setting as ``SCHED_<NAME>``), and ``config``.
+    """
+    app = Flask(__name__)
+    app.config.update(
+        SESSION_STORE=os.environ.get("REDIS_URL") or "sqlite:///sessions.sqlite3",
+        SESSION_MERGE={"cart": cart.merge},
+        # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
+        SESSION_COOKIE_NAME="sched_session",
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=64 * 1024,  # no form here is longer
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+        BOOTSTRAP_SERVE_LOCAL=True,
+    )
+    app.config.from_prefixed_env("SCHED")
+    app.config.update(config or {})
+
+    Cloakroom(app)
+    Bootstrap5(app)
+    for part in (auth, shop, session_page, dark_mode):
+        app.register_blueprint(part.blueprint)
+    errors.init_app(app)
+    app.add_url_rule("/health", view_func=health)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters["money"] = shop.money
+    app.context_processor(lambda: {"cart_count": cart.count})
+    app.after_request(_add_headers)
+    return app
+
+
+def health() -> dict[str, str]:
+    """Say that the server answers. It leaves the session alone, so it needs no store and sets no cookie."""
+    return {"status": "ok"}
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    if response.mimetype == "text/html":
+        # So that the back button shows nothing of a session that is over.
+        response.cache_control.no_store = True
+    return response

@@ -1,0 +1,96 @@
+"""What the shop sells. Prices are Decimal, and stay Decimal in the session."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class Product(NamedTuple):
+    """One thing on the shelf; ``icon`` and ``tint`` are names from the CSS toolkit."""
+
+    slug: str
+    name: str
+    blurb: str
+    price: Decimal
+    icon: str
+    tint: str
+
+
+PRODUCTS = {
+    product.slug: product
+    for product in (
+        Product(
+            "half-hour-voucher",
+            "Half-hour voucher",
+            "Thirty minutes of somebody’s undivided attention. Wrap it up, give it away.",
+            Decimal("25.00"),
+            "gift",
+            "primary",
+        ),
+        Product(
+            "tea-for-two",
+            "Tea for two",
+            "An appointment that nobody wants to move: one pot, two cups, a window seat.",
+            Decimal("18.50"),
+            "cup-hot",
+            "warning",
+        ),
+        Product(
+            "wall-calendar",
+            "Wall calendar",
+            "Twelve months, all of them in order. Room for one good plan a day.",
+            Decimal("14.90"),
+            "calendar3",
+            "success",
+        ),
+        Product(
+            "pocket-diary",
+            "Pocket diary",
+            "Never asks to be charged, never sends a notification. Ribbon included.",
+            Decimal("11.20"),
+            "journal-bookmark",
+            "danger",
+        ),
+        Product(
+            "fountain-pen",
+            "Fountain pen",
+            "For dates that are meant to be kept. Pencil is for maybe.",
+            Decimal("32.00"),
+            "vector-pen",
+            "info",
+        ),
+        Product(
+            "sand-timer",
+            "Sand timer",
+            "Three minutes exactly, for the meeting that could have been a note.",
+            Decimal("9.75"),
+            "hourglass-split",
+            "warning",
+        ),
+        Product(
+            "desk-bell",
+            "Desk bell",
+            "One clear ring says “next, please” better than any email.",
+            Decimal("12.40"),
+            "bell",
+            "primary",
+        ),
+        Product(
+            "sticky-notes",
+            "Sticky notes",
+            "A hundred small promises in four colours, each easy to move.",
+            Decimal("3.95"),
+            "stickies",
+            "success",
+        ),
+        Product(
+            "cloakroom-tickets",
+            "Cloakroom tickets",
+            "A roll of five hundred. Hand in a coat, get a number, get the coat back.",
+            Decimal("6.60"),
+            "ticket-perforated",
+            "danger",
+        ),
+    )
+}

@@ -1,0 +1,35 @@
+"""Pages for when something is wrong. None of them needs the session, because it may be what is wrong."""
+
+from __future__ import annotations
+
+from flask import Flask, render_template
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+#: By status: icon, heading, what to do.
+TEXTS = {
+    400: ("patch-question", "That request made no sense to us", "Go back, and try it once more."),
+    404: ("signpost-split", "There is nothing at this address", "It may have moved, or the link is wrong."),
+    405: ("sign-turn-left", "This address is not for visiting", "It takes a button on one of our pages."),
+    500: ("tools", "Something broke on our side", "It has been noted down. Please try again in a while."),
+    503: (
+        "hourglass-split",
+        "Our cloakroom does not answer",
+        "We cannot reach your session just now. Nothing in it is lost, and you are neither signed in nor out "
+        "by it. Please try again in a moment.",
+    ),
+}
+
+
+def init_app(app: Flask) -> None:
+    """Show a friendly page for every HTTP error, those made from unexpected exceptions included."""
+    app.register_error_handler(HTTPException, _show)
+
+
+def _show(error: HTTPException) -> ResponseReturnValue:
+    response = error.get_response()
+    icon, heading, advice = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
+    # Headers stay as they are: Allow of a 405 and Retry-After of a 503 are part of the answer.
+    response.data = render_template("error.html", code=error.code, icon_name=icon, heading=heading, advice=advice)
+    response.content_type = "text/html; charset=utf-8"
+    return response

@@ -1,0 +1,61 @@
+"""What the session holds and where it is kept, for a curious developer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from flask import Blueprint, current_app, render_template, session
+from flask.typing import ResponseReturnValue
+
+blueprint = Blueprint("session_page", __name__)
+
+#: Longer values are cut: the page is for looking, not for exporting.
+MAX_SHOWN = 2_000
+
+
+class Item(NamedTuple):
+    """One key of the session, as the page shows it."""
+
+    key: str
+    type_name: str
+    text: str
+
+
+@blueprint.get("/session")
+def show() -> ResponseReturnValue:
+    """Show it. The ticket is not part of it, and nothing here could tell it: the session does not know it."""
+    return render_template(
+        "session.html",
+        items=[Item(str(key), type(value).__name__, _text(value)) for key, value in session.items()],
+        store=str(current_app.session_interface.store),  # type: ignore[attr-defined]
+        idle=current_app.permanent_session_lifetime,
+        absolute=current_app.config.get("SESSION_ABSOLUTE_LIFETIME"),
+    )
+
+
+@blueprint.app_template_filter()
+def duration(span: timedelta) -> str:
+    """Write a duration in words where it is whole days, else as Python does."""
+    if span.seconds or span.microseconds:
+        return str(span)
+    return f"{span.days} day{'' if span.days == 1 else 's'}"
+
+
+def _text(value: object) -> str:
+    text = _indented(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} … ({len(text)} characters)"
+
+
+def _indented(value: object, indent: str = "") -> str:
+    """Write a value as Python would, nested dicts and lists on lines of their own."""
+    inner = f"{indent}  "
+    match value:
+        case dict() if value:
+            rows = [f"{inner}{key!r}: {_indented(item, inner)},\n" for key, item in value.items()]
+            return f"{{\n{''.join(rows)}{indent}}}"
+        case list() if value:
+            rows = [f"{inner}{_indented(item, inner)},\n" for item in value]
+            return f"[\n{''.join(rows)}{indent}]"
+        case _:
+            return repr(value)

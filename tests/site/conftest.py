@@ -1,0 +1,79 @@
+"""Fixtures for the sched site: its application on each store, and a Redis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
+
+from sched_processes import RedisServer, missing  # noqa: E402
+from sched_site import create_app  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no setting of the one who runs the tests reach the site."""
+    for name in list(os.environ):
+        if name in ("REDIS_URL", "PORT") or name.startswith("SCHED_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for as long as the tests run."""
+    if shutil.which("redis-server") is None:
+        missing("redis-server")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for one test, which may stop it."""
+    if shutil.which("redis-server") is None:
+        missing("redis-server")
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of each store that the site runs on."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    return f"sqlite:///{tmp_path}/sessions.sqlite3"
+
+
+@pytest.fixture
+def make_app(store_url: str) -> Callable[..., Flask]:
+    """Make the application, as often as wanted, on the same store."""
+
+    def make(**config: Any) -> Flask:
+        return create_app({"SESSION_STORE": store_url, **config})
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application."""
+    return make_app(TESTING=True)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """One visitor."""
+    return app.test_client()

@@ -1,0 +1,224 @@
+"""The site in a real browser, with JavaScript and without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from sched_processes import Site, missing
+
+pytestmark = pytest.mark.browser
+
+COOKIE = "sched_session"
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+MOBILE: ViewportSize = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it, kept from speaking to anybody but the site."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, (shutil.which(name) for name in names)), None)
+    if path is None:
+        missing("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site as a process, on each store."""
+    if request.param == "redis":
+        settings = {"REDIS_URL": request.getfixturevalue("redis_url")}
+    else:
+        settings = {"SCHED_SESSION_STORE": f"sqlite:///{tmp_path_factory.mktemp('site')}/sessions.sqlite3"}
+    with Site(**settings) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the environment's SCREENSHOTS, or a temporary folder."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def visit(browser: Browser, site: Site, **options: object) -> BrowserContext:
+    """A browser of its own for one visitor, who waits no longer than ten seconds for anything."""
+    context = browser.new_context(base_url=site.url, **{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
+    context.set_default_timeout(10_000)
+    return context
+
+
+def ticket(context: BrowserContext) -> str:
+    return next(cookie["value"] for cookie in context.cookies() if cookie["name"] == COOKIE)
+
+
+def fill_login(page: Page, password: str) -> None:
+    page.get_by_label("Username").fill("mira")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
+def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
+    """A cart fills, survives the login, can be changed, and ends with the session at the sign out."""
+    with visit(browser, site, java_script_enabled=javascript) as context:
+        page = context.new_page()
+        trouble: list[str] = []
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+
+        page.goto("/")
+        assert context.cookies() == []
+        for name in ("Desk bell", "Desk bell", "Sand timer"):
+            page.get_by_role("button", name=f"Add {name} to the cart").click()
+            expect(page.get_by_role("status")).to_contain_text(name)
+        expect(page.locator("#cart-count")).to_have_text("3 things in it")
+        expect(page.get_by_role("article", name="Desk bell")).to_contain_text("2 in your cart")
+        anonymous = ticket(context)
+
+        page.get_by_role("link", name="Sign in").click()
+        fill_login(page, "wrong")
+        expect(page.get_by_role("alert")).to_have_text("Incorrect username or password.")
+        expect(page.get_by_label("Username")).to_have_value("mira")
+        expect(page.get_by_label("Password")).to_have_value("")
+        assert ticket(context) == anonymous
+
+        fill_login(page, "half-past-nine")
+        expect(page.get_by_role("status")).to_contain_text("Your cart came along.")
+        signed_in = ticket(context)
+        assert signed_in != anonymous
+
+        page.get_by_role("link", name="Cart").click()
+        expect(page.locator("#cart-total")).to_have_text("€34.55")
+        page.get_by_label("Quantity of Desk bell").fill("5")
+        page.get_by_role("button", name="Update the quantity of Desk bell").click()
+        expect(page.locator("#cart-total")).to_have_text("€71.75")
+        page.get_by_role("button", name="Remove Sand timer").click()
+        expect(page.locator("#cart-total")).to_have_text("€62.00")
+        page.reload()
+        expect(page.locator("#cart-total")).to_have_text("€62.00")
+
+        page.get_by_role("link", name="Session", exact=True).click()
+        expect(page.get_by_role("heading", name="Your session")).to_be_visible()
+        expect(page.locator("#store")).to_contain_text("Redis" if "redis" in str(site.settings) else "SQLite")
+        expect(page.get_by_text("'quantity': 5")).to_be_visible()
+        assert signed_in not in page.content()
+
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("status")).to_contain_text("You are signed out")
+        expect(page.locator("#cart-count")).to_have_count(0)
+        page.get_by_role("link", name="Cart").click()
+        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        page.go_back()
+        page.go_back()
+        expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+        assert trouble == []
+
+
+def test_enter_updates(browser: Browser, site: Site) -> None:
+    """Enter in a quantity updates it, and does not press the button that removes."""
+    with visit(browser, site) as context:
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_role("button", name="Add Desk bell to the cart").click()
+        page.get_by_role("link", name="Cart").click()
+        page.get_by_label("Quantity of Desk bell").fill("4")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("Desk bell: 4 in your cart.")
+        expect(page.get_by_label("Quantity of Desk bell")).to_have_value("4")
+
+
+def test_keyboard(browser: Browser, site: Site) -> None:
+    """One can sign in with the keyboard alone, past the menu by the skip link, which shows."""
+    with visit(browser, site) as context:
+        page = context.new_page()
+        page.goto("/login")
+        page.keyboard.press("Tab")
+        skip = page.get_by_role("link", name="Skip to the content")
+        expect(skip).to_be_focused()
+        expect(skip).to_be_in_viewport()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        expect(page.get_by_label("Username")).to_be_focused()
+        page.keyboard.type("mira")
+        page.keyboard.press("Tab")
+        expect(page.get_by_label("Password")).to_be_focused()
+        page.keyboard.type("half-past-nine")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Sign in")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("Welcome, Mira.")
+
+
+def test_other_browser_is_another_visitor(browser: Browser, site: Site) -> None:
+    """What is in one browser's cart is not in another's."""
+    with visit(browser, site) as one, visit(browser, site) as other:
+        page = one.new_page()
+        page.goto("/")
+        page.get_by_role("button", name="Add Desk bell to the cart").click()
+        expect(page.locator("#cart-count")).to_be_visible()
+        page = other.new_page()
+        page.goto("/cart")
+        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
+def test_looks(browser: Browser, site: Site, pictures: Path, scheme: str, size: ViewportSize) -> None:
+    """Every page fits the screen's width and follows the reader's preference for dark."""
+    with visit(browser, site, viewport=size, color_scheme=scheme) as context:
+        page = context.new_page()
+
+        def look(name: str) -> None:
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            brightness = sum(int(part) for part in background[4:-1].split(",")) / 3
+            assert (brightness < 64) == (scheme == "dark")
+            page.screenshot(path=pictures / f"{name}-{size['width']}-{scheme}.png", full_page=True)
+
+        for path, name in (
+            ("/session", "session-new"),
+            ("/cart", "cart-empty"),
+            ("/nothing-here", "not-found"),
+        ):
+            page.goto(path)
+            look(name)
+        page.goto("/")
+        for product in ("Half-hour voucher", "Pocket diary", "Pocket diary"):
+            page.get_by_role("button", name=f"Add {product} to the cart").click()
+            expect(page.get_by_role("status")).to_contain_text(product)
+        look("shop")
+        page.goto("/cart")
+        look("cart")
+        page.goto("/login")
+        look("login")
+        fill_login(page, "wrong")
+        expect(page.get_by_role("alert")).to_be_visible()
+        look("login-wrong")
+        fill_login(page, "half-past-nine")
+        expect(page.get_by_role("status")).to_be_visible()
+        look("signed-in")
+        page.goto("/session")
+        look("session")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("status")).to_be_visible()
+        look("signed-out")
