@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask import Flask, session
 from requests_on_app import send, ticket_of
-from servers import RedisServer
 
 from flask_cloakroom import Session
+from servers import RedisServer
 
 PROCESSES = 8
 REQUESTS = 500

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask.sessions import SessionMixin
 
 from .. import signals
-from ..errors import SessionValueError, StoreError
+from ..errors import LockLostError, SessionValueError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
 from .rebase import Changes
@@ -192,8 +192,13 @@ class ServerSession(LazyDict, SessionMixin):
             with self._outage():
                 repository.commit(record, {}, release=True)
             raise
-        with self._outage():
-            committed = repository.commit(record, changes, release=True)
+        try:
+            with self._outage():
+                committed = repository.commit(record, changes, release=True)
+        except LockLostError:
+            # Nor may the end of the request save them.
+            self._begin(record.values)
+            raise
         if committed is None:
             self._discard("gone")
         else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
 from ..stores import DEFAULT_FILE, Place, Store, open_store
+from ..stores.redis import SCHEMES as REDIS_SCHEMES
 from .cookie import SessionCookie
 from .merge import STRATEGIES, Strategy
 from .repository import Lifetimes, Repository
@@ -30,6 +31,8 @@ DEFAULT_MERGE: Final[dict[Any, str]] = {"_flashes": "append"}
 #: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
 #: moved over. Never in the place of something that was said.
 DEFAULT_REDIS: Final = "redis://localhost:6379/0"
+
+_REDIS_SETTINGS: Final = ("SESSION_REDIS", "REDIS_URL")
 
 #: Settings of this package that Flask doesn't know, with their defaults.
 DEFAULTS: Final[dict[str, Any]] = {
@@ -54,8 +57,17 @@ _NO_LONGER_NEEDED: Final = {
     "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged without being told",
 }
 
+#: The longest that a lifetime may be, in seconds: a hundred years, which some write for "always". An absolute one is
+#: stored as a moment in 32 bits, which end in 2106.
+LONGEST_LIFETIME: Final = 100 * 366 * 24 * 3600
+LONGEST_ABSOLUTE_LIFETIME: Final = LONGEST_LIFETIME // 2
+
+#: The longest that a store may be waited for, in seconds. No page that takes longer has anybody waiting for it.
+LONGEST_TIMEOUT: Final = 3600
+
 # RFC 6265, 4.1.1: a cookie's name is a token.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_DOMAIN: Final = re.compile(r"[^\s;,/]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ class SessionSettings:
     def read(cls, app: Flask) -> SessionSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
         read = _Reader({**DEFAULTS, **app.config})
-        _warn_of_misspelled(app.config)
+        _warn_of_misspelled(app)
         return cls(
             cookie=_read_cookie(read, app),
             lifetimes=_read_lifetimes(read),
@@ -113,13 +125,13 @@ class _Reader:
     def boolean(self, name: str) -> bool:
         value = self[name]
         if not isinstance(value, bool):
-            raise SettingError(name, f"must be True or False, not {value!r}")
+            raise SettingError(name, f"must be True or False, not {_described(value)}")
         return value
 
     def text(self, name: str) -> str:
         value = self[name]
         if not isinstance(value, str):
-            raise SettingError(name, f"must be a str, not {type(value).__name__}")
+            raise SettingError(name, f"must be a str, not {_described(value)}")
         return value
 
     def whole(self, name: str, *, at_least: int, at_most: int | None = None) -> int:
@@ -127,16 +139,27 @@ class _Reader:
         fits = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
         if not fits:
             bounds = f"at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
-            raise SettingError(name, f"must be a whole number, {bounds}, not {value!r}")
+            raise SettingError(name, f"must be a whole number, {bounds}, not {_described(value)}")
         return int(value)
 
-    def seconds(self, name: str, *, at_least: int) -> int:
+    def seconds(self, name: str, *, at_least: int, at_most: int = LONGEST_LIFETIME) -> int:
         """Read a timedelta or a number of seconds; parts of a second round up."""
         value = self[name]
         length = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(length, bool) or not isinstance(length, int | float) or length < at_least:
-            raise SettingError(name, f"must be a timedelta or seconds, at least {at_least}, not {value!r}")
+        if not _is_number(length) or not at_least <= length <= at_most:
+            bounds = f"from {at_least} to {at_most}"
+            raise SettingError(name, f"must be a timedelta or seconds, {bounds}, not {_described(value)}")
         return -int(-length // 1)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _described(value: Any) -> str:
+    """Return numbers as they are and of everything else only the type: it may be a secret in the wrong place."""
+    kind = type(value).__name__
+    return f"{value!r} ({kind})" if isinstance(value, int | float | timedelta) else kind
 
 
 def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
@@ -144,21 +167,27 @@ def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
     if not _TOKEN(name):
         raise SettingError("SESSION_COOKIE_NAME", f"{name!r} is no cookie name: letters, digits and -_. only")
     domain = read["SESSION_COOKIE_DOMAIN"] or None
-    path = read["SESSION_COOKIE_PATH"] or read["APPLICATION_ROOT"] or "/"
+    if domain is not None and not (isinstance(domain, str) and _DOMAIN(domain)):
+        raise SettingError("SESSION_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')
+    path_setting = "SESSION_COOKIE_PATH" if read["SESSION_COOKIE_PATH"] else "APPLICATION_ROOT"
+    path = read[path_setting] or "/"
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise SettingError(path_setting, f'must be a path that begins with "/", or None, not {path!r}')
     samesite = read["SESSION_COOKIE_SAMESITE"]
     # Flask leaves it out, and then browsers differ. Lax is what most take it for.
-    samesite = "Lax" if samesite is None else samesite
+    samesite = "Lax" if samesite is None else samesite.title() if isinstance(samesite, str) else samesite
     if samesite not in ("Lax", "Strict", "None"):
         raise SettingError("SESSION_COOKIE_SAMESITE", f'must be "Lax", "Strict" or "None", not {samesite!r}')
     secure = read.boolean("SESSION_COOKIE_SECURE")
     partitioned = read.boolean("SESSION_COOKIE_PARTITIONED")
-    if name.startswith("__Host-") and domain:
+    # RFC 6265bis, 4.1.3: browsers look at the prefixes without regard to case.
+    bound_to_host = name.lower().startswith("__host-")
+    if bound_to_host and domain:
         raise SettingError("SESSION_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain; set it to None")
-    if name.startswith("__Host-") and path != "/":
-        setting = "SESSION_COOKIE_PATH" if read["SESSION_COOKIE_PATH"] else "APPLICATION_ROOT"
-        raise SettingError(setting, f'browsers refuse {name!r} unless SESSION_COOKIE_PATH is "/"')
+    if bound_to_host and path != "/":
+        raise SettingError(path_setting, f'browsers refuse {name!r} unless SESSION_COOKIE_PATH is "/"')
     # The prefixes mean nothing else than that it is secure, so the name is the wish.
-    secure = secure or partitioned or name.startswith(("__Host-", "__Secure-"))
+    secure = secure or partitioned or bound_to_host or name.lower().startswith("__secure-")
     if samesite == "None" and not secure:
         raise SettingError("SESSION_COOKIE_SAMESITE", '"None" needs SESSION_COOKIE_SECURE = True')
     httponly = read.boolean("SESSION_COOKIE_HTTPONLY")
@@ -168,11 +197,11 @@ def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
 def _read_lifetimes(read: _Reader) -> Lifetimes:
     idle = read.seconds("PERMANENT_SESSION_LIFETIME", at_least=1)
     absolute, renew, refresh = (
-        None if read[name] is None else read.seconds(name, at_least=least)
-        for name, least in (
-            ("SESSION_ABSOLUTE_LIFETIME", 1),
-            ("SESSION_RENEW_EVERY", 1),
-            ("SESSION_REFRESH_AFTER", 0),
+        None if read[name] is None else read.seconds(name, at_least=least, at_most=most)
+        for name, least, most in (
+            ("SESSION_ABSOLUTE_LIFETIME", 1, LONGEST_ABSOLUTE_LIFETIME),
+            ("SESSION_RENEW_EVERY", 1, LONGEST_LIFETIME),
+            ("SESSION_REFRESH_AFTER", 0, LONGEST_LIFETIME),
         )
     )
     if refresh is None:
@@ -194,9 +223,9 @@ def _read_tickets(read: _Reader, app: Flask) -> Tickets:
 
 
 def _read_strategies(read: _Reader) -> dict[Any, Strategy]:
-    declared = read["SESSION_MERGE"] or {}
+    declared = {} if read["SESSION_MERGE"] is None else read["SESSION_MERGE"]
     if not isinstance(declared, Mapping):
-        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {type(declared).__name__}")
+        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {_described(declared)}")
     strategies: dict[Any, Strategy] = {}
     for key, strategy in {**DEFAULT_MERGE, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
@@ -219,8 +248,9 @@ def _read_encryption(read: _Reader) -> bool:
 def _read_store(read: _Reader, folder: Path) -> Callable[[], Store]:
     """Return what makes the store, having checked by making one that it can be made. None connects by that."""
     timeout = read["SESSION_STORE_TIMEOUT"]
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, more than 0, not {timeout!r}")
+    if not _is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
+        bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {_described(timeout)}")
     place = Place(folder, read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, wanted = _wanted_store(read)
     if not isinstance(wanted, str):
@@ -228,11 +258,18 @@ def _read_store(read: _Reader, folder: Path) -> Callable[[], Store]:
         return lambda: store
 
     def make() -> Store:
+        is_redis = wanted.partition("://")[0] in REDIS_SCHEMES
+        if setting in _REDIS_SETTINGS and not is_redis:
+            schemes = ", ".join(f"{scheme}://" for scheme in sorted(REDIS_SCHEMES))
+            raise SettingError(setting, f"must begin with one of {schemes}; SESSION_STORE takes other stores' URLs")
         try:
             return open_store(wanted, place)
-        except (ValueError, ImportError) as error:
-            # The URL itself may hold a password, so it is not repeated.
+        except ImportError as error:
             raise SettingError(setting, str(error)) from error
+        except ValueError as error:
+            # What the driver says of a URL may repeat a part of it, and that the password.
+            advice = "is no valid URL: redis://name:password@host:6379/0, with / : @ # in them as %2F %3A %40 %23"
+            raise SettingError(setting, advice if is_redis else str(error)) from None
 
     make().close()
     return make
@@ -246,22 +283,27 @@ def _wanted_store(read: _Reader) -> tuple[str, Any]:
             raise SettingError("SESSION_STORE", "is set, and so is SESSION_TYPE; keep one of them")
         return "SESSION_STORE", store
     if kind == "redis" or (kind is None and redis is not None):
-        return "SESSION_REDIS", redis if redis is not None else read["REDIS_URL"] or DEFAULT_REDIS
+        if redis is None and read["REDIS_URL"]:
+            return "REDIS_URL", read["REDIS_URL"]
+        return "SESSION_REDIS", DEFAULT_REDIS if redis is None else redis
     if kind is None or kind == "sqlite":
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
     if kind == "memory":
         return "SESSION_TYPE", "memory://"
-    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {kind!r}')
+    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else _described(kind)
+    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
 
 
 def _from_object(setting: str, wanted: Any, place: Place) -> Store:
-    if setting == "SESSION_REDIS":
+    if isinstance(wanted, type):
+        raise SettingError(setting, f"is the class {wanted.__name__}; give it an object, {wanted.__name__}(…)")
+    if setting in _REDIS_SETTINGS:
         from ..stores.redis import RedisStore
 
         try:
             return RedisStore(wanted, prefix=place.prefix, timeout=place.timeout)
         except TypeError as error:
-            raise SettingError(setting, f"must be a client or a URL; this is {error}") from error
+            raise SettingError(setting, f"must be a client or a URL: {error}") from error
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(wanted, verb)]
     if missing:
         kind = type(wanted).__name__
@@ -270,16 +312,12 @@ def _from_object(setting: str, wanted: Any, place: Place) -> Store:
     return store
 
 
-def _warn_of_misspelled(config: Mapping[str, Any]) -> None:
-    known = [
-        *DEFAULTS,
-        *(name for name in config if name.startswith("SESSION_COOKIE_")),
-        "SESSION_REFRESH_EACH_REQUEST",
-    ]
-    for name in config:
+def _warn_of_misspelled(app: Flask) -> None:
+    known = [*DEFAULTS, *(name for name in app.default_config if "SESSION_" in name)]
+    for name in app.config:
         if name in _NO_LONGER_NEEDED:
             log.info("%s has no effect: %s", name, _NO_LONGER_NEEDED[name])
-        elif name.startswith("SESSION_") and name not in known:
+        elif name.startswith(("SESSION_", "PERMANENT_")) and name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.85)
             if close:
                 log.warning("%s is not a setting; did you mean %s?", name, close[0])

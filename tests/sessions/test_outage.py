@@ -1,0 +1,159 @@
+"""Redis stopped before a request, during one, hanging, and started again: promise 10."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask, Response, session
+from requests_on_app import send, ticket_of
+
+from flask_cloakroom import Session
+from servers import RedisServer
+
+#: Seconds, as configured below, and what a slow CI machine may add to it.
+TIMEOUT = 0.6
+MARGIN = 1.0
+
+
+def configured_with_url(server: RedisServer) -> Any:
+    return server.url
+
+
+def configured_with_client(server: RedisServer) -> Any:
+    # With the driver's own patience, which must not lengthen ours.
+    return redis.Redis(port=server.port, socket_timeout=None, decode_responses=True)
+
+
+@pytest.fixture(params=[configured_with_url, configured_with_client])
+def app(request: pytest.FixtureRequest, own_redis_server: RedisServer) -> Iterator[Flask]:
+    client = request.param(own_redis_server)
+    app = Flask("shop")
+    app.config.update(SESSION_REDIS=client, SESSION_STORE_TIMEOUT=TIMEOUT)
+    Session(app)
+    app.add_url_rule("/alone", "alone", lambda: "hello")
+    app.add_url_rule("/read", "read", lambda: str(session.get("user")))
+    app.add_url_rule("/fill", "fill", lambda: str(session.update(user="alice", n=0)))
+    app.add_url_rule("/write", "write", lambda: str(session.update(n=session.get("n", 0) + 1)))
+    app.add_url_rule("/n", "n", lambda: str(session.get("n")))
+    app.add_url_rule("/logout", "logout", lambda: str(session.destroy()))  # type: ignore[attr-defined]
+
+    @app.get("/swallow")
+    def swallow() -> str:
+        try:
+            return str(session.get("user"))
+        except Exception:
+            return f"anonymous {session.get('user')}"
+
+    yield app
+    app.session_interface.store.close()  # type: ignore[attr-defined]
+    if not isinstance(client, str):
+        client.close()
+
+
+def timed(app: Flask, path: str, ticket: str | None) -> Any:
+    began = time.monotonic()
+    response = send(app, path, ticket)
+    assert time.monotonic() - began < TIMEOUT + MARGIN
+    return response
+
+
+def assert_unavailable(response: Any) -> None:
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("outage", ["stop", "pause"])
+def test_store_down(app: Flask, own_redis_server: RedisServer, outage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """503 with Retry-After in time for what needs the session, pages that don't go on, and all is there afterwards."""
+    ticket = ticket_of(send(app, "/fill"))
+    assert ticket
+    send(app, "/write", ticket)
+    getattr(own_redis_server, outage)()
+    for path in ("/read", "/write", "/logout", "/swallow"):
+        assert_unavailable(timed(app, path, ticket))
+    assert_unavailable(timed(app, "/fill", None))
+    for visitor in (ticket, None):
+        assert timed(app, "/alone", visitor).status_code == 200
+    assert timed(app, "/read", None).status_code == 200  # nobody has to be asked who has no ticket
+    if outage == "stop":
+        own_redis_server.start()
+    else:
+        own_redis_server.resume()
+    assert send(app, "/n", ticket).text == "1"
+    assert send(app, "/write", ticket).status_code == 200
+    assert send(app, "/n", ticket).text == "2"
+    assert ticket not in caplog.text
+    assert "alice" not in caplog.text
+
+
+def test_store_goes_down_during_a_request(app: Flask, own_redis_server: RedisServer) -> None:
+    """Read, then the store stops: the change is not acknowledged, the page is a 503, what was stored stays."""
+
+    @app.get("/slow")
+    def slow() -> Response:
+        session["n"] = session["n"] + 1
+        own_redis_server.stop()
+        response = Response("saved!", headers={"X-Secret": "of the page that must not be shown"})
+        response.set_cookie("other", "value")
+        return response
+
+    ticket = ticket_of(send(app, "/fill"))
+    response = timed(app, "/slow", ticket)
+    assert_unavailable(response)
+    assert "saved" not in response.text
+    assert "X-Secret" not in response.headers
+    own_redis_server.start()
+    assert send(app, "/n", ticket).text == "0"
+
+
+def test_refresh_that_fails(own_redis_server: RedisServer) -> None:
+    """A page that read its session, and whose "last seen" can't be written any more, is a 503: there is one rule."""
+    app = Flask("shop")
+    app.config.update(SESSION_STORE=own_redis_server.url, SESSION_STORE_TIMEOUT=TIMEOUT, SESSION_REFRESH_AFTER=0)
+    Session(app)
+
+    @app.get("/slow")
+    def slow() -> str:
+        user = session.get("user")
+        own_redis_server.stop()
+        return str(user)
+
+    app.add_url_rule("/fill", "fill", lambda: str(session.update(user="alice")))
+    ticket = ticket_of(send(app, "/fill"))
+    assert_unavailable(timed(app, "/slow", ticket))
+
+
+def test_own_page_for_503(app: Flask, own_redis_server: RedisServer) -> None:
+    """The application's error handler makes the page, also if it looks at the session."""
+
+    @app.errorhandler(503)
+    def page(error: Any) -> Any:
+        return f"sorry, {session.get('user', 'visitor')}", 503
+
+    ticket = ticket_of(send(app, "/fill"))
+    own_redis_server.stop()
+    response = timed(app, "/read", ticket)
+    assert_unavailable(response)
+    assert response.text == "sorry, visitor"
+
+
+def test_errors_are_logged_without_secrets(
+    app: Flask, own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator reads where the store is and what is wrong with it."""
+    ticket = ticket_of(send(app, "/fill"))
+    assert ticket
+    own_redis_server.stop()
+    with caplog.at_level(logging.DEBUG):
+        send(app, "/read", ticket)
+    assert f":{own_redis_server.port}/0 cannot be reached" in caplog.text
+    key = app.session_interface.repository.tickets.fingerprint(ticket).hex()  # type: ignore[attr-defined]
+    for secret in (ticket, key, "alice"):
+        assert secret not in caplog.text
