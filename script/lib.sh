@@ -58,6 +58,24 @@ make_venv() {
   printf '%s\n' "$stamp" >"$dir/stamp"
 }
 
+# need_program PROGRAM PACKAGE: install the system's package if the program is not there and we may.
+# Where it can't be had, say so and go on: what needs it says it once more.
+need_program() {
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    say "$1 is missing; on Debian and Ubuntu:  sudo apt-get install $2"
+    return
+  fi
+  say "Installing the system's package $2"
+  _apt_install "$2" || say "That failed; what needs $1 will say so. By hand:  apt-get update && apt-get install $2"
+}
+
+_apt_install() {
+  {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+  } >/dev/null 2>&1
+}
+
 _stamp() {
   "$1" - "$@" <<'PYTHON'
 import hashlib, sys
@@ -79,9 +97,7 @@ _need_venv_module() {
       "On Debian and Ubuntu install them with:  sudo apt-get install $package"
   fi
   say "Installing the system's package $package"
-  {
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
-  } >/dev/null 2>&1 || fail "That failed. Try it by hand:  apt-get update && apt-get install $package"
+  _apt_install "$package" || fail "That failed. Try it by hand:  apt-get update && apt-get install $package"
 }
 
 # Tells what pip is busy with, one short line a package, and shows all that it said when it fails.
