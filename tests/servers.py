@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 
 #: Seconds that a server may take to answer after its start. Redis needs some hundredths; a loaded CI machine more.
 START_TIMEOUT = 20.0
@@ -62,6 +63,15 @@ class RedisServer:
         with (self.folder / "log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
         wait_for_port(self.port)
+        client = redis.Redis(port=self.port)
+        while True:
+            try:
+                client.ping()
+            except redis.exceptions.BusyLoadingError:  # it reads its log
+                time.sleep(0.01)
+            else:
+                break
+        client.close()
 
     def pause(self) -> None:
         """Let it hang: it accepts connections and never answers."""

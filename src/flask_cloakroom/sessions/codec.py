@@ -67,8 +67,9 @@ class UnsupportedTypeError(TypeError):
 #: unpacking each takes some 50 KB of the thread's stack too (8 MB, mostly), so a record that is deeper is not read.
 MAX_DEPTH: Final = 64
 
-#: MessagePack's packer takes 1,024 lists and dicts in each other, with some 350 bytes of the thread's stack for
-#: each, and begins anew in every tuple. So from this depth on they may only lie MAX_DEPTH deep.
+#: MessagePack's packer takes so many lists and dicts in each other, with some 350 bytes of the thread's stack for
+#: each, and begins anew in every tuple. So in more tuples than _DEEP they may only lie MAX_DEPTH deep.
+_PACKER_DEPTH: Final = 1024
 _DEEP: Final = 4
 
 TOO_DEEP: Final = "It is nested too deeply or contains itself."
@@ -91,8 +92,9 @@ def pack(value: Any) -> bytes:
     except _UnsupportedError as error:
         kind = type(error.culprit)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        raise UnsupportedTypeError(name, _path_in(value), error.hint) from error.__cause__
-    except (ValueError, RecursionError) as error:  # the packer's own limit, 1,024 lists in each other
+        path = _path_in(value, MAX_DEPTH if error.hint is TOO_DEEP else _PACKER_DEPTH)
+        raise UnsupportedTypeError(name, path, error.hint) from error.__cause__
+    except (ValueError, RecursionError) as error:  # the packer's own limit
         raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
 
 
@@ -415,19 +417,20 @@ def _refuse_deep(value: Any, levels: int) -> None:
             _refuse_deep(member, levels - 1)
 
 
-def _path_in(value: Any) -> tuple[Any, ...]:
+def _path_in(value: Any, steps: int) -> tuple[Any, ...]:
     """Return the keys and indexes that lead to the innermost part of ``value`` that cannot be packed by itself.
 
-    What lies in a set has no index, so there the path ends with the set.
+    What lies in a set has no index, so there the path ends with the set. Empty if it takes more than ``steps``.
     """
     path: tuple[Any, ...] = ()
     passed = [value]
-    while True:
+    while len(passed) <= steps:
         failing = next((found for found in _members(passed[-1]) if not _can_be_packed(found[1])), None)
         if failing is None or any(failing[1] is outer for outer in passed):
             return path
         path += failing[0]
         passed.append(failing[1])
+    return ()
 
 
 def _can_be_packed(value: Any) -> bool:

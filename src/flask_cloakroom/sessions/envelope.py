@@ -76,30 +76,25 @@ class Header(NamedTuple):
     renewed: int
     seen: int
     deadline: int = 0
-    permanent: bool = True
-    owner: str = ""
     fence: int = 0
     lease_until: int = 0
     lease_holder: bytes = NOBODY
     turn_until: int = 0
+    # Up to here in the order of the stored header, which is packed and unpacked as a slice of this.
+    permanent: bool = True
+    owner: str = ""
     #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
     superseded: bool = False
+
+
+#: How many of a header's fields are stored as they are.
+_STORED: Final = Header._fields.index("permanent")
 
 
 def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> bytes:
     """Return the bytes of a session. With ``seal_for`` the payload is encrypted and the header is bound to it."""
     owner = header.owner.encode()
-    fixed = _HEADER.pack(
-        header.created,
-        header.renewed,
-        header.seen,
-        header.deadline,
-        header.fence,
-        header.lease_until,
-        header.lease_holder,
-        header.turn_until,
-        len(owner),
-    )
+    fixed = _HEADER.pack(*header[:_STORED], len(owner))
     flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED | header.superseded * _SUPERSEDED
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
@@ -129,12 +124,12 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         renewed,
         seen,
         deadline,
-        flags & _PERMANENT != 0,
-        owner,
         fence,
         until,
         holder,
         turn,
+        flags & _PERMANENT != 0,
+        owner,
         flags & _SUPERSEDED != 0,
     )
     return header, data[payload_at:], flags & _SEALED != 0

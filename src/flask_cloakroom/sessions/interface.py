@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionInterface, SessionMixin
@@ -31,32 +32,27 @@ class ServerSessionInterface(SessionInterface):
         """Raises :class:`~flask_cloakroom.errors.SettingError`."""
         self.app = app
         self.settings = SessionSettings.read(app)
-        self._repository: Repository | None = None
         self._starting = threading.Lock()
 
-    @property
+    @cached_property
     def repository(self) -> Repository:
-        """The sessions without Flask; for commands and workers too."""
-        return self._repository or self._start()
+        """The sessions without Flask; for commands and workers too. Made at the first use."""
+        with self._starting:
+            if "repository" in self.__dict__:  # another thread's first request was a moment faster
+                return self.__dict__["repository"]  # type: ignore[no-any-return]
+            self.settings = settings = SessionSettings.read(self.app)
+            self.find_tickets = settings.cookie.finder(settings.tickets.pattern)
+            self.find_cookies = settings.cookie.finder("[^;]*?")
+            self.__dict__["repository"] = repository = settings.make_repository()
+            return repository
 
     @property
     def store(self) -> Store:
         """Where the sessions are kept; ``str()`` of it says so in words."""
         return self.repository.store
 
-    def _start(self) -> Repository:
-        with self._starting:  # two first requests must not end up with a memory store each
-            if self._repository is None:
-                self.settings = settings = SessionSettings.read(self.app)
-                self.find_tickets = settings.cookie.finder(settings.tickets.pattern)
-                self.find_cookies = settings.cookie.finder("[^;]*?")
-                self._repository = settings.make_repository()
-            return self._repository
-
     def open_session(self, app: Flask, request: Request) -> ServerSession:
         """Return a session that has done nothing yet."""
-        if self._repository is None:
-            self._start()
         return ServerSession(self, request.environ)
 
     def is_null_session(self, obj: object) -> bool:

@@ -29,7 +29,10 @@ def applied(values: Values, changes: Changes) -> Values:
     """Return ``values`` with ``changes``; neither is changed."""
     if not changes:
         return values
-    return {key: packed for key, packed in {**values, **changes}.items() if packed is not None}
+    result: dict[Any, Any] = {**values, **changes}
+    if None in changes.values():
+        return {key: packed for key, packed in result.items() if packed is not None}
+    return result
 
 
 def rebase(

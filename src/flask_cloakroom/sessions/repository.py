@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -87,7 +87,7 @@ class Committed(NamedTuple):
 
     record: Record
     merged: bool
-    contested: list[Contested]
+    contested: Sequence[Contested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,8 @@ class Repository:
         """Store a new session under a new ticket. Raises SessionTooLargeError, StoreError."""
         now = int(self._clock())
         absolute = self.lifetimes.absolute
-        header = Header(now, now, now, 0 if absolute is None else now + absolute, permanent, owner)
+        deadline = 0 if absolute is None else now + absolute
+        header = Header(now, now, now, deadline, permanent=permanent, owner=owner)
         record = self._create(header, dict(values))
         self._purge_sometimes()
         return record
@@ -239,15 +240,8 @@ class Repository:
         """
         merger = _Merger(self, record, changes)
         while merger.ready():
-            base, header = merger.record, merger.header
-            if seen:
-                header = header._replace(seen=max(header.seen, int(self._clock())))
-            if permanent is not None:
-                header = header._replace(permanent=permanent)
-            if release:
-                header = header._replace(lease_until=0, lease_holder=NOBODY)
-            data = self._pack(base.ticket, base.key, header, merger.values)
-            result = self.store.replace(base.key, data, self.remaining(header), base.version)
+            base, header = merger.record, self._next_header(merger.header, permanent, seen, release)
+            result = self._replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
                 return Committed(saved, merger.merged, merger.contested)
@@ -259,6 +253,20 @@ class Repository:
                     "saved. Hold the lock for less time, or give lock() a longer lease."
                 )
         return None
+
+    def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
+        if seen:
+            header = header._replace(seen=max(header.seen, int(self._clock())))
+        if permanent is not None:
+            header = header._replace(permanent=permanent)
+        if release:
+            header = header._replace(lease_until=0, lease_holder=NOBODY)
+        return header
+
+    def _replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
+        """Write over exactly ``record``, or say what is there now."""
+        data = self._pack(record.ticket, record.key, header, values)
+        return self.store.replace(record.key, data, self.remaining(header), record.version)
 
     def rotate(
         self, record: Record, changes: Changes, *, permanent: bool | None = None, renewal: bool = False
@@ -303,9 +311,8 @@ class Repository:
     def _place(self, made: Record | None, header: Header, values: Values) -> Record:
         if made is None:
             return self._create(header, values)
-        data = self._pack(made.ticket, made.key, header, values)
-        result = self.store.replace(made.key, data, self.remaining(header), made.version)
-        if isinstance(result, Saved):
+        result = self._replace(made, header, values)
+        if type(result) is Saved:
             return Record(made.ticket, made.key, result.version, header, values)
         return self._create(header, values)
 
@@ -355,8 +362,7 @@ class Repository:
                     lease_until=now + int(lease * 1000),
                     lease_holder=holder,
                 )
-                data = self._pack(current.ticket, current.key, header, merger.values)
-                result = self.store.replace(current.key, data, self.remaining(header), current.version)
+                result = self._replace(current, header, merger.values)
                 if type(result) is Saved:
                     held = Record(current.ticket, current.key, result.version, header, merger.values)
                     return Committed(held, merger.merged, merger.contested)
@@ -401,17 +407,19 @@ class _Merger:
     sees that lets it go first. Without that, requests with much to merge would lose against those with little for ever.
     """
 
+    # What is only needed once a race was lost stands here, so that a commit that loses none sets none of it.
+    merged = False
+    contested: Sequence[Contested] = ()
+    _losses = 0
+    _has_turn = False
+    _deadline = 0.0
+
     def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
         self._repository = repository
         self._base = record.values
         self._changes = changes
-        self._losses = 0
-        self._has_turn = False
-        self._deadline = 0.0
         self.record = record
         self.values = applied(record.values, changes)
-        self.merged = False
-        self.contested: list[Contested] = []
 
     @property
     def header(self) -> Header:
@@ -458,8 +466,7 @@ class _Merger:
                 continue
             until = repository.now_ms() + TURN_MS
             header = found.header._replace(turn_until=until)
-            data = repository._pack(found.ticket, found.key, header, found.values)
-            result = repository.store.replace(found.key, data, repository.remaining(header), found.version)
+            result = repository._replace(found, header, found.values)
             if type(result) is Saved:
                 self._has_turn = True
                 self._merge(Record(found.ticket, found.key, result.version, header, found.values))

@@ -226,9 +226,10 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _find(self, header: str) -> Record | None:
         interface = self._interface
+        repository = interface.repository
         for ticket in interface.find_tickets(header)[:MAX_COOKIES]:
             try:
-                found = interface.repository.load(ticket)
+                found = repository.load(ticket)
             except StoreError as error:
                 self._begin({})
                 raise self._unavailable(error) from error

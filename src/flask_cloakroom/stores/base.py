@@ -81,9 +81,15 @@ class Walks(Protocol):
         """Yield live entries. What is added or deleted meanwhile may or may not appear."""
 
 
+# A generator of our own, so that an application which calls random.seed() in each worker, or before each test, does not
+# make the versions of two writers meet. They are no secret.
+_versions = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_versions.seed)
+
+
 def new_version() -> bytes:
-    """Return a version that was never used before. It is no secret; Python seeds anew in each forked child."""
-    return random.randbytes(VERSION_BYTES)  # noqa: S311
+    """Return a version that was never used before, by this process or another."""
+    return _versions.randbytes(VERSION_BYTES)
 
 
 def check_ttl(ttl: int) -> int:

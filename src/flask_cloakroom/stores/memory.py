@@ -34,7 +34,7 @@ class MemoryStore:
 
     def _put(self, key: bytes, data: bytes, ttl: int) -> bytes:
         version = new_version()
-        self._entries[key] = (Entry(bytes(data), version), self._clock() + check_ttl(ttl))
+        self._entries[key] = (Entry(bytes(data), version), self._clock() + ttl)
         return version
 
     def load(self, key: bytes) -> Entry | None:
@@ -42,10 +42,12 @@ class MemoryStore:
             return self._live(key)
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        check_ttl(ttl)
         with self._lock:
             return None if self._live(key) else self._put(key, data, ttl)
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
+        check_ttl(ttl)
         with self._lock:
             entry = self._live(key)
             if entry is None:
@@ -55,11 +57,12 @@ class MemoryStore:
             return Saved(self._put(key, data, ttl))
 
     def touch(self, key: bytes, ttl: int) -> bool:
+        check_ttl(ttl)
         with self._lock:
             entry = self._live(key)
             if entry is None:
                 return False
-            self._entries[key] = (entry, self._clock() + check_ttl(ttl))
+            self._entries[key] = (entry, self._clock() + ttl)
             return True
 
     def delete(self, key: bytes) -> bool:

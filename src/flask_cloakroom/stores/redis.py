@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,6 +18,8 @@ from .base import VERSION_BYTES, Conflict, Entry, Gone, Saved, check_ttl, new_ve
 from .redis_transport import DelegatedTransport, DirectTransport, ScriptMissingError, Transport
 
 SCHEMES: Final = frozenset({"redis", "rediss", "unix", "valkey", "valkeys"})
+# What means something in a pattern that Redis matches names with.
+_PATTERN_SIGNS: Final = re.compile(rb"[*?\[\]\\^]")
 _REPLACE: Final = Path(__file__).with_name("lua").joinpath("replace.lua").read_bytes()
 _REPLACE_SHA: Final = hashlib.sha1(_REPLACE, usedforsecurity=False).hexdigest().encode()
 
@@ -100,8 +103,9 @@ class RedisStore:
                 yield key, entry
 
     def _names(self) -> Iterator[bytes]:
+        pattern = _PATTERN_SIGNS.sub(rb"\\\g<0>", self._prefix) + b"*"
         try:
-            for name in self._client.scan_iter(match=self._prefix + b"*", count=500):
+            for name in self._client.scan_iter(match=pattern, count=500):
                 yield name if isinstance(name, bytes) else name.encode()
         except Exception as error:
             # Any driver's, or a stand-in's.

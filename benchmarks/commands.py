@@ -1,0 +1,114 @@
+"""How many commands a page sends to Redis, as the server itself counts them.
+
+``INFO commandstats`` also counts the commands that a script runs inside the server. ``MONITOR`` marks those
+with the word ``lua``. So the clients' commands are the statistics less the lines that are marked, and must be
+as many as the lines that are not.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apps import PAGES, Place, make_app, prepare, start_session
+from raw import RawRedis, word
+
+REQUESTS = 100
+
+#: Of `+1700000000.123456 [2 unix:/tmp/redis.sock] "GET" "session:…"`: who sent it, and the command.
+_LINE = re.compile(r"^\+[0-9.]+ \[\d+ (\S+)\] \"([^\"]+)\"")
+
+#: Commands of the measurement itself.
+_OURS = {"info", "monitor", "ping", "echo"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Commands per request, on one page of one contestant."""
+
+    #: Sent by clients: what a request waits for.
+    sent: float
+    #: Run by a script inside the server.
+    in_scripts: float
+    #: By name, as ``INFO commandstats`` has them.
+    by_name: dict[str, float]
+
+
+class _Monitor:
+    """A connection that receives a line for every command that the server runs."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._socket.sendall(b"MONITOR\r\n")
+        self._lines = self._socket.makefile("r", encoding="utf-8", errors="replace")
+        self._lines.readline()
+        self._seen: Counter[str] = Counter()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            match = _LINE.match(line)
+            if match is None:
+                continue
+            source, command = match[1], match[2].lower()
+            if command == "echo":
+                self._end.set()
+                return
+            if command not in _OURS:
+                self._seen["script" if source == "lua" else "client"] += 1
+
+    def stop(self, redis: RawRedis) -> Counter[str]:
+        """Wait until all lines up to now have come, and return how many of each source."""
+        redis(b"ECHO", b"end")
+        if not self._end.wait(10):
+            raise TimeoutError("MONITOR fell silent")
+        self._socket.close()
+        return self._seen
+
+
+def count(contestants: list[str], place: Place) -> dict[str, dict[str, Counts]]:
+    """Return the commands per request by contestant and page."""
+    found: dict[str, dict[str, Counts]] = {}
+    for contestant in contestants:
+        app = make_app(contestant, place)
+        cookie = start_session(app)
+        found[contestant] = {}
+        for page in PAGES:
+            request = prepare(app, page, cookie)
+            request()  # connects, and makes the server know the script
+            found[contestant][page] = _count_page(place.socket, request)
+    return found
+
+
+def _count_page(path: str, request: Callable[[], object]) -> Counts:
+    redis = RawRedis(path, 0)
+    before = _statistics(redis)
+    monitor = _Monitor(path)
+    for _ in range(REQUESTS):
+        request()
+    seen = monitor.stop(redis)
+    after = _statistics(redis)
+    redis.close()
+    by_name = {name: number - before[name] for name, number in after.items() if number != before[name]}
+    sent = sum(by_name.values()) - seen["script"]
+    if sent != seen["client"]:
+        raise RuntimeError(f"Redis counts {sent} commands of clients, MONITOR showed {seen['client']}")
+    return Counts(
+        sent=sent / REQUESTS,
+        in_scripts=seen["script"] / REQUESTS,
+        by_name={name: number / REQUESTS for name, number in by_name.items()},
+    )
+
+
+def _statistics(redis: RawRedis) -> Counter[str]:
+    """Return how often each command has run since the server began."""
+    text = word(redis(b"INFO", b"commandstats")).decode()
+    found = re.findall(r"^cmdstat_(\S+?):calls=(\d+)", text, re.MULTILINE)
+    return Counter({name: int(number) for name, number in found if name not in _OURS})

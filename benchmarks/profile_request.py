@@ -1,0 +1,44 @@
+"""Show where a request spends its time: ``profile_request.py cloakroom-redis /read``.
+
+cProfile makes calls slower than they are, small ones most of all: read it for the order of things, and
+``benchmarks/run`` for the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import tempfile
+from pathlib import Path
+
+from apps import CONTESTANTS, PAGES, Place, make_app, prepare, start_session
+from tools import end_on_terminate, redis_server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("contestant", choices=CONTESTANTS)
+    parser.add_argument("page", choices=PAGES)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--sort", choices=("tottime", "cumulative"), default="tottime")
+    parser.add_argument("--lines", type=int, default=25, help="functions to show")
+    options = parser.parse_args()
+    end_on_terminate()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, redis_server(Path(folder)) as path:
+        app = make_app(options.contestant, Place(path, folder))
+        cookie = "" if options.contestant == "bare" else start_session(app)
+        request = prepare(app, options.page, cookie)
+        for _ in range(100):
+            request()
+        profile = cProfile.Profile()
+        profile.enable()
+        for _ in range(options.requests):
+            request()
+        profile.disable()
+    print(f"{options.requests} requests; divide by that for one")
+    pstats.Stats(profile).strip_dirs().sort_stats(options.sort).print_stats(options.lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The results of one run: as tables that read well in a terminal and in Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+
+import targets
+from apps import CONTESTANTS, ONE_PROCESS, PAGES
+from commands import REQUESTS, Counts
+from inprocess import IN_A_VIEW, RAW_GET, RAW_REPLACE, RAW_SQLITE, Samples, spread
+from scale import PurgeWait, ReadScale
+from served import CONNECTIONS, SESSIONS, WORKERS, Rate
+from sizes import Size
+from targets import Row
+from tools import need
+
+_PACKAGES = (
+    *("flask-cloakroom", "Flask", "Werkzeug", "Flask-Session", "redis", "hiredis", "msgpack", "msgspec"),
+    *("itsdangerous", "gunicorn"),
+)
+
+
+@dataclass
+class Results:
+    """What was measured; a part that was left out is None."""
+
+    about: dict[str, str]
+    samples: Samples | None = None
+    commands: dict[str, dict[str, Counts]] | None = None
+    sizes: dict[str, Size] | None = None
+    served: dict[str, dict[str, Rate]] | None = None
+    reads: ReadScale | None = None
+    purge: PurgeWait | None = None
+    contestants: list[str] = field(default_factory=list)
+
+    def rows(self) -> list[Row]:
+        """Return every target that this run can speak of."""
+        rows: list[Row] = []
+        if self.samples and set(self.contestants) >= set(CONTESTANTS) - ONE_PROCESS:
+            rows += targets.of_requests(self.samples)
+        if self.commands and {"flask-session", "cloakroom-redis"} <= set(self.commands):
+            rows += targets.of_commands(self.commands)
+        if self.reads:
+            rows.append(targets.of_reads(self.reads))
+        if self.purge:
+            rows.append(targets.of_purge(self.purge))
+        return rows
+
+    def json(self) -> dict[str, object]:
+        """Return the figures for a program to read."""
+        requests = self.samples and {
+            name: {"median_us": round(self.samples.median(name), 2), "quartiles_us": _rounded(spread(values))}
+            for name, values in self.samples.series.items()
+        }
+        parts = ("commands", "sizes", "served", "reads", "purge")
+        return {
+            "about": self.about,
+            "targets": [asdict(row) for row in self.rows()],
+            "requests": requests,
+        } | {name: asdict(self).get(name) for name in parts}
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 2) for value in values]
+
+
+def about(full: bool) -> dict[str, str]:
+    """Return what the figures depend on: date, versions, machine."""
+    redis = subprocess.run([need("redis-server"), "--version"], capture_output=True, text=True, check=True)
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "run": "full" if full else "quick",
+        "python": platform.python_version(),
+        "redis-server": redis.stdout.partition("v=")[2].split()[0],
+        "sqlite": sqlite3.sqlite_version,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    } | {name.lower(): version(name) for name in _PACKAGES}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an aligned table: the first column to the left, figures to the right. It is Markdown as well."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    figures = [all(_is_figure(row[i]) for row in rows) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if figure else cell.ljust(width)
+            for cell, width, figure in zip(cells, widths, figures, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = (f"{'-' * (w - 1)}:" if figure else "-" * w for w, figure in zip(widths, figures, strict=True))
+    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def _is_figure(cell: str) -> bool:
+    return not cell or cell[0].isdigit() or cell[0] in "−–" or cell.startswith("at most")
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def sections(results: Results) -> Iterator[tuple[str, str, str]]:
+    """Yield title, explanation and table of each part that was measured."""
+    rows = results.rows()
+    if rows:
+        yield "Targets", _TARGETS, _targets_table(rows)
+    if results.samples:
+        yield "Cost of a request", _REQUESTS, _requests_table(results.samples, results.contestants)
+        yield "The least it could cost", _RAW, _raw_table(results.samples)
+    if results.commands:
+        yield "Commands to Redis", _COMMANDS, _commands_table(results.commands)
+    if results.sizes:
+        yield "Size of a session", _SIZES, _sizes_table(results.sizes)
+    if results.served:
+        yield "Served", _SERVED, _served_table(results.served)
+    if results.reads or results.purge:
+        yield "SQLite with many sessions", "", _scale_table(results.reads, results.purge)
+
+
+_TARGETS = (
+    "*Added cost* is the median of a request less that of the same request on Flask with no session. "
+    "*Middle half* is where half of the rounds lie, each measured against its own neighbours in time."
+)
+_REQUESTS = "Microseconds a request takes inside one process, medians; in brackets what the session adds."
+_RAW = (
+    "Packed commands on a plain socket with hiredis as parser, and a bare SELECT, in the same rounds: in a "
+    "loop that does nothing else, which is what the targets compare with, and in a view of bare Flask, where "
+    "the server has gone to sleep since the last request, as it has when a session is loaded."
+)
+_COMMANDS = (
+    f"Per request, over {REQUESTS} requests. Redis counts a script's inner commands too "
+    "(`INFO commandstats`); those that clients sent and waited for are told apart by `MONITOR`."
+)
+_SIZES = (
+    "Bytes of the same contents (a name, a counter, a cart of three). *In memory* is Redis' own figure for "
+    "key and value together."
+)
+_SERVED = (
+    f"Requests a second; in brackets the milliseconds that 99 in 100 of them stay under. gunicorn, {WORKERS} "
+    f"synchronous workers, {CONNECTIONS} clients, {SESSIONS} sessions, load generator and Redis on the same "
+    "cores."
+)
+
+
+def _targets_table(rows: list[Row]) -> str:
+    header = ("page", "compared with", "median", "theirs", "ratio or value", "middle half", "target", "met?")
+    cells = [
+        (r.page, r.compared_with, r.ours, r.theirs, r.value, r.spread, r.target, "yes" if r.met else "NO")
+        for r in rows
+    ]
+    return table(
+        header, [tuple(cell.replace("-", "−") if cell[:1] == "-" else cell for cell in c) for c in cells]
+    )
+
+
+def _requests_table(samples: Samples, contestants: list[str]) -> str:
+    rows = []
+    for name in contestants:
+        cells = [_number(samples.median(f"{name} {page}")) for page in PAGES]
+        if name != "bare" and "bare" in contestants:
+            added = [_number(samples.added(name, page)) for page in PAGES]
+            cells = [f"{cell} ({more})" for cell, more in zip(cells, added, strict=True)]
+        rows.append((name, *cells))
+    return table(("", *PAGES.values()), rows)
+
+
+def _raw_table(samples: Samples) -> str:
+    rows = [
+        (
+            name,
+            _number(samples.median(name)),
+            _number(samples.added(IN_A_VIEW[name], "/read")) if name in IN_A_VIEW else "",
+        )
+        for name in (RAW_GET, RAW_REPLACE, RAW_SQLITE)
+    ]
+    return table(("", "in a loop, µs", "added by it to a bare request, µs"), rows)
+
+
+def _commands_table(counts: dict[str, dict[str, Counts]]) -> str:
+    rows = [
+        (
+            name,
+            title,
+            f"{pages[page].sent:g}",
+            f"{pages[page].in_scripts:g}",
+            ", ".join(f"{command} {number:g}" for command, number in pages[page].by_name.items()) or "none",
+        )
+        for name, pages in counts.items()
+        for page, title in PAGES.items()
+    ]
+    return table(("", "page", "sent", "inside scripts", "as INFO commandstats counts"), rows)
+
+
+def _sizes_table(sizes: dict[str, Size]) -> str:
+    def bytes_of(value: int | None) -> str:
+        return "–" if value is None else str(value)
+
+    rows = [(n, str(s.cookie), bytes_of(s.stored), bytes_of(s.memory)) for n, s in sizes.items()]
+    return table(("", "in the cookie", "in the store", "in memory"), rows)
+
+
+def _served_table(served: dict[str, dict[str, Rate]]) -> str:
+    rows = [
+        (name, *(f"{pages[page].rate:.0f} ({pages[page].p99 / 1000:.1f})" for page in PAGES))
+        for name, pages in served.items()
+    ]
+    return table(("", *PAGES.values()), rows)
+
+
+def _scale_table(reads: ReadScale | None, wait: PurgeWait | None) -> str:
+    rows = []
+    if reads:
+        rows.append((f"a read among {reads.few:,} sessions", f"{reads.few_us:.1f} µs"))
+        rows.append((f"a read among {reads.many:,} sessions", f"{reads.many_us:.1f} µs"))
+        rows.append((f"creating one, while filling up to {reads.many:,}", f"{reads.fill_us:.1f} µs"))
+    if wait:
+        repeats = "; ".join(f"{value:.1f}" for value in wait.longest_ms)
+        alone = "; ".join(f"{value:.1f}" for value in wait.longest_alone_ms)
+        rows.append((f"purging {wait.expired:,} expired rows", f"{wait.purge_seconds:.2f} s"))
+        rows.append(("a writer's longest call meanwhile, each repetition", f"{repeats} ms"))
+        rows.append(("as long without a purge", f"{alone} ms"))
+        rows.append(("99.9 in 100 of its calls meanwhile took less than", f"{wait.p999_ms:.2f} ms"))
+    return table(("", ""), rows)
+
+
+def text(results: Results) -> str:
+    """Return the tables for a terminal."""
+    return "\n\n".join(f"## {title}\n\n{rows}" for title, _, rows in sections(results))
+
+
+def markdown(results: Results) -> str:
+    """Return ``docs/benchmarks.md``."""
+    versions = ", ".join(
+        f"{name} {value}" for name, value in results.about.items() if name not in ("date", "run")
+    )
+    left_out = ", ".join(sorted(ONE_PROCESS))
+    parts = [
+        "# Benchmarks",
+        f"Measured on {results.about['date']} by `benchmarks/run --{results.about['run']} --write`, which "
+        "writes this page.",
+        f"Python and libraries: {versions}.",
+        "The machine is a small shared one, so read the ratios, not the microseconds. All contestants take "
+        "turns in the same run and run with the settings their documentation starts with. "
+        f"Several processes cannot share `{left_out}`, so it is not served.",
+        "![Added microseconds per request](benchmark.svg)",
+    ]
+    for title, explanation, rows in sections(results):
+        parts += [f"## {title}", explanation, rows]
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,0 +1,57 @@
+"""Measure Flask-Cloakroom beside Flask's own sessions and Flask-Session, all in one run.
+
+``benchmarks/run`` makes the environment for it; started elsewhere, this hands over to that script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PARTS = ("requests", "commands", "sizes", "served", "reads", "purge")
+NEEDED = ("flask_cloakroom", "flask_session", "gunicorn", "hiredis", "matplotlib", "redis")
+
+
+def use_environment() -> None:
+    """Go on only where the pinned peers are installed; hand over to the script that installs them if not."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    if Path(sys.prefix) == HERE.parent / ".venv-bench":
+        sys.exit(f"benchmarks: .venv-bench lacks {', '.join(missing)}; delete it and start again")
+    script = str(HERE / "run")
+    os.execv(script, [script, *sys.argv[1:]])
+
+
+def parse(contestants: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
+    speed = parser.add_mutually_exclusive_group()
+    speed.add_argument("--full", action="store_true", help="everything at the sizes of the targets (minutes)")
+    speed.add_argument("--quick", action="store_true", help="fewer rounds and smaller stores (the default)")
+    parser.add_argument(
+        "--write", action="store_true", help="also write results.json, docs/benchmarks.md and the chart"
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
+    parser.add_argument("--only", nargs="+", choices=contestants, default=contestants, help="contestants")
+    parser.add_argument("--rounds", type=int, help="rounds of the request measurement")
+    options = parser.parse_args()
+    if options.write and (set(options.parts) != set(PARTS) or set(options.only) != set(contestants)):
+        parser.error("--write is for a whole run: leave out --parts and --only")
+    return options
+
+
+def main() -> None:
+    use_environment()
+    import suite
+    from apps import CONTESTANTS
+
+    suite.main(parse(list(CONTESTANTS)))
+
+
+if __name__ == "__main__":
+    main()

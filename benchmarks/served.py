@@ -1,0 +1,112 @@
+"""Requests per second as a client sees them: gunicorn with two workers, under wrk, on the loopback.
+
+All contestants' servers are up during the whole run and idle but one; the contestants take turns in each
+round. Requests are spread over many sessions, so that two workers seldom meet on the same one. A synchronous
+gunicorn worker closes the connection after each answer, so a request includes connecting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from apps import ONE_PROCESS, PAGES, Place, make_app, start_session
+from tools import free_port, listens, need, say, started
+
+WORKERS = 2
+CONNECTIONS = 8
+SESSIONS = 100
+
+#: Sends each request with the next of the cookies, and prints what wrk counted as one line of JSON.
+_WRK_SCRIPT = """
+local cookies = { %s }
+local turn = 0
+request = function()
+  turn = turn %% #cookies + 1
+  return wrk.format("GET", nil, { ["Cookie"] = cookies[turn] })
+end
+done = function(summary, latency)
+  local bad = summary.errors
+  io.write(string.format(
+    '\\nRESULT {"rate": %%f, "p50": %%f, "p99": %%f, "failed": %%d}\\n',
+    summary.requests / summary.duration * 1e6, latency:percentile(50), latency:percentile(99),
+    bad.status + bad.connect + bad.read + bad.write + bad.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Medians over the rounds: requests a second, and microseconds that a client waited."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def measure(contestants: list[str], place: Place, rounds: int, seconds: int) -> dict[str, dict[str, Rate]]:
+    """Load each page of each contestant for ``seconds`` in each round."""
+    chosen = [name for name in contestants if name not in ONE_PROCESS]
+    runs: dict[tuple[str, str], list[Rate]] = {(name, page): [] for name in chosen for page in PAGES}
+    with ExitStack() as servers:
+        ports, scripts = {}, {}
+        for name in chosen:
+            say(f"starting gunicorn for {name}")
+            ports[name] = _serve(name, place, servers)
+            scripts[name] = _script(name, place)
+        for number in range(rounds):
+            say(f"served run: round {number + 1} of {rounds}")
+            for page in PAGES:
+                for name in chosen:
+                    address = f"http://127.0.0.1:{ports[name]}{page}"
+                    runs[name, page].append(_load(address, scripts[name], seconds))
+    return {name: {page: _middle(runs[name, page]) for page in PAGES} for name in chosen}
+
+
+def _middle(runs: list[Rate]) -> Rate:
+    return Rate(*(median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")))
+
+
+def _serve(contestant: str, place: Place, servers: ExitStack) -> int:
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)]
+    command += [
+        "--log-level",
+        "warning",
+        "--no-control-socket",
+        "--chdir",
+        str(Path(__file__).parent),
+        "apps:serve()",
+    ]
+    names = {"CONTESTANT": contestant, "SOCKET": place.socket, "FOLDER": place.folder}
+    env = os.environ | {f"BENCHMARK_{name}": value for name, value in names.items()}
+    servers.enter_context(started(command, partial(listens, ("127.0.0.1", port)), env))
+    return port
+
+
+def _script(contestant: str, place: Place) -> Path:
+    """Start the sessions and write the script that makes wrk send their cookies."""
+    app = make_app(contestant, place)
+    if contestant == "bare":
+        cookies = [f"session={'t' * 43}"]
+    else:
+        cookies = [start_session(app) for _ in range(SESSIONS)]
+    path = Path(place.folder) / f"{contestant}.lua"
+    path.write_text(_WRK_SCRIPT % ", ".join(map(json.dumps, cookies)))
+    return path
+
+
+def _load(address: str, script: Path, seconds: int) -> Rate:
+    command = [need("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), address]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30)
+    found = json.loads(ran.stdout.partition("RESULT ")[2])
+    if found["failed"]:
+        raise RuntimeError(f"{found['failed']} requests failed:\n{ran.stdout}")
+    return Rate(found["rate"], found["p50"], found["p99"])

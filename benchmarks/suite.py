@@ -1,0 +1,81 @@
+"""The parts of the benchmark, run one after the other, and what becomes of their figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import chart
+import commands
+import inprocess
+import report
+import scale
+import served
+import sizes
+from apps import Place
+from tools import end_on_terminate, redis_server, say
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+
+
+@contextmanager
+def fresh_place() -> Iterator[Place]:
+    """Give an empty Redis and an empty folder, and take both away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, redis_server(Path(folder)) as path:
+        yield Place(socket=path, folder=folder)
+
+
+def measure(options: argparse.Namespace) -> report.Results:
+    """Run the chosen parts, each with a Redis and a folder of its own."""
+    full: bool = options.full
+    names: list[str] = options.only
+    stored = [name for name in names if name not in ("bare", "cookie", "cloakroom-memory")]
+    results = report.Results(report.about(full), contestants=names)
+    if "requests" in options.parts:
+        rounds = options.rounds or (400 if full else 100)
+        say(f"cost of a request: {rounds} rounds")
+        with fresh_place() as place:
+            results.samples = inprocess.measure(names, place, rounds, block=40)
+    if "commands" in options.parts:
+        say("counting commands")
+        with fresh_place() as place:
+            on_redis = [name for name in stored if "sqlite" not in name]
+            results.commands = commands.count(on_redis, place)
+    if "sizes" in options.parts:
+        with fresh_place() as place:
+            results.sizes = sizes.measure(names, place)
+    if "served" in options.parts:
+        with fresh_place() as place:
+            results.served = served.measure(names, place, rounds=3, seconds=5 if full else 1)
+    if "reads" in options.parts:
+        with fresh_place() as place:
+            many = 1_000_000 if full else 100_000
+            results.reads = scale.reads(Path(place.folder), many, rounds=100 if full else 40)
+    if "purge" in options.parts:
+        with fresh_place() as place:
+            expired = 200_000 if full else 40_000
+            results.purge = scale.purge(Path(place.folder), expired, repeats=3 if full else 1)
+    return results
+
+
+def write(results: report.Results) -> None:
+    """Keep the figures in the checkout."""
+    assert results.samples is not None
+    (HERE / "results.json").write_text(json.dumps(results.json(), indent=2, ensure_ascii=False) + "\n")
+    (DOCS / "benchmarks.md").write_text(report.markdown(results))
+    chart.draw(results.samples, DOCS / "benchmark.svg")
+    say("wrote benchmarks/results.json, docs/benchmarks.md and docs/benchmark.svg")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print, and with ``--write`` keep."""
+    end_on_terminate()
+    results = measure(options)
+    print(report.text(results))
+    if options.write:
+        write(results)

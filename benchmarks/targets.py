@@ -1,0 +1,107 @@
+"""What the project set itself to reach, and whether this run reached it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from apps import PAGES
+from commands import Counts
+from inprocess import RAW_GET, RAW_REPLACE, Samples, spread
+from scale import PurgeWait, ReadScale
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target. ``ours`` and ``theirs`` in the unit that they are written in, ``spread`` of the rounds."""
+
+    page: str
+    compared_with: str
+    ours: str
+    theirs: str
+    value: str
+    spread: str
+    target: str
+    met: bool
+
+
+def _us(value: float) -> str:
+    return f"{value:.1f} µs"
+
+
+def of_requests(samples: Samples) -> Iterator[Row]:
+    """Yield the targets for the cost of one request."""
+    for store in ("redis", "sqlite"):
+        name = f"cloakroom-{store}"
+        ours, bare = (samples.series[f"{who} /alone"] for who in (name, "bare"))
+        page = f"leaves it alone, {store.replace('sqlite', 'SQLite').replace('redis', 'Redis')}"
+        yield _ratio(page, "bare Flask, the whole request", ours, bare, 1.0)
+    for page, reach, raw, raw_reach in (("/read", 0.38, RAW_GET, 2.2), ("/write", 0.65, RAW_REPLACE, 2.1)):
+        title = f"{PAGES[page]}, Redis"
+        ours = samples.added_by_round("cloakroom-redis", page)
+        theirs = samples.added_by_round("flask-session", page)
+        yield _ratio(title, "Flask-Session's added cost", ours, theirs, reach)
+        yield _ratio(title, raw, ours, samples.series[raw], raw_reach)
+    for page, reach in (("/read", 0.33), ("/write", 0.40)):
+        ours = samples.added_by_round("cloakroom-sqlite", page)
+        theirs = samples.added_by_round("cookie", page)
+        yield _ratio(f"{PAGES[page]}, SQLite", "the cookie session's added cost", ours, theirs, reach)
+
+
+def _ratio(page: str, compared_with: str, ours: list[float], theirs: list[float], reach: float) -> Row:
+    value = median(ours) / median(theirs)
+    low, high = spread([mine / other for mine, other in zip(ours, theirs, strict=True)])
+    return Row(
+        page=page,
+        compared_with=compared_with,
+        ours=_us(median(ours)),
+        theirs=_us(median(theirs)),
+        value=f"{value:.2f}",
+        spread=f"{low:.2f} to {high:.2f}",
+        target=f"at most {reach:.2f}",
+        met=value <= reach,
+    )
+
+
+def of_commands(counts: dict[str, dict[str, Counts]]) -> Iterator[Row]:
+    """Yield the target for the number of commands."""
+    for (page, title), reach in zip(PAGES.items(), (0, 1, 2), strict=True):
+        ours, theirs = (counts[name][page].sent for name in ("cloakroom-redis", "flask-session"))
+        yield Row(
+            page=f"{title}, Redis",
+            compared_with="commands sent, Flask-Session's beside them",
+            ours=f"{ours:g}",
+            theirs=f"{theirs:g}",
+            value=f"{ours:g}",
+            spread="",
+            target=f"{reach}",
+            met=ours <= reach,
+        )
+
+
+def of_reads(scale: ReadScale) -> Row:
+    return Row(
+        page=f"read among {scale.many:,}, SQLite",
+        compared_with=f"a read among {scale.few:,}",
+        ours=_us(scale.many_us),
+        theirs=_us(scale.few_us),
+        value=f"{scale.ratio:.2f}",
+        spread="",
+        target="at most 1.50",
+        met=scale.ratio <= 1.5,
+    )
+
+
+def of_purge(wait: PurgeWait) -> Row:
+    longest = max(wait.longest_ms)
+    return Row(
+        page=f"purging {wait.expired:,} rows, SQLite",
+        compared_with="a writer's longest call, no purge going on",
+        ours=f"{longest:.1f} ms",
+        theirs=f"{max(wait.longest_alone_ms):.1f} ms",
+        value=f"{longest:.1f} ms",
+        spread=f"{min(wait.longest_ms):.1f} to {longest:.1f} ms",
+        target="under 50 ms",
+        met=longest < 50,
+    )

@@ -1,0 +1,13 @@
+"""The whole contract: every chapter of it, in one class to inherit."""
+
+from __future__ import annotations
+
+from .parallel import ParallelContract
+from .powers import PowersContract
+from .races import RaceContract
+from .rotations import RotationContract
+from .verbs import VerbContract
+
+
+class StoreContract(VerbContract, PowersContract, ParallelContract, RaceContract, RotationContract):
+    """Inherit this and give it one fixture, ``store``: see :mod:`flask_cloakroom.testing`."""

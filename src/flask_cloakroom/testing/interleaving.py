@@ -1,0 +1,117 @@
+"""A store that lets a test step in between two calls: how the kit forces what otherwise happens once in a million."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, NamedTuple, TypeVar
+
+from ..stores.base import Conflict, Entry, Gone, Saved, Store
+
+T = TypeVar("T")
+
+Verb = Literal["load", "create", "replace", "touch", "delete"]
+
+
+class Call(NamedTuple):
+    """A call that reached the store."""
+
+    verb: Verb
+    key: bytes
+
+
+class _Hook:
+    """Something to run at one call; ``calls_left`` until it is that one."""
+
+    def __init__(self, moment: Literal["before", "after"], verb: Verb, run: Callable[[], object], at: int) -> None:
+        self.moment = moment
+        self.verb = verb
+        self.run = run
+        self.calls_left = at
+        self.has_run = False
+
+
+class InterleavingStore:
+    """A store in front of another one, which runs a callable right before or right after a chosen call.
+
+    What one request does between two steps of another is forced like this::
+
+        between = InterleavingStore(store)
+        repository = Repository(between, tickets)
+        record = repository.load(ticket)
+        with between.before("replace", lambda: repository.destroy(other)):
+            assert repository.commit(record, changes) is None
+
+    Calls that the callable makes itself go straight through: they neither run nor count for other callables. It is an
+    AssertionError if the call that was waited for never came. A callable that raises takes the place of the call
+    (``before``) or of its answer (``after``: the store did it, and nobody hears of it). For one thread.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Wrap ``store``, which stays its owner's to close."""
+        self._store = store
+        self._hooks: list[_Hook] = []
+        self._stepping_in = False
+        #: Every call so far, those of the callables included.
+        self.calls: list[Call] = []
+
+    def before(self, verb: Verb, run: Callable[[], object], *, at: int = 1) -> AbstractContextManager[None]:
+        """Within the ``with`` block, run ``run`` once: before the ``at``-th call of ``verb``, counted from here."""
+        return self._block(_Hook("before", verb, run, at))
+
+    def after(self, verb: Verb, run: Callable[[], object], *, at: int = 1) -> AbstractContextManager[None]:
+        """Within the ``with`` block, run ``run`` once: after the ``at``-th call of ``verb``, before it is answered."""
+        return self._block(_Hook("after", verb, run, at))
+
+    @contextmanager
+    def _block(self, hook: _Hook) -> Iterator[None]:
+        self._hooks.append(hook)
+        try:
+            yield
+        finally:
+            self._hooks.remove(hook)
+        if not hook.has_run:
+            raise AssertionError(f"nothing was interleaved: {hook.verb} was not called often enough")
+
+    def _call(self, verb: Verb, key: bytes, work: Callable[[], T]) -> T:
+        self.calls.append(Call(verb, key))
+        if self._stepping_in:
+            return work()
+        due = []
+        for hook in self._hooks:
+            if hook.verb == verb and not hook.has_run:
+                hook.calls_left -= 1
+                if hook.calls_left == 0:
+                    due.append(hook)
+        self._step_in(due, "before")
+        result = work()
+        self._step_in(due, "after")
+        return result
+
+    def _step_in(self, due: list[_Hook], moment: str) -> None:
+        for hook in due:
+            if hook.moment == moment:
+                hook.has_run = True
+                self._stepping_in = True
+                try:
+                    hook.run()
+                finally:
+                    self._stepping_in = False
+
+    def load(self, key: bytes) -> Entry | None:
+        return self._call("load", key, lambda: self._store.load(key))
+
+    def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        return self._call("create", key, lambda: self._store.create(key, data, ttl))
+
+    def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
+        return self._call("replace", key, lambda: self._store.replace(key, data, ttl, expected))
+
+    def touch(self, key: bytes, ttl: int) -> bool:
+        return self._call("touch", key, lambda: self._store.touch(key, ttl))
+
+    def delete(self, key: bytes) -> bool:
+        return self._call("delete", key, lambda: self._store.delete(key))
+
+    def close(self) -> None:
+        """Nothing to do: the store belongs to whoever made it."""

@@ -1,0 +1,179 @@
+"""Threads and forked children on one store: real ones, with assertions that hold in whatever order they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from ..stores.base import Entry, Saved, Store
+from .base import ContractBase, new_key
+from .verbs import created
+
+THREADS: Final = 8
+#: Seconds that threads and children of a test may take together before they count as hanging.
+PATIENCE: Final = 30.0
+
+
+def together(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Run ``work(0)`` to ``work(count - 1)`` in as many threads, which start at once; return what they return."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            barrier.wait(PATIENCE)
+            results[number] = work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    if errors:
+        raise errors[0]
+    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
+    return results
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run ``work`` in a forked child; return its process id, for :func:`ended_well`."""
+    with warnings.catch_warnings():
+        # From Python 3.12 on, fork beside threads warns: that stores bear it is what is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        # Neither pytest's ending nor anybody else's belongs to the child.
+        os._exit(status)
+
+
+def ended_well(child: int) -> bool:
+    """Wait for a child of :func:`in_child`; tell whether its work succeeded. One that hangs is killed."""
+    killer = threading.Timer(PATIENCE, os.kill, (child, 9))
+    killer.start()
+    try:
+        return os.waitpid(child, 0)[1] == 0
+    finally:
+        killer.cancel()
+        killer.join()
+
+
+def append_until_saved(store: Store, key: bytes, mark: bytes) -> None:
+    """Add a line to an entry as a commit does: load, replace, and again after a conflict."""
+    while True:
+        entry = store.load(key)
+        assert entry is not None
+        if isinstance(store.replace(key, entry.data + mark + b"\n", 60, entry.version), Saved):
+            return
+
+
+class ParallelContract(ContractBase):
+    """Every call is atomic and safe between threads, and works in a forked child."""
+
+    def test_of_parallel_creates_one_wins(self, store: Store) -> None:
+        """However many threads create one key at once, one gets a version, and its data is there."""
+        for _ in range(10):
+            key = new_key()
+            versions = together(THREADS, lambda number, key=key: store.create(key, b"%d" % number, 60))  # type: ignore[misc]
+            winners = [number for number, version in enumerate(versions) if version is not None]
+            assert len(winners) == 1
+            assert store.load(key) == Entry(b"%d" % winners[0], versions[winners[0]])
+
+    def test_of_parallel_replaces_of_one_version_one_wins(self, store: Store) -> None:
+        """However many threads replace one version at once, one is Saved, and its data is there."""
+        for _ in range(10):
+            key, read = created(store)
+            results = together(
+                THREADS,
+                lambda number, key=key, read=read: store.replace(key, b"%d" % number, 60, read),  # type: ignore[misc]
+            )
+            saved = [(number, result) for number, result in enumerate(results) if isinstance(result, Saved)]
+            assert len(saved) == 1
+            number, result = saved[0]
+            assert store.load(key) == Entry(b"%d" % number, result.version)
+
+    def test_parallel_changes_lose_nothing(self, store: Store) -> None:
+        """Threads that load, change and replace one entry, and try again after a conflict, all find their changes."""
+        key, _ = created(store, b"")
+
+        def work(number: int) -> None:
+            for turn in range(10):
+                append_until_saved(store, key, b"%d.%d" % (number, turn))
+
+        together(THREADS, work)
+        entry = store.load(key)
+        assert entry is not None
+        assert sorted(entry.data.split()) == sorted(
+            b"%d.%d" % (number, turn) for number in range(THREADS) for turn in range(10)
+        )
+
+    def test_answers_are_not_crossed(self, store: Store) -> None:
+        """A thread gets the answer to what it asked, and never another thread's."""
+
+        def work(number: int) -> None:
+            for turn in range(20):
+                data = b"%d.%d " % (number, turn) * (number * 50 + 1)
+                key, version = created(store, data)
+                assert store.load(key) == Entry(data, version)
+                saved = store.replace(key, data[::-1], 60, version)
+                assert isinstance(saved, Saved)
+                assert store.load(key) == Entry(data[::-1], saved.version)
+                assert store.delete(key) is True
+                assert store.load(key) is None
+
+        together(THREADS, work)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_a_forked_child_goes_on_with_the_store(self, store: Store) -> None:
+        """A store that was opened and used before a fork works in the child and in the parent, at the same time."""
+        before, version = created(store, b"before")
+
+        def in_the_child() -> None:
+            assert store.load(before) == Entry(b"before", version)
+            for number in range(20):
+                key, its_version = created(store, b"child %d" % number)
+                assert store.load(key) == Entry(b"child %d" % number, its_version)
+
+        children = [in_child(in_the_child) for _ in range(2)]
+        for number in range(20):
+            key, its_version = created(store, b"parent %d" % number)
+            assert store.load(key) == Entry(b"parent %d" % number, its_version)
+        assert [ended_well(child) for child in children] == [True, True]
+        assert store.load(before) == Entry(b"before", version)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_a_fork_in_the_middle_of_a_call_harms_nobody(self, store: Store) -> None:
+        """Threads use the store at the moment of the fork: the child, which has not got them, uses it all the same."""
+        created(store)
+        done = threading.Event()
+
+        def work(number: int) -> None:
+            if number:
+                while not done.is_set():
+                    key, version = created(store, b"%d" % number)
+                    assert store.load(key) == Entry(b"%d" % number, version)
+                return
+            try:
+                for _ in range(10):
+                    assert ended_well(in_child(lambda: created(store, b"child")))
+            finally:
+                done.set()
+
+        together(4, work)

@@ -1,0 +1,69 @@
+"""What a store may have besides the verbs: purging what expired, and walking over what is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..stores.base import Purges, Store, Walks
+from .base import ContractBase, new_key
+from .verbs import KEYS, created
+
+
+class PowersContract(ContractBase):
+    """purge and walk, tested where the store has them."""
+
+    def test_purge_takes_what_expired_in_bounded_batches(self, store: Store) -> None:
+        """At most ``limit`` at a time, until there is no more; what is live stays, and what was purged is gone."""
+        if not isinstance(store, Purges):
+            pytest.skip("this store has nothing to purge")
+        live = [created(store, b"live", 60) for _ in range(5)]
+        expired = [created(store, b"old", 1)[0] for _ in range(7)]
+        revived, _ = created(store, b"live", 1)
+        assert store.touch(revived, 60) is True
+        self.let_expire(1)
+        counts = []
+        while count := store.purge(3):
+            counts.append(count)
+            assert count <= 3
+        assert sum(counts) >= len(expired)
+        for key, version in live:
+            entry = store.load(key)
+            assert entry is not None
+            assert entry.version == version
+        assert store.load(revived) is not None
+        assert [store.load(key) for key in expired] == [None] * len(expired)
+        assert store.purge(3) == 0
+
+    def test_walk_yields_what_is_live(self, store: Store) -> None:
+        """Every entry with its key, data and version; nothing that was deleted."""
+        if not isinstance(store, Walks):
+            pytest.skip("this store cannot list what it holds")
+        for key in KEYS:
+            store.delete(key)
+        kept = {key: store.create(key, b"data of " + key, 60) for key in KEYS}
+        gone, _ = created(store)
+        store.delete(gone)
+        walked = dict(store.walk())
+        for key, version in kept.items():
+            assert walked[key].data == b"data of " + key
+            assert walked[key].version == version
+            store.delete(key)
+        assert gone not in walked
+
+    def test_walk_goes_on_beside_changes(self, store: Store) -> None:
+        """What is there from the beginning to the end of the walk is yielded, whatever happens to the rest."""
+        if not isinstance(store, Walks):
+            pytest.skip("this store cannot list what it holds")
+        stays = {new_key() for _ in range(700)}
+        for key in stays:
+            store.create(key, b"stays", 60)
+        going, _ = created(store)
+        walked = set()
+        for number, (key, _) in enumerate(store.walk()):
+            walked.add(key)
+            if number == 0:
+                store.delete(going)
+                created(store)
+        assert stays <= walked
+        for key in stays:
+            store.delete(key)

@@ -1,0 +1,301 @@
+"""Interleavings of commits, deletions, creations, expiry and locks, each forced at the moment where it could hurt."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..errors import LockLostError, LockTimeoutError
+from ..sessions.repository import MARK_SECONDS, Absence
+from ..stores.base import Conflict, Entry, Gone, Saved, Store
+from .base import ContractBase, new_key
+from .interleaving import InterleavingStore
+from .stage import Stage, packed
+from .verbs import created
+
+
+class RaceContract(ContractBase):
+    """What two requests do at the same time, on the store and on sessions in it."""
+
+    @pytest.fixture
+    def stage(self, store: Store) -> Stage:
+        """Return a place to let requests meet."""
+        return Stage(store)
+
+    # -- the store itself ---------------------------------------------------------------------------------
+
+    def test_deleted_between_load_and_replace(self, store: Store) -> None:
+        """The replace answers Gone, and the entry stays deleted."""
+        key, version = created(store)
+        between = InterleavingStore(store)
+        with between.before("replace", lambda: store.delete(key)):
+            assert between.replace(key, b"late", 60, version) == Gone()
+        assert store.load(key) is None
+
+    def test_deleted_and_created_between_load_and_replace(self, store: Store) -> None:
+        """The replace answers Conflict with the new entry, which stays, though the data is what was read."""
+        key, version = created(store, b"same")
+        between = InterleavingStore(store)
+
+        def another() -> None:
+            store.delete(key)
+            store.create(key, b"same", 60)
+
+        with between.before("replace", another):
+            result = between.replace(key, b"late", 60, version)
+        assert isinstance(result, Conflict)
+        assert store.load(key) == result.entry
+        assert result.entry.data == b"same"
+
+    def test_touched_between_load_and_replace(self, store: Store) -> None:
+        """A touch is in nobody's way."""
+        key, version = created(store)
+        between = InterleavingStore(store)
+        with between.before("replace", lambda: store.touch(key, 120)):
+            assert isinstance(between.replace(key, b"new", 60, version), Saved)
+
+    def test_deleted_before_a_touch(self, store: Store) -> None:
+        """The touch answers False and brings nothing back."""
+        key, _ = created(store)
+        between = InterleavingStore(store)
+        with between.before("touch", lambda: store.delete(key)):
+            assert between.touch(key, 60) is False
+        assert store.load(key) is None
+
+    def test_created_before_a_create(self, store: Store) -> None:
+        """The later create answers None, and the earlier one's entry stays."""
+        key = new_key()
+        between = InterleavingStore(store)
+        with between.before("create", lambda: store.create(key, b"first", 60)):
+            assert between.create(key, b"second", 60) is None
+        entry = store.load(key)
+        assert entry is not None
+        assert entry.data == b"first"
+
+    def test_replaced_before_a_delete(self, store: Store) -> None:
+        """The delete deletes what was written a moment ago."""
+        key, version = created(store)
+        between = InterleavingStore(store)
+        with between.before("delete", lambda: store.replace(key, b"new", 60, version)):
+            assert between.delete(key) is True
+        assert store.load(key) is None
+
+    # -- commit -------------------------------------------------------------------------------------------
+
+    def test_two_commits_are_both_kept(self, stage: Stage) -> None:
+        """Each of two requests sets a key of its own: both are there."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.commit(theirs, theirs=1)):
+            committed = stage.commit(mine, mine=1)
+        assert committed is not None
+        assert committed.merged
+        assert stage.shown(session) == {"a": 0, "mine": 1, "theirs": 1}
+
+    def test_two_commits_to_one_list_are_both_kept(self, stage: Stage) -> None:
+        """Each of two requests appends to the same list, deep inside a value: both items are there."""
+        session = stage.begin(cart={"items": ["x"]})
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.commit(theirs, cart={"items": ["x", "theirs"]})):
+            assert stage.commit(mine, cart={"items": ["x", "mine"]}) is not None
+        assert stage.shown(session) == {"cart": {"items": ["x", "theirs", "mine"]}}
+
+    def test_a_commit_that_loses_every_race_but_the_last(self, stage: Stage) -> None:
+        """Others commit before the first, the second and the third try: all four are there."""
+        session = stage.begin(items=[])
+        mine = stage.read(session)
+
+        def other(name: str) -> None:
+            theirs = stage.read(session)
+            before = stage.shown(session)
+            assert isinstance(before, dict)
+            assert stage.commit(theirs, items=[*before["items"], name]) is not None
+
+        with (
+            stage.store.before("replace", lambda: other("a"), at=1),
+            stage.store.before("replace", lambda: other("b"), at=2),
+            stage.store.before("replace", lambda: other("c"), at=3),
+        ):
+            assert stage.commit(mine, items=["mine"]) is not None
+        assert stage.shown(session) == {"items": ["a", "b", "c", "mine"]}
+
+    def test_two_commits_to_one_scalar_are_told_of(self, stage: Stage) -> None:
+        """What cannot be merged is the later commit's, and reported with all three values."""
+        session = stage.begin(colour="red")
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.commit(theirs, colour="green")):
+            committed = stage.commit(mine, colour="blue")
+        assert committed is not None
+        assert [(key, clash.base, clash.theirs, clash.mine) for key, clash in committed.contested] == [
+            ("colour", "red", "green", "blue")
+        ]
+        assert stage.shown(session) == {"colour": "blue"}
+
+    # -- the end of a session -----------------------------------------------------------------------------
+
+    def test_destroyed_before_a_commit(self, stage: Stage) -> None:
+        """The commit writes nothing; who still has the ticket is told that the session ended."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
+            assert stage.commit(mine, a=1) is None
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.living() == set()
+
+    def test_destroyed_before_the_second_try_of_a_commit(self, stage: Stage) -> None:
+        """The same, where the commit has lost one race already and merged."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with (
+            stage.store.before("replace", lambda: stage.commit(theirs, b=1), at=1),
+            stage.store.before("replace", lambda: stage.repository.destroy(stage.read(session)), at=2),
+        ):
+            assert stage.commit(mine, a=1) is None
+        assert stage.living() == set()
+
+    def test_committed_before_a_destroy(self, stage: Stage) -> None:
+        """The session ends all the same, with what was committed."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.commit(theirs, a=1)):
+            assert stage.repository.destroy(mine) is True
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.living() == set()
+
+    def test_two_destroy_it(self, stage: Stage) -> None:
+        """One of them ended it, the other finds it ended."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
+            assert stage.repository.destroy(mine) is False
+        assert stage.living() == set()
+
+    def test_revoked_before_a_commit(self, stage: Stage) -> None:
+        """An entry that an operator deleted, and that left no mark, is not brought back either."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+        with stage.store.before("replace", lambda: stage.store.delete(session.key)):
+            assert stage.commit(mine, a=1) is None
+        assert stage.shown(session) is Absence.UNKNOWN
+
+    def test_expired_between_load_and_write(self, store: Store) -> None:
+        """A commit, a rotation, a lock and a destroy that come after the store's expiry write nothing."""
+        stage = Stage(store, idle=1)
+        repository = stage.repository
+        sessions = [stage.begin(a=0) for _ in range(4)]
+        committing, rotating, locking, destroying = [stage.read(session) for session in sessions]
+        with stage.store.before("replace", lambda: self.let_expire(1)):
+            assert stage.commit(committing, a=1) is None
+        assert stage.rotate(rotating, renewal=False, a=1) is None
+        assert repository.lock(locking, {}, timeout=0, lease=10) is None
+        assert repository.destroy(destroying) is False
+        assert [stage.shown(session) for session in sessions] == [Absence.UNKNOWN] * 4
+        assert stage.living() == set()
+
+    # -- creation -----------------------------------------------------------------------------------------
+
+    def test_two_sessions_of_one_ticket(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Were a ticket issued twice, the second session would get another one, and the first stay as it is."""
+        issue = stage.tickets.issue
+        same = issue()
+        monkeypatch.setattr(stage.tickets, "issue", iter([same, same, issue()]).__next__)
+        made = []
+        with stage.store.before("create", lambda: made.append(stage.begin(whose="theirs"))):
+            mine = stage.begin(whose="mine")
+        assert made[0].ticket == same
+        assert stage.shown(made[0]) == {"whose": "theirs"}
+        assert mine.ticket != same
+        assert stage.shown(mine) == {"whose": "mine"}
+
+    def test_a_mark_outlasts_its_ticket(self, store: Store, stage: Stage) -> None:
+        """Where a session was destroyed nothing can be created while a request that began before may still run."""
+        session = stage.begin(a=0)
+        stage.repository.destroy(stage.read(session))
+        assert store.create(session.key, b"data", MARK_SECONDS) is None
+
+    # -- the lock -----------------------------------------------------------------------------------------
+
+    def test_two_lock_it(self, stage: Stage) -> None:
+        """One gets the lock; the other waits for it, in vain if its patience ends first, and then gets nothing."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        lock = stage.repository.lock
+        with (
+            stage.store.before("replace", lambda: lock(theirs, {}, timeout=0, lease=10)),
+            pytest.raises(LockTimeoutError),
+        ):
+            lock(mine, packed({"a": 1}), timeout=0, lease=10)
+        assert stage.shown(session) == {"a": 0}
+
+    def test_the_next_holder_sees_what_the_last_one_wrote(self, stage: Stage) -> None:
+        """A lock that was given back while another waited is that other's, on top of what was saved."""
+        session = stage.begin(balance=10)
+        mine, theirs = stage.read(session), stage.read(session)
+        held = stage.repository.lock(theirs, {}, timeout=0, lease=10)
+        assert held is not None
+
+        def give_back() -> None:
+            assert stage.repository.commit(held.record, packed({"balance": 7}), release=True) is not None
+
+        # The first try finds the lock taken; before the second look it is given back.
+        with stage.store.before("load", give_back):
+            locked = stage.repository.lock(mine, {}, timeout=5, lease=10)
+        assert locked is not None
+        assert locked.record.values == packed({"balance": 7})
+
+    def test_a_holder_that_overslept_writes_nothing(self, stage: Stage) -> None:
+        """Its lease ran out and another holds the lock: LockLostError, and the other's work stays as it was."""
+        session = stage.begin(balance=10)
+        held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert held is not None
+
+        def next_holder() -> None:
+            stage.now += 11
+            locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+            assert locked is not None
+            assert stage.repository.commit(locked.record, packed({"balance": 3})) is not None
+
+        with stage.store.before("replace", next_holder), pytest.raises(LockLostError):
+            stage.repository.commit(held.record, packed({"balance": 9}), release=True)
+        assert stage.shown(session) == {"balance": 3}
+
+    def test_a_holder_that_overslept_and_missed_the_next_one(self, stage: Stage) -> None:
+        """The same where the next holder has come and gone, and the lock is free."""
+        session = stage.begin(balance=10)
+        held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert held is not None
+        stage.now += 11
+        locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert locked is not None
+        assert stage.repository.commit(locked.record, packed({"balance": 3}), release=True) is not None
+        with pytest.raises(LockLostError):
+            stage.repository.commit(held.record, packed({"balance": 9}), release=True)
+        assert stage.shown(session) == {"balance": 3}
+
+    def test_a_holder_that_overslept_alone(self, stage: Stage) -> None:
+        """Nobody took the lock meanwhile, so nothing is lost, and nothing is refused."""
+        session = stage.begin(balance=10)
+        held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert held is not None
+        stage.now += 11
+        assert stage.repository.commit(held.record, packed({"balance": 9}), release=True) is not None
+        assert stage.shown(session) == {"balance": 9}
+
+    def test_destroyed_while_it_is_locked(self, stage: Stage) -> None:
+        """A lock keeps nobody from ending the session; the holder's commit writes nothing."""
+        session = stage.begin(a=0)
+        held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert held is not None
+        with stage.store.before("replace", lambda: stage.repository.destroy(stage.read(session))):
+            assert stage.repository.commit(held.record, packed({"a": 1}), release=True) is None
+        assert stage.living() == set()
+
+    def test_committed_while_it_is_locked(self, store: Store, stage: Stage) -> None:
+        """Requests that take no lock are merged with the holder, as with anybody."""
+        session = stage.begin(a=0)
+        held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
+        assert held is not None
+        assert stage.commit(stage.read(session), b=1) is not None
+        assert stage.repository.commit(held.record, packed({"a": 1}), release=True) is not None
+        assert stage.shown(session) == {"a": 1, "b": 1}
+        entry = store.load(session.key)
+        assert isinstance(entry, Entry)

@@ -1,0 +1,226 @@
+"""Interleavings with a session that moves to another ticket: at a change of privilege, and at a renewal."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..sessions.repository import OVERLAP_SECONDS, Absence, Committed, Record
+from ..stores.base import Store
+from .base import ContractBase
+from .stage import Stage
+
+
+class RotationContract(ContractBase):
+    """The old entry decides: whoever replaces it first has moved or ended the session, and nobody else has."""
+
+    @pytest.fixture
+    def stage(self, store: Store) -> Stage:
+        """Return a place to let requests meet."""
+        return Stage(store)
+
+    def test_moved_at_a_change_of_privilege(self, stage: Stage) -> None:
+        """The data is under the new ticket; the old one is dead at once and leads nowhere."""
+        session = stage.begin(a=0)
+        moved = stage.rotate(stage.read(session), renewal=False, user="ann")
+        assert moved is not None
+        assert moved.record.ticket != session.ticket
+        assert stage.shown(moved.record) == {"a": 0, "user": "ann"}
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.living() == {moved.record.key}
+
+    def test_moved_at_a_renewal(self, stage: Stage) -> None:
+        """For some seconds the old ticket leads to the new one; then it is dead."""
+        session = stage.begin(a=0)
+        moved = stage.rotate(stage.read(session), renewal=True)
+        assert moved is not None
+        found = stage.read(session)
+        assert (found.ticket, found.values) == (moved.record.ticket, moved.record.values)
+        stage.now += OVERLAP_SECONDS + 1
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.shown(moved.record) == {"a": 0}
+
+    # -- rotation and commit ------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    def test_committed_between_load_and_rotation(self, stage: Stage, renewal: bool) -> None:
+        """Before the new entry is made: it holds the other request's change too."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.before("create", lambda: stage.commit(theirs, b=1)):
+            moved = stage.rotate(mine, renewal=renewal, c=1)
+        assert moved is not None
+        assert stage.shown(moved.record) == {"a": 0, "b": 1, "c": 1}
+        assert stage.living() == {moved.record.key}
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    def test_committed_in_the_middle_of_a_rotation(self, stage: Stage, renewal: bool) -> None:
+        """After the new entry was made, before the old one is marked: the new one is made to hold it too."""
+        session = stage.begin(a=0, items=["x"])
+        mine, theirs = stage.read(session), stage.read(session)
+        with stage.store.after("create", lambda: stage.commit(theirs, b=1, items=["x", "theirs"])):
+            moved = stage.rotate(mine, renewal=renewal, items=["x", "mine"])
+        assert moved is not None
+        assert stage.shown(moved.record) == {"a": 0, "b": 1, "items": ["x", "theirs", "mine"]}
+        assert stage.living() == {moved.record.key}
+
+    def test_moved_before_a_commit(self, stage: Stage) -> None:
+        """A request of before a change of privilege writes nothing, neither here nor there."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        moved: list[Committed | None] = []
+        with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=False, user="ann"))):
+            assert stage.commit(mine, a=1) is None
+        assert moved[0] is not None
+        assert stage.shown(moved[0].record) == {"a": 0, "user": "ann"}
+        assert stage.shown(session) is Absence.SUPERSEDED
+
+    def test_renewed_before_a_commit(self, stage: Stage) -> None:
+        """The commit lands in the successor, and is told its ticket."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        moved: list[Committed | None] = []
+        with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=True, b=1))):
+            committed = stage.commit(mine, a=1)
+        assert moved[0] is not None
+        assert committed is not None
+        assert committed.record.ticket == moved[0].record.ticket
+        assert stage.shown(session) == {"a": 1, "b": 1}
+        assert stage.living() == {committed.record.key}
+
+    def test_renewed_again_before_each_try_of_a_commit(self, stage: Stage) -> None:
+        """The commit follows from successor to successor and lands in the last one."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+
+        def renew() -> None:
+            assert stage.rotate(stage.read(session), renewal=True) is not None
+
+        with (
+            stage.store.before("replace", renew, at=1),
+            stage.store.before("replace", renew, at=2),
+            stage.store.before("replace", renew, at=3),
+        ):
+            committed = stage.commit(mine, a=1)
+        assert committed is not None
+        assert stage.shown(committed.record) == {"a": 1}
+        assert stage.living() == {committed.record.key}
+
+    # -- rotation and rotation ----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_moved_at_a_change_of_privilege_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
+        """The later rotation has no session any more, leaves no entry behind, and the first one's stays."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        moved: list[Committed | None] = []
+        step_in = stage.store.before if moment == "before" else stage.store.after
+        with step_in("create", lambda: moved.append(stage.rotate(theirs, renewal=False, user="ann"))):
+            assert stage.rotate(mine, renewal=renewal, user="bob") is None
+        assert moved[0] is not None
+        assert stage.shown(moved[0].record) == {"a": 0, "user": "ann"}
+        assert stage.living() == {moved[0].record.key}
+
+    def test_renewed_during_a_change_of_privilege(self, stage: Stage) -> None:
+        """The change of privilege takes the session from where it is by now; both older tickets are dead."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        renewed: list[Committed | None] = []
+        with stage.store.after("create", lambda: renewed.append(stage.rotate(theirs, renewal=True, b=1))):
+            moved = stage.rotate(mine, renewal=False, user="ann")
+        assert renewed[0] is not None
+        assert moved is not None
+        assert stage.shown(moved.record) == {"a": 0, "b": 1, "user": "ann"}
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.shown(renewed[0].record) is Absence.SUPERSEDED
+        assert stage.living() == {moved.record.key}
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_two_renew_it(self, stage: Stage, moment: str) -> None:
+        """Both end on the same new ticket with the changes of both, or the browser would keep one that soon dies."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        first: list[Committed | None] = []
+        step_in = stage.store.before if moment == "before" else stage.store.after
+        with step_in("create", lambda: first.append(stage.rotate(theirs, renewal=True, b=1))):
+            second = stage.rotate(mine, renewal=True, c=1)
+        assert first[0] is not None
+        assert second is not None
+        assert stage.shown(session) == {"a": 0, "b": 1, "c": 1}
+        assert stage.living() == {second.record.key}
+        assert second.record.ticket == first[0].record.ticket
+
+    def test_a_page_with_many_requests_renews_it(self, stage: Stage) -> None:
+        """However many parallel requests come at the moment of a renewal, the old ticket leads to the session."""
+        session = stage.begin(items=[])
+        requests = [stage.read(session) for _ in range(8)]
+        for number, request in enumerate(requests):
+            assert stage.rotate(request, renewal=True, items=[number]) is not None
+        shown = stage.shown(session)
+        assert shown == {"items": list(range(8))}
+        assert len(stage.living()) == 1
+
+    # -- rotation and the end -----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_destroyed_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
+        """The rotation has no session any more, and what it had made of it is gone too."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        step_in = stage.store.before if moment == "before" else stage.store.after
+        with step_in("create", lambda: stage.repository.destroy(theirs)):
+            assert stage.rotate(mine, renewal=renewal, b=1) is None
+        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.living() == set()
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_revoked_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
+        """The same where an operator deleted the entry, and it left no mark."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+        step_in = stage.store.before if moment == "before" else stage.store.after
+        with step_in("create", lambda: stage.store.delete(session.key)):
+            assert stage.rotate(mine, renewal=renewal, b=1) is None
+        assert stage.shown(session) is Absence.UNKNOWN
+        assert stage.living() == set()
+
+    def test_renewed_before_a_destroy(self, stage: Stage) -> None:
+        """The session ends under its new ticket: a renewal is no way around a logout."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        moved: list[Committed | None] = []
+        with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=True))):
+            assert stage.repository.destroy(mine) is True
+        assert moved[0] is not None
+        assert stage.shown(moved[0].record) is Absence.SUPERSEDED
+        assert not isinstance(stage.repository.load(session.ticket), Record)
+        assert stage.living() == set()
+
+    def test_renewed_again_before_each_try_of_a_destroy(self, stage: Stage) -> None:
+        """The destroy follows from successor to successor until there is none."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+
+        def renew() -> None:
+            assert stage.rotate(stage.read(session), renewal=True) is not None
+
+        with (
+            stage.store.before("replace", renew, at=1),
+            stage.store.before("replace", renew, at=2),
+            stage.store.before("replace", renew, at=3),
+        ):
+            assert stage.repository.destroy(mine) is True
+        assert stage.living() == set()
+
+    def test_moved_before_a_destroy(self, stage: Stage) -> None:
+        """After a change of privilege the old ticket ends nothing: it has no way to the session any more."""
+        session = stage.begin(a=0)
+        mine, theirs = stage.read(session), stage.read(session)
+        moved: list[Committed | None] = []
+        with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=False))):
+            assert stage.repository.destroy(mine) is False
+        assert moved[0] is not None
+        assert stage.living() == {moved[0].record.key}
+        assert stage.shown(session) is Absence.SUPERSEDED

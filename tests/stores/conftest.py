@@ -1,0 +1,44 @@
+"""Fixtures for the tests of stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import RedisServer
+
+from stores.backends import Surroundings
+from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer
+
+
+@pytest.fixture(scope="session")
+def guarded_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedisServer]:
+    """A server with a password and a Unix socket, for all tests that don't stop it."""
+    server = GuardedRedisServer(tmp_path_factory.mktemp("guarded"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def volatile_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VolatileRedisServer]:
+    """A server that never waits for a disk, for all tests that don't stop it."""
+    server = VolatileRedisServer(tmp_path_factory.mktemp("volatile"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, request: pytest.FixtureRequest) -> Surroundings:
+    """What a row of the table of backends is opened with."""
+    return Surroundings(tmp_path, request.getfixturevalue)
+
+
+@pytest.fixture
+def proxy(own_redis_server: RedisServer) -> Iterator[Proxy]:
+    """Return a proxy before a server of the test's own."""
+    proxy = Proxy(own_redis_server.port)
+    yield proxy
+    proxy.close()

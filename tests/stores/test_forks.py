@@ -1,0 +1,301 @@
+"""Forked children: nothing that the parent has open is used by the child, and nothing is lost between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from flask_cloakroom.stores import Entry, Store
+from flask_cloakroom.stores.memory import MemoryStore
+from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.testing.parallel import ended_well, in_child, together
+from stores.backends import prefix
+from stores.servers_for_stores import VolatileRedisServer, admin
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[SQLiteStore]:
+    """Return a store that was opened and used."""
+    store = SQLiteStore(tmp_path / "s.db")
+    assert store.create(b"before", b"of the parent", 60) is not None
+    yield store
+    store.close()
+
+
+class Child:
+    """A forked child that goes from step to step when it is told to."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._hear, self._told = os.pipe()
+        self._answer, self._done = os.pipe()
+
+        def work() -> None:
+            for step in steps:
+                assert os.read(self._hear, 1) == b"."
+                step()
+                os.write(self._done, b".")
+
+        self._pid = in_child(work)
+
+    def step(self) -> None:
+        """Let it do one step, and wait until it has."""
+        os.write(self._told, b".")
+        assert os.read(self._answer, 1) == b".", "the child ended"
+
+    def ended_well(self) -> bool:
+        """Wait for its end."""
+        try:
+            return ended_well(self._pid)
+        finally:
+            for end in (self._hear, self._told, self._answer, self._done):
+                os.close(end)
+
+
+def in_another_process(path: Path, key: bytes) -> bytes | None:
+    """Return what a process that has nothing to do with this one finds under ``key``."""
+    code = """
+import sys
+from flask_cloakroom.stores.sqlite import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+entry = store.load(bytes.fromhex(sys.argv[2]))
+store.close()
+print("none" if entry is None else entry.data.hex())
+"""
+    command = [sys.executable, "-c", code, str(path), key.hex()]
+    env = {"PYTHONPATH": ":".join(sys.path)}
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.strip()
+    return None if found == "none" else bytes.fromhex(found)
+
+
+def test_sqlite_child_has_connections_of_its_own(sqlite: SQLiteStore) -> None:
+    """No connection object of the parent is in the child's hands, used or idle."""
+    parents = {id(db) for db in sqlite._idle}
+    assert parents
+
+    def work() -> None:
+        assert sqlite.load(b"before") is not None
+        assert not parents & {id(db) for db in [*sqlite._idle, *sqlite._inherited]} or not sqlite._inherited
+        assert len(sqlite._idle) == len(sqlite._open_ones) == 1
+
+    assert ended_well(in_child(work))
+    assert sqlite.load(b"before") is not None
+
+
+def test_sqlite_child_outlives_the_parents_connections(sqlite: SQLiteStore) -> None:
+    """The parent closes its store while the child uses it: what the child wrote since is there for everybody.
+
+    A child that shares SQLite's picture of its parent's locks holds none of its own. Then the parent takes itself for
+    the last one, and deletes the WAL that the child writes to.
+    """
+    child = Child(
+        lambda: sqlite.create(b"first", b"of the child", 60),
+        lambda: sqlite.create(b"second", b"of the child", 60),
+    )
+    child.step()
+    sqlite.close()
+    child.step()
+    assert in_another_process(sqlite.path, b"second") == b"of the child"
+    assert sqlite.load(b"second") is not None
+    assert child.ended_well()
+
+
+def test_sqlite_children_outlive_their_parent(tmp_path: Path) -> None:
+    """The same among children, and where the parent ends altogether."""
+    path = tmp_path / "s.db"
+    ready, are_ready = os.pipe()
+    go, may_go = os.pipe()
+
+    def parent() -> None:
+        store = SQLiteStore(path)
+        store.create(b"before", b"of the parent", 60)
+
+        def grandchild(name: bytes) -> None:
+            store.create(name + b" first", b"data", 60)
+            os.write(are_ready, b".")
+            os.read(go, 1)
+            store.create(name + b" second", b"data", 60)
+            os.write(are_ready, b".")
+            os.read(go, 1)
+
+        for name in (b"a", b"b"):
+            in_child(lambda name=name: grandchild(name))  # type: ignore[misc]
+        for _ in range(2):
+            os.read(ready, 1)
+        store.close()
+
+    assert ended_well(in_child(parent))
+    os.write(may_go, b"..")
+    for _ in range(2):
+        assert os.read(ready, 1) == b"."
+    for key in (b"before", b"a first", b"a second", b"b first", b"b second"):
+        assert in_another_process(path, key) is not None
+    os.write(may_go, b"..")
+    for end in (ready, are_ready, go, may_go):
+        os.close(end)
+
+
+def test_sqlite_fork_while_other_threads_write(sqlite: SQLiteStore) -> None:
+    """Children that are forked in the middle of other threads' writes write as well: no lock stays behind in them."""
+    done = threading.Event()
+    acknowledged: list[bytes] = []
+
+    def work(number: int) -> None:
+        if number:
+            turn = 0
+            while not done.is_set():
+                turn += 1
+                key = b"%d.%d" % (number, turn)
+                assert sqlite.create(key, b"x" * 3000, 60) is not None
+                if not acknowledged:
+                    acknowledged.append(key)
+            acknowledged.append(key)
+            return
+        try:
+            for turn in range(20):
+                key = b"child %d" % turn
+                assert ended_well(in_child(lambda key=key: sqlite.create(key, b"child", 60)))  # type: ignore[misc]
+                acknowledged.append(key)
+        finally:
+            done.set()
+
+    together(5, work)
+    assert [key for key in acknowledged if sqlite.load(key) is None] == []
+
+
+def test_sqlite_fork_holds_nobody_up(sqlite: SQLiteStore) -> None:
+    """After a fork the parent keeps connections as before, and the count of those that are open is right."""
+    for _ in range(3):
+        assert ended_well(in_child(lambda: sqlite.load(b"before")))
+        assert sqlite.load(b"before") is not None
+        assert len(sqlite._idle) == len(sqlite._open_ones) == 1
+
+
+def test_sqlite_fork_with_a_connection_that_is_not_given_back(tmp_path: Path) -> None:
+    """A fork waits for a call that is under way no longer than a call may take, and the child works all the same."""
+    store = SQLiteStore(tmp_path / "s.db", timeout=0.2)
+    store.create(b"before", b"data", 60)
+    held = store._idle.pop()
+    assert ended_well(in_child(lambda: store.load(b"before")))
+    store._give_back(held)
+    assert store.load(b"before") is not None
+    store.close()
+
+
+def test_sqlite_store_that_nobody_has_any_more_is_no_bother(tmp_path: Path) -> None:
+    """A fork thinks of the stores that are alive, and only of these."""
+    store = SQLiteStore(tmp_path / "s.db")
+    store.create(b"k", b"data", 60)
+    store.close()
+    del store
+    assert ended_well(in_child(lambda: None))
+
+
+def ids_of_clients(server: VolatileRedisServer) -> set[str]:
+    with admin(server) as client:
+        return {each["id"] for each in client.client_list()} - {str(client.client_id())}
+
+
+@pytest.mark.parametrize("kind", ["url", "subclass"])
+def test_redis_child_has_connections_of_its_own(volatile_redis_server: VolatileRedisServer, kind: str) -> None:
+    """The server sees other clients when the child asks than when the parent does, and the parent's stay open."""
+
+    class Subclass(redis.Redis):
+        pass
+
+    client = Subclass.from_url(volatile_redis_server.url) if kind == "subclass" else None
+    store = RedisStore(client or volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    others = ids_of_clients(volatile_redis_server)
+    version = store.create(b"before", b"of the parent", 60)
+    assert version is not None
+    parents = ids_of_clients(volatile_redis_server) - others
+    assert len(parents) == 1
+
+    def ask() -> None:
+        assert store.load(b"before") == Entry(b"of the parent", version)
+
+    child = Child(ask, ask)
+    child.step()
+    childs = ids_of_clients(volatile_redis_server) - others - parents
+    assert len(childs) == 1
+    ask()
+    child.step()
+    assert ids_of_clients(volatile_redis_server) - others == parents | childs
+    assert child.ended_well()
+    ask()
+    assert ids_of_clients(volatile_redis_server) - others == parents
+    store.close()
+    if client is not None:
+        client.close()
+
+
+def test_redis_fork_in_the_middle_of_a_call(volatile_redis_server: VolatileRedisServer) -> None:
+    """Children that are forked between a command and its answer, in another thread, get answers of their own."""
+    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    done = threading.Event()
+
+    def work(number: int) -> None:
+        key = b"thread %d" % number
+        if number:
+            store.create(key, key * 1000, 60)
+            while not done.is_set():
+                entry = store.load(key)
+                assert entry is not None
+                assert entry.data == key * 1000
+            return
+
+        def ask() -> None:
+            for turn in range(10):
+                own = b"child %d %d" % (os.getpid(), turn)
+                version = store.create(own, own, 60)
+                assert version is not None
+                assert store.load(own) == Entry(own, version)
+
+        try:
+            for _ in range(15):
+                assert ended_well(in_child(ask))
+        finally:
+            done.set()
+
+    together(5, work)
+    store.close()
+
+
+def test_memory_child_does_not_wait_for_a_thread_that_it_has_not_got() -> None:
+    """The lock was held by another thread at the moment of the fork: the child's is free."""
+    store: Store = MemoryStore()
+    store.create(b"k", b"data", 60)
+    held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._lock:  # type: ignore[attr-defined]
+            held.set()
+            may_end.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
+    child = in_child(lambda: store.load(b"k"))
+    may_end.set()
+    assert ended_well(child)
+    holder.join()
+    assert store.load(b"k") is not None
+
+
+def test_versions_of_children_differ(sqlite: SQLiteStore) -> None:
+    """Children of one parent do not go on with the same row of random numbers: their versions never meet."""
+    keys = [b"version of %d" % number for number in range(8)]
+    children = [in_child(lambda key=key: sqlite.create(key, b"data", 60)) for key in keys]  # type: ignore[misc]
+    assert all([ended_well(child) for child in children])
+    sqlite.create(b"parent's", b"data", 60)
+    versions = {entry.version for key in [*keys, b"parent's"] if (entry := sqlite.load(key)) is not None}
+    assert len(versions) == len(keys) + 1

@@ -1,0 +1,146 @@
+"""Many threads on one store: no error, no crossed replies, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from flask_cloakroom.stores import Entry, Saved, Store
+from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.sqlite import IDLE_CONNECTIONS, SQLiteStore
+from flask_cloakroom.testing.parallel import append_until_saved, together
+from stores.backends import Backend, Surroundings, named, prefix
+from stores.servers_for_stores import VolatileRedisServer, admin
+
+THREADS = 16
+#: Stores that answer over one connection or another, or from one lock; the rest of the table is one of these.
+KINDS = named("memory", "sqlite", "redis-url", "redis-tls", "redis-subclass", "valkey-client")
+
+
+@pytest.fixture
+def eager_switches() -> Iterator[None]:
+    """Let threads take turns a hundred times as often as usual."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(usual / 100)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.fixture(params=KINDS, ids=lambda backend: backend.name)
+def store(request: pytest.FixtureRequest, surroundings: Surroundings) -> Iterator[Store]:
+    """Return a store of each kind."""
+    backend: Backend = request.param
+    with backend.open(surroundings) as store:
+        yield store
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_sixteen_threads_hammer_one_store(store: Store) -> None:
+    """Each reads the value of its own key and of a shared one, of sizes that don't fit into one packet."""
+    shared = os.urandom(32)
+    store.create(shared, b"shared" * 100, 60)
+    until = time.monotonic() + 0.6
+
+    def work(number: int) -> int:
+        key = b"thread %d " % number + os.urandom(8)
+        data = b"data of %d " % number * (1 + number * 700)
+        version = store.create(key, data, 60)
+        turns = 0
+        while time.monotonic() < until:
+            turns += 1
+            assert version is not None
+            assert store.load(key) == Entry(data, version)
+            common = store.load(shared)
+            assert common is not None
+            assert common.data == b"shared" * 100
+            assert store.load(key + b"?") is None
+            assert store.touch(key, 60) is True
+            saved = store.replace(key, data, 60, version)
+            assert isinstance(saved, Saved)
+            version = saved.version
+            if turns % 5 == 0:
+                assert store.delete(key) is True
+                version = store.create(key, data, 60)
+        return turns
+
+    assert min(together(THREADS, work)) > 0
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_sixteen_threads_change_one_entry(store: Store) -> None:
+    """What each adds by load, replace and another try is there at the end, once."""
+    key = os.urandom(32)
+    store.create(key, b"", 60)
+
+    def work(number: int) -> None:
+        for turn in range(4):
+            append_until_saved(store, key, b"%d.%d" % (number, turn))
+
+    together(THREADS, work)
+    entry = store.load(key)
+    assert entry is not None
+    assert sorted(entry.data.split()) == sorted(
+        b"%d.%d" % (number, turn) for number in range(THREADS) for turn in range(4)
+    )
+
+
+@pytest.mark.usefixtures("eager_switches")
+def test_a_server_that_keeps_closing_connections(volatile_redis_server: VolatileRedisServer) -> None:
+    """Threads whose connections the server closes all the time notice nothing of it: idle ones are replaced.
+
+    A connection that is closed in the middle of a call, twice in a row, may be a StoreError and nothing else; so the
+    killing leaves time for a call in between.
+    """
+    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    done = threading.Event()
+
+    def kill() -> None:
+        with admin(volatile_redis_server) as client:
+            while not done.wait(0.01):
+                client.client_kill_filter(_type="normal", skipme=True)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    errors = []
+
+    def work(number: int) -> None:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            key = os.urandom(32)
+            try:
+                version = store.create(key, b"%d" % number, 60)
+                assert version is not None
+                assert store.load(key) == Entry(b"%d" % number, version)
+                assert isinstance(store.replace(key, b"new", 60, version), Saved)
+            except Exception as error:
+                errors.append(error)
+
+    try:
+        together(THREADS, work)
+    finally:
+        done.set()
+        killer.join()
+        store.close()
+    assert {type(error).__name__ for error in errors} <= {"StoreError"}
+
+
+def test_sqlite_keeps_no_more_connections_than_it_says(surroundings: Surroundings) -> None:
+    """However many threads there were at once: what is kept is bounded, and closing leaves nothing open."""
+    store = SQLiteStore(surroundings.folder / "s.db")
+    store.create(b"k", b"data", 60)
+    barrier = threading.Barrier(IDLE_CONNECTIONS + 8)
+
+    def hold(number: int) -> None:
+        db = store._open()
+        barrier.wait(30)
+        store._give_back(db)
+
+    together(IDLE_CONNECTIONS + 8, hold)
+    assert len(store._idle) == len(store._open_ones) == IDLE_CONNECTIONS
+    store.close()
+    assert len(store._idle) == len(store._open_ones) == 0
