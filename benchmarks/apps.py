@@ -100,6 +100,9 @@ CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
     "cloakroom-memory": _cloakroom_memory,
 }
 
+#: What the bare application is sent, and does not look at: a header of the usual length.
+BARE_COOKIE = f"session={'t' * 43}"
+
 #: Contestants whose sessions are not seen by another worker process.
 ONE_PROCESS = {"cloakroom-memory"}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from apps import CLOAKROOM_DB, PAGES, RAW_DB, USER, Place, make_app, prepare, start_session
+from apps import BARE_COOKIE, CLOAKROOM_DB, PAGES, RAW_DB, USER, Place, make_app, prepare, start_session
 from raw import RawRedis, number, redis_get, redis_get_and_replace, sqlite_read, word
 from tools import say
 
@@ -91,8 +91,7 @@ def _page_calls(contestants: list[str], place: Place) -> dict[str, Call]:
     calls: dict[str, Call] = {}
     for contestant in contestants:
         app = make_app(contestant, place)
-        # The bare application gets a cookie header of the usual length too; it does not look at it.
-        cookie = f"session={'t' * 43}" if contestant == "bare" else start_session(app)
+        cookie = BARE_COOKIE if contestant == "bare" else start_session(app)
         for page in PAGES:
             call = calls[f"{contestant} {page}"] = prepare(app, page, cookie)
             _check(contestant, page, call)

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("page", choices=PAGES)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--sort", choices=("tottime", "cumulative"), default="tottime")
+    parser.add_argument("--package", action="store_true", help="only functions of flask_cloakroom")
     parser.add_argument("--lines", type=int, default=25, help="functions to show")
     options = parser.parse_args()
     end_on_terminate()
@@ -37,7 +38,11 @@ def main() -> None:
             request()
         profile.disable()
     print(f"{options.requests} requests; divide by that for one")
-    pstats.Stats(profile).strip_dirs().sort_stats(options.sort).print_stats(options.lines)
+    stats = pstats.Stats(profile).sort_stats(options.sort)
+    if options.package:
+        stats.print_stats("flask_cloakroom", options.lines)  # by path, so the folders stay
+    else:
+        stats.strip_dirs().print_stats(options.lines)
 
 
 if __name__ == "__main__":

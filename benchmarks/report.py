@@ -81,6 +81,7 @@ def about(full: bool) -> dict[str, str]:
         "redis-server": redis.stdout.partition("v=")[2].split()[0],
         "sqlite": sqlite3.sqlite_version,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "load before": f"{os.getloadavg()[0]:.2f}",
     } | {name.lower(): version(name) for name in _PACKAGES}
 
 
@@ -154,12 +155,9 @@ _SERVED = (
 def _targets_table(rows: list[Row]) -> str:
     header = ("page", "compared with", "median", "theirs", "ratio or value", "middle half", "target", "met?")
     cells = [
-        (r.page, r.compared_with, r.ours, r.theirs, r.value, r.spread, r.target, "yes" if r.met else "NO")
-        for r in rows
+        (r.page, r.compared_with, r.ours, r.theirs, r.value, r.spread, r.target, "yes" if r.met else "NO") for r in rows
     ]
-    return table(
-        header, [tuple(cell.replace("-", "−") if cell[:1] == "-" else cell for cell in c) for c in cells]
-    )
+    return table(header, [tuple(cell.replace("-", "−") if cell[:1] == "-" else cell for cell in c) for c in cells])
 
 
 def _requests_table(samples: Samples, contestants: list[str]) -> str:
@@ -239,9 +237,7 @@ def text(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """Return ``docs/benchmarks.md``."""
-    versions = ", ".join(
-        f"{name} {value}" for name, value in results.about.items() if name not in ("date", "run")
-    )
+    versions = ", ".join(f"{name} {value}" for name, value in results.about.items() if name not in ("date", "run"))
     left_out = ", ".join(sorted(ONE_PROCESS))
     parts = [
         "# Benchmarks",

@@ -30,9 +30,6 @@ LONG = 86_400
 
 READS = 200
 
-#: Rows that one call of ``purge`` may delete: the package's own bound when it purges by itself.
-BATCH = 500
-
 
 @dataclass(frozen=True)
 class ReadScale:
@@ -111,7 +108,12 @@ def _read_block(store: SQLiteStore, count: int) -> float:
 
 
 def purge(folder: Path, expired: int, repeats: int, live: int = 20_000) -> PurgeWait:
-    """Measure what purging ``expired`` rows costs a writer in another process, beside ``live`` other rows."""
+    """Measure what purging ``expired`` rows costs a writer in another process, beside ``live`` other rows.
+
+    The rows are purged as ``flask sessions purge`` does it.
+    """
+    from flask_cloakroom.cli import purge_all
+
     with_purge, alone, p999, seconds = [], [], [], []
     for number in range(repeats):
         path = folder / f"purge-{number}.sqlite"
@@ -122,7 +124,7 @@ def purge(folder: Path, expired: int, repeats: int, live: int = 20_000) -> Purge
         time.sleep(1.1)
         with _writer(path) as calls:
             start = time.perf_counter()
-            removed = _purge_all(store)
+            removed = purge_all(store)
             seconds.append(time.perf_counter() - start)
         if removed != expired:
             raise RuntimeError(f"{removed} rows were purged instead of {expired}")
@@ -133,13 +135,6 @@ def purge(folder: Path, expired: int, repeats: int, live: int = 20_000) -> Purge
         alone.append(max(calls))
         store.close()
     return PurgeWait(expired, median(seconds), with_purge, alone, median(p999))
-
-
-def _purge_all(store: SQLiteStore) -> int:
-    removed = 0
-    while found := store.purge(BATCH):
-        removed += found
-    return removed
 
 
 class _writer:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from apps import ONE_PROCESS, PAGES, Place, make_app, start_session
+from apps import BARE_COOKIE, ONE_PROCESS, PAGES, Place, make_app, start_session
 from tools import free_port, listens, need, say, started
 
 WORKERS = 2
@@ -94,10 +94,7 @@ def _serve(contestant: str, place: Place, servers: ExitStack) -> int:
 def _script(contestant: str, place: Place) -> Path:
     """Start the sessions and write the script that makes wrk send their cookies."""
     app = make_app(contestant, place)
-    if contestant == "bare":
-        cookies = [f"session={'t' * 43}"]
-    else:
-        cookies = [start_session(app) for _ in range(SESSIONS)]
+    cookies = [BARE_COOKIE] if contestant == "bare" else [start_session(app) for _ in range(SESSIONS)]
     path = Path(place.folder) / f"{contestant}.lua"
     path.write_text(_WRK_SCRIPT % ", ".join(map(json.dumps, cookies)))
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ import served
 import sizes
 from apps import Place
 from tools import end_on_terminate, redis_server, say
+
+#: Processes at work from which on the figures for Redis, which needs a core of its own, say little.
+QUIET = 0.7
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
@@ -72,9 +76,16 @@ def write(results: report.Results) -> None:
     say("wrote benchmarks/results.json, docs/benchmarks.md and docs/benchmark.svg")
 
 
+def _warn_of_load() -> None:
+    load = os.getloadavg()[0]
+    if load > QUIET:
+        say(f"other programs are at work here (load {load:.1f}): what waits for Redis waits for them too")
+
+
 def main(options: argparse.Namespace) -> None:
     """Measure, print, and with ``--write`` keep."""
     end_on_terminate()
+    _warn_of_load()
     results = measure(options)
     print(report.text(results))
     if options.write:

@@ -41,9 +41,7 @@ def need(program: str) -> str:
         say("that failed; fetching the package lists and trying again")
         subprocess.run(["apt-get", "update"], stdout=subprocess.DEVNULL, check=True)
         subprocess.run(install, stdout=subprocess.DEVNULL, check=True)
-    return shutil.which(program) or sys.exit(
-        f"benchmarks: {package} is installed, but {program} is not there"
-    )
+    return shutil.which(program) or sys.exit(f"benchmarks: {package} is installed, but {program} is not there")
 
 
 @contextmanager

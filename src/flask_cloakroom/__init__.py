@@ -12,6 +12,7 @@ from .errors import (
 )
 from .extension import Cloakroom
 from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
+from .sessions.extension import session
 from .signals import (
     session_conflict,
     session_created,
@@ -40,6 +41,7 @@ __all__ = [
     "locked_session",
     "passive",
     "register_type",
+    "session",
     "session_conflict",
     "session_created",
     "session_destroyed",

@@ -68,6 +68,4 @@ def count() -> None:
                 unreadable += 1
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        f"{store}: {live} sessions" + (f", {unreadable} entries that cannot be read" if unreadable else "") + "."
-    )
+    click.echo(f"{store}: live sessions: {live}; entries that cannot be read: {unreadable}")

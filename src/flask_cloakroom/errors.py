@@ -21,8 +21,8 @@ class SettingError(CloakroomError, ValueError):
 class StoreError(CloakroomError):
     """The store could not do its work (unreachable, out of time, full, damaged).
 
-    Only this leaves a store, with the driver's error as its cause. Nothing was changed, or whether it
-    was changed is not known: repeating the request is safe.
+    Only this leaves a store, with the driver's error as its cause. Whether a write was done before its
+    answer was lost is not known.
     """
 
 

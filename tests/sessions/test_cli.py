@@ -27,7 +27,7 @@ def test_count(app: Flask) -> None:
         send(app, "/fill")
     code, output = run(app, "count")
     assert code == 0
-    assert output == f"{app.session_interface.store}: 3 sessions.\n"  # type: ignore[attr-defined]
+    assert output == f"{app.session_interface.store}: live sessions: 3; entries that cannot be read: 0\n"  # type: ignore[attr-defined]
 
 
 def test_purge(app: Flask) -> None:
@@ -38,7 +38,7 @@ def test_purge(app: Flask) -> None:
     assert code == 0
     expected = "expires by itself, nothing to purge." if "Redis" in str(store) else "0 expired entries deleted."
     assert output == f"{store}: {expected}\n"
-    assert run(app, "count")[1] == f"{store}: 1 sessions.\n"
+    assert run(app, "count")[1] == f"{store}: live sessions: 1; entries that cannot be read: 0\n"
 
 
 def test_application_with_other_sessions() -> None:

@@ -95,7 +95,7 @@ def test_reading(app: Flask) -> None:
         (lambda: session.update(n=4, m=5), None, {"user": "alice", "n": 4, "m": 5}),
         (lambda: session.update({"n": 4}), None, {"user": "alice", "n": 4}),
         (lambda: session.__delitem__("n"), None, {"user": "alice"}),
-        (lambda: session.popitem() in [("user", "alice"), ("n", 3)], True, None),
+        (lambda: session.popitem(), ("n", 3), {"user": "alice"}),
     ],
 )
 def test_changing(app: Flask, work: Any, result: Any, left: Any) -> None:
@@ -104,7 +104,7 @@ def test_changing(app: Flask, work: Any, result: Any, left: Any) -> None:
     returned, ticket = run(app, work, ticket)
     assert returned == result
     stored, _ = run(app, lambda: dict(session), ticket)
-    assert stored == left if left is not None else len(stored) == 1
+    assert stored == left
 
 
 def test_update_in_place(app: Flask) -> None:

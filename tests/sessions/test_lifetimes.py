@@ -81,15 +81,16 @@ def test_refresh_each_request_off(make_app: MakeApp) -> None:
     assert send(app, "/read", ticket).text == "None"
 
 
-def test_polling_is_no_activity(make_app: MakeApp) -> None:
-    """A view marked as passive reads the session and does not keep it alive."""
-    app = make_app(PERMANENT_SESSION_LIFETIME=HOUR)
+@pytest.mark.parametrize("settings", [{}, {"SESSION_RENEW_EVERY": 1000}])
+def test_polling_is_no_activity(make_app: MakeApp, settings: dict[str, Any]) -> None:
+    """A view marked as passive reads the session and does not keep it alive, not even by a renewal of its ticket."""
+    app = make_app(PERMANENT_SESSION_LIFETIME=HOUR, **settings)
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
     for clock.passed in range(0, HOUR, 600):
         response = send(app, "/poll", ticket)
         assert response.text == "alice"
-        assert ticket_of(response) is None
+        ticket = ticket_of(response) or ticket
     clock.passed = HOUR + 5
     assert send(app, "/poll", ticket).text == "None"
 
@@ -159,6 +160,19 @@ def test_cookie_that_ends_with_the_browser(make_app: MakeApp) -> None:
     assert max_age(kept) == 31 * 24 * HOUR
     clock.passed = 700
     assert send(app, "/kept", ticket).text == "True"
+
+
+def test_permanent_alone_is_saved(make_app: MakeApp) -> None:
+    """``session.permanent = True``, the only thing that a view does, turns a stored session that was not."""
+    app = make_app()
+    app.add_url_rule("/short", "short", lambda: str(session.update(n=1) or setattr(session, "permanent", False)))
+    app.add_url_rule("/keep", "keep", lambda: str(setattr(session, "permanent", True)))
+    app.add_url_rule("/kept", "kept", lambda: str(session.permanent))
+    first = send(app, "/short")
+    assert max_age(first) is None
+    kept = send(app, "/keep", ticket_of(first))
+    assert max_age(kept) == 31 * 24 * HOUR
+    assert send(app, "/kept", ticket_of(first)).text == "True"
 
 
 def test_permanent_in_before_request(make_app: MakeApp) -> None:

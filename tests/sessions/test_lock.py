@@ -10,7 +10,7 @@ import pytest
 from flask import Flask, session
 from requests_on_app import MakeApp, entries, send, ticket_of
 
-from flask_cloakroom import LockLostError, LockTimeoutError, SessionValueError, locked_session
+from flask_cloakroom import LockLostError, LockTimeoutError, SessionTooLargeError, SessionValueError, locked_session
 
 
 @pytest.fixture
@@ -165,6 +165,12 @@ def test_exception_gives_the_lock_back(app: Flask) -> None:
             session["x"] = object()
         return "never"
 
+    @app.get("/too-large")
+    def too_large() -> str:
+        with session.lock():  # type: ignore[attr-defined]
+            session["x"] = "x" * 2_000_000
+        return "never"
+
     @app.get("/next")
     def following() -> str:
         with session.lock(timeout=0):  # type: ignore[attr-defined]
@@ -174,9 +180,10 @@ def test_exception_gives_the_lock_back(app: Flask) -> None:
     with pytest.raises(ZeroDivisionError):
         send(app, "/fail", ticket)
     assert send(app, "/next", ticket).text == "mine"
-    with pytest.raises(SessionValueError):
-        send(app, "/unstorable", ticket)
-    assert send(app, "/next", ticket).text == "mine"
+    for path, error in (("/unstorable", SessionValueError), ("/too-large", SessionTooLargeError)):
+        with pytest.raises(error):
+            send(app, path, ticket)
+        assert send(app, "/next", ticket).text == "mine"
 
 
 def test_lock_against_logout(app: Flask) -> None:

@@ -327,6 +327,49 @@ def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
     assert send(app, "/show", new_ticket).json == {}
 
 
+def test_logout_after_a_login_of_another_tab(app: Flask, meanwhile: Meanwhile) -> None:
+    """A logout that read the session before it moved to a new id ends it there; and not the browser's new cookie."""
+    ticket = fill(app)
+    login = []
+    meanwhile.work = lambda: login.append(send(app, "/do", ticket, method="POST", data="session.rotate()"))
+    response = send(app, "/change", ticket, method="POST", data="session.destroy()")
+    assert ticket_of(response) == ""
+    new_ticket = ticket_of(login[0])
+    assert new_ticket
+    assert show(app, new_ticket) == {}
+
+
+def test_logout_of_what_is_gone_touches_no_cookie(app: Flask, meanwhile: Meanwhile) -> None:
+    """The second of two logouts finds nothing to end, and may not delete the cookie of a login since then."""
+    ticket = fill(app)
+    meanwhile.work = lambda: send(app, "/do", ticket, method="POST", data="session.destroy()")
+    assert ticket_of(send(app, "/change", ticket, method="POST", data="session.destroy()")) is None
+
+
+def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> None:
+    """Of requests that find a renewal due at the same time one renews; all end on its ticket, nothing is lost."""
+    app = make_app(SESSION_RENEW_EVERY=1000)
+    app.add_url_rule("/fill", "fill", lambda: str(session.__setitem__("n", 1)))
+    app.add_url_rule("/show", "show", lambda: dict(session))
+    app.add_url_rule("/other", "other", lambda: str(session.__setitem__("other", 1)))
+
+    @app.get("/first")
+    def first() -> str:
+        session["first"] = len(session)
+        meanwhile()
+        return "ok"
+
+    repository = app.session_interface.repository  # type: ignore[attr-defined]
+    now = repository._clock()
+    ticket = ticket_of(send(app, "/fill"))
+    repository._clock = lambda: now + 1001
+    others = []
+    meanwhile.work = lambda: others.append(send(app, "/other", ticket))
+    response = send(app, "/first", ticket)
+    assert ticket_of(response) == ticket_of(others[0]) not in (None, "", ticket)
+    assert send(app, "/show", ticket_of(response)).json == {"n": 1, "other": 1, "first": 1}
+
+
 def test_flash_messages_of_parallel_requests(app: Flask, meanwhile: Meanwhile) -> None:
     """Both messages are kept; one that comes while others are shown is kept for the next page."""
     from flask import flash, get_flashed_messages

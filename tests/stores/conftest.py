@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import RedisServer
 
+from servers import RedisServer
 from stores.backends import Surroundings
 from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import session
+from flask import session as flask_session
 
 from .interface import ServerSessionInterface
+from .session import ServerSession
 
 if TYPE_CHECKING:
     from flask import Flask
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: ``flask.session`` itself, with a type that knows what a session on the server can do.
+session = cast(ServerSession, flask_session)
 
 
 class Session:
@@ -41,14 +45,14 @@ def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F
 
             @wraps(view)
             async def run_async(*args: Any, **kwargs: Any) -> Any:
-                with session.lock(timeout=timeout, lease=lease):  # type: ignore[attr-defined]
+                with session.lock(timeout=timeout, lease=lease):
                     return await view(*args, **kwargs)
 
             return run_async  # type: ignore[return-value]
 
         @wraps(view)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with session.lock(timeout=timeout, lease=lease):  # type: ignore[attr-defined]
+            with session.lock(timeout=timeout, lease=lease):
                 return view(*args, **kwargs)
 
         return run  # type: ignore[return-value]
@@ -62,14 +66,14 @@ def passive(view: F) -> F:
 
         @wraps(view)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            session.passive = True  # type: ignore[attr-defined]
+            session.passive = True
             return await view(*args, **kwargs)
 
         return run_async  # type: ignore[return-value]
 
     @wraps(view)
     def run(*args: Any, **kwargs: Any) -> Any:
-        session.passive = True  # type: ignore[attr-defined]
+        session.passive = True
         return view(*args, **kwargs)
 
     return run  # type: ignore[return-value]

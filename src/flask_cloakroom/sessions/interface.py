@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,19 @@ class ServerSessionInterface(SessionInterface):
             if "repository" in self.__dict__:  # another thread's first request was a moment faster
                 return self.__dict__["repository"]  # type: ignore[no-any-return]
             self.settings = settings = SessionSettings.read(self.app)
-            self.find_tickets = settings.cookie.finder(settings.tickets.pattern)
-            self.find_cookies = settings.cookie.finder("[^;]*?")
             self.__dict__["repository"] = repository = settings.make_repository()
             return repository
+
+    @cached_property
+    def find_tickets(self) -> Callable[[str], list[str]]:
+        """Lists what could be tickets in a Cookie header."""
+        pattern = self.repository.tickets.pattern  # first, because that makes the settings final
+        return self.settings.cookie.finder(pattern)
+
+    @cached_property
+    def find_cookies(self) -> Callable[[str], list[str]]:
+        """Lists the values of all cookies of the session's name in a Cookie header."""
+        return self.settings.cookie.finder("[^;]*?")
 
     @property
     def store(self) -> Store:
@@ -79,6 +89,8 @@ class ServerSessionInterface(SessionInterface):
             raise
         if session._failed:
             make_unavailable(app, response)
+            return
+        if session._data is None:
             return
         _vary_on_cookie(response)
         ticket = session._cookie

@@ -103,6 +103,13 @@ class LazyDict(MutableMapping[Any, Any]):
         self.update(other)
         return self
 
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove and return what was added last, as a dict does. Raises KeyError if there is nothing."""
+        key = next(reversed(self), None)
+        if key is None and None not in self:
+            raise KeyError("popitem(): the session is empty")
+        return key, self.pop(key)
+
     def copy(self) -> dict[Any, Any]:
         """Return a plain dict with what the session holds."""
         return dict(self)

@@ -21,7 +21,7 @@ from . import codec, envelope
 from .envelope import NOBODY, EnvelopeError, Header, Seal
 from .merge import Strategy
 from .rebase import Changes, Contested, Values, applied, rebase
-from .ticket import Tickets, mask_successor, public_id, unmask_successor
+from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -133,7 +133,7 @@ class Repository:
         Raises :class:`StoreError` when the store is down: then nothing is known, least of all that nobody is
         logged in.
         """
-        for _ in range(3):  # a successor may have been renewed in its turn; more than that is nonsense
+        for _ in range(OVERLAP_SECONDS + 2):  # a successor may have been renewed in its turn, at most once a second
             key = self.tickets.fingerprint(ticket)
             entry = self.store.load(key)
             if entry is None:
@@ -162,7 +162,8 @@ class Repository:
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
-    def _follow(self, ticket: str, key: bytes, mark: Header, masked: bytes) -> Absence | str:
+    def _follow(self, ticket: str, key: bytes, mark: Header, payload: bytes) -> Absence | str:
+        masked = payload[KEY_BYTES:]
         if not masked:
             return Absence.SUPERSEDED
         now = self._clock()
@@ -238,7 +239,10 @@ class Repository:
 
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
-        merger = _Merger(self, record, changes)
+        return self._commit(_Merger(self, record, changes), permanent, seen, release)
+
+    def _commit(self, merger: _Merger, permanent: bool | None, seen: bool, release: bool) -> Committed | None:
+        fence = merger.record.header.fence
         while merger.ready():
             base, header = merger.record, self._next_header(merger.header, permanent, seen, release)
             result = self._replace(base, header, merger.values)
@@ -247,7 +251,7 @@ class Repository:
                 return Committed(saved, merger.merged, merger.contested)
             if not merger.lose_to(result):
                 break
-            if release and merger.record.header.fence != record.header.fence:
+            if release and merger.record.header.fence != fence:
                 raise LockLostError(
                     "the lock's lease ran out and another request took it; what was changed under the lock is not "
                     "saved. Hold the lock for less time, or give lock() a longer lease."
@@ -269,34 +273,37 @@ class Repository:
         return self.store.replace(record.key, data, self.remaining(header), record.version)
 
     def rotate(
-        self, record: Record, changes: Changes, *, permanent: bool | None = None, renewal: bool = False
+        self,
+        record: Record,
+        changes: Changes,
+        *,
+        permanent: bool | None = None,
+        seen: bool = True,
+        renewal: bool = False,
     ) -> Committed | None:
         """Move the session, with ``changes``, to a new ticket. None: it is gone, and so is the new one.
 
         At a change of privilege the old ticket is dead at once, and its mark shows no way to the new session. At a
-        renewal the mark leads there for :data:`OVERLAP_SECONDS`.
+        renewal the mark leads there for :data:`OVERLAP_SECONDS`; of requests that renew at the same time one does, and
+        the others commit to what it made.
         """
-        now = int(self._clock())
         made: Record | None = None
         merger = _Merger(self, record, changes)
         while merger.ready():
             old = merger.record
-            header = merger.header._replace(
-                permanent=old.header.permanent if permanent is None else permanent,
-                renewed=now,
-                seen=now,
-                lease_until=0,
-                lease_holder=NOBODY,
-            )
+            header = self._next_header(merger.header, permanent, seen, True)._replace(renewed=int(self._clock()))
             made = self._place(made, header, merger.values)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
-            data, ttl = self._mark(old, made.ticket if renewal else None)
-            result = self.store.replace(old.key, data, ttl, old.version)
+            mark, ttl = self._mark(made, old.ticket if renewal else None)
+            result = self.store.replace(old.key, mark, ttl, old.version)
             if type(result) is Saved:
                 return Committed(made, merger.merged, merger.contested)
             if not merger.lose_to(result):
                 break
+            if renewal and merger.record.ticket != record.ticket:
+                self._withdraw(made)
+                return self._commit(merger, permanent, seen, False)
         if made is not None:
             self._withdraw(made)
         return None
@@ -316,29 +323,43 @@ class Repository:
             return Record(made.ticket, made.key, result.version, header, values)
         return self._create(header, values)
 
-    def _mark(self, old: Record, successor: str | None) -> tuple[bytes, int]:
-        """Return what stands in the old place from now on, and for how many seconds."""
+    def _mark(self, successor: Record | None, old_ticket: str | None) -> tuple[bytes, int]:
+        """Return what stands in a session's place from now on, and for how many seconds.
+
+        It holds the key of the successor, by which that can be ended and not be opened, and at a renewal its ticket,
+        which only the old one reveals.
+        """
         now = int(self._clock())
+        header = Header(now, now, now, superseded=True)
         if successor is None:
-            return envelope.pack(Header(now, now, now, superseded=True), b""), MARK_SECONDS
-        mark = Header(now, now, now, superseded=True)
-        return envelope.pack(mark, mask_successor(old.ticket, successor)), REPORT_SECONDS
+            return envelope.pack(header, b""), MARK_SECONDS
+        if old_ticket is None:
+            return envelope.pack(header, successor.key), MARK_SECONDS
+        return envelope.pack(header, successor.key + mask_successor(old_ticket, successor.ticket)), REPORT_SECONDS
 
     def destroy(self, record: Record) -> bool:
         """End the session for good, whatever others are writing. False: it was gone already.
 
-        A mark stays for :data:`MARK_SECONDS`, so that requests that began before do not begin a new session.
+        If it has moved to another ticket since it was read, it ends there. A mark stays for :data:`MARK_SECONDS`, so
+        that requests that began before do not begin a new session.
         """
-        merger = _Merger(self, record, {})
-        try:
-            while True:
-                data, ttl = self._mark(merger.record, None)
-                result = self.store.replace(merger.record.key, data, ttl, merger.record.version)
-                # A renewal may have moved it meanwhile: then the session to end is the successor.
-                if type(result) is Saved or not merger.lose_to(result):
-                    return type(result) is Saved
-        except ContentionError:
-            return self.store.delete(merger.record.key)
+        key, version = record.key, record.version
+        mark, ttl = self._mark(None, None)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            result = self.store.replace(key, mark, ttl, version)
+            if type(result) is not Conflict:
+                return type(result) is Saved
+            entry: Entry | None = result.entry
+            while entry is not None and (successor := _successor_of(entry)) is not None:
+                key = successor
+                # A chain has as many links as renewals fit into the time; only a forged one would have no end.
+                entry = self.store.load(key) if key and time.monotonic() < deadline else None
+            if entry is None:
+                return False
+            version = entry.version
+        # Somebody else's commits were faster for all that time; a deletion asks for no version.
+        return self.store.delete(key)
 
     # -- the lock -----------------------------------------------------------------------------------------
 
@@ -461,6 +482,7 @@ class _Merger:
         """Announce that it is this request's turn, which is quickly written, and merge only then."""
         repository = self._repository
         while entry is not None and (found := self._find(entry)) is not None:
+            self.record = found  # it may have moved; what comes next is looked for there
             if self._is_their_turn(found):
                 entry = self._look_again()
                 continue
@@ -502,3 +524,12 @@ class _Merger:
             raise ContentionError(
                 f"session {self.record.sid}: for {PATIENCE:g} s each try to save it met another request's change"
             )
+
+
+def _successor_of(entry: Entry) -> bytes | None:
+    """Return the key of the session that a mark points to, b"" if to none; None if this is no mark."""
+    try:
+        header, payload, _ = envelope.open_header(entry.data)
+    except EnvelopeError:
+        return None  # it can't be read, but it can be ended
+    return payload[:KEY_BYTES] if header.superseded else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask.sessions import SessionMixin
 
 from .. import signals
-from ..errors import LockLostError, SessionValueError, StoreError
+from ..errors import LockLostError, SessionTooLargeError, SessionValueError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
 from .rebase import Changes
@@ -78,8 +78,7 @@ class ServerSession(LazyDict, SessionMixin):
     @permanent.setter
     def permanent(self, value: bool) -> None:
         self._permanent = bool(value)
-        # Said of a session that nothing else was done to, it only counts if it makes a difference.
-        self._pending = self._pending or self._data is not None or value is not self._interface.settings.permanent
+        self._pending = True
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
@@ -94,7 +93,8 @@ class ServerSession(LazyDict, SessionMixin):
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._forced = self._pending = bool(value)
+        self._forced = bool(value)
+        self._pending = self._pending or self._forced
 
     @property
     def sid(self) -> str | None:
@@ -147,9 +147,12 @@ class ServerSession(LazyDict, SessionMixin):
                 self._end(record)
 
     def _end(self, record: Record) -> None:
-        self._interface.repository.destroy(record)
-        self._cookie = ""
-        self._send(signals.session_destroyed, sid=record.sid)
+        if self._interface.repository.destroy(record):
+            self._cookie = ""
+            self._send(signals.session_destroyed, sid=record.sid)
+        else:
+            # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
+            self._cookie = None
 
     # -- the lock -----------------------------------------------------------------------------------------
 
@@ -187,17 +190,15 @@ class ServerSession(LazyDict, SessionMixin):
     def _release(self, record: Record) -> None:
         repository = self._interface.repository
         try:
-            changes = self._changes()
-        except SessionValueError:
             with self._outage():
-                repository.commit(record, {}, release=True)
-            raise
-        try:
-            with self._outage():
-                committed = repository.commit(record, changes, release=True)
+                committed = repository.commit(record, self._changes(), release=True)
         except LockLostError:
             # Nor may the end of the request save them.
             self._begin(record.values)
+            raise
+        except (SessionValueError, SessionTooLargeError):
+            with self._outage():
+                repository.commit(record, {}, release=True)
             raise
         if committed is None:
             self._discard("gone")
@@ -243,6 +244,9 @@ class ServerSession(LazyDict, SessionMixin):
             self._reject("malformed", None)
         return None
 
+    def _brings_ticket(self) -> bool:
+        return bool(self._interface.find_tickets(self._environ.get("HTTP_COOKIE", "")))
+
     def _note(self, ticket: str, absence: Absence) -> None:
         """Remember and tell why there is no session for a ticket."""
         sid = public_id(self._interface.repository.tickets.fingerprint(ticket))
@@ -274,6 +278,8 @@ class ServerSession(LazyDict, SessionMixin):
         stale, renew = (False, False) if record is None else self._interface.repository.due(record)
         if not (self._pending or self._touched or stale or renew):
             return
+        if self._data is None and not self._rotating and not self._brings_ticket():
+            return  # session.permanent was set, and there is no session that it could be said of
         self._opened()
         if self._failed:
             return
@@ -308,17 +314,19 @@ class ServerSession(LazyDict, SessionMixin):
         repository = self._interface.repository
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
+        writes = bool(changes) or self._forced or permanent is not None
+        counts = not self._passive and (writes or self._interface.settings.refresh_each_request)
+        seen = self._forced or (counts and stale)
         if self._rotating or renew:
             privilege, self._rotating = self._rotating, False
-            committed = repository.rotate(record, changes, permanent=permanent, renewal=not privilege)
+            committed = repository.rotate(
+                record, changes, permanent=permanent, seen=privilege or seen, renewal=not privilege
+            )
             if committed is not None:
                 reason = "privilege" if privilege else "renewal"
                 self._cookie = committed.record.ticket
                 self._send(signals.session_rotated, sid=committed.record.sid, old_sid=record.sid, reason=reason)
         else:
-            writes = bool(changes) or self._forced or permanent is not None
-            counts = not self._passive and (writes or self._interface.settings.refresh_each_request)
-            seen = self._forced or (counts and stale)
             if not writes and not seen:
                 return
             committed = repository.commit(record, changes, permanent=permanent, seen=seen)

@@ -15,6 +15,9 @@ MIN_TICKET_BYTES: Final = 16
 #: The most; a longer one adds nothing to SHA-256's 256 bits but bytes on the wire.
 MAX_TICKET_BYTES: Final = 64
 
+#: Length of the store's key, a SHA-256.
+KEY_BYTES: Final = 32
+
 
 class Tickets:
     """Issues and reads the tickets of one namespace."""

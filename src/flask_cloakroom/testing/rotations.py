@@ -215,12 +215,13 @@ class RotationContract(ContractBase):
         assert stage.living() == set()
 
     def test_moved_before_a_destroy(self, stage: Stage) -> None:
-        """After a change of privilege the old ticket ends nothing: it has no way to the session any more."""
+        """A logout that read the session before it changed its privileges ends it under its new ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
         with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=False))):
-            assert stage.repository.destroy(mine) is False
+            assert stage.repository.destroy(mine) is True
         assert moved[0] is not None
-        assert stage.living() == {moved[0].record.key}
+        assert stage.living() == set()
+        assert stage.shown(moved[0].record) is Absence.SUPERSEDED
         assert stage.shown(session) is Absence.SUPERSEDED
