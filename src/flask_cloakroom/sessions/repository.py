@@ -133,16 +133,18 @@ class Repository:
         Raises :class:`StoreError` when the store is down: then nothing is known, least of all that nobody is
         logged in.
         """
-        for _ in range(OVERLAP_SECONDS + 2):  # a successor may have been renewed in its turn, at most once a second
-            key = self.tickets.fingerprint(ticket)
-            entry = self.store.load(key)
-            if entry is None:
-                return Absence.UNKNOWN
-            found = self._open(ticket, key, entry)
-            if not isinstance(found, str):
-                return found
-            ticket = found
-        return Absence.UNKNOWN
+        found = self._load(ticket)
+        links = 0
+        while isinstance(found, str):
+            # A successor may have been renewed in its turn, at most once a second; a longer chain is a forged one.
+            links += 1
+            found = self._load(found) if links <= OVERLAP_SECONDS else Absence.UNKNOWN
+        return found
+
+    def _load(self, ticket: str) -> Record | Absence | str:
+        key = self.tickets.fingerprint(ticket)
+        entry = self.store.load(key)
+        return Absence.UNKNOWN if entry is None else self._open(ticket, key, entry)
 
     def _open(self, ticket: str, key: bytes, entry: Entry) -> Record | Absence | str:
         """Return the session in ``entry``, why there is none, or the ticket of its successor."""
@@ -239,23 +241,38 @@ class Repository:
 
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
-        return self._commit(_Merger(self, record, changes), permanent, seen, release)
+        merger = _Merger(self, record, changes)
+        if not record.header.turn_until:
+            # The first try, which nearly always is the only one, on as short a way as there is.
+            header = record.header
+            if seen or release or permanent is not None:
+                header = self._next_header(header, permanent, seen, release)
+            values = merger.values
+            data = self._pack(record.ticket, record.key, header, values)
+            result = self.store.replace(record.key, data, self.remaining(header), record.version)
+            if type(result) is Saved:
+                return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
+            if not merger.lose_to(result):
+                return None
+        return self._commit(merger, permanent, seen, record.header.fence if release else None)
 
-    def _commit(self, merger: _Merger, permanent: bool | None, seen: bool, release: bool) -> Committed | None:
-        fence = merger.record.header.fence
+    def _commit(
+        self, merger: _Merger, permanent: bool | None, seen: bool, fence: int | None = None
+    ) -> Committed | None:
+        """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""
         while merger.ready():
-            base, header = merger.record, self._next_header(merger.header, permanent, seen, release)
+            if fence is not None and merger.record.header.fence != fence:
+                raise LockLostError(
+                    "the lock's lease ran out and another request took it; what was changed under the lock is not "
+                    "saved. Hold the lock for less time, or give lock() a longer lease."
+                )
+            base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
             result = self._replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
                 return Committed(saved, merger.merged, merger.contested)
             if not merger.lose_to(result):
                 break
-            if release and merger.record.header.fence != fence:
-                raise LockLostError(
-                    "the lock's lease ran out and another request took it; what was changed under the lock is not "
-                    "saved. Hold the lock for less time, or give lock() a longer lease."
-                )
         return None
 
     def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
@@ -303,7 +320,7 @@ class Repository:
                 break
             if renewal and merger.record.ticket != record.ticket:
                 self._withdraw(made)
-                return self._commit(merger, permanent, seen, False)
+                return self._commit(merger, permanent, seen)
         if made is not None:
             self._withdraw(made)
         return None

@@ -167,7 +167,7 @@ def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
     if not _TOKEN(name):
         raise SettingError("SESSION_COOKIE_NAME", f"{name!r} is no cookie name: letters, digits and -_. only")
     domain = read["SESSION_COOKIE_DOMAIN"] or None
-    if domain is not None and not (isinstance(domain, str) and _DOMAIN(domain)):
+    if domain is not None and not _is_domain(domain):
         raise SettingError("SESSION_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')
     path_setting = "SESSION_COOKIE_PATH" if read["SESSION_COOKIE_PATH"] else "APPLICATION_ROOT"
     path = read[path_setting] or "/"
@@ -192,6 +192,16 @@ def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
         raise SettingError("SESSION_COOKIE_SAMESITE", '"None" needs SESSION_COOKIE_SECURE = True')
     httponly = read.boolean("SESSION_COOKIE_HTTPONLY")
     return SessionCookie(name, domain, path, secure, httponly, samesite, partitioned)
+
+
+def _is_domain(value: Any) -> bool:
+    if not isinstance(value, str) or not _DOMAIN(value):
+        return False
+    try:
+        value.lstrip(".").encode("idna")  # as Werkzeug will, when the cookie is set
+    except UnicodeError:
+        return False
+    return True
 
 
 def _read_lifetimes(read: _Reader) -> Lifetimes:

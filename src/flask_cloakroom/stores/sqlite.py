@@ -121,21 +121,22 @@ class SQLiteStore:
         return version if self._run(_count, _CREATE, row) else None
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
-        version, now, row_id = new_version(), _now_ms(), _row_id(key)
+        version, now, row_id = new_version(), int(time.time() * 1000), _row_id(key)
         expires = now + check_ttl(ttl) * 1000
         if ttl >= LONG_TTL:
             near = (version, data, row_id, key, expected, now, expires - 1000, expires + 1000)
             if self._run(_count, _REPLACE_DATA, near):
                 return Saved(version)
-        row = (version, expires, data, row_id, key, expected, now)
-        # UPDATE decides; what is read afterwards only tells what stood in the way. Should that be `expected`, it is
-        # because the entry was put there in between.
-        while not self._run(_count, _REPLACE, row):
+        while not self._run(_count, _REPLACE, (version, expires, data, row_id, key, expected, now)):
+            # UPDATE decides; what is read afterwards only tells what stood in the way.
             entry = self.load(key)
             if entry is None:
                 return Gone()
             if entry.version != expected:
                 return Conflict(entry)
+            # It had expired when we wrote and has not when we read: the clock was set back in between.
+            now = _now_ms()
+            expires = now + ttl * 1000
         return Saved(version)
 
     def touch(self, key: bytes, ttl: int) -> bool:
