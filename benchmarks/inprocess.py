@@ -17,7 +17,6 @@ from statistics import median, quantiles
 
 from apps import BARE_COOKIE, CLOAKROOM_DB, PAGES, RAW_DB, USER, Place, make_app, prepare, start_session
 from raw import RawRedis, number, redis_get, redis_get_and_replace, sqlite_read, word
-from tools import say
 
 Call = Callable[[], object]
 
@@ -109,7 +108,6 @@ def _check(contestant: str, page: str, call: Callable[[], bytes]) -> None:
 
 def _raw_calls(place: Place) -> dict[str, Call]:
     size = _stored_size(place)
-    say(f"the raw round trips move {size} bytes, the size of a stored session")
     redis: dict[str, Call] = {
         RAW_GET: redis_get(RawRedis(place.socket, RAW_DB), size),
         RAW_REPLACE: redis_get_and_replace(RawRedis(place.socket, RAW_DB), size),

@@ -32,7 +32,9 @@ class Results:
     """What was measured; a part that was left out is None."""
 
     about: dict[str, str]
+    #: With every core kept awake, and with cores as they are.
     samples: Samples | None = None
+    asleep: Samples | None = None
     commands: dict[str, dict[str, Counts]] | None = None
     sizes: dict[str, Size] | None = None
     served: dict[str, dict[str, Rate]] | None = None
@@ -40,11 +42,14 @@ class Results:
     purge: PurgeWait | None = None
     contestants: list[str] = field(default_factory=list)
 
+    def request_rows(self, samples: Samples | None) -> list[Row]:
+        """Return the targets for one request, if all that they compare with was measured."""
+        everybody = set(self.contestants) >= set(CONTESTANTS) - ONE_PROCESS
+        return list(targets.of_requests(samples)) if samples and everybody else []
+
     def rows(self) -> list[Row]:
         """Return every target that this run can speak of."""
-        rows: list[Row] = []
-        if self.samples and set(self.contestants) >= set(CONTESTANTS) - ONE_PROCESS:
-            rows += targets.of_requests(self.samples)
+        rows = self.request_rows(self.samples)
         if self.commands and {"flask-session", "cloakroom-redis"} <= set(self.commands):
             rows += targets.of_commands(self.commands)
         if self.reads:
@@ -55,16 +60,20 @@ class Results:
 
     def json(self) -> dict[str, object]:
         """Return the figures for a program to read."""
-        requests = self.samples and {
-            name: {"median_us": round(self.samples.median(name), 2), "quartiles_us": _rounded(spread(values))}
-            for name, values in self.samples.series.items()
-        }
         parts = ("commands", "sizes", "served", "reads", "purge")
         return {
             "about": self.about,
             "targets": [asdict(row) for row in self.rows()],
-            "requests": requests,
+            "requests": _figures(self.samples),
+            "requests_cores_asleep": _figures(self.asleep),
         } | {name: asdict(self).get(name) for name in parts}
+
+
+def _figures(samples: Samples | None) -> dict[str, object] | None:
+    return samples and {
+        name: {"median_us": round(samples.median(name), 2), "quartiles_us": _rounded(spread(values))}
+        for name, values in samples.series.items()
+    }
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
@@ -117,6 +126,8 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
     if results.samples:
         yield "Cost of a request", _REQUESTS, _requests_table(results.samples, results.contestants)
         yield "The least it could cost", _RAW, _raw_table(results.samples)
+    if results.asleep:
+        yield "On cores that fall asleep", _ASLEEP, _asleep_tables(results, results.asleep)
     if results.commands:
         yield "Commands to Redis", _COMMANDS, _commands_table(results.commands)
     if results.sizes:
@@ -136,6 +147,11 @@ _RAW = (
     "Packed commands on a plain socket with hiredis as parser, and a bare SELECT, in the same rounds: in a "
     "loop that does nothing else, which is what the targets compare with, and in a view of bare Flask, where "
     "the server has gone to sleep since the last request, as it has when a session is loaded."
+)
+_ASLEEP = (
+    "All of the above is measured while a process of the lowest priority on each core keeps it from being "
+    "halted, as on a server under load. On an idle machine Redis' core is halted between two requests, and "
+    "waking it can take longer than all the rest. The same measurement with cores as they are:"
 )
 _COMMANDS = (
     f"Per request, over {REQUESTS} requests. Redis counts a script's inner commands too "
@@ -181,6 +197,12 @@ def _raw_table(samples: Samples) -> str:
         for name in (RAW_GET, RAW_REPLACE, RAW_SQLITE)
     ]
     return table(("", "in a loop, µs", "added by it to a bare request, µs"), rows)
+
+
+def _asleep_tables(results: Results, samples: Samples) -> str:
+    rows = results.request_rows(samples)
+    tables = [_targets_table(rows)] if rows else []
+    return "\n\n".join([*tables, _requests_table(samples, results.contestants), _raw_table(samples)])
 
 
 def _commands_table(counts: dict[str, dict[str, Counts]]) -> str:

@@ -18,7 +18,7 @@ import scale
 import served
 import sizes
 from apps import Place
-from tools import end_on_terminate, redis_server, say
+from tools import cores_awake, end_on_terminate, redis_server, say
 
 #: Processes at work from which on the figures for Redis, which needs a core of its own, say little.
 QUIET = 0.7
@@ -42,9 +42,12 @@ def measure(options: argparse.Namespace) -> report.Results:
     results = report.Results(report.about(full), contestants=names)
     if "requests" in options.parts:
         rounds = options.rounds or (400 if full else 100)
-        say(f"cost of a request: {rounds} rounds")
-        with fresh_place() as place:
+        say(f"cost of a request: {rounds} rounds, cores kept awake")
+        with fresh_place() as place, cores_awake():
             results.samples = inprocess.measure(names, place, rounds, block=40)
+        say(f"cost of a request: {rounds} rounds, cores as they are")
+        with fresh_place() as place:
+            results.asleep = inprocess.measure(names, place, rounds, block=40)
     if "commands" in options.parts:
         say("counting commands")
         with fresh_place() as place:
@@ -55,7 +58,8 @@ def measure(options: argparse.Namespace) -> report.Results:
             results.sizes = sizes.measure(names, place)
     if "served" in options.parts:
         with fresh_place() as place:
-            results.served = served.measure(names, place, rounds=3, seconds=5 if full else 1)
+            rounds, seconds = (9, 2) if full else (5, 1)
+            results.served = served.measure(names, place, rounds, seconds)
     if "reads" in options.parts:
         with fresh_place() as place:
             many = 1_000_000 if full else 100_000

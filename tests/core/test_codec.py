@@ -78,6 +78,7 @@ def check_round_trip(value: Any) -> None:
 class TestRoundTrip:
     """Promise 5: what goes in comes out."""
 
+    @settings(max_examples=400)
     @given(VALUES)
     def test_every_value_comes_out_as_it_went_in(self, value: Any) -> None:
         """Equal and of the same type at every level; and packed again it is the same bytes, or reading would write."""

@@ -233,7 +233,8 @@ def _changed(value: Counted, changes: Any) -> Counted:
     return value
 
 
-VALUES = st.recursive(
+# `recursive` alone is nearly always a container at the top.
+VALUES = scalars() | st.recursive(
     HASHABLE | SIGNALLING,
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),

@@ -158,7 +158,7 @@ BACKENDS = [
     Backend("redis-client", _redis_client, needs="redis-server", age=age_redis),
     Backend("redis-client-resp3", _redis_resp3, needs="redis-server", age=age_redis),
     Backend("redis-client-decoding", _redis_decoding, needs="redis-server", age=age_redis),
-    Backend("redis-subclass", _redis_subclass, needs="redis-server", bears_fork_in_a_call=False),
+    Backend("redis-subclass", _redis_subclass, needs="redis-server", bears_fork_in_a_call=False, age=age_redis),
     Backend(
         "redis-subclass-decoding",
         _redis_subclass_decoding,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from servers import RedisServer
 from stores.backends import Surroundings
 from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer
 
@@ -37,8 +36,19 @@ def surroundings(tmp_path: Path, request: pytest.FixtureRequest) -> Surroundings
 
 
 @pytest.fixture
-def proxy(own_redis_server: RedisServer) -> Iterator[Proxy]:
+def own_volatile_server(tmp_path: Path) -> Iterator[VolatileRedisServer]:
+    """A server for a test that pauses, fills or looks at it, and that nothing need survive."""
+    folder = tmp_path / "volatile"
+    folder.mkdir()
+    server = VolatileRedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(own_volatile_server: VolatileRedisServer) -> Iterator[Proxy]:
     """Return a proxy before a server of the test's own."""
-    proxy = Proxy(own_redis_server.port)
+    proxy = Proxy(own_volatile_server.port)
     yield proxy
     proxy.close()

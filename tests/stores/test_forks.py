@@ -32,33 +32,43 @@ def sqlite(tmp_path: Path) -> Iterator[SQLiteStore]:
     store.close()
 
 
-class Child:
-    """A forked child that goes from step to step when it is told to."""
+class Steps:
+    """Lets a child go from step to step: made before the fork, and then each side uses its half."""
 
-    def __init__(self, *steps: Callable[[], object]) -> None:
-        self._hear, self._told = os.pipe()
-        self._answer, self._done = os.pipe()
+    def __init__(self) -> None:
+        self._hear, self._tell = os.pipe()
+        self._wait, self._done = os.pipe()
 
-        def work() -> None:
-            for step in steps:
-                assert os.read(self._hear, 1) == b"."
-                step()
-                os.write(self._done, b".")
-
-        self._pid = in_child(work)
+    def obey(self, *steps: Callable[[], object]) -> None:
+        """Do one step each time that the other side says so. For the child."""
+        for step in steps:
+            assert os.read(self._hear, 1) == b"."
+            step()
+            os.write(self._done, b".")
 
     def step(self) -> None:
-        """Let it do one step, and wait until it has."""
-        os.write(self._told, b".")
-        assert os.read(self._answer, 1) == b".", "the child ended"
+        """Let the child do one step, and wait until it has. For the parent."""
+        os.write(self._tell, b".")
+        assert os.read(self._wait, 1) == b"."
 
-    def ended_well(self) -> bool:
-        """Wait for its end."""
-        try:
-            return ended_well(self._pid)
-        finally:
-            for end in (self._hear, self._told, self._answer, self._done):
-                os.close(end)
+    def close(self) -> None:
+        """Close both halves, in this process."""
+        for end in (self._hear, self._tell, self._wait, self._done):
+            os.close(end)
+
+
+@pytest.fixture
+def steps() -> Iterator[Callable[[], Steps]]:
+    """Return what makes Steps, which are closed at the end."""
+    made: list[Steps] = []
+
+    def make() -> Steps:
+        made.append(Steps())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 def in_another_process(path: Path, key: bytes) -> bytes | None:
@@ -79,69 +89,69 @@ print("none" if entry is None else entry.data.hex())
 
 def test_sqlite_child_has_connections_of_its_own(sqlite: SQLiteStore) -> None:
     """No connection object of the parent is in the child's hands, used or idle."""
-    parents = {id(db) for db in sqlite._idle}
+    parents = list(sqlite._idle)
     assert parents
 
     def work() -> None:
         assert sqlite.load(b"before") is not None
-        assert not parents & {id(db) for db in [*sqlite._idle, *sqlite._inherited]} or not sqlite._inherited
+        assert not any(db is parents[0] for db in [*sqlite._idle, *sqlite._inherited])
         assert len(sqlite._idle) == len(sqlite._open_ones) == 1
 
     assert ended_well(in_child(work))
     assert sqlite.load(b"before") is not None
 
 
-def test_sqlite_child_outlives_the_parents_connections(sqlite: SQLiteStore) -> None:
+def test_sqlite_child_outlives_the_parents_connections(sqlite: SQLiteStore, steps: Callable[[], Steps]) -> None:
     """The parent closes its store while the child uses it: what the child wrote since is there for everybody.
 
     A child that shares SQLite's picture of its parent's locks holds none of its own. Then the parent takes itself for
     the last one, and deletes the WAL that the child writes to.
     """
-    child = Child(
-        lambda: sqlite.create(b"first", b"of the child", 60),
-        lambda: sqlite.create(b"second", b"of the child", 60),
+    told = steps()
+    child = in_child(
+        lambda: told.obey(
+            lambda: sqlite.create(b"first", b"of the child", 60),
+            lambda: sqlite.create(b"second", b"of the child", 60),
+            lambda: None,
+        )
     )
-    child.step()
+    told.step()
     sqlite.close()
-    child.step()
+    told.step()
     assert in_another_process(sqlite.path, b"second") == b"of the child"
     assert sqlite.load(b"second") is not None
-    assert child.ended_well()
+    told.step()
+    assert ended_well(child)
 
 
-def test_sqlite_children_outlive_their_parent(tmp_path: Path) -> None:
+def test_sqlite_children_outlive_their_parent(tmp_path: Path, steps: Callable[[], Steps]) -> None:
     """The same among children, and where the parent ends altogether."""
     path = tmp_path / "s.db"
-    ready, are_ready = os.pipe()
-    go, may_go = os.pipe()
+    told = {b"a": steps(), b"b": steps()}
+
+    def grandchild(name: bytes, store: SQLiteStore) -> None:
+        told[name].obey(
+            lambda: store.create(name + b" first", b"data", 60),
+            lambda: store.create(name + b" second", b"data", 60),
+            lambda: None,
+        )
 
     def parent() -> None:
         store = SQLiteStore(path)
         store.create(b"before", b"of the parent", 60)
-
-        def grandchild(name: bytes) -> None:
-            store.create(name + b" first", b"data", 60)
-            os.write(are_ready, b".")
-            os.read(go, 1)
-            store.create(name + b" second", b"data", 60)
-            os.write(are_ready, b".")
-            os.read(go, 1)
-
-        for name in (b"a", b"b"):
-            in_child(lambda name=name: grandchild(name))  # type: ignore[misc]
-        for _ in range(2):
-            os.read(ready, 1)
+        for name in told:
+            in_child(lambda name=name: grandchild(name, store))  # type: ignore[misc]
+        for each in told.values():
+            each.step()
         store.close()
 
     assert ended_well(in_child(parent))
-    os.write(may_go, b"..")
-    for _ in range(2):
-        assert os.read(ready, 1) == b"."
+    for each in told.values():
+        each.step()
     for key in (b"before", b"a first", b"a second", b"b first", b"b second"):
         assert in_another_process(path, key) is not None
-    os.write(may_go, b"..")
-    for end in (ready, are_ready, go, may_go):
-        os.close(end)
+    for each in told.values():
+        each.step()
 
 
 def test_sqlite_fork_while_other_threads_write(sqlite: SQLiteStore) -> None:
@@ -206,7 +216,9 @@ def ids_of_clients(server: VolatileRedisServer) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["url", "subclass"])
-def test_redis_child_has_connections_of_its_own(volatile_redis_server: VolatileRedisServer, kind: str) -> None:
+def test_redis_child_has_connections_of_its_own(
+    volatile_redis_server: VolatileRedisServer, steps: Callable[[], Steps], kind: str
+) -> None:
     """The server sees other clients when the child asks than when the parent does, and the parent's stay open."""
 
     class Subclass(redis.Redis):
@@ -223,14 +235,16 @@ def test_redis_child_has_connections_of_its_own(volatile_redis_server: VolatileR
     def ask() -> None:
         assert store.load(b"before") == Entry(b"of the parent", version)
 
-    child = Child(ask, ask)
-    child.step()
+    told = steps()
+    child = in_child(lambda: told.obey(ask, ask, lambda: None))
+    told.step()
     childs = ids_of_clients(volatile_redis_server) - others - parents
     assert len(childs) == 1
     ask()
-    child.step()
+    told.step()
     assert ids_of_clients(volatile_redis_server) - others == parents | childs
-    assert child.ended_well()
+    told.step()
+    assert ended_well(child)
     ask()
     assert ids_of_clients(volatile_redis_server) - others == parents
     store.close()
@@ -295,7 +309,7 @@ def test_versions_of_children_differ(sqlite: SQLiteStore) -> None:
     """Children of one parent do not go on with the same row of random numbers: their versions never meet."""
     keys = [b"version of %d" % number for number in range(8)]
     children = [in_child(lambda key=key: sqlite.create(key, b"data", 60)) for key in keys]  # type: ignore[misc]
-    assert all([ended_well(child) for child in children])
+    assert [ended_well(child) for child in children] == [True] * len(children)
     sqlite.create(b"parent's", b"data", 60)
     versions = {entry.version for key in [*keys, b"parent's"] if (entry := sqlite.load(key)) is not None}
     assert len(versions) == len(keys) + 1

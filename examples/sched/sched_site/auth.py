@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+
+from flask_cloakroom import session
 
 from . import accounts, cart
 
@@ -36,7 +38,7 @@ def login() -> ResponseReturnValue:
         return render_template("login.html", samples=accounts.SAMPLE_LOGINS, username=username, failed=True)
 
     session["user"] = account.username
-    session.rotate()  # type: ignore[attr-defined]  # the new ticket is one that nobody saw before the login
+    session.rotate()  # the new ticket is one that nobody saw before the login
     kept = " Your cart came along." if cart.count() else ""
     flash(f"Welcome, {account.name}. Your session has a new id.{kept}", "success")
     return redirect(url_for("shop.index"))
@@ -45,6 +47,6 @@ def login() -> ResponseReturnValue:
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
     """End the session, cart included."""
-    session.destroy()  # type: ignore[attr-defined]
+    session.destroy()
     flash("You are signed out, and your session is gone.", "success")
     return redirect(url_for("auth.login"))

@@ -156,7 +156,9 @@ def _encode(value: Any, depth: int) -> Any:
         raise _UnsupportedError(value, HINT)
     _refuse_buffers(plain)  # the packer meets here what `_dump` has not seen
     packer_knows = type(plain) in (str, float, bool, list, dict, type(None))
-    return plain if packer_knows or (type(plain) is int and plain.bit_length() < 64) else _encode(plain, depth + 1)
+    if packer_knows or (type(plain) is int and -(2**63) <= plain < 2**64):
+        return plain
+    return _encode(plain, depth + 1)
 
 
 def _asked(question: Callable[[Any], Any], value: Any) -> Any:

@@ -136,7 +136,14 @@ def client_from_url(url: str) -> Any:
         raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in sorted(SCHEMES))}")
     # Both drivers speak to both servers, so the scheme need not match the driver.
     scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    return _driver()(f"{scheme}://{rest}")
+    from_url = _driver()
+    try:
+        return from_url(f"{scheme}://{rest}")
+    except ValueError:
+        # The driver's text repeats the part that it did not expect, which may be half a password.
+        raise ValueError(
+            "this Redis URL cannot be read; in a password, signs such as / # ? @ : must be percent-encoded"
+        ) from None
 
 
 def _driver() -> Callable[[str], Any]:

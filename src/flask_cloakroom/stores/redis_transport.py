@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from typing import Any, Final, Protocol
 
@@ -93,8 +92,10 @@ class DirectTransport:
             answer = wire.ask(packed)
         except TimeoutError as error:
             wire.close()
+            # If something on the way has forgotten this connection, it has forgotten those that lay idle for longer.
+            self.close()
             raise self._late() from error
-        except OSError:
+        except (OSError, ValueError):
             wire.close()
             # This one was closed while it lay idle, and so, most likely, were those that lay beside it.
             self.close()
@@ -113,7 +114,7 @@ class DirectTransport:
         except TimeoutError as error:
             wire.close()
             raise self._late() from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             wire.close()
             raise self._unreachable() from error
         except BaseException:
@@ -123,16 +124,16 @@ class DirectTransport:
         return self._refuse(answer) if type(answer) is _Refusal else answer
 
     def _connect(self) -> _Wire:
-        errors = importlib.import_module(self._connection_class.__module__.split(".")[0] + ".exceptions")
-        base = errors.RedisError if hasattr(errors, "RedisError") else errors.ValkeyError
-        connection = self._connection_class(**self._options)
+        connection = None
         try:
+            connection = self._connection_class(**self._options)
             connection.connect()
-        except errors.TimeoutError as error:
-            connection.disconnect()
-            raise self._late() from error
-        except (base, OSError) as error:
-            connection.disconnect()
+        except Exception as error:
+            # The driver's errors, by name, and whatever else it makes of a server that is none.
+            if connection is not None:
+                connection.disconnect()
+            if type(error).__name__ == "TimeoutError":
+                raise self._late() from error
             raise self._unreachable() from error
         return _Wire(connection)
 
@@ -161,8 +162,11 @@ class DirectTransport:
         self._idle = deque()
 
     def close(self) -> None:
-        idle, self._idle = self._idle, deque()
-        for wire in idle:
+        while True:
+            try:
+                wire = self._idle.pop()
+            except IndexError:
+                return
             wire.close()
 
 
@@ -185,7 +189,10 @@ class _Wire:
         self._socket = connection._sock
 
     def ask(self, packed: bytes) -> Any:
-        """Return bytes, an int, None or a :class:`_Refusal`. Raises OSError; then the connection is of no use."""
+        """Return bytes, an int, None or a :class:`_Refusal`.
+
+        Raises OSError, or ValueError for what is no answer; then the connection is of no use.
+        """
         receive = self._socket.recv
         self._socket.sendall(packed)
         data = receive(_CHUNK)
@@ -194,13 +201,13 @@ class _Wire:
         kind = data[:1]
         if kind == b"$":
             length = int(data[1:end])
-            if length < 0:
-                return None
-            start = end + 2
-            end = start + length
-            while len(data) < end + 2:
-                data += self._more(receive)
-            answer: Any = data[start:end]
+            answer: Any = None
+            if length >= 0:
+                start = end + 2
+                end = start + length
+                while len(data) < end + 2:
+                    data += self._more(receive)
+                answer = data[start:end]
         elif kind == b":":
             answer = int(data[1:end])
         elif kind == b"+":

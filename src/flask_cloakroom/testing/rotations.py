@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..errors import StoreError
 from ..sessions.repository import OVERLAP_SECONDS, Absence, Committed, Record
 from ..stores.base import Store
 from .base import ContractBase
@@ -160,6 +161,23 @@ class RotationContract(ContractBase):
         assert shown == {"items": list(range(8))}
         assert len(stage.living()) == 1
 
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_the_store_fails_in_the_middle_of_a_renewal(self, stage: Stage, moment: str) -> None:
+        """Whether the last write was lost or only its answer: the old ticket leads to a session with all its data."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+
+        def fail() -> None:
+            raise StoreError("no answer in time")
+
+        step_in = stage.store.before if moment == "before" else stage.store.after
+        with pytest.raises(StoreError), step_in("replace", fail):
+            stage.rotate(mine, renewal=True, b=1)
+        assert stage.shown(session) == ({"a": 0} if moment == "before" else {"a": 0, "b": 1})
+        again = stage.rotate(stage.read(session), renewal=True, c=1)
+        assert again is not None
+        assert stage.shown(session) == stage.shown(again.record)
+
     # -- rotation and the end -----------------------------------------------------------------------------
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
@@ -212,6 +230,19 @@ class RotationContract(ContractBase):
             stage.store.before("replace", renew, at=3),
         ):
             assert stage.repository.destroy(mine) is True
+        assert stage.living() == set()
+
+    def test_moved_again_and_again_before_a_destroy(self, stage: Stage) -> None:
+        """However often and for whatever reason it has moved since it was read, it ends where it is."""
+        session = stage.begin(a=0)
+        mine = stage.read(session)
+        moved = stage.read(session)
+        for renewal in (True, False, True, True, False):
+            committed = stage.rotate(moved, renewal=renewal)
+            assert committed is not None
+            moved = committed.record
+        assert stage.repository.destroy(mine) is True
+        assert stage.shown(moved) is Absence.SUPERSEDED
         assert stage.living() == set()
 
     def test_moved_before_a_destroy(self, stage: Stage) -> None:

@@ -1,0 +1,641 @@
+"""What can happen to a Redis server and to the way there, and what RedisStore makes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flask_cloakroom.errors import StoreError
+from flask_cloakroom.stores import Conflict, Entry, Gone, Saved
+from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.testing.parallel import together
+from servers import RedisServer
+from stores.backends import ClientOfOurOwn, prefix
+from stores.servers_for_stores import CutAnswers, Proxy, VolatileRedisServer, admin
+
+TIMEOUT = 0.8
+#: What a loaded machine may add to a bound, in seconds.
+MARGIN = 0.5
+
+
+@pytest.fixture
+def store(own_volatile_server: VolatileRedisServer) -> Iterator[RedisStore]:
+    """Return a store on a server of the test's own, which was used: a connection lies idle."""
+    store = RedisStore(own_volatile_server.url, prefix=prefix(), timeout=TIMEOUT)
+    assert store.load(b"nothing") is None
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def through_proxy(proxy: Proxy) -> Iterator[RedisStore]:
+    """The same through a proxy, with more patience, because here no test waits for its end."""
+    store = RedisStore(proxy.url, prefix=prefix(), timeout=5.0)
+    assert store.load(b"nothing") is None
+    yield store
+    store.close()
+
+
+VERBS: dict[str, Callable[[RedisStore], object]] = {
+    "load": lambda store: store.load(b"k"),
+    "create": lambda store: store.create(b"new", b"data", 60),
+    "replace": lambda store: store.replace(b"k", b"data", 60, b"12345678"),
+    "touch": lambda store: store.touch(b"k", 60),
+    "delete": lambda store: store.delete(b"k"),
+    "walk": lambda store: list(store.walk()),
+}
+#: Those that go over the store's own connections. Walking is for operators, and takes the driver's time.
+REQUEST_VERBS = [name for name in VERBS if name != "walk"]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    with pytest.raises(StoreError):
+        work()
+    return time.monotonic() - began
+
+
+# -- the connection ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_connections_that_the_server_closed(
+    store: RedisStore, own_volatile_server: VolatileRedisServer, verb: str
+) -> None:
+    """The next call works, whichever it is, and so does the one after it."""
+    version = store.create(b"k", b"data", 60)
+    with admin(own_volatile_server) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    VERBS[verb](store)
+    assert verb == "delete" or store.load(b"k") == Entry(b"data", version or b"")
+
+
+def test_many_idle_connections_that_the_server_closed(
+    store: RedisStore, own_volatile_server: VolatileRedisServer
+) -> None:
+    """One call finds out for all of them: those that lay beside the first are not tried."""
+    open_connections(store, 8)
+    with admin(own_volatile_server) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+        assert store.load(b"k") is None
+        assert len(store._transport._idle) == 1  # type: ignore[attr-defined]
+
+
+def open_connections(store: RedisStore, count: int) -> None:
+    transport: Any = store._transport
+    wires = [transport._connect() for _ in range(count)]
+    transport.close()
+    for wire in wires:
+        transport._give_back(wire)
+
+
+def test_idle_connections_that_lead_nowhere(proxy: Proxy) -> None:
+    """Something on the way forgot them without a word: one call waits in vain, and the next gets a new connection."""
+    store = RedisStore(proxy.url, prefix=prefix(), timeout=TIMEOUT)
+    open_connections(store, 8)
+    forgotten = len(proxy.sent)
+    proxy.on_answer = lambda number, answer: b"" if number < forgotten else answer
+    assert seconds(lambda: store.load(b"k")) < TIMEOUT + MARGIN
+    assert store.create(b"k", b"data", 60) is not None
+    store.close()
+
+
+def test_an_answer_that_stops_in_the_middle(proxy: Proxy) -> None:
+    """StoreError within the timeout, never half an entry; the rest that comes later is nobody's."""
+    store = RedisStore(proxy.url, prefix=prefix(), timeout=TIMEOUT)
+    version = store.create(b"k", b"data" * 100, 60)
+    proxy.on_answer = lambda number, answer: answer[: len(answer) // 2]
+    assert seconds(lambda: store.load(b"k")) < TIMEOUT + MARGIN
+    proxy.on_answer = lambda number, answer: answer
+    assert store.load(b"k") == Entry(b"data" * 100, version or b"")
+    store.close()
+
+
+def test_connections_do_not_pile_up(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
+    """One thread needs one connection, however often it calls and whatever is refused."""
+    with admin(own_volatile_server) as client:
+        before = len(client.client_list())
+        for _ in range(50):
+            for verb in REQUEST_VERBS:
+                VERBS[verb](store)
+        assert len(client.client_list()) == before
+
+
+def test_close_closes_what_it_opened_and_nothing_else(own_volatile_server: VolatileRedisServer) -> None:
+    """A client that was handed over stays usable, on the connections that it has."""
+    client = redis.Redis.from_url(own_volatile_server.url)
+    client.ping()
+    mine = client.client_id()
+    store = RedisStore(client, prefix=prefix(), timeout=TIMEOUT)
+    store.load(b"k")
+    list(store.walk())
+    store.close()
+    assert client.client_id() == mine
+    with admin(own_volatile_server) as other:
+        deadline = time.monotonic() + 5
+        while len(other.client_list()) > 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(other.client_list()) == 2
+    client.close()
+
+
+def test_closing_while_others_use_it(volatile_redis_server: VolatileRedisServer) -> None:
+    """close() in one thread, again and again, is no error and no crossed reply in the others."""
+    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+
+    def work(number: int) -> None:
+        for turn in range(150):
+            if number == 0:
+                store.close()
+            else:
+                key = b"%d.%d" % (number, turn)
+                version = store.create(key, key, 60)
+                assert version is not None
+                assert store.load(key) == Entry(key, version)
+
+    together(6, work)
+    store.close()
+
+
+def test_a_connection_that_is_given_back_while_all_are_closed(store: RedisStore) -> None:
+    """Forced: another thread gives its connection back, or takes one, in the middle of close()."""
+    open_connections(store, 3)
+    transport: Any = store._transport
+    taken = transport._idle.pop()
+    pool = transport._idle
+    first = pool[-1]
+
+    class Between:
+        """Stands in for a connection, and steps in when it is closed."""
+
+        def close(self) -> None:
+            first.close()
+            pool.append(taken)
+
+    pool[-1] = Between()
+    transport.close()
+    taken.close()
+    transport.close()
+    assert store.create(b"k", b"data", 60) is not None
+
+
+# -- the server -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def durable(own_redis_server: RedisServer) -> Iterator[RedisStore]:
+    """Return a store on a server that keeps what it acknowledged, and so waits for a disk."""
+    store = RedisStore(own_redis_server.url, prefix=prefix(), timeout=5.0)
+    assert store.load(b"nothing") is None
+    yield store
+    store.close()
+
+
+def test_a_server_that_was_restarted(durable: RedisStore, own_redis_server: RedisServer) -> None:
+    """The next call works: connections are new, scripts are sent again, and the data is there."""
+    version = durable.create(b"k", b"data", 60)
+    assert version is not None
+    own_redis_server.stop()
+    own_redis_server.start()
+    saved = durable.replace(b"k", b"new", 60, version)
+    assert isinstance(saved, Saved)
+    assert durable.load(b"k") == Entry(b"new", saved.version)
+
+
+@pytest.mark.parametrize("client", [redis.Redis, ClientOfOurOwn])
+def test_a_server_that_forgot_the_script(own_volatile_server: VolatileRedisServer, client: type[redis.Redis]) -> None:
+    """The script is sent again, and answers as it should."""
+    with client.from_url(own_volatile_server.url) as made, admin(own_volatile_server) as outside:
+        store = RedisStore(made, prefix=prefix(), timeout=TIMEOUT)
+        version = store.create(b"k", b"data", 60)
+        assert version is not None
+        for _ in range(3):
+            outside.script_flush()
+            saved = store.replace(b"k", b"data", 60, version)
+            assert isinstance(saved, Saved)
+            outside.script_flush()
+            assert store.replace(b"k", b"data", 60, version) == Conflict(Entry(b"data", saved.version))
+            outside.script_flush()
+            assert store.replace(b"other", b"data", 60, version) == Gone()
+            version = saved.version
+        store.close()
+
+
+@pytest.mark.parametrize("verb", REQUEST_VERBS)
+@pytest.mark.parametrize("idle", [True, False], ids=["idle connection", "new connection"])
+def test_a_server_that_hangs(
+    store: RedisStore, own_volatile_server: VolatileRedisServer, verb: str, idle: bool
+) -> None:
+    """StoreError within the timeout; and when it goes on, no late answer is taken for another's."""
+    versions = {}
+    for key in (b"k", b"other"):
+        version = store.create(key, b"data of " + key, 60)
+        assert version is not None
+        versions[key] = version
+    if not idle:
+        store._transport.close()
+    own_volatile_server.pause()
+    try:
+        assert seconds(lambda: VERBS[verb](store)) < TIMEOUT + MARGIN
+    finally:
+        own_volatile_server.resume()
+    for _ in range(3):
+        assert store.load(b"other") == Entry(b"data of other", versions[b"other"])
+
+
+def test_a_server_that_hangs_and_many_threads(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
+    """Each waits for its own timeout, not for one another's."""
+    open_connections(store, 4)
+    own_volatile_server.pause()
+    try:
+        waited = together(12, lambda number: seconds(lambda: store.load(b"k")))
+    finally:
+        own_volatile_server.resume()
+    assert max(waited) < TIMEOUT + MARGIN
+    assert store.load(b"k") is None
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_server_that_was_stopped(durable: RedisStore, own_redis_server: RedisServer, verb: str) -> None:
+    """StoreError at once; when it is back the next call works and finds what was stored before."""
+    version = durable.create(b"k", b"data", 60)
+    assert version is not None
+    own_redis_server.stop()
+    for _ in range(2):
+        waited = seconds(lambda: VERBS[verb](durable))
+        assert verb == "walk" or waited < 0.3
+    own_redis_server.start()
+    assert durable.load(b"k") == Entry(b"data", version)
+
+
+REFUSALS = [
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "CLUSTERDOWN The cluster is down",
+    "MOVED 3999 127.0.0.1:6381",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "NOAUTH Authentication required.",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "ERR unknown command 'EVALSHA', with args beginning with: 'the key' 'the data'",
+    "ERR",
+    "",
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_server_that_refuses(through_proxy: RedisStore, proxy: Proxy, refusal: str) -> None:
+    """A StoreError with the server's first words, never "nothing is there"; the next call works."""
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    for verb in (name for name in REQUEST_VERBS if name != "delete"):
+        greeted = len(proxy.sent)
+        proxy.on_answer = lambda number, answer, greeted=greeted: (  # type: ignore[misc]
+            b"-" + refusal.encode() + b"\r\n" if number < greeted else answer
+        )
+        with pytest.raises(StoreError) as caught:
+            VERBS[verb](through_proxy)
+        assert refusal.partition(" ")[0] in str(caught.value)
+        assert "the key" not in str(caught.value)
+        assert through_proxy.load(b"k") == Entry(b"data", version)
+
+
+def test_a_server_that_became_a_replica(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
+    """Writes are a StoreError and change nothing, reads go on; when it is a master again all works."""
+    version = store.create(b"k", b"data", 60)
+    assert version is not None
+    with admin(own_volatile_server) as client:
+        client.replicaof("127.0.0.1", 1)
+        for work in (
+            lambda: store.create(b"new", b"data", 60),
+            lambda: store.replace(b"k", b"new", 60, version),
+            lambda: store.touch(b"k", 60),
+            lambda: store.delete(b"k"),
+        ):
+            with pytest.raises(StoreError, match="READONLY"):
+                work()
+        assert store.load(b"k") == Entry(b"data", version)
+        client.replicaof("NO", "ONE")
+    assert store.load(b"new") is None
+    assert isinstance(store.replace(b"k", b"new", 60, version), Saved)
+
+
+def test_a_server_without_room(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
+    """With maxmemory and noeviction what would grow is a StoreError, and what was stored before stays."""
+    version = store.create(b"k", b"data", 60)
+    assert version is not None
+    with admin(own_volatile_server) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1mb")
+        for work in (
+            lambda: store.create(b"new", b"data", 60),
+            lambda: store.replace(b"k", b"new" * 1000, 60, version),
+        ):
+            with pytest.raises(StoreError, match="OOM"):
+                work()
+        assert store.load(b"k") == Entry(b"data", version)
+        assert store.load(b"new") is None
+        assert store.touch(b"k", 60) is True
+        client.config_set("maxmemory", "0")
+    assert isinstance(store.replace(b"k", b"new", 60, version), Saved)
+
+
+def test_somebody_elses_key_of_our_name(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
+    """A list or a hash where an entry should be is a StoreError, and is not overwritten; too short a string is no entry
+    of ours either, and harms nobody."""
+    name = store._prefix + b"k".hex().encode()
+    with admin(own_volatile_server) as client:
+        client.rpush(name, "somebody's")
+        for verb in (VERBS["load"], VERBS["replace"], lambda store: store.create(b"k", b"data", 60)):
+            with pytest.raises(StoreError, match="WRONGTYPE"):
+                verb(store)
+        assert client.lrange(name, 0, -1) == [b"somebody's"]
+        client.delete(name)
+        client.set(name, "shrt")
+        assert store.create(b"k", b"data", 60) is None
+        assert not isinstance(store.replace(b"k", b"data", 60, b"12345678"), Saved)
+        assert client.get(name) == b"shrt"
+        assert store.delete(b"k") is True
+
+
+def test_keys_of_others_beside_ours(own_volatile_server: VolatileRedisServer) -> None:
+    """A walk passes over names that only begin like ours."""
+    store = RedisStore(own_volatile_server.url, prefix="session:", timeout=TIMEOUT)
+    version = store.create(b"k", b"data", 60)
+    with admin(own_volatile_server) as client:
+        client.set("session:not hexadecimal", "x")
+        client.set("session:", "")
+        client.set("session:" + "é", "x")
+        client.set("sessions", "x")
+    assert (b"k", Entry(b"data", version)) in list(store.walk())
+    store.close()
+
+
+# -- what is no Redis -------------------------------------------------------------------------------------
+
+NONSENSE = {
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a number that is none": b":abc\r\n",
+    "a length that is none": b"$abc\r\nxx\r\n",
+    "an array": b"*1\r\n$1\r\nx\r\n",
+    "two answers": b":1\r\n:1\r\n",
+    "two answers that say nothing": b"$-1\r\n$-1\r\n",
+    "an empty line": b"\r\n",
+    "binary": bytes(range(256)) + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
+def test_answers_that_are_none(through_proxy: RedisStore, proxy: Proxy, nonsense: bytes) -> None:
+    """StoreError and no other error, never an entry; the connection is not used again, and the next call works."""
+    assert through_proxy.create(b"k", b"data", 60) is not None
+    for verb in REQUEST_VERBS:
+        for fresh in (False, True):
+            if fresh:
+                through_proxy._transport.close()
+                open_connections(through_proxy, 1)
+            proxy.on_answer = lambda number, answer: nonsense
+            with pytest.raises(StoreError):
+                VERBS[verb](through_proxy)
+            proxy.on_answer = lambda number, answer: answer
+            assert through_proxy.load(b"nothing") is None
+
+
+def test_answers_in_small_pieces(through_proxy: RedisStore, proxy: Proxy) -> None:
+    """An answer is put together however the network cuts it."""
+    data = os.urandom(300)
+
+    class Pieces:
+        """Hands on a byte at a time."""
+
+        def __call__(self, number: int, answer: bytes) -> bytes:
+            for end in range(len(answer) - 1):
+                client_side(proxy, number).sendall(answer[end : end + 1])
+            return answer[-1:]
+
+    version = through_proxy.create(b"k", data, 60)
+    assert version is not None
+    proxy.on_answer = Pieces()
+    assert through_proxy.load(b"k") == Entry(data, version)
+    assert through_proxy.load(b"nothing") is None
+    assert through_proxy.touch(b"k", 60) is True
+    assert isinstance(through_proxy.replace(b"k", data, 60, version), Saved)
+
+
+def client_side(proxy: Proxy, number: int) -> socket.socket:
+    return proxy._sockets[1 + 2 * number]
+
+
+# -- lost answers -----------------------------------------------------------------------------------------
+
+
+def writes(server: VolatileRedisServer) -> int:
+    """Return how many changes the server has made since it started."""
+    with admin(server) as client:
+        return int(client.info("persistence")["rdb_changes_since_last_save"])
+
+
+def test_a_create_whose_answer_was_lost(
+    through_proxy: RedisStore, proxy: Proxy, own_volatile_server: VolatileRedisServer
+) -> None:
+    """The second try finds the first one's entry and knows it for its own: one entry, written once."""
+    before = writes(own_volatile_server)
+    proxy.on_answer = CutAnswers()
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    assert through_proxy.load(b"k") == Entry(b"data", version)
+    assert writes(own_volatile_server) - before == 1
+    assert sum(sent.count(b"\r\nSET\r\n") for sent in proxy.sent) == 2, "it was not tried twice"
+
+
+def test_a_replace_whose_answer_was_lost(
+    through_proxy: RedisStore, proxy: Proxy, own_volatile_server: VolatileRedisServer
+) -> None:
+    """The second try meets the first one's write and knows it for its own: Saved, written once."""
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    assert isinstance(through_proxy.replace(b"other", b"x", 60, version), Gone), "the script is known from here on"
+    before = writes(own_volatile_server)
+    proxy.on_answer = CutAnswers()
+    saved = through_proxy.replace(b"k", b"new", 60, version)
+    assert isinstance(saved, Saved)
+    assert through_proxy.load(b"k") == Entry(b"new", saved.version)
+    assert writes(own_volatile_server) - before == 1
+    assert sum(sent.count(b"\r\nEVALSHA\r\n") for sent in proxy.sent) == 3, "it was not tried twice"
+
+
+def test_a_replace_whose_answer_was_lost_with_a_server_that_forgot_the_script(
+    through_proxy: RedisStore, proxy: Proxy, own_volatile_server: VolatileRedisServer
+) -> None:
+    """The same where it goes on with the whole script."""
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    before = writes(own_volatile_server)
+
+    def cut_the_script(number: int, answer: bytes) -> bytes | None:
+        if b"\r\nEVAL\r\n" in proxy.sent[number]:
+            proxy.on_answer = lambda number, answer: answer
+            return None
+        return answer
+
+    proxy.on_answer = cut_the_script
+    saved = through_proxy.replace(b"k", b"new", 60, version)
+    assert isinstance(saved, Saved)
+    assert through_proxy.load(b"k") == Entry(b"new", saved.version)
+    assert writes(own_volatile_server) - before == 1
+
+
+def test_a_refused_replace_whose_answer_was_lost(through_proxy: RedisStore, proxy: Proxy) -> None:
+    """A conflict stays a conflict, and nothing that is gone comes back."""
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    proxy.on_answer = CutAnswers()
+    assert through_proxy.replace(b"k", b"new", 60, b"12345678") == Conflict(Entry(b"data", version))
+    proxy.on_answer = CutAnswers()
+    assert through_proxy.replace(b"gone", b"new", 60, version) == Gone()
+    assert through_proxy.load(b"gone") is None
+
+
+def test_a_refused_create_whose_answer_was_lost(through_proxy: RedisStore, proxy: Proxy) -> None:
+    """What somebody else created is not taken for one's own."""
+    version = through_proxy.create(b"k", b"data", 60)
+    assert version is not None
+    proxy.on_answer = CutAnswers()
+    assert through_proxy.create(b"k", b"mine", 60) is None
+    assert through_proxy.load(b"k") == Entry(b"data", version)
+
+
+def test_a_delete_whose_answer_was_lost(through_proxy: RedisStore, proxy: Proxy) -> None:
+    """It is gone. Who deleted it is not known any more, so the answer may be either."""
+    through_proxy.create(b"k", b"data", 60)
+    proxy.on_answer = CutAnswers()
+    through_proxy.delete(b"k")
+    assert through_proxy.load(b"k") is None
+
+
+@pytest.mark.parametrize("verb", REQUEST_VERBS)
+def test_two_lost_answers(through_proxy: RedisStore, proxy: Proxy, verb: str) -> None:
+    """A StoreError, because what happened is not known; it is not tried a third time."""
+    through_proxy.replace(b"other", b"x", 60, b"12345678")
+    cut = CutAnswers(1000)
+
+    def cut_commands(number: int, answer: bytes) -> bytes | None:
+        sent = bytes(proxy.sent[number])
+        # The greeting of a new connection gets its answers.
+        return cut(number, answer) if any(word in sent for word in COMMANDS) else answer
+
+    proxy.on_answer = cut_commands
+    with pytest.raises(StoreError):
+        VERBS[verb](through_proxy)
+    assert 1000 - cut.left == 2
+    proxy.on_answer = lambda number, answer: answer
+    assert through_proxy.load(b"nothing") is None
+
+
+COMMANDS = [b"\r\n%b\r\n" % name for name in (b"GET", b"SET", b"EVALSHA", b"EVAL", b"EXPIRE", b"DEL")]
+
+
+def test_a_lost_answer_through_a_client_of_ones_own(proxy: Proxy, own_volatile_server: VolatileRedisServer) -> None:
+    """The driver tries again by itself, and its second try too is known for one's own."""
+    with ClientOfOurOwn(port=proxy.port, retry=Retry(NoBackoff(), 1)) as client:
+        store = RedisStore(client, prefix=prefix(), timeout=TIMEOUT)
+        store.load(b"nothing")
+        before = writes(own_volatile_server)
+        proxy.on_answer = CutAnswers()
+        version = store.create(b"k", b"data", 60)
+        assert version is not None
+        proxy.on_answer = CutAnswers()
+        saved = store.replace(b"k", b"new", 60, version)
+        assert isinstance(saved, Saved)
+        assert store.load(b"k") == Entry(b"new", saved.version)
+        assert writes(own_volatile_server) - before == 2
+        store.close()
+
+
+# -- interruptions ----------------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, SystemExit or gevent's Timeout: no Exception."""
+
+
+class InterruptedSocket:
+    """In the place of a connection's socket: the command goes out, and the wait for the answer is interrupted."""
+
+    def __init__(self, behind: socket.socket, moment: str) -> None:
+        self._behind = behind
+        self._moment = moment
+
+    def sendall(self, data: bytes) -> None:
+        if self._moment == "in the middle of the command":
+            self._behind.sendall(data[: len(data) // 2])
+            raise Interrupted
+        self._behind.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        if self._moment == "before the answer":
+            raise Interrupted
+        if self._moment == "in the middle of the answer":
+            self._moment = "before the answer"
+            return self._behind.recv(2)
+        raise AssertionError
+
+
+@pytest.mark.parametrize("verb", REQUEST_VERBS)
+@pytest.mark.parametrize("moment", ["in the middle of the command", "before the answer", "in the middle of the answer"])
+def test_an_interruption_crosses_no_replies(store: RedisStore, verb: str, moment: str) -> None:
+    """The answer that nobody waited for is nobody's: the next call gets its own, on another connection."""
+    other = store.create(b"other", b"data of other", 60)
+    store.create(b"k", b"data of k", 60)
+    wire: Any = store._transport._idle[-1]  # type: ignore[attr-defined]
+    wire._socket = InterruptedSocket(wire._socket, moment)
+    with pytest.raises(Interrupted):
+        VERBS[verb](store)
+    assert wire not in store._transport._idle  # type: ignore[attr-defined]
+    for _ in range(3):
+        assert store.load(b"other") == Entry(b"data of other", other or b"")
+        assert store.load(b"nothing") is None
+        assert store.touch(b"nothing", 60) is False
+
+
+# Python says that it dropped a connection which was interrupted while it was being opened.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interruptions_at_any_moment(volatile_redis_server: VolatileRedisServer) -> None:
+    """Wherever a signal strikes, each read that is answered is answered with the value of its own key."""
+    signal = pytest.importorskip("signal")
+    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    entries = {}
+    for number in range(10):
+        key = b"key %d" % number
+        version = store.create(key, b"data of %d " % number * (number * 100 + 1), 60)
+        assert version is not None
+        entries[key] = Entry(b"data of %d " % number * (number * 100 + 1), version)
+    interrupted = 0
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(600):
+            key = b"key %d" % (turn % 10)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + 0.0000005 * turn)
+                found = store.load(key)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                interrupted += 1
+            else:
+                assert found == entries[key]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 10
+    store.close()

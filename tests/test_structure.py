@@ -1,0 +1,503 @@
+"""How the package hangs together: its imports' direction, its public names, and what it never does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+import textwrap
+import types
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flask_cloakroom
+from flask_cloakroom.stores import base as stores_base
+
+PACKAGE = Path(flask_cloakroom.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+#: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
+LAYERS = [
+    {"errors", "signals"},
+    {"stores"},
+    {"sessions"},
+    {"login", "csrf", "redis_client"},
+    {"account"},
+    {"extension"},
+    {"cli"},
+]
+#: The kit for those who write a store of their own: it knows stores and sessions, and nothing knows it.
+TESTING = "testing"
+
+#: Below these there is no Flask: commands, workers and other frameworks use them without a request.
+_CORE = ("codec", "envelope", "merge", "rebase", "repository", "ticket")
+WITHOUT_FLASK = ["errors", "stores", *(f"sessions.{name}" for name in _CORE)]
+FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
+DRIVERS = {"redis", "valkey", "cryptography", "sqlite3", "sqlalchemy", "pymongo", "pymemcache", "boto3", "cachelib"}
+
+
+def part_of(module: str) -> str:
+    """Return the part a module belongs to: the first name below the package, or "" for the package itself."""
+    return module.removeprefix("flask_cloakroom").lstrip(".").partition(".")[0]
+
+
+def imports_of(module: str, *, at_import_only: bool = False) -> set[str]:
+    """Return the modules that a module's source imports, absolute; only those of its top level if wanted.
+
+    What stands under ``if TYPE_CHECKING:`` is for type checkers and imports nothing.
+    """
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            origin = importlib.util.resolve_name(origin, package) if node.level else origin
+            named = {f"{origin}.{alias.name}" for alias in node.names}
+            found.update((named & MODULES.keys()) or {origin})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+def run(code: str, *, cwd: Path) -> str:
+    """Run Python code in a process of its own, and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+class TestArrows:
+    """Imports point one way."""
+
+    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in ("", TESTING)])
+    def test_a_part_knows_only_what_stands_below_it(self, module: str) -> None:
+        """errors ← stores ← sessions ← login, csrf ← extension; not even inside a function does one import upward."""
+        (level,) = (level for level, parts in enumerate(LAYERS) if part_of(module) in parts)
+        below = {name for parts in LAYERS[:level] for name in parts} | {part_of(module)}
+        imported = {part_of(name) for name in imports_of(module) if name.startswith("flask_cloakroom")}
+        assert imported <= below
+
+    def test_every_part_has_its_place(self) -> None:
+        """A new one gets a line in LAYERS."""
+        known = {name for parts in LAYERS for name in parts} | {"", TESTING}
+        assert {part_of(module) for module in MODULES} <= known
+
+    def test_nothing_imports_the_testing_kit(self) -> None:
+        """It needs pytest, which a site does not have."""
+        for module in MODULES:
+            if part_of(module) != TESTING:
+                assert TESTING not in {part_of(name) for name in imports_of(module)}
+
+    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "stores"])
+    def test_stores_do_not_know_each_other(self, module: str) -> None:
+        """Each knows the contract, and what belongs to it (redis.py and redis_transport.py). The table in
+        ``stores/__init__.py`` knows all, inside functions, so that no driver is loaded that is not used."""
+        mine = module.rpartition(".")[2]
+        imported = {
+            name.rpartition(".")[2]
+            for name in imports_of(module, at_import_only=mine == "stores")
+            if name.startswith("flask_cloakroom.stores.")
+        }
+        assert all(name == "base" or name.startswith(f"{mine}_") for name in imported)
+
+    @pytest.mark.parametrize("place", WITHOUT_FLASK)
+    def test_what_knows_no_flask(self, place: str) -> None:
+        """Neither in its own source nor in that of what it imports."""
+        full = f"flask_cloakroom.{place}"
+        waiting = [name for name in MODULES if name == full or name.startswith(f"{full}.")]
+        assert waiting
+        seen: set[str] = set()
+        while waiting:
+            module = waiting.pop()
+            seen.add(module)
+            imported = imports_of(module)
+            assert not {name.partition(".")[0] for name in imported} & FLASKS, module
+            waiting += [name for name in imported & MODULES.keys() if name not in seen and name != "flask_cloakroom"]
+
+    def test_no_circles(self) -> None:
+        """Each module can be imported first."""
+        graph = {module: imports_of(module, at_import_only=True) & MODULES.keys() for module in MODULES}
+        done: set[str] = set()
+        while left := {module for module in graph if module not in done}:
+            ready = {module for module in left if graph[module] - {module} <= done}
+            assert ready, f"in a circle: {sorted(left)}"
+            done |= ready
+
+
+class TestImporting:
+    """What ``import flask_cloakroom`` costs and needs."""
+
+    def test_loads_no_driver(self, tmp_path: Path) -> None:
+        """Not even those of the standard library: a site pays for the store that it uses."""
+        code = f"""
+            import sys
+            import flask_cloakroom
+            print(*sorted({DRIVERS!r} & set(sys.modules)))
+        """
+        assert run(code, cwd=tmp_path) == ""
+
+    def test_starting_with_sqlite_loads_no_other_driver(self, tmp_path: Path) -> None:
+        """Nor does a session in it."""
+        code = f"""
+            import sys
+            from flask import Flask, session
+            from flask_cloakroom import Cloakroom
+            app = Flask("site", instance_path={str(tmp_path)!r})
+            Cloakroom(app)
+            with app.test_client().session_transaction() as session:
+                session["a"] = (1, 2)
+            print(*sorted({DRIVERS!r} & set(sys.modules)))
+        """
+        assert run(code, cwd=tmp_path) == "sqlite3"
+
+    def test_needs_nothing_but_flask_and_the_serializer(self, tmp_path: Path) -> None:
+        """With every driver and every test tool blocked, the package imports and its core works."""
+        code = f"""
+            import sys
+            for name in {sorted(DRIVERS - {"sqlite3"})!r} + ["pytest", "hypothesis", "babel", "flask_babel"]:
+                sys.modules[name] = None
+            import flask_cloakroom
+            from flask import Flask
+            app = Flask("site", instance_path={str(tmp_path)!r})
+            flask_cloakroom.Cloakroom(app)
+            with app.test_client().session_transaction() as session:
+                session["a"] = {{1, 2}}
+            print("works")
+        """
+        assert run(code, cwd=tmp_path) == "works"
+
+    def test_the_core_works_without_an_application(self, tmp_path: Path) -> None:
+        """Sessions in a command or a worker: the repository on a store, no Flask application anywhere."""
+        code = """
+            from flask_cloakroom.sessions.repository import Repository
+            from flask_cloakroom.sessions.ticket import Tickets
+            from flask_cloakroom.stores.sqlite import SQLiteStore
+            store = SQLiteStore("sessions.db")
+            repository = Repository(store, Tickets("worker"))
+            record = repository.create({"k": b"\\x01"})
+            print(repository.load(record.ticket).values == {"k": b"\\x01"})
+            store.close()
+        """
+        assert run(code, cwd=tmp_path) == "True"
+
+    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != TESTING])
+    def test_every_module_can_be_imported_first(self, module: str, tmp_path: Path) -> None:
+        """And gives no warning."""
+        run(f"import {module}", cwd=tmp_path)
+
+
+def names_in_all() -> list[str]:
+    return list(flask_cloakroom.__all__)
+
+
+DOCUMENTED_KINDS = (types.FunctionType, property, staticmethod, classmethod, cached_property)
+
+
+def undocumented(owner: Any, where: str) -> list[str]:
+    """Return the public methods and properties of a class that have no docstring, their own or one they implement."""
+    protocols = [stores_base.Store, stores_base.Purges, stores_base.Walks]
+    specified = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
+    specified.add("execute_command")  # the drivers' own
+    if where.startswith("flask_cloakroom.stores.redis_transport"):
+        specified |= {name for name in vars(sys.modules[where].Transport) if not name.startswith("_")}
+    missing = []
+    for name, member in vars(owner).items():
+        if name.startswith("_") or not isinstance(member, DOCUMENTED_KINDS):
+            continue
+        if not inspect.getdoc(getattr(owner, name)) and name not in specified:
+            missing.append(f"{where}.{owner.__name__}.{name}")
+    return missing
+
+
+class TestPublicNames:
+    """What users may rely on."""
+
+    def test_all_is_sorted_complete_and_true(self) -> None:
+        """Every name in ``__all__`` is there, once, in order; and every public name of the package is in it."""
+        listed = flask_cloakroom.__all__
+        assert len(set(listed)) == len(listed)
+        assert listed == sorted(listed, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+        modules = {name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)])}
+        public = {name for name in vars(flask_cloakroom) if not name.startswith("_")} - modules
+        # A module may have the name of what is imported from it.
+        assert public <= set(listed) <= public | modules
+
+    @pytest.mark.parametrize("module", [name for name in MODULES if MODULES[name].name == "__init__.py"])
+    def test_every_all_names_what_there_is(self, module: str) -> None:
+        """In subpackages too."""
+        loaded = importlib.import_module(module)
+        for name in getattr(loaded, "__all__", ()):
+            assert hasattr(loaded, name)
+
+    @pytest.mark.parametrize("name", names_in_all())
+    def test_has_a_docstring(self, name: str) -> None:
+        """Classes and functions; and every public method of a class. What is no class has a ``#:`` comment."""
+        found = getattr(flask_cloakroom, name)
+        if inspect.isclass(found):
+            assert found.__doc__
+            own = [cls for cls in found.__mro__ if cls.__module__.startswith("flask_cloakroom")]
+            assert [missing for cls in own for missing in undocumented(cls, cls.__module__)] == []
+        elif inspect.isfunction(found):
+            assert found.__doc__
+        else:
+            assert any(
+                line.startswith("#: ") and assigned.startswith(name)
+                for path in MODULES.values()
+                for line, assigned in commented_assignments(path)
+            )
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_modules_classes_and_functions_have_docstrings(self, module: str) -> None:
+        """Each module, and each class and function in it that has no underscore."""
+        loaded = importlib.import_module(module)
+        assert loaded.__doc__
+        own = [found for name, found in vars(loaded).items() if not name.startswith("_") and is_of(found, module)]
+        assert [found.__name__ for found in own if not found.__doc__] == []
+        assert [missing for found in own if inspect.isclass(found) for missing in undocumented(found, module)] == []
+
+    def test_errors_have_one_base(self) -> None:
+        """``except CloakroomError`` catches what this package raises on purpose."""
+        errors = [found for found in map(flask_cloakroom.__dict__.get, flask_cloakroom.__all__) if is_error(found)]
+        assert len(errors) > 5
+        assert all(issubclass(error, flask_cloakroom.CloakroomError) for error in errors)
+
+    def test_the_version_is_that_of_the_distribution(self) -> None:
+        """Said in two places, so they are compared."""
+        project = PACKAGE.parent.parent / "pyproject.toml"
+        if not project.exists():
+            pytest.skip("not run from a checkout")
+        assert f'\nversion = "{flask_cloakroom.__version__}"\n' in project.read_text()
+
+
+def is_error(found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, Exception)
+
+
+def is_of(found: Any, module: str) -> bool:
+    return (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__ == module
+
+
+def commented_assignments(path: Path) -> list[tuple[str, str]]:
+    """Return pairs of a ``#:`` comment's first line and the line of code under that comment."""
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    pairs = []
+    for number, line in enumerate(lines):
+        if line.startswith("#: ") and not lines[number - 1].startswith("#: "):
+            rest = (other for other in lines[number:] if not other.startswith("#"))
+            pairs.append((line, next(rest, "")))
+    return pairs
+
+
+#: Ways to run what comes as data. ``compile`` and ``__import__`` are on the list to be asked about, not because they
+#: are always wrong.
+FORBIDDEN_MODULES = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
+FORBIDDEN_MODULES |= {"code", "ctypes"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
+
+
+class TestNothingIsExecuted:
+    """Promise 11."""
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_no_pickle_no_eval(self, module: str) -> None:
+        """No module that makes objects of bytes, no function that makes code of text; not inside functions either."""
+        imported = {name.partition(".")[0] for name in imports_of(module)}
+        assert not imported & FORBIDDEN_MODULES
+        tree = ast.parse(MODULES[module].read_text())
+        calls = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not calls & FORBIDDEN_CALLS
+
+    def test_data_reaches_no_import(self) -> None:
+        """``import_module`` is for drivers, in two places that take the name from a client's class or a list."""
+        users = {module for module in MODULES if "import_module(" in MODULES[module].read_text()}
+        assert users <= {"flask_cloakroom.stores.redis", "flask_cloakroom.stores.redis_transport"}
+
+
+USERS_PROJECT = '''
+"""A site that is checked strictly."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+from flask_cloakroom import (
+    MISSING,
+    Cloakroom,
+    CloakroomError,
+    ServerSession,
+    Session,
+    SessionTooLargeError,
+    SessionValueError,
+    SettingError,
+    locked_session,
+    passive,
+    register_type,
+    session,
+    session_conflict,
+)
+from flask_cloakroom.stores import Entry, Store
+from flask_cloakroom.stores.memory import MemoryStore
+from flask_cloakroom.stores.sqlite import SQLiteStore
+
+
+@register_type
+@dataclass
+class Line:
+    sku: str
+    quantity: int = 1
+
+
+@register_type(name="colour")
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Money:
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+
+register_type(Money, encode=lambda money: money.cents, decode=lambda cents: Money(cents))
+
+
+def create_app(store: Store | None = None) -> Flask:
+    app = Flask(__name__)
+    app.config["SESSION_STORE"] = store or MemoryStore()
+    try:
+        Cloakroom(app)
+    except SettingError as error:
+        name: str = error.setting
+        raise SystemExit(name) from error
+    extension = Session()
+    extension.init_app(app)
+
+    @app.get("/")
+    @locked_session(timeout=1.0)
+    def index() -> str:
+        line: Line = Line("tea")
+        session["line"] = line
+        session.rotate()
+        session.permanent = True
+        with session.lock(timeout=1):
+            session["n"] = session.get("n", 0) + 1
+        sid: str | None = session.sid
+        return sid or "none"
+
+    @app.get("/poll")
+    @passive
+    async def poll() -> dict[str, Any]:
+        colour: Colour = Colour.RED
+        session.destroy()
+        return {"colour": colour.name, "keys": list(session), "new": session.new}
+
+    @session_conflict.connect_via(app)
+    def on_conflict(sender: Flask, key: object, mine: object, **rest: object) -> None:
+        if mine is MISSING:
+            print(key, sender.name)
+
+    return app
+
+
+def mine(given: ServerSession) -> timedelta | None:
+    if given.created is None or given.last_seen is None:
+        return None
+    return given.last_seen - given.created
+
+
+def explain(error: CloakroomError) -> str:
+    if isinstance(error, SessionValueError):
+        return error.path + error.type_name
+    if isinstance(error, SessionTooLargeError):
+        return str(error.size + error.limit + error.key_size)
+    return ""
+
+
+def copy(one: Store, key: bytes) -> Entry | None:
+    return one.load(key)
+
+
+create_app(SQLiteStore("x.db"))
+'''
+
+WRONG_PROJECT = """
+from flask import Flask
+from flask_cloakroom import Cloakroom, locked_session, register_type, session
+from flask_cloakroom.stores.sqlite import SQLiteStore
+
+Cloakroom("app")  # error
+locked_session(timeout="1")  # error
+register_type(5)  # error
+session.rotate(1)  # error
+session.no_such_thing  # error
+SQLiteStore(5)  # error
+"""
+
+
+class TestTypes:
+    """For those who type their own code."""
+
+    def test_the_package_says_that_it_is_typed(self) -> None:
+        """PEP 561: without this file, type checkers see nothing of it."""
+        assert (PACKAGE / "py.typed").exists()
+
+    @pytest.fixture
+    def site_packages(self, tmp_path: Path) -> Path:
+        """A folder with the package alone, so that it is not a part of the project that is checked."""
+        folder = tmp_path / "site"
+        folder.mkdir()
+        (folder / "flask_cloakroom").symlink_to(PACKAGE, target_is_directory=True)
+        return folder
+
+    def check(self, source: str, folder: Path, packages: Path) -> str:
+        pytest.importorskip("mypy")
+        (folder / "project.py").write_text(source)
+        cache = PACKAGE.parent.parent / ".cache" / "mypy-of-test-structure"
+        options = ["--strict", "--follow-imports=silent", "--cache-dir", str(cache)]
+        command = [sys.executable, "-m", "mypy", *options, "project.py"]
+        environment = {**os.environ, "MYPYPATH": str(packages)}
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return result.stdout + result.stderr
+
+    def test_a_users_project_checks_strictly(self, tmp_path: Path, site_packages: Path) -> None:
+        """Everything public in use, under ``mypy --strict``, with no ``type: ignore`` and no cast."""
+        found = self.check(USERS_PROJECT, tmp_path, site_packages)
+        assert "Success: no issues found" in found, found
+
+    def test_mistakes_are_found(self, tmp_path: Path, site_packages: Path) -> None:
+        """Every line marked as an error is one; the types are not all Any."""
+        found = self.check(WRONG_PROJECT, tmp_path, site_packages)
+        wrong = [number for number, line in enumerate(WRONG_PROJECT.splitlines(), 1) if line.endswith("# error")]
+        assert wrong == sorted({int(line.split(":")[1]) for line in found.splitlines() if ": error:" in line}), found
