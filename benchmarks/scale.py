@@ -9,7 +9,6 @@ import hashlib
 import multiprocessing
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -30,6 +29,9 @@ LONG = 86_400
 
 READS = 200
 
+#: Seconds of purging, and of rest, in turns.
+TURN = 1.0
+
 
 @dataclass(frozen=True)
 class ReadScale:
@@ -48,15 +50,19 @@ class ReadScale:
 
 @dataclass(frozen=True)
 class PurgeWait:
-    """The longest single call of a process that writes all the time, in milliseconds."""
+    """The longest single call of a process that writes all the time, in milliseconds.
+
+    Turns of purging and of rest follow each other, so that what the disk and other programs do falls into both.
+    """
 
     expired: int
     purge_seconds: float
-    #: One for each repetition: with the purge going on, and for as long without one.
+    #: The longest call of each turn.
     longest_ms: list[float]
-    longest_alone_ms: list[float]
-    #: 99.9th percentile of the calls during the purge, the median of the repetitions.
+    longest_at_rest_ms: list[float]
+    #: 99.9th percentile of all calls.
     p999_ms: float
+    p999_at_rest_ms: float
 
 
 def _key(number: int) -> bytes:
@@ -107,40 +113,70 @@ def _read_block(store: SQLiteStore, count: int) -> float:
     return median(times) / 1000
 
 
-def purge(folder: Path, expired: int, repeats: int, live: int = 20_000) -> PurgeWait:
+def purge(folder: Path, expired: int, live: int = 20_000) -> PurgeWait:
     """Measure what purging ``expired`` rows costs a writer in another process, beside ``live`` other rows.
 
     The rows are purged as ``flask sessions purge`` does it.
     """
     from flask_cloakroom.cli import purge_all
 
-    with_purge, alone, p999, seconds = [], [], [], []
-    for number in range(repeats):
-        path = folder / f"purge-{number}.sqlite"
-        store = _open(path)
-        say(f"purge {number + 1} of {repeats}: storing {expired:,} rows that expire at once")
-        _fill(store, 0, live, LONG)
-        _fill(store, live, expired, 1)
-        time.sleep(1.1)
-        with _writer(path) as calls:
+    path = folder / "purge.sqlite"
+    store = _open(path)
+    say(f"storing {expired:,} rows that expire at once, to purge them")
+    _fill(store, 0, live, LONG)
+    _fill(store, live, expired, 1)
+    time.sleep(1.1)
+    removed = 0
+    turns: list[tuple[float, float]] = []  # of purging: begin and end
+    with _writer(path) as calls:
+        time.sleep(TURN)
+        while removed < expired:
             start = time.perf_counter()
-            removed = purge_all(store)
-            seconds.append(time.perf_counter() - start)
-        if removed != expired:
-            raise RuntimeError(f"{removed} rows were purged instead of {expired}")
-        with_purge.append(max(calls))
-        p999.append(sorted(calls)[len(calls) * 999 // 1000])
-        with _writer(path) as calls:
-            time.sleep(seconds[-1])
-        alone.append(max(calls))
-        store.close()
-    return PurgeWait(expired, median(seconds), with_purge, alone, median(p999))
+            found = purge_all(_ForOneTurn(store))
+            if not found:
+                raise RuntimeError(f"only {removed} of {expired} expired rows could be purged")
+            removed += found
+            turns.append((start, time.perf_counter()))
+            time.sleep(TURN)
+    store.close()
+    rests = [(end, end + TURN) for _, end in turns]
+    at_work, at_rest = (_by_turn(calls, spans) for spans in (turns, rests))
+    return PurgeWait(
+        expired=expired,
+        purge_seconds=sum(end - start for start, end in turns),
+        longest_ms=[max(turn) for turn in at_work],
+        longest_at_rest_ms=[max(turn) for turn in at_rest],
+        p999_ms=_percentile_999(at_work),
+        p999_at_rest_ms=_percentile_999(at_rest),
+    )
+
+
+class _ForOneTurn:
+    """The store, which after a turn has nothing more to purge."""
+
+    def __init__(self, store: SQLiteStore) -> None:
+        self._store = store
+        self._end = time.perf_counter() + TURN
+
+    def purge(self, limit: int) -> int:
+        return self._store.purge(limit) if time.perf_counter() < self._end else 0
+
+
+def _by_turn(calls: list[tuple[float, float]], turns: list[tuple[float, float]]) -> list[list[float]]:
+    """Return the milliseconds of the calls that were under way in each turn."""
+    return [[(ended - began) * 1e3 for began, ended in calls if began < end and ended > start] for start, end in turns]
+
+
+def _percentile_999(turns: list[list[float]]) -> float:
+    every = sorted(duration for turn in turns for duration in turn)
+    return every[len(every) * 999 // 1000]
 
 
 class _writer:
     """A process that creates and replaces entries without a pause until the block ends.
 
-    The list that the block gets is filled when it ends: milliseconds of each call.
+    The list that the block gets is filled when it ends: begin and end of each call, by ``time.perf_counter``,
+    which all processes of a machine share.
     """
 
     def __init__(self, path: Path) -> None:
@@ -149,9 +185,9 @@ class _writer:
         self._results, theirs = context.Pipe(duplex=False)
         arguments = (path, self._ready, self._stop, theirs)
         self._process = context.Process(target=_write_until, args=arguments, daemon=True)
-        self._calls: list[float] = []
+        self._calls: list[tuple[float, float]] = []
 
-    def __enter__(self) -> list[float]:
+    def __enter__(self) -> list[tuple[float, float]]:
         self._process.start()
         if not self._ready.wait(30):
             raise TimeoutError("the writing process did not begin")
@@ -167,27 +203,17 @@ class _writer:
 
 
 def _write_until(path: Path, ready: Event, stop: Event, results: Connection) -> None:
+    """Create an entry, replace it, and so on."""
     store = _open(path)
-    calls = []
-    ready.set()
-    for duration in _writes(store):
-        calls.append(duration)
-        if stop.is_set():
-            break
-    results.send(calls)
-
-
-def _writes(store: SQLiteStore) -> Iterator[float]:
-    """Create an entry, replace it, and so on; yield the milliseconds of each call."""
     data = random.randbytes(SIZE)
     clock = time.perf_counter
-    while True:
+    calls = []
+    ready.set()
+    while not stop.is_set():
         key = random.randbytes(32)
         start = clock()
         version = store.create(key, data, LONG)
         created = clock()
-        yield (created - start) * 1e3
-        assert version is not None
-        start = clock()
-        store.replace(key, data, LONG, version)
-        yield (clock() - start) * 1e3
+        store.replace(key, data, LONG, version or b"")
+        calls += [(start, created), (created, clock())]
+    results.send(calls)

@@ -66,8 +66,7 @@ def measure(options: argparse.Namespace) -> report.Results:
             results.reads = scale.reads(Path(place.folder), many, rounds=100 if full else 40)
     if "purge" in options.parts:
         with fresh_place() as place:
-            expired = 200_000 if full else 40_000
-            results.purge = scale.purge(Path(place.folder), expired, repeats=3 if full else 1)
+            results.purge = scale.purge(Path(place.folder), expired=200_000 if full else 40_000)
     return results
 
 

@@ -259,6 +259,33 @@ class TestRegistered:
         with pytest.raises(TypeError, match="encode= and decode="):
             register_type(object)
 
+    def test_a_dataclass_that_could_not_be_made_again(self) -> None:
+        """Is refused when it is registered, and not when somebody's session is read."""
+
+        @dataclasses.dataclass
+        class WithInitVar:
+            kept: int
+            seed: dataclasses.InitVar[int]
+
+        @dataclasses.dataclass(init=False)
+        class WithItsOwn:
+            kept: int
+
+            def __init__(self, text: str) -> None:
+                self.kept = int(text)
+
+        for cls, name in ((WithInitVar, "seed"), (WithItsOwn, "text")):
+            with pytest.raises(TypeError, match=f"needs '{name}', which is no field: register it with encode="):
+                register_type(cls)
+
+        @register_type
+        @dataclasses.dataclass
+        class WithADefault:
+            kept: int
+            seed: dataclasses.InitVar[int] = 5
+
+        assert unpack(pack(WithADefault(1, seed=2))) == WithADefault(1)
+
     def test_as_a_decorator_with_a_name(self) -> None:
         """``@register_type(name=…)`` returns the class, and the name stands in the bytes."""
 
@@ -342,6 +369,18 @@ class TestStandIns:
         assert pack(LocalProxy(lambda: value)) == pack(value)
         outer: LocalProxy[Any] = LocalProxy(lambda: LocalProxy(lambda: value))
         assert identical(unpack(pack([outer])), [value])
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *(None, True, 5, -1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 1.5, "text", b"bytes", [1], {"a": 1}),
+            *((1,), {1}, frozenset({1}), Decimal(1), Colour.RED, Point(1, 2), datetime.min, Markup("x"), Path("/")),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_local_proxy_of_each_kind(self, value: Any) -> None:
+        """Those that the serializer knows by itself, those that it does not, and ints on both sides of the line."""
+        assert pack([LocalProxy(lambda: value)]) == pack([value])
 
     def test_a_proxy_hides_nothing_unsupported(self) -> None:
         """What is not storable by itself is not storable behind a proxy."""

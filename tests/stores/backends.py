@@ -134,6 +134,24 @@ def _redis_password(around: Surroundings) -> AbstractContextManager[Store]:
     return _by_url(around.server("guarded_redis_server").url, around.folder)
 
 
+@contextmanager
+def _redis_cluster(around: Surroundings) -> Iterator[Store]:
+    store = RedisStore(around.server("redis_cluster").client, prefix=prefix())
+    yield store
+    store.close()
+
+
+@contextmanager
+def _redis_sentinel(around: Surroundings) -> Iterator[Store]:
+    sentinel = redis.Sentinel([("127.0.0.1", around.server("redis_sentinel").port)])
+    try:
+        with _by_client(sentinel.master_for("cloakroom")) as store:
+            yield store
+    finally:
+        for each in sentinel.sentinels:
+            each.close()
+
+
 def _valkey_client(around: Surroundings) -> AbstractContextManager[Store]:
     valkey = pytest.importorskip("valkey")
     return _by_client(
@@ -169,6 +187,8 @@ BACKENDS = [
     Backend("redis-unix-socket", _redis_unix, needs="redis-server", age=age_redis),
     Backend("redis-tls", _redis_tls, needs="redis-server", age=age_redis),
     Backend("redis-password", _redis_password, needs="redis-server", age=age_redis),
+    Backend("redis-cluster", _redis_cluster, needs="redis-server", bears_fork_in_a_call=False, age=age_redis),
+    Backend("redis-sentinel", _redis_sentinel, needs="redis-server", bears_fork_in_a_call=False, age=age_redis),
     Backend("valkey-client", _valkey_client, needs="redis-server", age=age_redis),
     Backend("fakeredis", _fakeredis, stands_in_for="Redis", bears_fork_in_a_call=False),
 ]

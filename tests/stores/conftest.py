@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stores.backends import Surroundings
-from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer
+from stores.servers_for_stores import GuardedRedisServer, Proxy, RedisCluster, Sentinel, VolatileRedisServer
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,26 @@ def volatile_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three masters."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel(
+    tmp_path_factory: pytest.TempPathFactory, volatile_redis_server: VolatileRedisServer
+) -> Iterator[Sentinel]:
+    """A Sentinel that knows where the volatile server is."""
+    sentinel = Sentinel(tmp_path_factory.mktemp("sentinel"), volatile_redis_server)
+    sentinel.start()
+    yield sentinel
+    sentinel.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -17,13 +18,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from servers import RedisServer, free_port, require, wait_for_port
+from servers import START_TIMEOUT, RedisServer, free_port, require, wait_for_port
 
 
 class VolatileRedisServer(RedisServer):
     """A redis-server that keeps nothing on disk: many times faster than one that waits for it at each write."""
 
     options: Sequence[str] = ()
+    #: The port on which a node of a cluster talks to the others.
+    bus = 0
 
     def start(self) -> None:
         """Start it, empty."""
@@ -33,6 +36,13 @@ class VolatileRedisServer(RedisServer):
         with (self.folder / "log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
         wait_for_port(self.port)
+
+    def stop(self) -> None:
+        """Kill it: nothing of it is wanted any more, and an orderly end takes it a tenth of a second."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 class GuardedRedisServer(VolatileRedisServer):
@@ -51,6 +61,70 @@ class GuardedRedisServer(VolatileRedisServer):
         self.url = f"redis://:{self.password}@127.0.0.1:{self.port}/0"
         self.unix_url = f"unix://:{self.password}@{self.socket}?db=0"
         self.tls_url = f"rediss://:{self.password}@127.0.0.1:{tls_port}/0?ssl_ca_certs={self.certificate}"
+
+
+class Sentinel(VolatileRedisServer):
+    """A Sentinel that watches one server under the name ``cloakroom``."""
+
+    def __init__(self, folder: Path, watched: RedisServer) -> None:
+        super().__init__(folder)
+        self._watched = watched.port
+
+    def start(self) -> None:
+        """Start it."""
+        program = require("redis-server", "redis-server")
+        settings = self.folder / "sentinel.conf"
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}"]
+        lines += [f"sentinel monitor cloakroom 127.0.0.1 {self._watched} 1"]
+        settings.write_text("\n".join(lines))
+        with (self.folder / "log").open("ab") as output:
+            self._process = subprocess.Popen([program, str(settings), "--sentinel"], stdout=output, stderr=output)
+        wait_for_port(self.port)
+
+
+class RedisCluster:
+    """Three masters that share the slots among them."""
+
+    SLOTS = 16384
+
+    def __init__(self, folder: Path) -> None:
+        self._nodes: list[VolatileRedisServer] = []
+        for number in range(3):
+            (folder / str(number)).mkdir()
+            node = VolatileRedisServer(folder / str(number))
+            node.bus = free_port()
+            node.options = ["--cluster-enabled", "yes", "--cluster-port", str(node.bus)]
+            self._nodes.append(node)
+
+    def start(self) -> None:
+        """Start the nodes, wait until all of them know of each other, and make the one ``client``, which takes long."""
+        count = len(self._nodes)
+        for node in self._nodes:
+            node.start()
+        clients = [admin(node) for node in self._nodes]
+        for number, client in enumerate(clients):
+            first, end = (self.SLOTS * at // count for at in (number, number + 1))
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, end - 1)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for client in clients:
+            for node in self._nodes:
+                client.execute_command("CLUSTER MEET", "127.0.0.1", node.port, node.bus)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not all(len(client.cluster("SLOTS")) == count and self._is_up(client) for client in clients):
+            assert time.monotonic() < deadline, "the cluster does not come up"
+            time.sleep(0.02)
+        for client in clients:
+            client.close()
+        self.client = redis.RedisCluster(host="127.0.0.1", port=self._nodes[0].port)
+
+    def _is_up(self, client: redis.Redis) -> bool:
+        return bool(client.cluster("INFO")["cluster_state"] == "ok")
+
+    def stop(self) -> None:
+        """Close the client and end the nodes."""
+        self.client.close()
+        for node in self._nodes:
+            node.stop()
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -42,8 +42,9 @@ def test_any_sequence_of_calls(store: Store, sequence: list[tuple[object, ...]])
         store.delete(key)
     model: dict[bytes, Entry] = {}
     past: dict[bytes, bytes] = {}
-    for verb, key, *rest in sequence:
-        assert isinstance(key, bytes)
+    for verb, its_key, *rest in sequence:
+        assert isinstance(its_key, bytes)
+        key = its_key
         present = model.get(key)
         match verb, rest:
             case "load", _:

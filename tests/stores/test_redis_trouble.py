@@ -251,6 +251,32 @@ def test_a_server_that_hangs(
         assert store.load(b"other") == Entry(b"data of other", versions[b"other"])
 
 
+def test_a_client_of_ones_own_takes_its_own_time(own_volatile_server: VolatileRedisServer) -> None:
+    """A client that is called as it is has its own time-outs and retries, and the error is a StoreError all the same."""
+    with ClientOfOurOwn(port=own_volatile_server.port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)) as client:
+        store = RedisStore(client, prefix=prefix(), timeout=60)
+        assert store.load(b"k") is None
+        own_volatile_server.pause()
+        try:
+            assert seconds(lambda: store.load(b"k")) < 0.3 + MARGIN
+        finally:
+            own_volatile_server.resume()
+        assert store.load(b"k") is None
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, ClientOfOurOwn])
+def test_a_client_s_database_and_name(own_volatile_server: VolatileRedisServer, kind: type[redis.Redis]) -> None:
+    """Sessions are where the client that was handed over would put them, and the server knows who asks."""
+    with kind(port=own_volatile_server.port, db=3, client_name="shop") as client:
+        store = RedisStore(client, prefix="p:", timeout=TIMEOUT)
+        store.create(b"k", b"data", 60)
+        with redis.Redis(port=own_volatile_server.port, db=3) as outside:
+            assert outside.keys() == [b"p:" + b"k".hex().encode()]
+            assert outside.ttl("p:" + b"k".hex()) == 60
+            assert {(each["name"], each["db"]) for each in outside.client_list() if each["name"]} == {("shop", "3")}
+        store.close()
+
+
 def test_a_server_that_hangs_and_many_threads(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
     """Each waits for its own timeout, not for one another's."""
     open_connections(store, 4)
@@ -374,7 +400,7 @@ def test_keys_of_others_beside_ours(own_volatile_server: VolatileRedisServer) ->
         client.set("session:", "")
         client.set("session:" + "é", "x")
         client.set("sessions", "x")
-    assert (b"k", Entry(b"data", version)) in list(store.walk())
+    assert (b"k", Entry(b"data", version or b"")) in list(store.walk())
     store.close()
 
 

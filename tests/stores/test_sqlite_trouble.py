@@ -235,7 +235,7 @@ def test_a_file_that_must_not_be_written(public_folder: Path) -> None:
 
 def fill(store: SQLiteStore) -> tuple[dict[bytes, bytes], StoreError]:
     """Create entries until there is no room; return those that were acknowledged, and the error."""
-    stored = {}
+    stored: dict[bytes, bytes] = {}
     for number in range(10_000):
         key, data = b"%d" % number, b"%d " % number * 500
         try:
@@ -441,7 +441,7 @@ def test_a_clock_that_is_set_back_in_the_middle_of_a_replace(
     version = store.create(b"k", b"data", 60)
     assert version is not None
     times = iter([now + 3600])
-    monkeypatch.setattr(sqlite_module.time, "time", lambda: next(times, now))
+    monkeypatch.setattr(time, "time", lambda: next(times, now))
     began = time.monotonic()
     result = store.replace(b"k", b"new", 30, version)
     assert time.monotonic() - began < 0.2
@@ -493,7 +493,7 @@ def test_an_interruption_of_a_wait_leaves_no_connection_behind(
         raise Interrupted
 
     with writing(path), monkeypatch.context() as patch:
-        patch.setattr(sqlite_module.time, "sleep", interrupt)
+        patch.setattr(time, "sleep", interrupt)
         with pytest.raises(Interrupted):
             store.create(b"k2", b"data", 60)
     assert len(store._open_ones) == len(store._idle) == 0

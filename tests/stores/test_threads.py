@@ -44,14 +44,14 @@ def test_sixteen_threads_hammer_one_store(store: Store) -> None:
     """Each reads the value of its own key and of a shared one, of sizes that don't fit into one packet."""
     shared = os.urandom(32)
     store.create(shared, b"shared" * 100, 60)
-    until = time.monotonic() + 0.6
+    until = time.monotonic() + 0.4
 
-    def work(number: int) -> int:
+    def work(number: int) -> None:
         key = b"thread %d " % number + os.urandom(8)
         data = b"data of %d " % number * (1 + number * 700)
         version = store.create(key, data, 60)
         turns = 0
-        while time.monotonic() < until:
+        while turns < 10 or time.monotonic() < until:
             turns += 1
             assert version is not None
             assert store.load(key) == Entry(data, version)
@@ -66,9 +66,8 @@ def test_sixteen_threads_hammer_one_store(store: Store) -> None:
             if turns % 5 == 0:
                 assert store.delete(key) is True
                 version = store.create(key, data, 60)
-        return turns
 
-    assert min(together(THREADS, work)) > 0
+    together(THREADS, work)
 
 
 @pytest.mark.usefixtures("eager_switches")

@@ -7,6 +7,7 @@ but that of the types below and of those that the application registered.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import ipaddress
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
@@ -155,7 +156,7 @@ def _encode(value: Any, depth: int) -> Any:
     if plain is value:
         raise _UnsupportedError(value, HINT)
     _refuse_buffers(plain)  # the packer meets here what `_dump` has not seen
-    packer_knows = type(plain) in (str, float, bool, list, dict, type(None))
+    packer_knows = type(plain) in (str, bytes, float, bool, list, dict, type(None))
     if packer_knows or (type(plain) is int and -(2**63) <= plain < 2**64):
         return plain
     return _encode(plain, depth + 1)
@@ -328,7 +329,8 @@ def register_type(
     again. ``name`` stands in the stored data for the class, so it must stay when the class moves; by default module
     and qualified name.
 
-    Raises TypeError for a class that is neither and has no functions, ValueError if another class has the name.
+    Raises TypeError for a class that is neither and has no functions, or a dataclass whose constructor needs what is
+    no field; ValueError if another class has the name.
     """
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
@@ -352,8 +354,20 @@ def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
     if isinstance(cls, type) and issubclass(cls, Enum):
         return (lambda member: member.name), (lambda member_name: cls[member_name])
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+        _check_constructor(cls)
         return partial(_fields_of, cls), partial(_from_fields, cls)
     raise TypeError(f"{cls!r} is neither an Enum nor a dataclass: register it with encode= and decode=")
+
+
+def _check_constructor(cls: Any) -> None:
+    """Refuse a dataclass whose stored fields would not be enough to make it again."""
+    fields = {field.name for field in dataclasses.fields(cls) if field.init}
+    for parameter in inspect.signature(cls).parameters.values():
+        variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty and not variable and parameter.name not in fields:
+            raise TypeError(
+                f"{cls!r} needs {parameter.name!r}, which is no field: register it with encode= and decode="
+            )
 
 
 def _bits_of(value: Any) -> list[Any]:

@@ -68,6 +68,9 @@ class Seal(NamedTuple):
     ticket: str
     key: bytes
 
+    def __repr__(self) -> str:
+        return "<Seal>"
+
 
 class Header(NamedTuple):
     """What is known of a session without opening its payload."""

@@ -54,7 +54,7 @@ class ServerSessionInterface(SessionInterface):
     @cached_property
     def find_cookies(self) -> Callable[[str], list[str]]:
         """Lists the values of all cookies of the session's name in a Cookie header."""
-        return self.settings.cookie.finder("[^;]*?")
+        return self.settings.cookie.finder("[^;]*")
 
     @property
     def store(self) -> Store:
@@ -108,9 +108,8 @@ class ServerSessionInterface(SessionInterface):
 
 
 def _vary_on_cookie(response: Response) -> None:
-    for name, _ in response.headers:
-        if name.lower() == "vary":
-            response.vary.add("Cookie")
+    for name, value in response.headers:
+        if name.lower() == "vary" and "cookie" in value.lower():
             return
     response.headers.add("Vary", "Cookie")
 

@@ -70,8 +70,29 @@ class LazyDict(MutableMapping[Any, Any]):
 
     def __delitem__(self, key: Any) -> None:
         data = self._opened()
-        del data[key]
+        if key in data:
+            del data[key]
+        elif not self._is_unreadable(key):
+            raise KeyError(key)
         self._touch(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does."""
+        try:
+            value = self[key]
+        except KeyError:
+            if self._is_unreadable(key):
+                # What this worker can't decode another one may: it has to go all the same.
+                self._touch(key)
+            if default:
+                return default[0]
+            raise
+        del self[key]
+        return value
+
+    def _is_unreadable(self, key: Any) -> bool:
+        """Tell whether ``key`` is stored and counts as missing because its value cannot be decoded."""
+        return key in self._base and key not in self._touched and key not in self._opened()
 
     def __contains__(self, key: object) -> bool:
         data = self._opened()
@@ -151,7 +172,7 @@ class LazyDict(MutableMapping[Any, Any]):
         data, base = self._data, self._base
         assert data is not None
         changes: dict[Any, bytes | None] = {}
-        for key in self._touched:
+        for key in list(self._touched):
             if key in data:
                 packed = self._pack(key, data[key])
                 if packed != base.get(key):
@@ -190,4 +211,5 @@ def _plain_key(key: Any) -> Any:
 
 
 def _shown(part: Any) -> str:
-    return repr(part) if isinstance(part, str | int) else f"<{type(part).__name__}>"
+    short = isinstance(part, str) or (isinstance(part, int) and part.bit_length() <= 64)
+    return repr(part) if short else f"<{type(part).__name__}>"

@@ -183,9 +183,11 @@ def _union_of(base: Any, theirs: Any, mine: Any, path: tuple[Any, ...], clashes:
     if kind is dict:
         return _union_dicts(began, other, own, path, clashes)
     if kind is list:
-        removed = [item for item in began if not _has(own, item)]
-        kept = [item for item in other if not _has(removed, item)]
-        return kept + [item for item in own if not _has(began, item) and not _has(kept, item)]
+        is_own = _finder(own)
+        is_removed = _finder([item for item in began if not is_own(item)])
+        kept = [item for item in other if not is_removed(item)]
+        is_old = _finder(began + kept)
+        return kept + [item for item in own if not is_old(item)]
     return (other - (began - own)) | (own - began)
 
 
@@ -226,7 +228,9 @@ def _append(base: Any, theirs: Any, mine: Any) -> Any:
     began = _or_empty(base, list)
     left, added = _split(began, _or_empty(theirs, list))
     own_left, own_added = _split(began, _or_empty(mine, list))
-    merged = [item for item in left if _has(own_left, item)] + added + own_added
+    if own_left is not began:  # mine took something out
+        left = own_left if left is began else list(filter(_finder(own_left), left))
+    merged = left + added + own_added
     return MISSING if not merged and (theirs is MISSING or mine is MISSING) else merged
 
 
@@ -234,11 +238,39 @@ def _split(began: list[Any], grown: list[Any]) -> tuple[list[Any], list[Any]]:
     """Return what is left of ``began`` in ``grown``, and what was added."""
     if _alike(grown[: len(began)], began):
         return began, grown[len(began) :]
-    return [item for item in grown if _has(began, item)], [item for item in grown if not _has(began, item)]
+    is_old = _finder(began)
+    return [item for item in grown if is_old(item)], [item for item in grown if not is_old(item)]
 
 
-def _has(items: list[Any], item: Any) -> bool:
-    return any(_alike(one, item) for one in items)
+def _finder(items: list[Any]) -> Callable[[Any], bool]:
+    """Return a function that tells whether one like its argument is among ``items``. Lists may be long."""
+    known: set[Any] = set()
+    others = []
+    for item in items:
+        try:
+            known.add(_hashable(item))
+        except TypeError:
+            others.append(item)
+
+    def is_among(item: Any) -> bool:
+        try:
+            return _hashable(item) in known
+        except TypeError:
+            return any(_alike(one, item) for one in others)
+
+    return is_among
+
+
+def _hashable(value: Any) -> Any:
+    """Return what is equal for two values exactly if they are alike. Raises TypeError if something is not hashable."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind, tuple(map(_hashable, value))
+    if kind is dict:
+        return kind, frozenset((key, _hashable(member)) for key, member in value.items())
+    if kind is set:
+        return kind, frozenset(value)
+    return kind, repr(value) if kind in (float, Decimal) else value
 
 
 def _alike(left: Any, right: Any) -> bool:

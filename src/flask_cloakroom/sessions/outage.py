@@ -29,8 +29,8 @@ def make_unavailable(app: Flask, response: Response) -> None:
     if response.status_code != 503:
         made = app.make_response(app.handle_user_exception(SessionUnavailable()))
         given_up = response.response
-        response.direct_passthrough = False
-        response.status = made.status
+        made.direct_passthrough = response.direct_passthrough = False
+        response.status_code = 503  # whatever the page says of itself
         response.headers.clear()
         response.headers.extend(made.headers)
         response.set_data(made.get_data())

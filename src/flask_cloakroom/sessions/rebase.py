@@ -49,11 +49,16 @@ def rebase(
         if before == other:
             settled[key] = mine
             continue
-        try:
-            three = [MISSING if packed is None else codec.unpack(packed) for packed in (before, other, mine)]
-        except codec.CodecError as error:
-            log.warning("%r cannot be merged (%s); the later change wins, unless it was deleted", key, error)
+        three, unreadable = [], False
+        for packed in (before, other, mine):
+            value, failed = _unpacked(packed)
+            three.append(value)
+            unreadable = unreadable or failed
+        if unreadable:
+            # Nothing can be merged; the later change wins, unless one side deleted it.
             settled[key] = None if other is None else mine
+            clash = Clash((key,), three[0], three[1], three[2], "theirs" if other is None else "mine")
+            contested.append(Contested(key, clash))
             continue
         value, clashes = merge(*three, same=_same, path=(key,), strategy=strategies.get(key))
         try:
@@ -62,6 +67,15 @@ def rebase(
             raise SessionValueError(f"what SESSION_MERGE made of {key!r}", error.type_name, error.hint) from None
         contested += [Contested(key, clash) for clash in clashes]
     return applied(theirs, settled), contested
+
+
+def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
+    """Return the value, or MISSING, and whether that is because it cannot be decoded."""
+    try:
+        return (MISSING if packed is None else codec.unpack(packed)), False
+    except codec.CodecError as error:
+        log.warning("a value of a session cannot be merged: %s", error)
+        return MISSING, True
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -146,12 +146,15 @@ class Repository:
         entry = self.store.load(key)
         return Absence.UNKNOWN if entry is None else self._open(ticket, key, entry)
 
-    def _open(self, ticket: str, key: bytes, entry: Entry) -> Record | Absence | str:
-        """Return the session in ``entry``, why there is none, or the ticket of its successor."""
+    def _open(self, ticket: str, key: bytes, entry: Entry, follow: int = OVERLAP_SECONDS) -> Record | Absence | str:
+        """Return the session in ``entry``, why there is none, or the ticket of its successor.
+
+        ``follow``: for how many seconds after a renewal its mark leads on.
+        """
         try:
             header, payload, sealed = envelope.open_header(entry.data)
             if header.superseded:
-                return self._follow(ticket, key, header, payload)
+                return self._follow(ticket, key, header, payload, follow)
             if self._is_over(header):
                 return Absence.UNKNOWN
             if sealed:
@@ -164,12 +167,12 @@ class Repository:
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
-    def _follow(self, ticket: str, key: bytes, mark: Header, payload: bytes) -> Absence | str:
+    def _follow(self, ticket: str, key: bytes, mark: Header, payload: bytes, follow: int) -> Absence | str:
         masked = payload[KEY_BYTES:]
         if not masked:
             return Absence.SUPERSEDED
         now = self._clock()
-        if now <= mark.created + OVERLAP_SECONDS:
+        if now <= mark.created + follow:
             successor = unmask_successor(ticket, masked)
             return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
         if now <= mark.created + MARK_SECONDS:
@@ -248,7 +251,7 @@ class Repository:
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             values = merger.values
-            data = self._pack(record.ticket, record.key, header, values)
+            data = self._pack(record.ticket, record.key, header, values, record.values)
             result = self.store.replace(record.key, data, self.remaining(header), record.version)
             if type(result) is Saved:
                 return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
@@ -286,7 +289,7 @@ class Repository:
 
     def _replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
         """Write over exactly ``record``, or say what is there now."""
-        data = self._pack(record.ticket, record.key, header, values)
+        data = self._pack(record.ticket, record.key, header, values, record.values)
         return self.store.replace(record.key, data, self.remaining(header), record.version)
 
     def rotate(
@@ -308,7 +311,7 @@ class Repository:
         merger = _Merger(self, record, changes)
         while merger.ready():
             old = merger.record
-            header = self._next_header(merger.header, permanent, seen, True)._replace(renewed=int(self._clock()))
+            header = self._next_header(merger.header, permanent, seen, not renewal)._replace(renewed=int(self._clock()))
             made = self._place(made, header, merger.values)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
@@ -319,13 +322,14 @@ class Repository:
             if not merger.lose_to(result):
                 break
             if renewal and merger.record.ticket != record.ticket:
-                self._withdraw(made)
+                self.withdraw(made)
                 return self._commit(merger, permanent, seen)
         if made is not None:
-            self._withdraw(made)
+            self.withdraw(made)
         return None
 
-    def _withdraw(self, made: Record) -> None:
+    def withdraw(self, made: Record) -> None:
+        """Delete what was created a moment ago and whose ticket nobody has got."""
         try:
             self.store.delete(made.key)
         except StoreError as error:
@@ -411,19 +415,22 @@ class Repository:
                     f"another request has held this session's lock for longer than {timeout:g} s; try again"
                 )
             time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
-            entry = self.store.load(current.key)
+            entry = self.store.load(merger.record.key)
             if entry is None or not merger.meet(entry):
                 break
         return None
 
     # -- parts --------------------------------------------------------------------------------------------
 
-    def _pack(self, ticket: str, key: bytes, header: Header, values: Values) -> bytes:
+    def _pack(self, ticket: str, key: bytes, header: Header, values: Values, before: Values | None = None) -> bytes:
         payload = envelope.pack_values(values, codec.pack)
         data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self._encrypt else None)
         if len(data) > self._max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
-            raise SessionTooLargeError(len(data), self._max_bytes, largest, len(values[largest]))
+            size = len(values[largest])
+            # One that was stored when the limit was higher can still be read, be used and shrink.
+            if before is None or sum(map(len, values.values())) > sum(map(len, before.values())):
+                raise SessionTooLargeError(len(data), self._max_bytes, largest, size)
         return data
 
     def _purge_sometimes(self) -> None:
@@ -515,7 +522,10 @@ class _Merger:
         return False
 
     def _find(self, entry: Entry) -> Record | None:
-        found: Record | Absence | str = self._repository._open(self.record.ticket, self.record.key, entry)
+        # However long ago it was renewed: this request had read it before.
+        found: Record | Absence | str = self._repository._open(
+            self.record.ticket, self.record.key, entry, REPORT_SECONDS
+        )
         if isinstance(found, str):
             found = self._repository.load(found)
         return found if isinstance(found, Record) else None
@@ -527,7 +537,8 @@ class _Merger:
         self.values, self.contested = rebase(self._base, found.values, self._changes, self._repository.strategies)
 
     def _is_their_turn(self, found: Record) -> bool:
-        return found.header.turn_until > self._repository.now_ms()
+        # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
+        return 0 < found.header.turn_until - self._repository.now_ms() <= TURN_MS
 
     def _look_again(self) -> Entry | None:
         self._check_patience()

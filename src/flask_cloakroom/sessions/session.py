@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask.sessions import SessionMixin
 
 from .. import signals
-from ..errors import LockLostError, SessionTooLargeError, SessionValueError, StoreError
+from ..errors import LockLostError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
 from .rebase import Changes
@@ -165,10 +166,13 @@ class ServerSession(LazyDict, SessionMixin):
         always are. ``timeout``: seconds to wait for the lock. ``lease``: seconds after which another request may
         take it, should this one never come back. A session that isn't stored yet has nobody to keep out.
 
-        Raises LockTimeoutError; LockLostError at the end if the lease ran out and somebody took the lock.
+        Raises LockTimeoutError; LockLostError if the session has ended, or at the end of the block if the lease ran
+        out and somebody took the lock; ValueError for a time that is none.
         """
+        if not (0 <= timeout < math.inf and 0 < lease < math.inf):
+            raise ValueError(f"timeout must be 0 or more and lease more than 0 seconds, not {timeout!r} and {lease!r}")
         self._opened()
-        if self._record is None or self._locked:
+        if self._record is None or self._locked or self._cleared:
             yield
             return
         repository = self._interface.repository
@@ -176,8 +180,7 @@ class ServerSession(LazyDict, SessionMixin):
             held = repository.lock(self._record, self._changes(), timeout=timeout, lease=lease)
         if held is None:
             self._discard("gone")
-            yield
-            return
+            raise LockLostError("the session has ended meanwhile, so there is nothing to lock")
         self._resume(held)
         self._locked = True
         try:
@@ -196,7 +199,10 @@ class ServerSession(LazyDict, SessionMixin):
             # Nor may the end of the request save them.
             self._begin(record.values)
             raise
-        except (SessionValueError, SessionTooLargeError):
+        except SessionUnavailable:
+            raise
+        except Exception:
+            # What was changed can't be stored or merged; that is no reason to keep the others out.
             with self._outage():
                 repository.commit(record, {}, release=True)
             raise
@@ -277,6 +283,8 @@ class ServerSession(LazyDict, SessionMixin):
         record = self._record
         stale, renew = (False, False) if record is None else self._interface.repository.due(record)
         if not (self._pending or self._touched or stale or renew):
+            if self._cookie and record is not None:
+                self._check_followed()
             return
         if self._data is None and not self._rotating and not self._brings_ticket():
             return  # session.permanent was set, and there is no session that it could be said of
@@ -285,12 +293,10 @@ class ServerSession(LazyDict, SessionMixin):
             return
         changes = self._changes()
         try:
-            if self._record is not None and self._cleared:
-                # The stored session ends, and what was set since is the beginning of another.
-                record, self._record, self._restarted = self._record, None, True
-                self._end(record)
             if self._record is None:
                 self._commit_new(changes)
+            elif self._cleared:
+                self._commit_cleared(self._record, changes)
             else:
                 self._commit_stored(self._record, changes, stale, renew)
         except StoreError as error:
@@ -304,16 +310,49 @@ class ServerSession(LazyDict, SessionMixin):
             # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
             self._discard("superseded")
             return
-        values = {key: packed for key, packed in changes.items() if packed is not None}
-        permanent = self._interface.settings.permanent if self._permanent is None else self._permanent
-        self._record = self._interface.repository.create(values, permanent=permanent)
+        self._settle(self._create(changes))
+        assert self._record is not None
         self._cookie = self._record.ticket
         self._send(signals.session_created, sid=self._record.sid)
+
+    def _create(self, changes: Changes) -> Record:
+        values = {key: packed for key, packed in changes.items() if packed is not None}
+        permanent = self._interface.settings.permanent if self._permanent is None else self._permanent
+        return self._interface.repository.create(values, permanent=permanent)
+
+    def _commit_cleared(self, old: Record, changes: Changes) -> None:
+        """``clear()``: the stored session ends, and what was set since, if anything, is the beginning of another."""
+        made = self._create(changes) if changes else None  # first, because should it fail the old one stays
+        try:
+            self._end(old)
+        except StoreError:
+            if made is not None:
+                self._interface.repository.withdraw(made)
+            raise
+        self._restarted = True
+        self._settle(made)
+        if made is not None:
+            self._cookie = made.ticket
+            self._send(signals.session_created, sid=made.sid)
+
+    def _check_followed(self) -> None:
+        """A response must not set a cookie to where the session was when the request began, if it is elsewhere now.
+
+        The request carried a ticket that had just been renewed, and it may have taken long: by now a login or a logout
+        may have ended what it found. What commits something finds that out by itself.
+        """
+        assert self._cookie is not None
+        try:
+            found = self._interface.repository.load(self._cookie)
+        except StoreError as error:
+            raise self._unavailable(error) from error
+        self._cookie = found.ticket if isinstance(found, Record) else None
 
     def _commit_stored(self, record: Record, changes: Changes, stale: bool, renew: bool) -> None:
         repository = self._interface.repository
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
+        privilege: bool | None = None
         writes = bool(changes) or self._forced or permanent is not None
         counts = not self._passive and (writes or self._interface.settings.refresh_each_request)
         seen = self._forced or (counts and stale)
@@ -323,9 +362,7 @@ class ServerSession(LazyDict, SessionMixin):
                 record, changes, permanent=permanent, seen=privilege or seen, renewal=not privilege
             )
             if committed is not None:
-                reason = "privilege" if privilege else "renewal"
                 self._cookie = committed.record.ticket
-                self._send(signals.session_rotated, sid=committed.record.sid, old_sid=record.sid, reason=reason)
         else:
             if not writes and not seen:
                 return
@@ -336,10 +373,20 @@ class ServerSession(LazyDict, SessionMixin):
         if committed is None:
             self._discard("gone")
             return
+        self._settle(committed.record)
+        # Only now: a receiver may fail, and what it fails at is saved.
+        if privilege is not None:
+            reason = "privilege" if privilege else "renewal"
+            self._send(signals.session_rotated, sid=committed.record.sid, old_sid=record.sid, reason=reason)
         if committed.contested:
             self._report(committed)
-        # All is saved. Were this called once more, what others changed must not look like our deletions.
-        self._record, self._touched = committed.record, {}
+
+    def _settle(self, record: Record | None) -> None:
+        """All is saved. Were it saved once more, what others changed must not look like our deletions."""
+        self._record = record
+        self._base = {} if record is None else record.values
+        self._touched = {}
+        self._pending = self._forced = self._rotating = self._cleared = False
 
     def _report(self, committed: Committed) -> None:
         for key, clash in committed.contested:
@@ -357,7 +404,7 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _abandon(self) -> None:
         """Nothing of this request can be saved; what was stored before stays. Flask makes another response."""
-        self._begin({})
+        self._begin({} if self._record is None else self._record.values)
         self._forced = self._rotating = self._cleared = self._pending = False
         self._permanent = self._cookie = None
 

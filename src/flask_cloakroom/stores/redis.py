@@ -105,7 +105,7 @@ class RedisStore:
     def _names(self) -> Iterator[bytes]:
         pattern = _PATTERN_SIGNS.sub(rb"\\\g<0>", self._prefix) + b"*"
         try:
-            for name in self._client.scan_iter(match=pattern, count=500):
+            for name in self._client.scan_iter(match=pattern, count=500, _type="string"):
                 yield name if isinstance(name, bytes) else name.encode()
         except Exception as error:
             # Any driver's, or a stand-in's.

@@ -32,6 +32,13 @@ IDLE_CONNECTIONS: Final = 16
 #: at each write between two refreshes of a session, because ttl is in whole seconds.
 LONG_TTL: Final = 60
 
+#: So much of the file is read as memory and not by system calls; the rest is read as ever. It is room of addresses and
+#: not of memory, and holds some million sessions.
+MAPPED_BYTES: Final = 1 << 30
+
+#: What is left of a WAL that a stuck reader let grow, once it has been emptied. Four times what it mostly has.
+WAL_BYTES: Final = 16 << 20
+
 # The row's number is a hash of the key, and not the key an index of its own: one B-tree to walk and to write,
 # with inner pages that hold 8-byte numbers, which is what keeps a read among a million rows near that among a
 # thousand. `key` itself is compared as well, so a collision of hashes can refuse a row but never show a wrong one.
@@ -48,8 +55,10 @@ CREATE INDEX IF NOT EXISTS cloakroom_entries_expires ON cloakroom_entries (expir
 _LOAD = "SELECT data, version FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
 # An expired row in the way is overwritten, a live one is not.
 _CREATE = """
-INSERT INTO cloakroom_entries (id, key, version, expires, data) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (id) DO UPDATE SET key = ?2, version = ?3, expires = ?4, data = ?5 WHERE expires <= ?6
+INSERT INTO cloakroom_entries (id, key, version, expires, data) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET key = excluded.key, version = excluded.version, expires = excluded.expires,
+    data = excluded.data
+WHERE expires <= ?
 """
 _REPLACE = """
 UPDATE cloakroom_entries SET version = ?, expires = ?, data = ?
@@ -149,7 +158,12 @@ class SQLiteStore:
         return bool(self._run(_count, _DELETE, row))
 
     def purge(self, limit: int) -> int:
-        return self._run(_count, _PURGE, (_now_ms(), limit))
+        deleted = self._run(_count, _PURGE, (_now_ms(), limit))
+        if deleted:
+            # What this wrote to the WAL goes into the file now, on this call's time: otherwise the request that happens
+            # to fill the WAL waits for the disk. Writers may go on meanwhile.
+            self._run(_fetch_one, "PRAGMA wal_checkpoint(PASSIVE)", ())
+        return deleted
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
@@ -253,6 +267,8 @@ class SQLiteStore:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             db.executescript(_SCHEMA)
             # From here on `_run` waits by itself.
             db.execute("PRAGMA busy_timeout = 0")
