@@ -229,8 +229,9 @@ def test_a_server_that_forgot_the_script(own_volatile_server: VolatileRedisServe
         store.close()
 
 
-@pytest.mark.parametrize("verb", REQUEST_VERBS)
-@pytest.mark.parametrize("idle", [True, False], ids=["idle connection", "new connection"])
+@pytest.mark.parametrize(
+    ("verb", "idle"), [*((verb, True) for verb in REQUEST_VERBS), ("load", False), ("replace", False)]
+)
 def test_a_server_that_hangs(
     store: RedisStore, own_volatile_server: VolatileRedisServer, verb: str, idle: bool
 ) -> None:
@@ -252,7 +253,7 @@ def test_a_server_that_hangs(
 
 
 def test_a_client_of_ones_own_takes_its_own_time(own_volatile_server: VolatileRedisServer) -> None:
-    """A client that is called as it is has its own time-outs and retries, and the error is a StoreError all the same."""
+    """A client that is called as it is has its own time-outs and retries; the error is a StoreError all the same."""
     with ClientOfOurOwn(port=own_volatile_server.port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)) as client:
         store = RedisStore(client, prefix=prefix(), timeout=60)
         assert store.load(b"k") is None

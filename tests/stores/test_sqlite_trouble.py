@@ -167,6 +167,18 @@ def test_damage_in_the_middle(store: SQLiteStore, path: Path) -> None:
     assert not any("data of" in error for error in errors)
 
 
+def test_a_row_that_somebody_else_wrote(store: SQLiteStore, path: Path) -> None:
+    """Text where bytes should be, of an encoding that it has not, is a StoreError."""
+    store.create(b"k", b"data", 60)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE cloakroom_entries SET data = CAST(x'ff00c3' AS TEXT)")
+    with pytest.raises(StoreError, match=r"s\.db"):
+        store.load(b"k")
+    with pytest.raises(StoreError, match=r"s\.db"):
+        list(store.walk())
+    assert store.delete(b"k") is True
+
+
 # -- what must not be written -----------------------------------------------------------------------------
 
 

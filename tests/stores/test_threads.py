@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,15 @@ def test_a_server_that_keeps_closing_connections(volatile_redis_server: Volatile
         killer.join()
         store.close()
     assert {type(error).__name__ for error in errors} <= {"StoreError"}
+
+
+def test_threads_that_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Who comes first makes it, and none of the others is told that it is locked."""
+    for turn in range(40):
+        store = SQLiteStore(tmp_path / f"{turn}.db", timeout=10)
+        versions = together(8, lambda number, store=store: store.create(b"%d" % number, b"data", 60))  # type: ignore[misc]
+        assert None not in versions
+        store.close()
 
 
 def test_sqlite_keeps_no_more_connections_than_it_says(surroundings: Surroundings) -> None:

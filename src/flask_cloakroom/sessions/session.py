@@ -214,6 +214,8 @@ class ServerSession(LazyDict, SessionMixin):
     def _resume(self, committed: Committed) -> None:
         """Go on in the same request from what is stored now."""
         self._report(committed)
+        if self._record is not None and committed.record.ticket != self._record.ticket:
+            self._cookie = committed.record.ticket  # another request renewed it meanwhile
         self._record = committed.record
         self._rebase(committed.record.values)
 

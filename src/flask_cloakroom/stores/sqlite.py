@@ -246,7 +246,7 @@ class SQLiteStore:
                 self._make_file()
                 self._open_ones.append(None)
             try:
-                return self._connect()
+                return self._connect_in_time()
             except BaseException:
                 self._open_ones.pop()
                 raise
@@ -260,6 +260,18 @@ class SQLiteStore:
         if not self.path.exists():
             # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    def _connect_in_time(self) -> sqlite3.Connection:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.OperationalError as error:
+                # Where several open a new file at the same moment, SQLite tells some of them at once that it is busy,
+                # because each waiting for the other would have no end.
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(random.uniform(FIRST_WAIT, LONGEST_WAIT))  # noqa: S311
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
@@ -338,5 +350,6 @@ def _count(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> i
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes.
-    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes. Errors that are not
+    # SQLite's own have none.
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
