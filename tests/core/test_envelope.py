@@ -33,7 +33,8 @@ from flask_cloakroom.sessions.envelope import (
     unpack_values,
     unseal,
 )
-from flask_cloakroom.sessions.repository import Absence, Record, Repository
+from flask_cloakroom.sessions.record import Absence, Record
+from flask_cloakroom.sessions.repository import Repository
 from flask_cloakroom.sessions.ticket import Tickets, sealing_key
 from flask_cloakroom.stores.memory import MemoryStore
 

@@ -24,7 +24,8 @@ from flask_cloakroom.sessions import codec
 from flask_cloakroom.sessions.lazy import LazyDict
 from flask_cloakroom.sessions.merge import STRATEGIES, Clash, NotMergeable, merge
 from flask_cloakroom.sessions.rebase import applied, rebase
-from flask_cloakroom.sessions.repository import Absence, Record, Repository
+from flask_cloakroom.sessions.record import Absence, Record
+from flask_cloakroom.sessions.repository import Repository
 from flask_cloakroom.sessions.ticket import Tickets
 from flask_cloakroom.stores.memory import MemoryStore
 

@@ -231,7 +231,7 @@ def test_turn_of_a_clock_that_is_ahead(app: Flask) -> None:
     repository = app.session_interface.repository  # type: ignore[attr-defined]
     record = repository.load(ticket)
     header = record.header._replace(turn_until=repository.now_ms() + 600_000)
-    repository._replace(record, header, record.values)
+    repository.replace(record, header, record.values)
     began = time.monotonic()
     assert send(app, "/write", ticket).status_code == 200
     assert time.monotonic() - began < 1

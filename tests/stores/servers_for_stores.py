@@ -54,13 +54,20 @@ class GuardedRedisServer(VolatileRedisServer):
         super().__init__(folder)
         self.socket = folder / "redis.sock"
         self.certificate, key = make_certificate(folder)
-        tls_port = free_port()
+        self._tls_port = tls_port = free_port()
         self.options = ["--unixsocket", str(self.socket), "--requirepass", self.password]
         self.options += ["--tls-port", str(tls_port), "--tls-auth-clients", "no"]
         self.options += ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(key)]
         self.url = f"redis://:{self.password}@127.0.0.1:{self.port}/0"
         self.unix_url = f"unix://:{self.password}@{self.socket}?db=0"
         self.tls_url = f"rediss://:{self.password}@127.0.0.1:{tls_port}/0?ssl_ca_certs={self.certificate}"
+
+    def start(self) -> None:
+        """Start it, empty; it listens on all three when this returns."""
+        super().start()
+        wait_for_port(self._tls_port)
+        while not self.socket.exists():
+            time.sleep(0.01)
 
 
 class Sentinel(VolatileRedisServer):

@@ -10,29 +10,21 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from ..errors import ContentionError, LockLostError, LockTimeoutError, SessionTooLargeError, StoreError
+from ..errors import LockLostError, LockTimeoutError, SessionTooLargeError, StoreError
 from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
 from .envelope import NOBODY, EnvelopeError, Header, Seal
 from .merge import Strategy
-from .rebase import Changes, Contested, Values, applied, rebase
+from .merger import PATIENCE, Merger
+from .rebase import Changes, Values
+from .record import Absence, Committed, Lifetimes, Record
 from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: How long a commit keeps trying before it gives up with ContentionError; seconds. A request that holds a worker for
-#: longer does more harm than one that answers 503.
-PATIENCE: Final = 5.0
-#: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
-#: needs but one commit for it.
-TURN_MS: Final = 1000
-#: The longest wait between two looks at whether another's turn or lock is over; seconds. About what a commit takes.
-LONGEST_WAIT: Final = 0.01
 
 #: How long a mark stands in the place of a session that ended or changed its privileges: as long as a request that
 #: was under way may last. 30 s is gunicorn's default limit for one.
@@ -48,59 +40,6 @@ PURGE_EVERY: Final = 32
 PURGE_BATCH: Final = 100
 
 
-class Absence(Enum):
-    """Why there is no session for a ticket."""
-
-    #: Nothing is stored: never was, expired, or revoked.
-    UNKNOWN = "unknown"
-    #: What is stored can't be read, so it is as good as nothing; it was logged.
-    UNREADABLE = "unreadable"
-    #: The session ended or moved on a moment ago. A request with this ticket must write nothing and set no cookie.
-    SUPERSEDED = "superseded"
-    #: The ticket was renewed so long ago that a browser which got the new one would not send it: it never arrived,
-    #: or somebody has a copy. As good as unknown, and reported.
-    REUSED = "reused"
-
-
-@dataclass(slots=True)
-class Record:
-    """A session as it was read or written: the base of the next commit."""
-
-    ticket: str
-    key: bytes
-    version: bytes
-    header: Header
-    #: Key to packed value. Never changed in place.
-    values: Values
-
-    @property
-    def sid(self) -> str:
-        """The public id, for logs and pages."""
-        return public_id(self.key)
-
-    def __repr__(self) -> str:
-        return f"<Record {self.sid} keys={len(self.values)}>"
-
-
-class Committed(NamedTuple):
-    """The changes are stored. ``merged`` says that another request's changes are in the record as well."""
-
-    record: Record
-    merged: bool
-    contested: Sequence[Contested]
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long sessions live, in seconds. ``absolute`` and ``renew_every`` may be None: no limit, never."""
-
-    idle: int = 31 * 24 * 3600
-    absolute: int | None = None
-    renew_every: int | None = None
-    #: Age of "last seen" from which on it is written anew.
-    refresh_after: int = 600
-
-
 class Repository:
     """The sessions of one namespace in one store. One object serves all threads of a process."""
 
@@ -109,7 +48,7 @@ class Repository:
         store: Store,
         tickets: Tickets,
         *,
-        lifetimes: Lifetimes = Lifetimes(),
+        lifetimes: Lifetimes = Lifetimes(),  # noqa: B008  frozen
         strategies: Mapping[Any, Strategy] | None = None,
         encrypt: bool = False,
         max_bytes: int = 1024 * 1024,
@@ -144,17 +83,18 @@ class Repository:
     def _load(self, ticket: str) -> Record | Absence | str:
         key = self.tickets.fingerprint(ticket)
         entry = self.store.load(key)
-        return Absence.UNKNOWN if entry is None else self._open(ticket, key, entry)
+        return Absence.UNKNOWN if entry is None else self.open(ticket, key, entry)
 
-    def _open(self, ticket: str, key: bytes, entry: Entry, follow: int = OVERLAP_SECONDS) -> Record | Absence | str:
+    def open(self, ticket: str, key: bytes, entry: Entry, *, late: bool = False) -> Record | Absence | str:
         """Return the session in ``entry``, why there is none, or the ticket of its successor.
 
-        ``follow``: for how many seconds after a renewal its mark leads on.
+        ``late``: the session was read before, so a renewal's mark leads on for as long as it stands, and not only for
+        the overlap.
         """
         try:
             header, payload, sealed = envelope.open_header(entry.data)
             if header.superseded:
-                return self._follow(ticket, key, header, payload, follow)
+                return self._follow(ticket, key, header, payload, REPORT_SECONDS if late else OVERLAP_SECONDS)
             if self._is_over(header):
                 return Absence.UNKNOWN
             if sealed:
@@ -244,7 +184,7 @@ class Repository:
 
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
-        merger = _Merger(self, record, changes)
+        merger = Merger(self, record, changes)
         if not record.header.turn_until:
             # The first try, which nearly always is the only one, on as short a way as there is.
             header = record.header
@@ -259,9 +199,7 @@ class Repository:
                 return None
         return self._commit(merger, permanent, seen, record.header.fence if release else None)
 
-    def _commit(
-        self, merger: _Merger, permanent: bool | None, seen: bool, fence: int | None = None
-    ) -> Committed | None:
+    def _commit(self, merger: Merger, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
         """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""
         while merger.ready():
             if fence is not None and merger.record.header.fence != fence:
@@ -270,7 +208,7 @@ class Repository:
                     "saved. Hold the lock for less time, or give lock() a longer lease."
                 )
             base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
-            result = self._replace(base, header, merger.values)
+            result = self.replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
                 return Committed(saved, merger.merged, merger.contested)
@@ -287,7 +225,7 @@ class Repository:
             header = header._replace(lease_until=0, lease_holder=NOBODY)
         return header
 
-    def _replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
+    def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
         """Write over exactly ``record``, or say what is there now."""
         data = self._pack(record.ticket, record.key, header, values, record.values)
         return self.store.replace(record.key, data, self.remaining(header), record.version)
@@ -308,7 +246,7 @@ class Repository:
         the others commit to what it made.
         """
         made: Record | None = None
-        merger = _Merger(self, record, changes)
+        merger = Merger(self, record, changes)
         while merger.ready():
             old = merger.record
             header = self._next_header(merger.header, permanent, seen, not renewal)._replace(renewed=int(self._clock()))
@@ -339,7 +277,7 @@ class Repository:
     def _place(self, made: Record | None, header: Header, values: Values) -> Record:
         if made is None:
             return self._create(header, values)
-        result = self._replace(made, header, values)
+        result = self.replace(made, header, values)
         if type(result) is Saved:
             return Record(made.ticket, made.key, result.version, header, values)
         return self._create(header, values)
@@ -394,7 +332,7 @@ class Repository:
         """
         holder = os.urandom(len(NOBODY))
         deadline = time.monotonic() + timeout
-        merger = _Merger(self, record, changes)
+        merger = Merger(self, record, changes)
         while merger.ready():
             current = merger.record
             now = self.now_ms()
@@ -404,7 +342,7 @@ class Repository:
                     lease_until=now + int(lease * 1000),
                     lease_holder=holder,
                 )
-                result = self._replace(current, header, merger.values)
+                result = self.replace(current, header, merger.values)
                 if type(result) is Saved:
                     held = Record(current.ticket, current.key, result.version, header, merger.values)
                     return Committed(held, merger.merged, merger.contested)
@@ -443,115 +381,6 @@ class Repository:
         except StoreError as error:
             # The session is stored; that old ones were not cleared away is no reason to fail its request.
             log.warning("expired sessions were not purged: %s", error)
-
-
-class _Merger:
-    """One request's changes, carried on top of whatever is stored by now, until they are in.
-
-    A race that is lost costs nothing but another try. Who loses twice announces it in the session's header, and whoever
-    sees that lets it go first. Without that, requests with much to merge would lose against those with little for ever.
-    """
-
-    # What is only needed once a race was lost stands here, so that a commit that loses none sets none of it.
-    merged = False
-    contested: Sequence[Contested] = ()
-    _losses = 0
-    _has_turn = False
-    _deadline = 0.0
-
-    def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
-        self._repository = repository
-        self._base = record.values
-        self._changes = changes
-        self.record = record
-        self.values = applied(record.values, changes)
-
-    @property
-    def header(self) -> Header:
-        """The header that the next write begins with: as it is stored, and nobody's turn."""
-        header = self.record.header
-        return header._replace(turn_until=0) if header.turn_until else header
-
-    def ready(self) -> bool:
-        """Wait while another request has its turn. False if the session has ended meanwhile."""
-        while self.record.header.turn_until and not self._has_turn and self._is_their_turn(self.record):
-            entry = self._look_again()
-            if entry is None or not self.meet(entry):
-                return False
-        return True
-
-    def lose_to(self, result: Conflict | Gone | Saved) -> bool:
-        """After a write that did not go through: be ready for the next. False if the session has ended.
-
-        Raises ContentionError when it has lost for too long.
-        """
-        if type(result) is not Conflict:
-            return False
-        self._losses += 1
-        self._has_turn = False  # or it would not have lost
-        if self._losses == 1:
-            self._deadline = time.monotonic() + PATIENCE
-            return self.meet(result.entry)
-        return self._take_turn(result.entry)
-
-    def meet(self, entry: Entry) -> bool:
-        """Merge with what is stored now. False if the session has ended; True if ``record`` is ready to be tried."""
-        found = self._find(entry)
-        if found is None:
-            return False
-        self._merge(found)
-        return True
-
-    def _take_turn(self, entry: Entry | None) -> bool:
-        """Announce that it is this request's turn, which is quickly written, and merge only then."""
-        repository = self._repository
-        while entry is not None and (found := self._find(entry)) is not None:
-            self.record = found  # it may have moved; what comes next is looked for there
-            if self._is_their_turn(found):
-                entry = self._look_again()
-                continue
-            until = repository.now_ms() + TURN_MS
-            header = found.header._replace(turn_until=until)
-            result = repository._replace(found, header, found.values)
-            if type(result) is Saved:
-                self._has_turn = True
-                self._merge(Record(found.ticket, found.key, result.version, header, found.values))
-                return True
-            self._check_patience()
-            entry = result.entry if type(result) is Conflict else None
-        return False
-
-    def _find(self, entry: Entry) -> Record | None:
-        # However long ago it was renewed: this request had read it before.
-        found: Record | Absence | str = self._repository._open(
-            self.record.ticket, self.record.key, entry, REPORT_SECONDS
-        )
-        if isinstance(found, str):
-            found = self._repository.load(found)
-        return found if isinstance(found, Record) else None
-
-    def _merge(self, found: Record) -> None:
-        self.record = found
-        self.merged = self.merged or found.values != self._base
-        # From the first base each time, so that a third try doesn't take its second for somebody else's.
-        self.values, self.contested = rebase(self._base, found.values, self._changes, self._repository.strategies)
-
-    def _is_their_turn(self, found: Record) -> bool:
-        # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
-        return 0 < found.header.turn_until - self._repository.now_ms() <= TURN_MS
-
-    def _look_again(self) -> Entry | None:
-        self._check_patience()
-        time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
-        return self._repository.store.load(self.record.key)
-
-    def _check_patience(self) -> None:
-        now = time.monotonic()
-        self._deadline = self._deadline or now + PATIENCE
-        if now >= self._deadline:
-            raise ContentionError(
-                f"session {self.record.sid}: for {PATIENCE:g} s each try to save it met another request's change"
-            )
 
 
 def _successor_of(entry: Entry) -> bytes | None:

@@ -16,7 +16,7 @@ from ..errors import LockLostError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
 from .rebase import Changes
-from .repository import Absence, Committed, Record
+from .record import Absence, Committed, Record
 from .ticket import public_id
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from ..stores import DEFAULT_FILE, Place, Store, open_store
 from ..stores.redis import SCHEMES as REDIS_SCHEMES
 from .cookie import SessionCookie
 from .merge import STRATEGIES, Strategy
-from .repository import Lifetimes, Repository
+from .record import Lifetimes
+from .repository import Repository
 from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ..errors import LockLostError, LockTimeoutError
-from ..sessions.repository import MARK_SECONDS, Absence
+from ..sessions.record import Absence
+from ..sessions.repository import MARK_SECONDS
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 from .interleaving import InterleavingStore

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ..errors import StoreError
-from ..sessions.repository import OVERLAP_SECONDS, Absence, Committed, Record
+from ..sessions.record import Absence, Committed, Record
+from ..sessions.repository import OVERLAP_SECONDS
 from ..stores.base import Store
 from .base import ContractBase
 from .stage import Stage

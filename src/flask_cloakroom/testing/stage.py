@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..sessions import codec, envelope
-from ..sessions.repository import Absence, Committed, Lifetimes, Record, Repository
+from ..sessions.record import Absence, Committed, Lifetimes, Record
+from ..sessions.repository import Repository
 from ..sessions.ticket import Tickets
 from ..stores.base import Store
 from .interleaving import InterleavingStore
