@@ -286,6 +286,18 @@ class TestRegistered:
 
         assert unpack(pack(WithADefault(1, seed=2))) == WithADefault(1)
 
+    @pytest.mark.parametrize("cls", [str, int, list, dict, tuple, datetime, Decimal, type(None), type(Path())])
+    def test_what_needs_no_registration(self, cls: Any) -> None:
+        """Its functions would never be called."""
+        with pytest.raises(TypeError, match="nothing to register"):
+            register_type(cls, encode=str, decode=str)
+
+    def test_one_function_without_the_other(self) -> None:
+        """Would be of no use, or quietly be left out."""
+        for functions in ({"encode": str}, {"decode": str}):
+            with pytest.raises(TypeError, match="belong together"):
+                register_type(Slotted, **functions)  # type: ignore[call-overload]
+
     def test_as_a_decorator_with_a_name(self) -> None:
         """``@register_type(name=…)`` returns the class, and the name stands in the bytes."""
 

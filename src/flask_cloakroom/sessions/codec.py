@@ -329,11 +329,15 @@ def register_type(
     again. ``name`` stands in the stored data for the class, so it must stay when the class moves; by default module
     and qualified name.
 
-    Raises TypeError for a class that is neither and has no functions, or a dataclass whose constructor needs what is
-    no field; ValueError if another class has the name.
+    Raises TypeError for a class that is neither and has no functions, a dataclass whose constructor needs what is no
+    field, or a type that is stored without being registered; ValueError if another class has the name.
     """
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
+    if cls in _ENCODERS or cls in IMMUTABLE_TYPES or cls in (list, dict):
+        raise TypeError(f"{cls!r} is stored as what it is, so there is nothing to register")
+    if (encode is None) is not (decode is None):
+        raise TypeError("encode= and decode= belong together")
     if encode is None or decode is None:
         encode, decode = _functions_for(cls)
     name = name or f"{cls.__module__}.{cls.__qualname__}"
