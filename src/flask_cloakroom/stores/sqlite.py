@@ -32,10 +32,6 @@ IDLE_CONNECTIONS: Final = 16
 #: at each write between two refreshes of a session, because ttl is in whole seconds.
 LONG_TTL: Final = 60
 
-#: So much of the file is read as memory and not by system calls; the rest is read as ever. It is room of addresses and
-#: not of memory, and holds some million sessions.
-MAPPED_BYTES: Final = 1 << 30
-
 #: What is left of a WAL that a stuck reader let grow, once it has been emptied. Four times what it mostly has.
 WAL_BYTES: Final = 16 << 20
 
@@ -279,7 +275,6 @@ class SQLiteStore:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
-            db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             db.executescript(_SCHEMA)
             # From here on `_run` waits by itself.
