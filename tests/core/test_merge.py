@@ -296,20 +296,22 @@ class TestLaws:
             assert same(result, mine)
             assert clashes == [Clash(("key",), "base", theirs, mine, "mine")]
 
-    def test_dicts_too_deep_to_look_into(self) -> None:
-        """What nests deeper than Python goes is contested as a whole, and no error."""
+    @pytest.mark.parametrize("strategy", [None, "union", "append"])
+    @pytest.mark.parametrize("in_list", [False, True])
+    def test_too_deep_to_look_into(self, strategy: str | None, in_list: bool) -> None:
+        """What nests deeper than Python goes is contested as a whole, or merged from outside; and no error."""
 
         def nest(leaf: Any) -> Any:
             for _ in range(900):
                 leaf = {"k": leaf}
-            return leaf
-
-        base, theirs, mine = nest({}), nest({"a": 1}), nest({"b": 1})
+            return [leaf] if in_list else leaf
 
         def by_bytes(left: Any, right: Any) -> bool:
             return codec.pack(left) == codec.pack(right)
 
-        result, clashes = merge(base, theirs, mine, same=by_bytes, path=("key",))
+        chosen = None if strategy is None else STRATEGIES[strategy]
+        base, theirs, mine = nest({}), nest({"a": 1}), nest({"b": 1})
+        result, clashes = merge(base, theirs, mine, same=by_bytes, path=("key",), strategy=chosen)
         assert result is mine
         assert [(clash.path, clash.kept) for clash in clashes] == [(("key",), "mine")]
 

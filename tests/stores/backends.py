@@ -143,7 +143,8 @@ def _redis_cluster(around: Surroundings) -> Iterator[Store]:
 
 @contextmanager
 def _redis_sentinel(around: Surroundings) -> Iterator[Store]:
-    sentinel = redis.Sentinel([("127.0.0.1", around.server("redis_sentinel").port)])
+    make: Any = redis.Sentinel
+    sentinel = make([("127.0.0.1", around.server("redis_sentinel").port)])
     try:
         with _by_client(sentinel.master_for("cloakroom")) as store:
             yield store

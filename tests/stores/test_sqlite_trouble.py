@@ -21,6 +21,7 @@ from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Conflict, Entry, Gone, Place, Saved, open_store
 from flask_cloakroom.stores import sqlite as sqlite_module
 from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.testing.parallel import ended_well, in_child
 
 
 @pytest.fixture
@@ -165,6 +166,26 @@ def test_damage_in_the_middle(store: SQLiteStore, path: Path) -> None:
             assert entry is None or entry.data.startswith(b"data of %d " % number)
     assert errors
     assert not any("data of" in error for error in errors)
+
+
+@pytest.mark.parametrize("size", [0, 4096, 50_000])
+def test_a_file_that_is_cut_short_while_it_is_open(store: SQLiteStore, path: Path, size: int) -> None:
+    """As by a careless restore: a StoreError or nothing, never another entry's data, and the process lives on."""
+    for number in range(300):
+        store.create(b"%d" % number, b"data of %d " % number * 50, 60)
+    store.close()
+    store.load(b"1")
+
+    def work() -> None:
+        for number in range(300):
+            store.load(b"%d" % number)
+        os.truncate(path, size)
+        for number in range(300):
+            with contextlib.suppress(StoreError):
+                entry = store.load(b"%d" % number)
+                assert entry is None or entry.data.startswith(b"data of %d " % number)
+
+    assert ended_well(in_child(work))
 
 
 def test_a_row_that_somebody_else_wrote(store: SQLiteStore, path: Path) -> None:

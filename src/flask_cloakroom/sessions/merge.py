@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import wraps
 from typing import Any, Final, Literal, NamedTuple
 
 Same = Callable[[Any, Any], bool]
@@ -164,6 +165,20 @@ def _max(base: Any, theirs: Any, mine: Any) -> Any:
         raise NotMergeable from error
 
 
+def _looks_inside(strategy: Strategy) -> Strategy:
+    """Leave to the general rule what nests deeper than Python goes."""
+
+    @wraps(strategy)
+    def run(base: Any, theirs: Any, mine: Any) -> Any:
+        try:
+            return strategy(base, theirs, mine)
+        except RecursionError as error:
+            raise NotMergeable from error
+
+    return run
+
+
+@_looks_inside
 def _union(base: Any, theirs: Any, mine: Any) -> Any:
     """Keep what either side added or changed, also where the other side removed it.
 
@@ -218,6 +233,7 @@ def _union_dicts(
     return merged
 
 
+@_looks_inside
 def _append(base: Any, theirs: Any, mine: Any) -> Any:
     """What each side added to the list is kept, also where the other side emptied or deleted it.
 
