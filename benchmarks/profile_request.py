@@ -38,11 +38,11 @@ def main() -> None:
             request()
         profile.disable()
     print(f"{options.requests} requests; divide by that for one")
-    stats = pstats.Stats(profile).sort_stats(options.sort)
+    stats = pstats.Stats(profile)
     if options.package:
-        stats.print_stats("flask_cloakroom", options.lines)  # by path, so the folders stay
+        stats.sort_stats(options.sort).print_stats("flask_cloakroom", options.lines)  # by path: folders stay
     else:
-        stats.strip_dirs().print_stats(options.lines)
+        stats.strip_dirs().sort_stats(options.sort).print_stats(options.lines)  # in this order, or it is unsorted
 
 
 if __name__ == "__main__":
