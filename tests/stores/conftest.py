@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stores.backends import Surroundings
+from flask_cloakroom.stores.redis import RedisStore
+from stores.backends import Surroundings, prefix
 from stores.servers_for_stores import GuardedRedisServer, Proxy, RedisCluster, Sentinel, VolatileRedisServer
 
 
@@ -72,3 +73,12 @@ def proxy(own_volatile_server: VolatileRedisServer) -> Iterator[Proxy]:
     proxy = Proxy(own_volatile_server.port)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture
+def through_proxy(proxy: Proxy) -> Iterator[RedisStore]:
+    """Return a store behind the proxy, which was used. It is patient, because no test waits for the end of that."""
+    store = RedisStore(proxy.url, prefix=prefix(), timeout=5.0)
+    assert store.load(b"nothing") is None
+    yield store
+    store.close()

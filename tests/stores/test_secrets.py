@@ -185,7 +185,7 @@ def test_a_url_that_is_wrong(tmp_path: Path, url: str) -> None:
 
 
 def test_sqlite_in_trouble(tmp_path: Path) -> None:
-    """A locked file, a damaged one, a table of another shape, and one that is no file at all."""
+    """A locked file, and a table of another shape."""
     path = tmp_path / "s.db"
     store = SQLiteStore(path, timeout=0.1)
     store.create(KEY, DATA, 60)
@@ -197,6 +197,37 @@ def test_sqlite_in_trouble(tmp_path: Path) -> None:
         db.execute("ALTER TABLE cloakroom_entries RENAME COLUMN expires TO ends")
         fail_in_every_verb(store)
     store.close()
+
+
+def test_a_sqlite_file_with_damaged_pages(tmp_path: Path) -> None:
+    """SQLite finds the damage in the middle of a call, which has the key and data in hand."""
+    path = tmp_path / "s.db"
+    store = SQLiteStore(path)
+    for number in range(300):
+        store.create(KEY + b"%d" % number, DATA * 20, 60)
+    store.close()
+    content = bytearray(path.read_bytes())
+    for page in range(3, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 512] = b"\xff" * 512
+    path.write_bytes(content)
+    errors = []
+    for number in range(300):
+        key = KEY + b"%d" % number
+        for verb in (lambda key=key: store.load(key), lambda key=key: store.create(key, DATA, 60)):
+            try:
+                verb()
+            except StoreError as error:
+                errors.append(error)
+    assert errors
+    for each in errors:
+        check(each)
+    store.close()
+
+
+def test_a_sqlite_path_that_is_no_database(tmp_path: Path) -> None:
+    """A file of something else, and a folder."""
+    path = tmp_path / "s.db"
+    store = SQLiteStore(path)
     path.write_bytes(DATA * 1000)
     fail_in_every_verb(store)
     path.unlink()
