@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import random
-import weakref
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 #: Versions are random and not counted, so that a key that is deleted and created again never passes for
 #: what it was. 8 bytes: two of the few versions that one key has within a request meet with odds of 2**-64.
@@ -97,19 +96,3 @@ def check_ttl(ttl: int) -> int:
     if type(ttl) is not int or ttl < 1:
         raise ValueError(f"ttl must be whole seconds and at least 1, not {ttl!r}")
     return ttl
-
-
-def call_in_child(method: Any) -> None:
-    """Call a bound method in every process that is forked from now on, while its object lives.
-
-    What a parent has open must not be used by a child, and asking for the process id at each call costs a system
-    call each time.
-    """
-    reference = weakref.WeakMethod(method)
-
-    def after_fork() -> None:
-        alive = reference()
-        if alive is not None:
-            alive()
-
-    os.register_at_fork(after_in_child=after_fork)

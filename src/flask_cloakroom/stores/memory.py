@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from .base import Conflict, Entry, Gone, Saved, call_in_child, check_ttl, new_version
+from ..forking import call_in_child
+from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
 
 
 class MemoryStore:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..errors import StoreError
-from .base import Conflict, Entry, Gone, Saved, call_in_child, check_ttl, new_version
+from ..forking import call_in_child
+from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
 
 T = TypeVar("T")
 
