@@ -9,11 +9,16 @@ from .errors import (
     SessionValueError,
     SettingError,
     StoreError,
+    TransactionError,
 )
 from .extension import Cloakroom
+from .redis_client import FlaskRedis
 from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
 from .sessions.extension import session
 from .signals import (
+    redis_lost,
+    redis_moved,
+    redis_restored,
     session_conflict,
     session_created,
     session_destroyed,
@@ -30,6 +35,7 @@ __all__ = [
     "Cloakroom",
     "CloakroomError",
     "ContentionError",
+    "FlaskRedis",
     "LockLostError",
     "LockTimeoutError",
     "ServerSession",
@@ -38,8 +44,12 @@ __all__ = [
     "SessionValueError",
     "SettingError",
     "StoreError",
+    "TransactionError",
     "locked_session",
     "passive",
+    "redis_lost",
+    "redis_moved",
+    "redis_restored",
     "register_type",
     "session",
     "session_conflict",

@@ -69,3 +69,7 @@ class LockLostError(CloakroomError):
 
     The changes that were made under it were not written.
     """
+
+
+class TransactionError(CloakroomError):
+    """``multi()``, ``exec()`` or ``discard()`` of a Redis client out of turn. Nothing was sent."""

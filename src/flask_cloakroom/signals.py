@@ -34,3 +34,14 @@ session_reused = _signals.signal("session-reused")
 #: A cookie was refused. Arguments: ``reason`` (``"malformed"``, ``"unknown"``, ``"unreadable"``),
 #: ``sid`` (or None where the value can't be a ticket).
 session_rejected = _signals.signal("session-rejected")
+
+#: A Redis server that this application uses cannot be reached, or an open connection to it broke. Sent once for an
+#: outage. Arguments: ``client`` (the FlaskRedis), ``cause`` (the error's class name).
+redis_lost = _signals.signal("redis-lost")
+
+#: A connection was made again. Arguments: ``client``, ``seconds`` (since it was lost; 0.0 if an idle one was replaced
+#: at once).
+redis_restored = _signals.signal("redis-restored")
+
+#: Sentinel named another master. Arguments: ``client``, ``old``, ``new`` (``"host:port"``).
+redis_moved = _signals.signal("redis-moved")

@@ -39,7 +39,7 @@ def seconds_to_fail(work: Callable[[], object]) -> float:
 def open_connections(store: RedisStore, count: int) -> None:
     """Let so many connections lie idle, and no other ones."""
     transport: Any = store._transport
-    wires = [transport._connect() for _ in range(count)]
     transport.close()
+    wires = [transport._open() for _ in range(count)]
     for wire in wires:
         transport._give_back(wire)

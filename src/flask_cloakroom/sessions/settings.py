@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
+from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..stores import DEFAULT_FILE, Place, Store, open_store
-from ..stores.redis import SCHEMES as REDIS_SCHEMES
 from .cookie import SessionCookie
 from .merge import STRATEGIES, Strategy
 from .record import Lifetimes
@@ -94,7 +94,7 @@ class SessionSettings:
             cookie=_read_cookie(read, app),
             lifetimes=_read_lifetimes(read),
             tickets=_read_tickets(read, app),
-            make_store=_read_store(read, Path(app.instance_path)),
+            make_store=_read_store(read, app),
             permanent=read.boolean("SESSION_PERMANENT"),
             refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
             strategies=_read_strategies(read),
@@ -256,14 +256,16 @@ def _read_encryption(read: _Reader) -> bool:
     return wanted
 
 
-def _read_store(read: _Reader, folder: Path) -> Callable[[], Store]:
+def _read_store(read: _Reader, app: Flask) -> Callable[[], Store]:
     """Return what makes the store, having checked by making one that it can be made. None connects by that."""
     timeout = read["SESSION_STORE_TIMEOUT"]
     if not _is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
         raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {_described(timeout)}")
-    place = Place(folder, read.text("SESSION_KEY_PREFIX"), float(timeout))
-    setting, wanted = _wanted_store(read)
+    place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
+    setting, wanted = _wanted_store(read, app)
+    if _is_flask_redis(wanted):
+        return lambda: _from_flask_redis(setting, wanted, app, place)  # which may yet be set up for this application
     if not isinstance(wanted, str):
         store = _from_object(setting, wanted, place)
         return lambda: store
@@ -286,23 +288,41 @@ def _read_store(read: _Reader, folder: Path) -> Callable[[], Store]:
     return make
 
 
-def _wanted_store(read: _Reader) -> tuple[str, Any]:
+def _wanted_store(read: _Reader, app: Flask) -> tuple[str, Any]:
     """Return the setting that decides, and the URL or object that it says."""
     store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
     if store is not None:
         if kind is not None:
             raise SettingError("SESSION_STORE", "is set, and so is SESSION_TYPE; keep one of them")
         return "SESSION_STORE", store
-    if kind == "redis" or (kind is None and redis is not None):
-        if redis is None and read["REDIS_URL"]:
-            return "REDIS_URL", read["REDIS_URL"]
-        return "SESSION_REDIS", DEFAULT_REDIS if redis is None else redis
+    if kind in ("redis", None) and redis is not None:
+        return "SESSION_REDIS", redis
+    if kind in ("redis", None) and read["REDIS_URL"]:
+        # The application's own client, if it has one, because it may know more than the URL says.
+        client = app.extensions.get("redis")
+        return "REDIS_URL", client if _is_flask_redis(client) else read["REDIS_URL"]
+    if kind == "redis":
+        return "SESSION_REDIS", DEFAULT_REDIS
     if kind is None or kind == "sqlite":
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
     if kind == "memory":
         return "SESSION_TYPE", "memory://"
     shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else _described(kind)
     raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
+
+
+def _is_flask_redis(wanted: Any) -> bool:
+    # By what it can do: the class stands above this package. By its class, because an instance hands on every name.
+    return hasattr(type(wanted), "connector_for")
+
+
+def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> Store:
+    from ..stores.redis import RedisStore
+
+    try:
+        return RedisStore(wanted.connector_for(app), prefix=place.prefix, timeout=place.timeout)
+    except RuntimeError as error:
+        raise SettingError(setting, str(error)) from error
 
 
 def _from_object(setting: str, wanted: Any, place: Place) -> Store:

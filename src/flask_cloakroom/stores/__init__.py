@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from .base import Conflict, Entry, Gone, Purges, Saved, Store, Walks
 
 __all__ = ["SCHEMES", "Conflict", "Entry", "Gone", "Place", "Purges", "Saved", "Store", "Walks", "open_store"]
@@ -46,7 +47,7 @@ def _sqlite(url: str, place: Place) -> Store:
 def _redis(url: str, place: Place) -> Store:
     from .redis import RedisStore
 
-    return RedisStore(url, prefix=place.prefix, timeout=place.timeout)
+    return RedisStore(url, prefix=place.prefix, timeout=place.timeout, folder=place.folder)
 
 
 def _memory(url: str, place: Place) -> Store:
@@ -59,11 +60,7 @@ def _memory(url: str, place: Place) -> Store:
 SCHEMES: dict[str, Callable[[str, Place], Store]] = {
     "sqlite": _sqlite,
     "memory": _memory,
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
-    "valkey": _redis,
-    "valkeys": _redis,
+    **dict.fromkeys(REDIS_SCHEMES, _redis),
 }
 
 

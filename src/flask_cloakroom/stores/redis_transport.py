@@ -1,7 +1,8 @@
-"""How the Redis store speaks to a server: on connections of its own, or through a client as it is."""
+"""How the Redis store speaks to a server: on sockets, or through a client as it is."""
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import struct
 import sys
@@ -9,104 +10,114 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from ..errors import StoreError
-from .base import call_in_child
-
-#: Connections kept for the next use, at most. More are open only while more threads are at work.
-IDLE_CONNECTIONS: Final = 64
+from ..forking import call_in_child
+from ..redis_connections import Connector, Endpoint
+from ..redis_connections.bound import TooManyConnectionsError
 
 #: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
 _CHUNK: Final = 16384
-
-# What a connection needs to know of the client that it stands in for: where the server is and how to get in.
-# The client's time-outs, retries and decoding are left behind, because the store has its own.
-_TAKEN_OVER: Final = frozenset(
-    {"host", "port", "path", "db", "username", "password", "credential_provider", "client_name", "protocol"}
-    | {"socket_keepalive", "socket_keepalive_options", "socket_type", "redis_connect_func"}
-)
-_PLAIN_CLIENTS: Final = frozenset({("redis.client", "Redis"), ("valkey.client", "Valkey")})
-_PLAIN_CONNECTIONS: Final = frozenset({"Connection", "SSLConnection", "UnixDomainSocketConnection"})
-
 
 # By the number of a command's parts: what it looks like on the wire. The longest is EVALSHA with seven.
 _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in range(8)]
 
 
+def pack(*command: bytes) -> bytes:
+    """Return a command as it is sent."""
+    return _FORMATS[len(command)] % tuple([part for argument in command for part in (len(argument), argument)])
+
+
 class ScriptMissingError(Exception):
-    """The server does not have the script of this digest: send the script itself. Never leaves the store."""
+    """The server does not have the script of this digest. Never leaves this module."""
+
+
+class Script:
+    """A Lua script for one key, and what the start of its call looks like."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+
+    def by_digest(self, *arguments: bytes) -> tuple[bytes, ...]:
+        """Return the command for a server that has seen the script."""
+        return (b"EVALSHA", self.digest, b"1", *arguments)
+
+    def in_full(self, *arguments: bytes) -> tuple[bytes, ...]:
+        """Return the command for one that was restarted, or has never seen it."""
+        return (b"EVAL", self.source, b"1", *arguments)
 
 
 class Transport(Protocol):
-    """One command, one answer: bytes, an int, or None."""
+    """One command, one answer: bytes, an int, or None. Everything raises StoreError."""
 
     address: str
 
+    def get(self, name: bytes) -> Any:
+        """Return what ``GET`` answers."""
+
     def call(self, *command: bytes) -> Any:
-        """Send a command and return its answer, undecoded. Raises StoreError, or ScriptMissingError."""
+        """Send a command and return its answer, undecoded."""
+
+    def run(self, script: Script, *arguments: bytes) -> Any:
+        """Run a script on the key that is the first argument."""
 
     def close(self) -> None:
         """Close what this transport opened."""
 
 
 class DirectTransport:
-    """Connections of this store's own: the driver opens them and signs in, and from then on we use the socket.
+    """Sockets: the driver opens them and signs in, and from then on its layers of calls are left out.
 
-    The driver's pool, retries and layers of calls cost more than the round trip itself, and its default retries
-    wait for seconds where a page should say 503. A connection that the server has closed meanwhile is replaced
-    once, at once; a server that does not answer in time is not asked again.
+    They cost more than the round trip itself, and their default retries wait for seconds where a page should say 503.
+    A connection that the server has closed meanwhile is replaced once, at once; a server that does not answer in time
+    is not asked again. The connections count under the bound of their endpoint, together with those of the
+    application's own clients.
     """
 
-    def __init__(self, connection_class: Any, options: dict[str, Any], timeout: float) -> None:
-        self._connection_class = connection_class
-        # Connecting and then waiting for the answer together stay within `timeout`.
+    def __init__(self, endpoint: Endpoint, options: dict[str, Any], timeout: float) -> None:
+        self.address = endpoint.label
+        self._endpoint = endpoint
+        self._bound = endpoint.bound
+        # Waiting for room, connecting, and waiting for the answer: each has its half, and no page needs all three.
+        self._wait = timeout / 2
         self._options = {**options, "socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
         self._idle: deque[_Wire] = deque()
+        self._bound.join(self)
         call_in_child(self._leave_inherited)
-        where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        self.address = f"{where}/{options.get('db') or 0}"
 
-    @classmethod
-    def for_client(cls, client: Any, timeout: float) -> DirectTransport | None:
-        """Return a transport to the server of a plain client; None if it is not exactly a plain one.
-
-        Subclasses and other clients do something of their own when they are called, so they must be called.
-        """
-        pool: Any = getattr(client, "connection_pool", None)
-        connection_class = getattr(pool, "connection_class", None)
-        if (type(client).__module__, type(client).__name__) not in _PLAIN_CLIENTS or connection_class is None:
-            return None
-        driver = type(client).__module__.split(".")[0]
-        if (
-            connection_class.__module__ != f"{driver}.connection"
-            or connection_class.__name__ not in _PLAIN_CONNECTIONS
-            or type(pool).__module__ != f"{driver}.connection"
-            or getattr(pool, "cache", None) is not None
-        ):
-            return None
-        given = pool.connection_kwargs
-        options = {name: given[name] for name in given if name in _TAKEN_OVER or name.startswith("ssl_")}
-        return cls(connection_class, options, timeout)
+    def get(self, name: bytes) -> Any:
+        return self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
 
     def call(self, *command: bytes) -> Any:
-        packed = _FORMATS[len(command)] % tuple([part for argument in command for part in (len(argument), argument)])
+        return self._send(pack(*command))
+
+    def run(self, script: Script, *arguments: bytes) -> Any:
+        try:
+            return self._send(pack(*script.by_digest(*arguments)))
+        except ScriptMissingError:
+            return self._send(pack(*script.in_full(*arguments)))
+
+    def _send(self, packed: bytes) -> Any:
         try:
             wire = self._idle.pop()
         except IndexError:
-            return self._ask(self._connect(), packed)
+            return self._ask(self._open(), packed)
         try:
             answer = wire.ask(packed)
         except TimeoutError as error:
-            wire.close()
+            self._drop(wire, error)
             # If something on the way has forgotten this connection, it has forgotten those that lay idle for longer.
             self.close()
             raise self._late() from error
         except (OSError, ValueError):
-            wire.close()
+            self._drop(wire)
             # This one was closed while it lay idle, and so, most likely, were those that lay beside it.
             self.close()
-            return self._ask(self._connect(), packed)
+            answer = self._ask(self._open(), packed)
+            self._endpoint.watch.replaced()
+            return answer
         except BaseException:
             # Interrupted between command and answer: the answer would be taken for the next command's.
-            wire.close()
+            self._drop(wire)
             raise
         self._give_back(wire)
         return self._refuse(answer) if type(answer) is _Refusal else answer
@@ -116,30 +127,52 @@ class DirectTransport:
         try:
             answer = wire.ask(packed)
         except TimeoutError as error:
-            wire.close()
+            self._drop(wire, error)
             raise self._late() from error
         except (OSError, ValueError) as error:
-            wire.close()
+            self._drop(wire, error)
             raise self._unreachable() from error
         except BaseException:
-            wire.close()
+            self._drop(wire)
             raise
         self._give_back(wire)
         return self._refuse(answer) if type(answer) is _Refusal else answer
 
+    def _open(self) -> _Wire:
+        try:
+            wire: _Wire | None = self._bound.room(self._idle, self._wait)
+        except TooManyConnectionsError as error:
+            most = self._bound.most
+            raise StoreError(f"Redis session store at {self.address}: all {most} connections are in use") from error
+        return self._connect() if wire is None else wire
+
     def _connect(self) -> _Wire:
         connection = None
         try:
-            connection = self._connection_class(**self._options)
+            connection = self._endpoint.connection(**self._options)
             connection.connect()
-        except Exception as error:
+            return _Wire(connection)
+        except BaseException as error:
             # The driver's errors, by name, and whatever else it makes of a server that is none.
             if connection is not None:
                 connection.disconnect()
+            self._bound.closed()
+            if not isinstance(error, Exception):
+                raise
             if type(error).__name__ == "TimeoutError":
                 raise self._late() from error
             raise self._unreachable() from error
-        return _Wire(connection)
+
+    def _give_back(self, wire: _Wire) -> None:
+        self._idle.append(wire)
+        if self._bound.waiting:
+            self._bound.wake()
+
+    def _drop(self, wire: _Wire, error: Exception | None = None) -> None:
+        wire.close()
+        self._bound.closed()
+        if error is not None:
+            self._endpoint.watch.lost(error)
 
     def _late(self) -> StoreError:
         return StoreError(f"Redis session store at {self.address}: no answer in time")
@@ -155,23 +188,26 @@ class DirectTransport:
         # Cut short, so that no argument of ours can be in it.
         raise StoreError(f"Redis session store at {self.address} refuses: {' '.join(refusal.text.split()[:6])}")
 
-    def _give_back(self, wire: _Wire) -> None:
-        if len(self._idle) < IDLE_CONNECTIONS:
-            self._idle.append(wire)
-        else:
-            wire.close()
+    def give_up_idle(self) -> bool:
+        """Close one connection that lies idle, for a bound that is reached."""
+        try:
+            wire = self._idle.popleft()
+        except IndexError:
+            return False
+        wire.close()
+        return True
 
     def _leave_inherited(self) -> None:
         """In a forked child: the parent's sockets are the parent's. Dropping them closes only our copies."""
         self._idle = deque()
 
     def close(self) -> None:
-        while True:
-            try:
-                wire = self._idle.pop()
-            except IndexError:
-                return
-            wire.close()
+        while self.give_up_idle():
+            self._bound.closed()
+
+    def __del__(self) -> None:
+        # Sockets close by themselves; the room that they took in the bound does not come back by itself.
+        self.close()
 
 
 class _Refusal:
@@ -259,16 +295,31 @@ def _let_the_kernel_wait(connected: Any) -> None:
 
 
 class DelegatedTransport:
-    """Calls the application's client as it is: a cluster, Sentinel, a subclass, a stand-in."""
+    """Calls a client as it is: a cluster, somebody's Sentinel, a subclass, a stand-in."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.address = type(client).__name__
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self.address = connector.label
+
+    def get(self, name: bytes) -> Any:
+        return self.call(b"GET", name)
 
     def call(self, *command: bytes) -> Any:
         try:
+            return self._execute(command)
+        except ScriptMissingError as error:
+            raise StoreError(f"Redis session store ({self.address}): the script is gone at once") from error
+
+    def run(self, script: Script, *arguments: bytes) -> Any:
+        try:
+            return self._execute(script.by_digest(*arguments))
+        except ScriptMissingError:
+            return self.call(*script.in_full(*arguments))
+
+    def _execute(self, command: tuple[bytes, ...]) -> Any:
+        try:
             # NEVER_DECODE: session data is bytes, also where the application's client has decode_responses=True.
-            return self._client.execute_command(command[0].decode(), *command[1:], NEVER_DECODE=True)
+            return self._connector.client.execute_command(command[0].decode(), *command[1:], NEVER_DECODE=True)
         except Exception as error:
             # By name, because the client may be of any driver, or a stand-in with errors of its own.
             if type(error).__name__ == "NoScriptError":

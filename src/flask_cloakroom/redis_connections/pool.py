@@ -1,0 +1,191 @@
+"""The driver's pool and connections, with a bound, a watch, and nothing that is not needed on the way of a command."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from types import ModuleType
+from typing import Any, ClassVar, Final
+
+from ..forking import call_in_child
+from .bound import Bound, TooManyConnectionsError
+from .watch import Watch
+
+#: Seconds that a command waits for a connection when all are in use, unless the option ``timeout`` says otherwise.
+WAIT: Final = 5.0
+
+
+class SharedConnection:
+    """Mixed in before a connection class of the driver: finds out where to connect, and tells the watch."""
+
+    def __init__(self, *, watch: Watch, route: Any = None, **options: Any) -> None:
+        self._watch = watch
+        #: Says where to connect, each time anew: Sentinel, the embedded server. None for an address that stands.
+        self._route = route
+        super().__init__(**options)
+
+    def _connect(self) -> Any:
+        try:
+            if self._route is not None:
+                self._route.lead(self)
+            connected = super()._connect()  # type: ignore[misc]
+        except Exception as error:
+            self._watch.lost(error)
+            raise
+        self._watch.connected()
+        return connected
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer. That of a master which became a replica ends the connection: the next one asks anew."""
+        if self._route is None:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except Exception as error:
+            self._route.check(self, error)
+            raise
+
+
+class BoundedPool:
+    """Mixed in before the driver's ``ConnectionPool``: at most so many connections, and waiting instead of failing.
+
+    Connections lie idle in a deque, whose ``append`` and ``pop`` are atomic, so that no lock is taken while one lies
+    ready. The names of the two attributes are the driver's, whose other methods then work as they are.
+    """
+
+    errors: ClassVar[ModuleType]
+    default_connection_class: ClassVar[Any]
+    wrap: ClassVar[Any]
+    fixed_options: ClassVar[dict[str, Any]]
+    make_watch: ClassVar[Any] = Watch
+
+    connection_class: Any
+    connection_kwargs: dict[str, Any]
+    pid: int
+
+    def __init__(
+        self,
+        connection_class: Any = None,
+        max_connections: int | None = None,
+        *,
+        timeout: float = WAIT,
+        bound: Bound | None = None,
+        watch: Watch | None = None,
+        **options: Any,
+    ) -> None:
+        """Without ``bound`` and ``watch`` it has its own: a node of a cluster, whose pools the driver makes."""
+        if bound is None:
+            bound = Bound(max_connections) if max_connections else Bound()
+        if watch is None:
+            watch = self.make_watch(f"{options.get('host')}:{options.get('port')}")
+        self.bound = bound
+        self.watch = watch
+        self._wait = timeout
+        options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
+        options["watch"] = watch
+        super().__init__(  # type: ignore[call-arg]
+            connection_class=self.wrap(connection_class or self.default_connection_class),
+            max_connections=bound.most,
+            **options,
+        )
+        bound.join(self)
+        call_in_child(self.reset)
+
+    def reset(self) -> None:
+        """Forget every connection, as a forked child must: the sockets are the parent's."""
+        self._available_connections: deque[Any] = deque()
+        self._in_use_connections: set[Any] = set()
+        self.pid = os.getpid()
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        """Return a connection that is ready for a command, and is the caller's until it is released."""
+        try:
+            connection = self._available_connections.pop()
+        except IndexError:
+            connection = self._take()
+        self._in_use_connections.add(connection)
+        try:
+            if connection._sock is None:
+                connection.connect()
+            else:
+                self._refresh(connection)
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def _take(self) -> Any:
+        try:
+            connection = self.bound.room(self._available_connections, self._wait)
+        except TooManyConnectionsError:
+            kind = getattr(self.errors, "MaxConnectionsError", self.errors.ConnectionError)
+            raise kind(
+                f"all {self.bound.most} connections to Redis ({self.watch.label}) are in use, and none became free in "
+                f"{self._wait} s; raise max_connections, or look for what holds them"
+            ) from None
+        return self.make_connection() if connection is None else connection
+
+    def _refresh(self, connection: Any) -> None:
+        """Replace a connection that the server closed while it lay idle, or that has an answer nobody waited for."""
+        try:
+            if not connection.can_read():
+                return
+        except (self.errors.ConnectionError, self.errors.TimeoutError, OSError):
+            pass
+        connection.disconnect()
+        connection.connect()
+        self.watch.replaced()
+        if connection.can_read():
+            raise self.errors.ConnectionError("Connection not ready")
+
+    def make_connection(self) -> Any:
+        """Make a connection, which connects when it is used. Counting it is up to the caller."""
+        return self.connection_class(**self.connection_kwargs)
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        try:
+            self._in_use_connections.remove(connection)
+        except KeyError:
+            if connection.pid != self.pid:  # the parent's, which its child gives back: close our copy of it
+                connection.disconnect()
+            return
+        if getattr(connection, "_should_reconnect", False):
+            connection.disconnect()
+        self._available_connections.append(connection)
+        if self.bound.waiting:
+            self.bound.wake()
+
+    def give_up_idle(self) -> bool:
+        """Close one connection that lies idle, for a bound that is reached."""
+        try:
+            connection = self._available_connections.popleft()
+        except IndexError:
+            return False
+        connection.disconnect()
+        return True
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the idle connections, and, unless told otherwise, those that are in use; all can be used again."""
+        idle = []
+        while self._available_connections:
+            try:
+                idle.append(self._available_connections.pop())
+            except IndexError:  # another thread took it
+                break
+        for connection in [*idle, *(list(self._in_use_connections) if inuse_connections else ())]:
+            connection.disconnect()
+        self._available_connections.extend(idle)
+        if self.bound.waiting:
+            self.bound.wake()
+
+    def set_retry(self, retry: Any) -> None:
+        """Let every connection try again as ``retry`` says, from now on."""
+        self.connection_kwargs["retry"] = retry
+        for connection in [*list(self._available_connections), *list(self._in_use_connections)]:
+            connection.retry = retry
+
+    def __del__(self) -> None:
+        """Give back the room that this pool's connections had; they close themselves."""
+        for _ in range(len(self._available_connections) + len(self._in_use_connections)):
+            self.bound.closed()

@@ -1,0 +1,162 @@
+"""What a Redis URL says, for every way that a server can be set up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+
+class Topology(Enum):
+    """How the servers behind a URL are set up."""
+
+    SERVER = "server"
+    SOCKET = "socket"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+    EMBEDDED = "embedded"
+
+
+#: Scheme to topology and whether it is TLS. Redis and Valkey speak the same protocol, so the spelling chooses nothing.
+SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
+    "embedded": (Topology.EMBEDDED, False),
+    "unix": (Topology.SOCKET, False),
+    **{
+        f"{name}{suffix}": (topology, tls)
+        for name, tls in (("redis", False), ("rediss", True), ("valkey", False), ("valkeys", True))
+        for suffix, topology in (
+            ("", Topology.SERVER),
+            ("+sentinel", Topology.SENTINEL),
+            ("+cluster", Topology.CLUSTER),
+        )
+    },
+    **{f"{name}+unix": (Topology.SOCKET, False) for name in ("redis", "valkey")},
+}
+
+#: Where servers and Sentinels listen if the URL does not say.
+DEFAULT_HOST: Final = "localhost"
+SERVER_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+# A name, an IPv4 address, or an IPv6 address with its zone. Nothing that could pass for another part of the URL.
+_HOST: Final = re.compile(r"[\w.:%-]*").fullmatch
+
+_UNREADABLE: Final = "this Redis URL cannot be read; in a password, signs such as / # ? @ : must be percent-encoded"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisURL:
+    """The parts of a URL. Its ``repr`` shows no password."""
+
+    topology: Topology
+    tls: bool
+    hosts: tuple[tuple[str, int], ...] = ()
+    #: Of a Unix socket.
+    path: str = ""
+    #: The name under which Sentinel watches the servers.
+    service: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    #: What stands behind the question mark, as text; the database is not among it.
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        """Where it leads, for log lines and error messages: no user, no password, no options."""
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        match self.topology:
+            case Topology.SOCKET:
+                return f"{self.path}/{self.db}"
+            case Topology.SENTINEL:
+                return f"{self.service} by Sentinel {hosts}/{self.db}"
+            case Topology.CLUSTER:
+                return f"cluster {hosts}"
+            case Topology.EMBEDDED:
+                return f"embedded/{self.db}"
+        return f"{hosts}/{self.db}"
+
+
+def parse_url(url: str) -> RedisURL:
+    """Return the parts of ``url``. Raises ValueError with the way out, and never a part of the URL in it.
+
+    ====================================================  =====================================
+    ``redis://[user:password@]host[:port][/db]``          one server; ``rediss`` for TLS
+    ``unix://[user:password@]/path[?db=0]``               one server on a Unix socket
+    ``redis+sentinel://host:port,host:port/service[/db]``  the master that Sentinel names
+    ``redis+cluster://host:port,host:port``               Redis Cluster
+    ``embedded://``                                       a server of the application's own
+    ====================================================  =====================================
+
+    ``valkey`` can be written for ``redis`` everywhere. Options follow a question mark and are those of the
+    driver's connections (``socket_timeout``, ``max_connections``, ``ssl_ca_certs`` …).
+    """
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in SCHEMES:
+        raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+    topology, tls = SCHEMES[scheme]
+    rest, _, query = rest.partition("?")
+    if "#" in rest or "#" in query:
+        raise ValueError(_UNREADABLE)
+    # Up to the last @, because a password may hold an @ that nobody has encoded: that one is not ambiguous.
+    credentials, _, place = rest.rpartition("@")
+    username, _, password = credentials.partition(":")
+    netloc, slash, path = place.partition("/")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "/" in credentials:
+        raise ValueError(_UNREADABLE)
+    shared = {
+        "username": unquote(options.pop("username", "") or username) or None,
+        "password": unquote(password) or options.pop("password", "") or None,
+    }
+    if topology is Topology.SOCKET:
+        if netloc or not path:
+            raise ValueError("a Unix socket is written unix:///path/to/socket.sock, with three slashes")
+        where = {"path": unquote(slash + path), "db": _database(options.pop("db", "0"))}
+    elif topology is Topology.EMBEDDED:
+        if netloc or credentials:
+            raise ValueError("the embedded server is written embedded:// or embedded:///1, without host or password")
+        where = {"db": _database(options.pop("db", "") or path or "0")}
+    else:
+        where = _network(topology, netloc, path, options)
+    return RedisURL(topology, tls, **where, **shared, options=tuple(sorted(options.items())))  # type: ignore[arg-type]
+
+
+def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]) -> dict[str, object]:
+    default_port = SENTINEL_PORT if topology is Topology.SENTINEL else SERVER_PORT
+    hosts = tuple(_host(text, default_port) for text in netloc.split(","))
+    if topology is Topology.SERVER and len(hosts) > 1:
+        raise ValueError("several hosts need redis+sentinel:// or redis+cluster://")
+    service = ""
+    path = unquote(path.rstrip("/"))
+    if topology is Topology.SENTINEL:
+        service, _, path = path.partition("/")
+        if not service:
+            raise ValueError("Sentinel needs the service's name: redis+sentinel://host:26379/service/0")
+    db = _database(options.pop("db", "") or path or "0")
+    if topology is Topology.CLUSTER and db:
+        raise ValueError("a cluster has only database 0: leave it out")
+    return {"hosts": hosts, "service": service, "db": db}
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    if text.startswith("["):
+        host, closed, port = text[1:].partition("]")
+        if not closed or (port and not port.startswith(":")):
+            raise ValueError(_UNREADABLE)
+        port = port[1:]
+    else:
+        host, _, port = text.partition(":")
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(_UNREADABLE)
+    host = unquote(host)
+    if not _HOST(host):
+        raise ValueError(_UNREADABLE)
+    return host or DEFAULT_HOST, int(port or default_port)
+
+
+def _database(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("the database of a Redis URL must be a number: redis://host:6379/0")
+    return int(text)

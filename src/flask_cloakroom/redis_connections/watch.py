@@ -1,0 +1,75 @@
+"""Tells of connections that were lost and came back, once for each outage and not once for each connection."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from ..forking import call_in_child
+
+log: Final = logging.getLogger("flask_cloakroom.redis")
+
+#: What happened: ``lost`` (cause: the error's class name), ``restored`` (seconds: how long it was away), ``moved``
+#: (old, new: the master's address before and after).
+Event = Literal["lost", "restored", "moved"]
+Listener = Callable[..., None]
+
+
+class Watch:
+    """One server's state, as far as this process has seen it. Writes log lines and calls the listeners."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        #: Called with an :data:`Event` and its details as keywords. Weak references are up to who adds one.
+        self.listeners: list[Listener] = []
+        self._lost_at: float | None = None
+        self._master: str | None = None
+        self._lock = threading.Lock()
+        call_in_child(self._renew_lock)
+
+    def lost(self, error: BaseException) -> None:
+        """Note that the server could not be reached, or that an open connection broke."""
+        with self._lock:
+            if self._lost_at is not None:
+                return
+            self._lost_at = time.monotonic()
+        cause = type(error).__name__
+        log.warning("Redis (%s): connection lost (%s)", self.label, cause)
+        self._tell("lost", cause=cause)
+
+    def connected(self) -> None:
+        """Note that a connection was made."""
+        if self._lost_at is None:
+            return
+        with self._lock:
+            if self._lost_at is None:
+                return
+            seconds = time.monotonic() - self._lost_at
+            self._lost_at = None
+        log.warning("Redis (%s): connected again, %.1f s after it was lost", self.label, seconds)
+        self._tell("restored", seconds=seconds)
+
+    def replaced(self) -> None:
+        """Note that a connection which the server had closed while it lay idle was replaced, at once."""
+        log.info("Redis (%s): an idle connection was closed by the server, and is replaced", self.label)
+        self._tell("restored", seconds=0.0)
+
+    def master_is(self, address: str) -> bool:
+        """Note which server is the master; return whether it is another one than before."""
+        with self._lock:
+            before, self._master = self._master, address
+        if before is None or before == address:
+            return False
+        log.warning("Redis (%s): the master is %s now; it was %s", self.label, address, before)
+        self._tell("moved", old=before, new=address)
+        return True
+
+    def _tell(self, event: Event, **details: Any) -> None:
+        for listener in list(self.listeners):
+            listener(event, **details)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
