@@ -51,7 +51,7 @@ class EmbeddedServer:
 
     @property
     def socket_path(self) -> str:
-        """The path that a client connects to. It stays the same for the life of the process.
+        """The path that a client connects to: to be asked for at each connection, after :meth:`ensure_running`.
 
         Raises EmbeddedServerError if the folder's path is too long for a socket; on Linux any length will do.
         """
@@ -85,9 +85,9 @@ class EmbeddedServer:
         """Use it no more: the server ends if no other process uses it. A later call of ensure_running is allowed."""
         with self._threads:
             self._leave()
-            if self._folder is not None:
-                self._folder.close()
-                self._folder = None
+            folder, self._folder = self._folder, None
+            if folder is not None:
+                folder.close()
 
     def __del__(self) -> None:
         # An application that is made and dropped, as in tests, leaves no server behind it.
@@ -103,15 +103,16 @@ class EmbeddedServer:
         folder = self._open_folder()
         while (use := folder.use()) is None:
             if not deadline.left():
-                raise EmbeddedServerError(_told(f"The embedded Redis server is being ended, still{deadline}.", folder))
+                raise EmbeddedServerError(_told(f"The embedded Redis server still has not ended{deadline}.", folder))
             time.sleep(_PAUSE)
         self._use = use
         return folder
 
     def _leave(self) -> None:
-        if self._use is not None and self._folder is not None and self._folder.is_open():
-            os.close(self._use)
-        self._use = None
+        # In this order: a child that is forked in between must not take itself for a user.
+        use, self._use = self._use, None
+        if use is not None and self._folder is not None and self._folder.is_open():
+            os.close(use)
 
     def _open_folder(self) -> ServerFolder:
         if self._folder is not None and self._folder.is_in_place():
@@ -193,7 +194,11 @@ def _launch(folder: ServerFolder, lock: int, deadline: _Deadline) -> int:
 
 
 def _told(problem: str, folder: ServerFolder, since: int = 0) -> str:
-    return f"{problem} Its log is {folder.path / LOG} and ends with:\n{folder.end_of_log(since)}\n"
+    return (
+        f"{problem} Its log is {folder.path / LOG} and ends with:\n{folder.end_of_log(since)}\n"
+        f"It may still be loading its data: try again. If it hangs, end every process of the application, and it "
+        f"ends with them. If its data is damaged and not needed, remove the folder {folder.path}."
+    )
 
 
 def _interpreter() -> str:

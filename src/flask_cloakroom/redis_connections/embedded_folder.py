@@ -30,6 +30,8 @@ LOG_LIMIT: Final = 1 << 20
 _QUOTED_BYTES: Final = 4096
 _QUOTED_LINES: Final = 6
 
+_STDERR: Final = 2
+
 # A fork waits while this process has a lock open that is not its own to keep, so that no child inherits it: it would
 # hold that lock for its whole life. It is some microseconds, and some hundredths of a second at the start of a server.
 _no_fork = threading.RLock()
@@ -189,12 +191,21 @@ class ServerFolder:
     def _open(self, name: str, flags: int = 0) -> int:
         # O_NONBLOCK: somebody's FIFO in the way is an error, and nothing to wait for.
         flags |= os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        return os.open(name, flags, 0o600, dir_fd=self.fd)
+        return _above_the_standard_streams(os.open(name, flags, 0o600, dir_fd=self.fd))
 
 
 def fits_a_socket(path: str) -> bool:
     """Tell whether a path is short enough for a Unix socket."""
     return len(os.fsencode(path)) <= LONGEST_SOCKET_PATH
+
+
+def _above_the_standard_streams(fd: int) -> int:
+    """Return ``fd`` or, if that is 0, 1 or 2, another for the same: a daemon that has closed these opens them anew."""
+    if fd > _STDERR:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    os.close(fd)
+    return moved
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -206,7 +217,7 @@ def _open_private(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fd = _above_the_standard_streams(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
     except OSError as error:
         raise EmbeddedServerError(
             f"{path} cannot be used as the folder of the embedded Redis server ({error.strerror}). It must be a "
