@@ -87,6 +87,7 @@ class FlaskRedis(_Client):
         else:
             connector = self._connect(app, setting, url, options)
         connector.listen(_Announcer(self, app))
+        connector.warn_in_production(app)
         self._connectors[app] = connector
         app.extensions[self.config_prefix.lower()] = self
         clients: dict[str, FlaskRedis] = app.extensions.setdefault(EXTENSION_KEY, {})
@@ -238,7 +239,7 @@ class _Announcer:
 
     def __call__(self, event: str, **details: Any) -> None:
         client, app = self._client(), self._app()
-        if client is not None and app is not None:
+        if client is not None and app is not None and event in _SIGNALS:
             _SIGNALS[event].send(app, client=client, **details)
 
 

@@ -463,7 +463,8 @@ class TestStore:
             ({"SESSION_TYPE": "redis", "SESSION_REDIS": "redis://a", "REDIS_URL": "redis://b"}, "Redis (a:6379/0)"),
             ({"SESSION_TYPE": "redis", "REDIS_URL": "redis://b"}, "Redis (b:6379/0)"),
             ({"SESSION_TYPE": "redis", "REDIS_URL": ""}, "Redis (localhost:6379/0)"),
-            ({"REDIS_URL": "redis://b"}, "SQLite (sessions.sqlite3)"),
+            ({"REDIS_URL": "redis://b"}, "Redis (b:6379/0)"),
+            ({"REDIS_URL": ""}, "SQLite (sessions.sqlite3)"),
             ({"SESSION_TYPE": "sqlite", "REDIS_URL": "redis://b"}, "SQLite (sessions.sqlite3)"),
             ({"SESSION_TYPE": "memory", "SESSION_REDIS": "redis://a"}, "memory of this process"),
             ({"SESSION_STORE": "memory://", "REDIS_URL": "redis://b"}, "memory of this process"),
@@ -471,7 +472,7 @@ class TestStore:
         ],
     )
     def test_precedence(self, config: dict[str, Any], words: str, tmp_path: Path) -> None:
-        """SESSION_STORE, then SESSION_TYPE, then SESSION_REDIS; REDIS_URL only says where, never whether."""
+        """SESSION_STORE, then SESSION_TYPE, then SESSION_REDIS, then REDIS_URL."""
         assert str(self.store(tmp_path, **config)) == words
 
     def test_two_that_contradict(self, tmp_path: Path) -> None:
@@ -548,7 +549,7 @@ class TestStore:
     def test_without_a_driver(self, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The error says what to install. A driver that is there is enough, whichever it is."""
         monkeypatch.setitem(sys.modules, "redis", None)
-        assert type(self.store(tmp_path, **config)._client).__module__.startswith("valkey")
+        assert type(self.store(tmp_path, **config).connector.client).__module__.startswith("valkey")
         monkeypatch.setitem(sys.modules, "valkey", None)
         assert "pip install flask-cloakroom[redis]" in str(refused(tmp_path, **config))
 

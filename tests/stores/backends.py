@@ -78,9 +78,9 @@ class ClientOfOurOwn(redis.Redis):
 def age_redis(store: RedisStore, seconds: float) -> None:
     """Make every entry expire ``seconds`` earlier; those that should have expired by now do."""
     for name in list(store._names()):
-        left = store._connector.client.pttl(name)
+        left = store.connector.client.pttl(name)
         if left > 0:
-            store._connector.client.pexpire(name, max(1, left - int(seconds * 1000)))
+            store.connector.client.pexpire(name, max(1, left - int(seconds * 1000)))
     time.sleep(0.005)
 
 

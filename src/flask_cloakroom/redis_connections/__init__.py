@@ -1,6 +1,6 @@
 """Connections to Redis and Valkey: by URL, shared, bounded, watched. Plain Python, below everything that uses them."""
 
-from .connector import Connector, GivenClient, connect
+from .connector import Connector, GivenClient, UsesRedis, connect
 from .endpoint import Endpoint
 from .url import SCHEMES, RedisURL, Topology
 
@@ -11,5 +11,6 @@ __all__ = [
     "GivenClient",
     "RedisURL",
     "Topology",
+    "UsesRedis",
     "connect",
 ]

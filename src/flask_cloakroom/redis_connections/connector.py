@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from ..forking import call_in_child
 from .driver import Driver, driver_of, find_driver
 from .endpoint import DEFAULTS, RETRIES, RETRY_FIRST, RETRY_LONGEST, Endpoint, endpoint_for
 from .url import DEFAULT_HOST, SERVER_PORT, RedisURL, Topology, parse_url
 from .watch import Listener, Watch
+
+if TYPE_CHECKING:
+    from .embedded_route import Application
 
 # Options that make a client one of its own kind, whose connections nobody else can use: it is then the driver's own.
 _UNSHARED: Final = frozenset(
@@ -53,6 +55,16 @@ class Connector(ABC):
     def listen(self, listener: Listener) -> None:  # noqa: B027 (it is no duty: of some clients nothing is known)
         """Call ``listener`` with what happens to connections (see :data:`~.watch.Event`), as far as that is known."""
 
+    def warn_in_production(self, app: Application) -> None:  # noqa: B027 (most servers are fit for production)
+        """Log a warning, before the first use, if this is not for production and ``app`` looks like it."""
+
+
+@runtime_checkable
+class UsesRedis(Protocol):
+    """A store that has its connections from here."""
+
+    connector: Connector
+
 
 class ServerConnector(Connector):
     """One server, or the master of a Sentinel service."""
@@ -76,6 +88,13 @@ class ServerConnector(Connector):
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with what happens to connections."""
         self._endpoint.watch.listeners.append(listener)
+
+    def warn_in_production(self, app: Application) -> None:
+        """Log a warning, before the first use, if this is the embedded server and ``app`` is not in debug mode."""
+        if self._endpoint.is_embedded:
+            from .embedded_route import ProductionWarning
+
+            self.listen(ProductionWarning(app))
 
 
 class GivenClient(Connector):
@@ -137,7 +156,6 @@ class ClusterConnector(Connector):
 
     def _make(self) -> Any:
         driver, url = self._driver, self._url
-        node = importlib.import_module(f"{driver.name}.cluster").ClusterNode
         host, port = url.hosts[0]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         options = {**DEFAULTS, **self._options}
@@ -147,7 +165,7 @@ class ClusterConnector(Connector):
         # As a URL, because only then does the driver let another class make the nodes' pools.
         return driver.cluster(
             url=f"{'rediss' if url.tls else 'redis'}://{address}",
-            startup_nodes=[node(*where) for where in url.hosts[1:]],
+            startup_nodes=[driver.node(*where) for where in url.hosts[1:]],
             connection_pool_class=pool_class,
             username=url.username,
             password=url.password,

@@ -27,6 +27,7 @@ class Driver(NamedTuple):
     name: str
     client: Any
     cluster: Any
+    node: Any
     connection: ModuleType
     exceptions: ModuleType
 
@@ -83,6 +84,7 @@ def load_driver(name: str) -> Driver:
         name,
         getattr(module, client),
         getattr(module, cluster),
+        importlib.import_module(f"{name}.cluster").ClusterNode,
         importlib.import_module(f"{name}.connection"),
         importlib.import_module(f"{name}.exceptions"),
     )

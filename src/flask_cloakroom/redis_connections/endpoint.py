@@ -45,6 +45,7 @@ class Endpoint:
     def __init__(self, driver: Driver, url: RedisURL, folder: Path | None, sentinel_options: dict[str, Any]) -> None:
         self.driver = driver
         self.label = str(url)
+        self.is_embedded = url.topology is Topology.EMBEDDED
         self.bound = Bound()
         self.watch = Watch(self.label)
         # What every connection needs to find the server and to get in.
@@ -56,7 +57,7 @@ class Endpoint:
                 self._address["path"] = url.path
             case Topology.EMBEDDED:
                 kind = "UnixDomainSocketConnection"
-                self._address["route"] = _embedded_route(folder)
+                self._address["route"] = _embedded_route(folder, self.watch)
             case Topology.SENTINEL:
                 route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.bound, **sentinel_options)
                 self._address.update(route=route, redis_connect_func=route.greet)
@@ -146,12 +147,12 @@ def endpoint_for(
     return endpoint
 
 
-def _embedded_route(folder: Path | None) -> Any:
+def _embedded_route(folder: Path | None, watch: Watch) -> Any:
     from .embedded_route import EmbeddedRoute
 
     if folder is None:
         raise ValueError("embedded:// needs to know where the application's instance folder is")
-    return EmbeddedRoute(folder / "redis")
+    return EmbeddedRoute(folder / "redis", watch)
 
 
 def frozen(value: Any) -> Any:

@@ -12,9 +12,9 @@ from ..forking import call_in_child
 
 log: Final = logging.getLogger("flask_cloakroom.redis")
 
-#: What happened: ``lost`` (cause: the error's class name), ``restored`` (seconds: how long it was away), ``moved``
-#: (old, new: the master's address before and after).
-Event = Literal["lost", "restored", "moved"]
+#: What happened: ``starting`` (before each connection to the embedded server), ``lost`` (cause: the error's class
+#: name), ``restored`` (seconds: how long it was away), ``moved`` (old, new: the master's address before and after).
+Event = Literal["starting", "lost", "restored", "moved"]
 Listener = Callable[..., None]
 
 
@@ -29,6 +29,10 @@ class Watch:
         self._master: str | None = None
         self._lock = threading.Lock()
         call_in_child(self._renew_lock)
+
+    def starting(self) -> None:
+        """Note that the embedded server is about to be used, and started if it does not run."""
+        self._tell("starting")
 
     def lost(self, error: BaseException) -> None:
         """Note that the server could not be reached, or that an open connection broke."""

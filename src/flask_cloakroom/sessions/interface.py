@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask.sessions import SessionInterface, SessionMixin
 
 from ..errors import CloakroomError, SettingError
+from ..redis_connections import UsesRedis
 from ..stores import Store
 from .outage import SessionUnavailable, make_unavailable
 from .repository import Repository
@@ -43,6 +44,8 @@ class ServerSessionInterface(SessionInterface):
                 return self.__dict__["repository"]  # type: ignore[no-any-return]
             self.settings = settings = SessionSettings.read(self.app)
             self.__dict__["repository"] = repository = settings.make_repository()
+            if isinstance(repository.store, UsesRedis):
+                repository.store.connector.warn_in_production(self.app)
             return repository
 
     @cached_property

@@ -48,9 +48,10 @@ class RedisStore:
         Raises TypeError for what is no client, ValueError for a URL that can't be one, ImportError if no
         driver is installed.
         """
-        self._connector = _connector(client, folder)
+        #: How the client is had: what a command shows, and what walking uses.
+        self.connector = _connector(client, folder)
         self._prefix = prefix.encode()
-        self._transport = _transport(self._connector, timeout)
+        self._transport = _transport(self.connector, timeout)
 
     def __str__(self) -> str:
         return f"Redis ({self._transport.address})"
@@ -102,7 +103,7 @@ class RedisStore:
     def _names(self) -> Iterator[bytes]:
         pattern = _PATTERN_SIGNS.sub(rb"\\\g<0>", self._prefix) + b"*"
         try:
-            for name in self._connector.client.scan_iter(match=pattern, count=500, _type="string"):
+            for name in self.connector.client.scan_iter(match=pattern, count=500, _type="string"):
                 yield name if isinstance(name, bytes) else name.encode()
         except Exception as error:
             # Any driver's, or a stand-in's.

@@ -8,11 +8,11 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .errors import CloakroomError
-from .sessions import envelope
-from .sessions.interface import interface_of
-from .sessions.repository import PURGE_BATCH, Repository
-from .stores import Purges, Walks
+from ..errors import CloakroomError
+from ..sessions import envelope
+from ..sessions.interface import interface_of
+from ..sessions.repository import PURGE_BATCH, Repository
+from ..stores import Purges, Walks
 
 sessions = AppGroup("sessions", help="Look after the server-side sessions.")
 
