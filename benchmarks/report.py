@@ -14,6 +14,7 @@ from statistics import median
 
 import targets
 from apps import CONTESTANTS, ONE_PROCESS, PAGES
+from calls import Calls
 from commands import REQUESTS, Counts
 from inprocess import IN_A_VIEW, RAW_GET, RAW_REPLACE, RAW_SQLITE, Samples, spread
 from scale import PurgeWait, ReadScale
@@ -39,6 +40,7 @@ class Results:
     commands: dict[str, dict[str, Counts]] | None = None
     sizes: dict[str, Size] | None = None
     served: dict[str, dict[str, Rate]] | None = None
+    calls: Calls | None = None
     reads: ReadScale | None = None
     purge: PurgeWait | None = None
     contestants: list[str] = field(default_factory=list)
@@ -53,6 +55,8 @@ class Results:
         rows = self.request_rows(self.samples)
         if self.commands and {"flask-session", "cloakroom-redis"} <= set(self.commands):
             rows += targets.of_commands(self.commands)
+        if self.calls:
+            rows += targets.of_calls(self.calls)
         if self.reads:
             rows.append(targets.of_reads(self.reads))
         if self.purge:
@@ -67,14 +71,15 @@ class Results:
             "targets": [asdict(row) for row in self.rows()],
             "requests": _figures(self.samples),
             "requests_cores_asleep": _figures(self.asleep),
+            "calls": _figures(self.calls),
         } | {name: asdict(self).get(name) for name in parts}
 
 
-def _figures(samples: Samples | None) -> dict[str, object] | None:
+def _figures(samples: Samples | Calls | None) -> dict[str, object] | None:
     if samples is None:
         return None
     return {
-        name: {"median_us": round(samples.median(name), 2), "quartiles_us": _rounded(spread(values))}
+        name: {"median_us": round(median(values), 2), "quartiles_us": _rounded(spread(values))}
         for name, values in samples.series.items()
     }
 
@@ -133,6 +138,8 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "On cores that fall asleep", _ASLEEP, _asleep_tables(results, results.asleep)
     if results.commands:
         yield "Commands to Redis", _COMMANDS, _commands_table(results.commands)
+    if results.calls:
+        yield "Calls", _CALLS, _calls_table(results.calls)
     if results.sizes:
         yield "Size of a session", _SIZES, _sizes_table(results.sizes)
     if results.served:
@@ -160,6 +167,10 @@ _ASLEEP = (
 _COMMANDS = (
     f"Per request, over {REQUESTS} requests. Redis counts a script's inner commands too "
     "(`INFO commandstats`); those that clients sent and waited for are told apart by `MONITOR`."
+)
+_CALLS = (
+    "Microseconds of one call on a Unix socket, medians. `FlaskRedis` is called inside an application's context. Its "
+    "pool takes less time than the driver's, so that a call costs less and not more."
 )
 _SIZES = (
     "Bytes of the same contents (a name, a counter, a cart of three). *In memory* is Redis' own figure for "
@@ -222,6 +233,10 @@ def _commands_table(counts: dict[str, dict[str, Counts]]) -> str:
         for page, title in PAGES.items()
     ]
     return table(("", "page", "sent", "inside scripts", "as INFO commandstats counts"), rows)
+
+
+def _calls_table(calls: Calls) -> str:
+    return table(("", "µs"), [(name, _number(median(values))) for name, values in calls.series.items()])
 
 
 def _sizes_table(sizes: dict[str, Size]) -> str:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("requests", "commands", "sizes", "served", "reads", "purge")
+PARTS = ("requests", "commands", "calls", "sizes", "served", "reads", "purge")
 NEEDED = ("flask_cloakroom", "flask_session", "gunicorn", "hiredis", "matplotlib", "redis")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import calls
 import chart
 import commands
 import inprocess
@@ -53,6 +54,9 @@ def measure(options: argparse.Namespace) -> report.Results:
         with fresh_place() as place:
             on_redis = [name for name in stored if "sqlite" not in name]
             results.commands = commands.count(on_redis, place)
+    if "calls" in options.parts:
+        with fresh_place() as place, cores_awake():
+            results.calls = calls.measure(place, rounds=200 if full else 60)
     if "sizes" in options.parts:
         with fresh_place() as place:
             results.sizes = sizes.measure(names, place)

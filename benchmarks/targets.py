@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
+import calls
 from apps import PAGES
+from calls import Calls
 from commands import Counts
 from inprocess import RAW_GET, RAW_REPLACE, Samples, spread
 from scale import PurgeWait, ReadScale
@@ -80,6 +82,24 @@ def of_commands(counts: dict[str, dict[str, Counts]]) -> Iterator[Row]:
             target=f"{reach}",
             met=ours <= reach,
         )
+
+
+def of_calls(measured: Calls) -> Iterator[Row]:
+    """Yield the targets for the Redis client, and for the store alone."""
+    for ours, bare in ((calls.OURS, calls.BARE), (calls.OURS_SET, calls.BARE_SET)):
+        more = measured.more(ours, bare)
+        low, high = spread(more)
+        yield Row(
+            page=f"one call, {ours}",
+            compared_with=f"{bare}; the difference",
+            ours=_us(median(measured.series[ours])),
+            theirs=_us(median(measured.series[bare])),
+            value=_us(median(more)),
+            spread=f"{low:.1f} to {high:.1f} µs",
+            target="at most 3.0 µs",
+            met=median(more) <= 3.0,
+        )
+    yield _ratio(calls.LOAD, calls.RAW, measured.series[calls.LOAD], measured.series[calls.RAW], 1.5)
 
 
 def of_reads(scale: ReadScale) -> Row:
