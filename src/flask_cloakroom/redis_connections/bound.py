@@ -35,9 +35,11 @@ class Bound:
     def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         self.most = most
         self.open = 0
-        #: Threads that wait. Who gives a connection back looks at it after that, and wakes them.
-        self.waiting = 0
-        self._changed = threading.Condition()
+        #: Those that wait, in the order in which they came. Whoever gives a connection back looks at it after that, and
+        #: wakes the first. Whoever needs one looks at it before, and takes its place behind them: otherwise the thread
+        #: that has just given one back has it again before anyone else wakes up, time after time.
+        self.waiting: deque[threading.Condition] = deque()
+        self._lock = threading.RLock()
         self._members: weakref.WeakSet[Any] = weakref.WeakSet()
         call_in_child(self._start_anew)
 
@@ -51,36 +53,46 @@ class Bound:
         Waits at most ``seconds``. Raises :class:`TooManyConnectionsError`.
         """
         deadline = time.monotonic() + seconds
-        with self._changed:
-            # First, and only then look: a connection that is given back from now on wakes this thread.
-            self.waiting += 1
+        with self._lock:
+            mine = threading.Condition(self._lock)
+            # First, and only then look: a connection that is given back from now on wakes the first that waits.
+            self.waiting.append(mine)
             try:
+                in_time = True
                 while True:
-                    if idle:
-                        try:
-                            return idle.pop()
-                        except IndexError:  # another thread was faster
-                            pass
-                    if self.open < self.most:
-                        self.open += 1
-                        return None
-                    if any(member.give_up_idle() for member in list(self._members)):
-                        return None  # one was closed, one may be opened
-                    if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    if self.waiting[0] is mine:
+                        if idle:
+                            try:
+                                return idle.pop()
+                            except IndexError:  # another thread was faster
+                                pass
+                        if self.open < self.most:
+                            self.open += 1
+                            return None
+                        if any(member.give_up_idle() for member in list(self._members)):
+                            return None  # one was closed, one may be opened
+                    if not in_time:
                         raise TooManyConnectionsError
+                    # Woken in its last moment or not: it looks once more, as nobody else was woken in its place.
+                    in_time = mine.wait(max(0.0, deadline - time.monotonic()))
             finally:
-                self.waiting -= 1
+                self.waiting.remove(mine)
+                self._wake_first()  # there may be room for the next one as well
 
     def wake(self) -> None:
-        """Tell one waiting thread that a connection lies idle."""
-        with self._changed:
-            self._changed.notify()
+        """Tell the first of the waiting threads that a connection lies idle."""
+        with self._lock:
+            self._wake_first()
 
     def closed(self) -> None:
         """Count one connection less."""
-        with self._changed:
+        with self._lock:
             self.open -= 1
-            self._changed.notify()
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        if self.waiting:
+            self.waiting[0].notify()
 
     def close_idle(self) -> None:
         """Close every connection that nobody uses: where they lead has changed."""
@@ -90,5 +102,6 @@ class Bound:
 
     def _start_anew(self) -> None:
         """In a forked child: the parent's connections are the parent's, and its threads are not here."""
-        self.open = self.waiting = 0
-        self._changed = threading.Condition()
+        self.open = 0
+        self.waiting = deque()
+        self._lock = threading.RLock()

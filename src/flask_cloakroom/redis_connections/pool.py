@@ -100,7 +100,7 @@ class BoundedPool:
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """Return a connection that is ready for a command, and is the caller's until it is released."""
         try:
-            connection = self._available_connections.pop()
+            connection = self._take() if self.bound.waiting else self._available_connections.pop()
         except IndexError:
             connection = self._take()
         self._in_use_connections.add(connection)
@@ -123,7 +123,13 @@ class BoundedPool:
                 f"all {self.bound.most} connections to Redis ({self.watch.label}) are in use, and none became free in "
                 f"{self._wait} s; raise max_connections, or look for what holds them"
             ) from None
-        return self.make_connection() if connection is None else connection
+        if connection is not None:
+            return connection
+        try:
+            return self.make_connection()
+        except BaseException:
+            self.bound.closed()
+            raise
 
     def _refresh(self, connection: Any) -> None:
         """Replace a connection that the server closed while it lay idle, or that has an answer nobody waited for."""
@@ -187,5 +193,7 @@ class BoundedPool:
 
     def __del__(self) -> None:
         """Give back the room that this pool's connections had; they close themselves."""
-        for _ in range(len(self._available_connections) + len(self._in_use_connections)):
-            self.bound.closed()
+        # None of these is there if __init__ failed.
+        for connections in (self.__dict__.get("_available_connections"), self.__dict__.get("_in_use_connections")):
+            for _ in connections or ():
+                self.bound.closed()

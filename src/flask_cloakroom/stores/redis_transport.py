@@ -97,10 +97,13 @@ class DirectTransport:
             return self._send(pack(*script.in_full(*arguments)))
 
     def _send(self, packed: bytes) -> Any:
+        wire: _Wire | None
         try:
-            wire = self._idle.pop()
+            wire = self._room() if self._bound.waiting else self._idle.pop()
         except IndexError:
-            return self._ask(self._open(), packed)
+            wire = self._room()
+        if wire is None:
+            return self._ask(self._connect(), packed)
         try:
             answer = wire.ask(packed)
         except TimeoutError as error:
@@ -139,12 +142,17 @@ class DirectTransport:
         return self._refuse(answer) if type(answer) is _Refusal else answer
 
     def _open(self) -> _Wire:
+        wire = self._room()
+        return self._connect() if wire is None else wire
+
+    def _room(self) -> _Wire | None:
+        """Return an idle connection, or None where one may be opened; wait for either."""
         try:
             wire: _Wire | None = self._bound.room(self._idle, self._wait)
         except TooManyConnectionsError as error:
             most = self._bound.most
             raise StoreError(f"Redis session store at {self.address}: all {most} connections are in use") from error
-        return self._connect() if wire is None else wire
+        return wire
 
     def _connect(self) -> _Wire:
         connection = None
