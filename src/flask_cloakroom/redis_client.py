@@ -7,8 +7,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, current_app
-from flask.globals import app_ctx, request_ctx
+from flask import Flask, current_app, has_request_context, request
+from flask.globals import app_ctx
 
 from .errors import SettingError, TransactionError
 from .redis_connections import Connector, GivenClient, connect
@@ -244,7 +244,7 @@ class _Announcer:
 
 
 def _context() -> Any:
-    """Return the request's context, or the application's, or None where there is none."""
-    if request_ctx:
-        return request_ctx._get_current_object()  # type: ignore[attr-defined]
+    """Return the present request, or else the application's context, or None where there is neither."""
+    if has_request_context():
+        return request._get_current_object()  # type: ignore[attr-defined]
     return app_ctx._get_current_object() if app_ctx else None  # type: ignore[attr-defined]

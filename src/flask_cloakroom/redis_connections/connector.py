@@ -204,9 +204,9 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
         raise ValueError(f"unknown option {min(sentinel_options)}: it is for redis+sentinel:// alone")
     if parsed.topology is Topology.CLUSTER:
         return ClusterConnector(driver, parsed, options)
-    parsed, options = _addressed(parsed, options)
     if options.keys() & _UNSHARED:
         return GivenClient(_unshared(driver, parsed, url, options))
+    parsed, options = _addressed(parsed, options)
     endpoint = endpoint_for(
         parsed,
         driver,
@@ -229,6 +229,9 @@ def _typed(driver: Driver, options: tuple[tuple[str, str], ...]) -> dict[str, An
 
 def _addressed(url: RedisURL, options: dict[str, Any]) -> tuple[RedisURL, dict[str, Any]]:
     """Move what says where and who from the keyword arguments to the URL, where the URL does not say it."""
+    for name in ("host", "port", "path"):
+        if name in options:
+            raise ValueError(f"{name} must stand in the URL, not beside it")
     found = {name: options.pop(name) for name in ("db", "username", "password") if name in options}
     given = {name: value for name, value in found.items() if value is not None and not getattr(url, name)}
     return replace(url, **given), options

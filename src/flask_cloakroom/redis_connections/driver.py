@@ -52,7 +52,7 @@ class Driver(NamedTuple):
         """The driver's pool with :class:`BoundedPool` before it."""
         return _pool_class(self.connection)
 
-    def retry(self, times: int, first: float, longest: float) -> Any:
+    def retry(self, times: int, first: float = 0.0, longest: float = 0.0) -> Any:
         """Return a policy that tries a lost connection again: ``times``, with pauses in seconds that double."""
         backoff = importlib.import_module(f"{self.name}.backoff").ExponentialBackoff(cap=longest, base=first)
         retry = importlib.import_module(f"{self.name}.retry").Retry

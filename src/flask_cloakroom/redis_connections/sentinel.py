@@ -34,7 +34,10 @@ class SentinelRoute:
         self._service = service
         self._watch = watch
         self._bound = bound
-        options = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT, **options}
+        # Not tried again: the next one is asked.
+        defaults = {"retry": driver.retry(0), "retry_on_error": []}
+        timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
+        options = {**defaults, **timeouts, **options}
         self._sentinels: tuple[Any, ...] = tuple(driver.client(host=host, port=port, **options) for host, port in hosts)
 
     def lead(self, connection: Any) -> None:
