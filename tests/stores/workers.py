@@ -48,6 +48,26 @@ def use_and_leave(path: str, key: bytes) -> None:
     store.close()
 
 
+def hammer(path: str, number: int, writes: int, barrier: Barrier, results: Any) -> None:
+    """Create and replace entries of 3 KB without a pause; put their keys and last versions into ``results``."""
+    store = SQLiteStore(path)
+    store.load(CHAIN)
+    barrier.wait(60)
+    versions: dict[bytes, bytes] = {}
+    for turn in range(writes):
+        key, data = b"%d.%d" % (number, turn % 500), b"%08d" % turn * 375
+        if key in versions:
+            saved = store.replace(key, data, 600, versions[key])
+            assert isinstance(saved, Saved)
+            versions[key] = saved.version
+        else:
+            version = store.create(key, data, 600)
+            assert version is not None
+            versions[key] = version
+    store.close()
+    results.put(versions)
+
+
 def write_until_killed(path: str, acknowledge: int, offset: int, synchronous: str) -> None:
     """Create and replace for ever; after each write that was acknowledged, say so on a pipe."""
     store = SQLiteStore(path, synchronous=synchronous)

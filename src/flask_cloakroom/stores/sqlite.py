@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any, Final, TypeVar
 from ..errors import StoreError
 from ..forking import call_in_child
 from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .sqlite_wal import WAL_BYTES, Wal
 
 T = TypeVar("T")
 
@@ -32,9 +34,6 @@ IDLE_CONNECTIONS: Final = 16
 #: From this ttl on, in seconds, a replace leaves an expiry alone that it would move by less than a second, as happens
 #: at each write between two refreshes of a session, because ttl is in whole seconds.
 LONG_TTL: Final = 60
-
-#: What is left of a WAL that a stuck reader let grow, once it has been emptied. Four times what it mostly has.
-WAL_BYTES: Final = 16 << 20
 
 # The row's number is a hash of the key, and not the key an index of its own: one B-tree to walk and to write,
 # with inner pages that hold 8-byte numbers, which is what keeps a read among a million rows near that among a
@@ -111,6 +110,7 @@ class SQLiteStore:
         # One item for each connection that is open or being opened: a count that needs no lock.
         self._open_ones: deque[None] = deque()
         self._inherited: list[sqlite3.Connection] = []
+        self._wal = Wal(timeout)
         call_in_child(self._leave_inherited)
         _stores.add(self)
 
@@ -124,16 +124,16 @@ class SQLiteStore:
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
         version, now = new_version(), _now_ms()
         row = (_row_id(key), key, version, now + check_ttl(ttl) * 1000, data, now)
-        return version if self._run(_count, _CREATE, row) else None
+        return version if self._write(_CREATE, row) else None
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
         version, now, row_id = new_version(), int(time.time() * 1000), _row_id(key)
         expires = now + check_ttl(ttl) * 1000
         if ttl >= LONG_TTL:
             near = (version, data, row_id, key, expected, now, expires - 1000, expires + 1000)
-            if self._run(_count, _REPLACE_DATA, near):
+            if self._write(_REPLACE_DATA, near):
                 return Saved(version)
-        while not self._run(_count, _REPLACE, (version, expires, data, row_id, key, expected, now)):
+        while not self._write(_REPLACE, (version, expires, data, row_id, key, expected, now)):
             # UPDATE decides; what is read afterwards only tells what stood in the way.
             entry = self.load(key)
             if entry is None:
@@ -148,14 +148,14 @@ class SQLiteStore:
     def touch(self, key: bytes, ttl: int) -> bool:
         now = _now_ms()
         row = (now + check_ttl(ttl) * 1000, _row_id(key), key, now)
-        return bool(self._run(_count, _TOUCH, row))
+        return bool(self._write(_TOUCH, row))
 
     def delete(self, key: bytes) -> bool:
         row = (_row_id(key), key, _now_ms())
-        return bool(self._run(_count, _DELETE, row))
+        return bool(self._write(_DELETE, row))
 
     def purge(self, limit: int) -> int:
-        deleted = self._run(_count, _PURGE, (_now_ms(), limit))
+        deleted = self._write(_PURGE, (_now_ms(), limit))
         if deleted:
             # What this wrote to the WAL goes into the file now, on this call's time: otherwise the request that happens
             # to fill the WAL waits for the disk. Writers may go on meanwhile.
@@ -180,6 +180,18 @@ class SQLiteStore:
             except IndexError:
                 return
             self._close(db)
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Run one statement that writes; return how many rows it changed."""
+        changed = self._run(_count, statement, values)
+        if self._wal.is_long():
+            # What was written is written, whatever becomes of this.
+            with contextlib.suppress(StoreError):
+                self._run(self._empty_wal, "", ())
+        return changed
+
+    def _empty_wal(self, db: sqlite3.Connection, statement: str, values: tuple[()]) -> None:
+        self._wal.empty(db)
 
     def _run(self, run: Callable[[sqlite3.Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
         """Run one statement on a connection that is this thread's alone, waiting for other writers."""
@@ -276,10 +288,13 @@ class SQLiteStore:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
             db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             db.executescript(_SCHEMA)
             # From here on `_run` waits by itself.
             db.execute("PRAGMA busy_timeout = 0")
+            # SQLite puts it beside what a symbolic link leads to.
+            self._wal.path = os.path.realpath(self.path) + "-wal"
         except BaseException:
             db.close()
             raise
