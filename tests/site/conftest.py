@@ -1,4 +1,4 @@
-"""Fixtures for the sched site: its application on each store, and a Redis."""
+"""Fixtures for the sched site: its application, with the sessions in Redis and beside it, and a Redis."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -21,11 +22,12 @@ from sched_site import create_app  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no setting of the one who runs the tests reach the site."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no setting of the one who runs the tests reach the site, nor what it writes the checkout."""
     for name in list(os.environ):
         if name in ("REDIS_URL", "PORT") or name.startswith("SCHED_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("SCHED_INSTANCE_PATH", str(tmp_path / "instance"))
 
 
 @pytest.fixture(scope="session")
@@ -49,20 +51,28 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+@pytest.fixture
+def empty_redis(redis_url: str) -> str:
+    """The address of the Redis, with nothing in it."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
 @pytest.fixture(params=["sqlite", "redis"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of each store that the site runs on."""
+def stores(request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path) -> dict[str, str]:
+    """The settings for sessions in the site's Redis, and for sessions in a file beside it."""
     if request.param == "redis":
-        return str(request.getfixturevalue("redis_url"))
-    return f"sqlite:///{tmp_path}/sessions.sqlite3"
+        return {"REDIS_URL": empty_redis}
+    return {"REDIS_URL": empty_redis, "SESSION_STORE": f"sqlite:///{tmp_path}/sessions.sqlite3"}
 
 
 @pytest.fixture
-def make_app(store_url: str) -> Callable[..., Flask]:
-    """Make the application, as often as wanted, on the same store."""
+def make_app(stores: dict[str, str]) -> Callable[..., Flask]:
+    """Make the application, as often as wanted, on the same stores."""
 
     def make(**config: Any) -> Flask:
-        return create_app({"SESSION_STORE": store_url, **config})
+        return create_app({**stores, **config})
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,9 +12,10 @@ import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
 from sched_site import create_app
+from sched_site.redis_client import redis
 
 COOKIE = "sched_session"
-PATHS = ["/", "/cart", "/login", "/session", "/nothing-here"]
+PATHS = ["/", "/cart", "/login", "/session", "/product/desk-bell", "/nothing-here"]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
@@ -85,21 +87,23 @@ def test_accessible(client: FlaskClient, signed_in: bool, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_self_contained(visitor: FlaskClient, path: str) -> None:
-    """A page has no script and loads nothing from elsewhere; what it loads is there; a browser is told so."""
+    """No script stands in a page, and nothing is loaded from elsewhere; what is loaded is there; browsers are told."""
     response = visitor.get(path, follow_redirects=True)
     page = Outline(response.text)
-    assert page.all("script") == []
+    scripts = [script["src"] for script in page.all("script")]
+    assert scripts == ([] if path == "/nothing-here" else ["/static/notices.js"])
     assert not [attributes for _, attributes in page.elements if "style" in attributes]
     addresses = [link["href"] for link in page.all("link")]
     assert len(addresses) == 5
-    for address in addresses:
+    for address in addresses + scripts:
         assert address is not None
         assert address.startswith("/")
         with visitor.get(address) as resource:
             assert resource.status_code == 200
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
-    assert "script-src" not in policy
+    assert "script-src 'self'; connect-src 'self';" in policy
+    assert "unsafe" not in policy
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -222,11 +226,16 @@ def test_other_errors_have_a_page_too(client: FlaskClient) -> None:
 
 
 def test_redis_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """REDIS_URL moves the sessions to Redis; without it they are in a SQLite file in the instance folder."""
-    assert str(create_app().session_interface.store) == "SQLite (sessions.sqlite3)"  # type: ignore[attr-defined]
+    """Sessions and all else are in a private server, and with REDIS_URL in that one. Starting connects to neither."""
+
+    def described() -> tuple[str, str]:
+        app = create_app()
+        return str(app.session_interface.store), redis.connector_for(app).label  # type: ignore[attr-defined]
+
+    assert described() == ("Redis (embedded/0)", "embedded/0")
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1/3")
-    described = str(create_app().session_interface.store)  # type: ignore[attr-defined]
-    assert described == "Redis (127.0.0.1:1/3)"
+    assert described() == ("Redis (127.0.0.1:1/3)", "127.0.0.1:1/3")
+    assert not Path(os.environ["SCHED_INSTANCE_PATH"]).exists()
 
 
 def test_settings_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

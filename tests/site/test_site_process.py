@@ -77,7 +77,7 @@ def test_wrong_setting() -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("The site cannot start. SESSION_STORE: ")
+    assert done.stderr.startswith("The site cannot start. REDIS_URL: ")
     assert "Traceback" not in done.stderr
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response
@@ -14,12 +15,13 @@ from flask_bootstrap import Bootstrap5
 
 from flask_cloakroom import Cloakroom
 
-from . import auth, cart, dark_mode, errors, session_page, shop
+from . import auth, cart, catalogue, dark_mode, errors, notices, sales, session_page, shop
+from .redis_client import redis
 
-# There is no script on this site, and nothing from elsewhere. `data:` is for the toolkit's own small images.
+# Nothing is from elsewhere, and no script stands in a page. `data:` is for the toolkit's own small images.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -27,11 +29,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application.
 
     Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, and
-    any setting as ``SCHED_<NAME>``), and ``config``.
+    any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance folder, which
+    the environment's ``SCHED_INSTANCE_PATH`` moves.
     """
-    app = Flask(__name__)
+    folder = os.environ.get("SCHED_INSTANCE_PATH")
+    app = Flask(__name__, instance_path=str(Path(folder).resolve()) if folder else None)
     app.config.update(
-        SESSION_STORE=os.environ.get("REDIS_URL") or "sqlite:///sessions.sqlite3",
+        # For the sessions and for all else that is in Redis. A private server that starts and ends with the site.
+        REDIS_URL=os.environ.get("REDIS_URL") or "embedded://",
         SESSION_MERGE={"cart": cart.merge},
         # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
         SESSION_COOKIE_NAME="sched_session",
@@ -43,14 +48,16 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_prefixed_env("SCHED")
     app.config.update(config or {})
 
+    redis.init_app(app)
     Cloakroom(app)
     Bootstrap5(app)
-    for part in (auth, shop, session_page, dark_mode):
+    for part in (auth, shop, sales, session_page, dark_mode):
         app.register_blueprint(part.blueprint)
+    notices.init_app(app)
     errors.init_app(app)
     app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters["money"] = shop.money
+    app.jinja_env.filters["money"] = catalogue.money
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)
     return app

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import signal
 import socket
+from types import FrameType
 
 from flask import Flask
 from waitress import create_server
 
 from flask_cloakroom import SettingError
 
-from . import create_app
+from . import create_app, notices
 from .accounts import SAMPLE_LOGINS
+from .redis_client import redis
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 #: How many ports after the default one are tried when it is taken.
 MORE_PORTS = 20
+#: Threads for pages. Each open stream of notices has another one.
 THREADS = 8
 
 
@@ -28,12 +32,17 @@ def main() -> None:
     # Set here, because a shell that starts this in the background has told it to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # The greeting says it in its own words, and this is a sample run on purpose.
+    logging.getLogger("flask_cloakroom.redis").addFilter(_is_no_warning_of_embedded)
     listener = _listen(_wanted_port())
     try:
         app = create_app()
-    except SettingError as error:
+    except (SettingError, ImportError) as error:
         raise SystemExit(f"The site cannot start. {error}") from None
-    server = create_server(app, sockets=[listener], threads=THREADS, ident=None)
+    threads = THREADS + app.config["NOTICE_STREAMS"]
+    # One request more is read while one is answered, which is how Waitress notices that a stream's browser has gone.
+    server = create_server(app, sockets=[listener], threads=threads, channel_request_lookahead=1, ident=None)
+    _end_streams_first(app)
     try:
         _greet(app, listener.getsockname()[1])
         server.run()  # returns at Ctrl-C, which can come before it, too
@@ -41,6 +50,21 @@ def main() -> None:
         pass
     server.close()
     print("\nStopped.", flush=True)
+
+
+def _is_no_warning_of_embedded(record: logging.LogRecord) -> bool:
+    return "embedded://" not in record.getMessage()
+
+
+def _end_streams_first(app: Flask) -> None:
+    """Let Ctrl-C and SIGTERM end the open streams too: Waitress waits for their threads before it stops."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        notices.end_streams(app)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _wanted_port() -> int | None:
@@ -77,8 +101,12 @@ def _listen(port: int | None) -> socket.socket:
 def _greet(app: Flask, port: int) -> None:
     print(f"Sched is open at  http://{HOST}:{port}")
     print(f"Sessions are in   {app.session_interface.store}")  # type: ignore[attr-defined]
+    print(f"Redis client on   {redis.connector_for(app).label}")
+    if app.config["REDIS_URL"].startswith("embedded://"):
+        print("                  A private server, for trying things out. It starts and ends with the site;")
+        print(f"                  its data is in {app.instance_path}/redis")
     print("Sign in as        " + "\n                  ".join(" / ".join(pair) for pair in SAMPLE_LOGINS))
-    print("Ctrl-C stops it. Sessions are kept for the next time.", flush=True)
+    print("Ctrl-C stops it. Everything is kept for the next time.", flush=True)
 
 
 if __name__ == "__main__":

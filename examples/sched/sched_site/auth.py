@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from flask_cloakroom import session
 
-from . import accounts, cart
+from . import accounts, cart, recent
 
 blueprint = Blueprint("auth", __name__)
 
@@ -46,7 +46,8 @@ def login() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End the session, cart included."""
+    """End the session, cart included, and forget what the visitor looked at."""
+    recent.forget()
     session.destroy()
     flash("You are signed out, and your session is gone.", "success")
     return redirect(url_for("auth.login"))

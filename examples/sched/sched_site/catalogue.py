@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Product(NamedTuple):
-    """One thing on the shelf; ``icon`` and ``tint`` are names from the CSS toolkit."""
+    """One thing on the shelf; ``icon`` and ``tint`` are names from the CSS toolkit.
+
+    ``stock`` is how many there are before any is sold.
+    """
 
     slug: str
     name: str
@@ -15,6 +18,12 @@ class Product(NamedTuple):
     price: Decimal
     icon: str
     tint: str
+    stock: int = 5
+
+
+def money(amount: Decimal) -> str:
+    """Write an amount as a price."""
+    return f"€{amount:,.2f}"
 
 
 PRODUCTS = {
@@ -27,6 +36,7 @@ PRODUCTS = {
             Decimal("25.00"),
             "gift",
             "primary",
+            stock=3,
         ),
         Product(
             "tea-for-two",
@@ -59,6 +69,7 @@ PRODUCTS = {
             Decimal("32.00"),
             "vector-pen",
             "info",
+            stock=1,
         ),
         Product(
             "sand-timer",
@@ -75,6 +86,7 @@ PRODUCTS = {
             Decimal("12.40"),
             "bell",
             "primary",
+            stock=2,
         ),
         Product(
             "sticky-notes",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from flask import Flask, render_template
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
+
+Text = tuple[str, str, str]
 
 #: By status: icon, heading, what to do.
-TEXTS = {
+TEXTS: dict[int, Text] = {
     400: ("patch-question", "That request made no sense to us", "Go back, and try it once more."),
     404: ("signpost-split", "There is nothing at this address", "It may have moved, or the link is wrong."),
     405: ("sign-turn-left", "This address is not for visiting", "It takes a button on one of our pages."),
@@ -19,16 +22,31 @@ TEXTS = {
         "by it. Please try again in a moment.",
     ),
 }
+REDIS_IS_AWAY: Text = (
+    "box-seam",
+    "Our stock room does not answer",
+    "We cannot see what there is just now. Your cart is as it was. Please try again in a moment.",
+)
 
 
 def init_app(app: Flask) -> None:
     """Show a friendly page for every HTTP error, those made from unexpected exceptions included."""
     app.register_error_handler(HTTPException, _show)
+    app.register_error_handler(RedisError, _show_redis_is_away)
 
 
 def _show(error: HTTPException) -> ResponseReturnValue:
+    text = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
+    return _page(error, text)
+
+
+def _show_redis_is_away(error: RedisError) -> ResponseReturnValue:
+    return _page(ServiceUnavailable(retry_after=5), REDIS_IS_AWAY)
+
+
+def _page(error: HTTPException, text: Text) -> ResponseReturnValue:
     response = error.get_response()
-    icon, heading, advice = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
+    icon, heading, advice = text
     # Headers stay as they are: Allow of a 405 and Retry-After of a 503 are part of the answer.
     response.data = render_template("error.html", code=error.code, icon_name=icon, heading=heading, advice=advice)
     response.content_type = "text/html; charset=utf-8"

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from flask import Blueprint, current_app, render_template, session
 from flask.typing import ResponseReturnValue
 
+from .redis_client import redis
+
 blueprint = Blueprint("session_page", __name__)
 
 #: Longer values are cut: the page is for looking, not for exporting.
@@ -29,6 +31,7 @@ def show() -> ResponseReturnValue:
         "session.html",
         items=[Item(str(key), type(value).__name__, _text(value)) for key, value in session.items()],
         store=str(current_app.session_interface.store),  # type: ignore[attr-defined]
+        redis=redis.connector_for().label,
         idle=current_app.permanent_session_lifetime,
         absolute=current_app.config.get("SESSION_ABSOLUTE_LIFETIME"),
     )

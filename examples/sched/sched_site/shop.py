@@ -1,42 +1,63 @@
-"""The shelf and the cart. Every change is a POST that ends in a redirect, so reloading repeats nothing."""
+"""The shelf, the products and the cart. Every change is a POST and ends in a redirect: reloading repeats nothing."""
 
 from __future__ import annotations
-
-from decimal import Decimal
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from . import cart
+from . import cart, counters, recent, stock
 from .catalogue import PRODUCTS, Product
 
 blueprint = Blueprint("shop", __name__)
 
 
-def money(amount: Decimal) -> str:
-    """Write an amount as a price."""
-    return f"€{amount:,.2f}"
-
-
 @blueprint.get("/")
 def index() -> ResponseReturnValue:
     """Show the shelf."""
-    in_cart = {line.product.slug: line.quantity for line in cart.lines()}
-    return render_template("shop.html", products=PRODUCTS.values(), in_cart=in_cart)
+    return render_template(
+        "shop.html",
+        products=PRODUCTS.values(),
+        in_cart=_in_cart(),
+        left=stock.left(),
+        visits=counters.count_visit(),
+        recently=recent.seen(),
+    )
+
+
+@blueprint.get("/product/<slug>")
+def product(slug: str) -> ResponseReturnValue:
+    """Show one product."""
+    product = PRODUCTS.get(slug) or abort(404)
+    return render_template(
+        "product.html",
+        product=product,
+        in_cart=_in_cart(),
+        left=stock.left(),
+        views=counters.count_view(product),
+        recently=recent.look(product),
+    )
 
 
 @blueprint.get("/cart")
 def show_cart() -> ResponseReturnValue:
     """Show the cart."""
-    return render_template("cart.html", lines=cart.lines(), total=cart.total(), max_quantity=cart.MAX_QUANTITY)
+    return render_template(
+        "cart.html", lines=cart.lines(), total=cart.total(), max_quantity=cart.MAX_QUANTITY, left=stock.left()
+    )
 
 
 @blueprint.post("/cart/add")
 def add() -> ResponseReturnValue:
-    """Put one of a product into the cart, and go back to where it stands on the shelf."""
+    """Put one of a product into the cart, and go back to where it stands on the shelf.
+
+    More than there is can be put there: what counts is what is left when it is bought.
+    """
     product = _product()
-    quantity = cart.add(product)
-    flash(f"{product.name}: {quantity} in your cart.", "success")
+    if product.slug in stock.sold_out():
+        flash(f"{product.name} is sold out.", "danger")
+    else:
+        quantity = cart.add(product)
+        flash(f"{product.name}: {quantity} in your cart.", "success")
     return redirect(url_for("shop.index", _anchor=product.slug))
 
 
@@ -68,6 +89,10 @@ def empty() -> ResponseReturnValue:
     cart.empty()
     flash("Your cart is empty.", "success")
     return redirect(url_for("shop.show_cart"))
+
+
+def _in_cart() -> dict[str, int]:
+    return {line.product.slug: line.quantity for line in cart.lines()}
 
 
 def _product() -> Product:

@@ -1,0 +1,34 @@
+// Tells when something in the cart is sold out. Without this script the pages tell it when they are loaded next.
+"use strict";
+{
+  const place = document.getElementById("notices");
+  const pattern = document.getElementById("notice");
+  const known = new Set(place.dataset.known.split(" "));
+  let source = null;
+
+  const show = (event) => {
+    const { slug, text } = JSON.parse(event.data);
+    // The page itself says what was sold out when it was made.
+    if (event.type === "gone" && known.has(slug)) return;
+    known.add(slug);
+    const notice = pattern.content.firstElementChild.cloneNode(true);
+    notice.querySelector(".notice-text").textContent = text;
+    notice.querySelector("button").addEventListener("click", () => notice.remove());
+    place.append(notice);
+  };
+
+  // Browsers allow six connections to a site, so a page that nobody sees gives its own up.
+  const openOrClose = () => {
+    if (document.visibilityState === "hidden") {
+      source?.close();
+      source = null;
+    } else if (source === null) {
+      source = new EventSource(place.dataset.stream);
+      source.addEventListener("gone", show);
+      source.addEventListener("sold-out", show);
+    }
+  };
+
+  document.addEventListener("visibilitychange", openOrClose);
+  openOrClose();
+}
