@@ -67,8 +67,14 @@ class SentinelRoute:
 
     def greet(self, connection: Any) -> None:
         """Sign in, and refuse a server that is no master: for the driver's ``redis_connect_func``."""
-        connection.on_connect()
-        connection.send_command("ROLE")
+        # Before a first command the driver checks the connection; if that fails it connects again, and so comes here
+        # again. With a server that wants a password there would be no end to it.
+        interval, connection.health_check_interval = connection.health_check_interval, 0
+        try:
+            connection.on_connect()
+            connection.send_command("ROLE")
+        finally:
+            connection.health_check_interval = interval
         try:
             role = connection.read_response()[0]
         except self._errors.NoPermissionError:
