@@ -105,7 +105,7 @@ class ServerGroup:
         """Return how many replicas are connected to a master, also those that are not up to date yet."""
         return int(self.admin(master).info("replication")["connected_slaves"])
 
-    def is_replicated(self, master: int, marker: bytes = b"written-after", timeout: float = 0.2) -> bool:
+    def is_replicated(self, master: int, marker: bytes = b"written-after", timeout: float = 1.0) -> bool:
         """Return whether every replica of the master, and at least one, has what was written to it before this call.
 
         Not only one of them: Sentinels promote the one whose last report was of the greater offset, that report may be
