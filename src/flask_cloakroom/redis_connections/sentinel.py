@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import socket
+import threading
+import weakref
 from typing import Any, Final
 
+from ..forking import call_in_child
 from .bound import Bound
 from .driver import Driver
 from .watch import Watch
@@ -39,13 +45,21 @@ class SentinelRoute:
         timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
         options = {**defaults, **timeouts, **options}
         self._sentinels: tuple[Any, ...] = tuple(driver.client(host=host, port=port, **options) for host, port in hosts)
+        self._inquiries = itertools.count()
+        #: The master that was found last, and by which inquiry.
+        self._found: tuple[int, tuple[str, int] | None] = (-1, None)
+        call_in_child(self._start_anew)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        # In a forked child: another thread may have held the lock, and the connections are the parent's.
+        self._lock = threading.Lock()
+        self._led: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def lead(self, connection: Any) -> None:
         """Set where ``connection`` is to connect. Raises the driver's ConnectionError if no Sentinel knows."""
-        host, port = self._find_master()
-        if self._watch.master_is(f"{host}:{port}"):
-            self._bound.close_idle()  # they lead to the one before
-        connection.host, connection.port = host, port
+        connection.inquiry = next(self._inquiries)
+        connection.host, connection.port = self._find_master()
 
     def _find_master(self) -> tuple[str, int]:
         unknown = False
@@ -78,12 +92,32 @@ class SentinelRoute:
         try:
             role = connection.read_response()[0]
         except self._errors.NoPermissionError:
-            return  # this user may not ask; a write to a replica is refused by the replica
-        if role not in (b"master", "master"):
+            role = "master"  # this user may not ask; a write to a replica is refused by the replica
+        if role not in (b"master", "master") or not self._is_present(connection):
             connection.disconnect()
             raise self._errors.ConnectionError(
-                f"Redis ({self._watch.label}): the server that Sentinel names is no master"
+                f"Redis ({self._watch.label}): the server that Sentinel named is no master any more"
             )
+
+    def _is_present(self, connection: Any) -> bool:
+        """Note where the master is; return False if another thread has been told of another one since.
+
+        If it is another one than before, the connections to that one end, also those that somebody waits on: a server
+        that hung would answer them later, as if it were the master still.
+        """
+        address = (connection.host, connection.port)
+        with self._lock:
+            inquiry, present = self._found
+            if address != present and connection.inquiry < inquiry:
+                return False
+            self._found = max(inquiry, connection.inquiry), address
+            others = [other for other in self._led if (other.host, other.port) != address]
+            self._led.add(connection)
+        if self._watch.master_is("{}:{}".format(*address)):
+            self._bound.close_idle()
+            for other in others:
+                _cut(other)
+        return True
 
     def check(self, connection: Any, error: Exception) -> None:
         """Turn the refusal of a master that became a replica into a lost connection, so that the next one asks anew."""
@@ -95,3 +129,14 @@ class SentinelRoute:
         """Close the connections to the Sentinels."""
         for sentinel in self._sentinels:
             sentinel.close()
+
+
+def _cut(connection: Any) -> None:
+    """End a connection that another thread may be reading from: that one sees it closed by the server."""
+    connected = connection._sock
+    with contextlib.suppress(OSError):
+        if isinstance(connected, socket.socket):
+            # Not by TLS's own method, which would take the encryption from under who reads.
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+        elif connected is not None:
+            connected.shutdown(socket.SHUT_RDWR)
