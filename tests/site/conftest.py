@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
-from sched_processes import RedisServer, missing  # noqa: E402
+from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app  # noqa: E402
 
 
@@ -87,3 +87,10 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """One visitor."""
     return app.test_client()
+
+
+@pytest.fixture
+def site(empty_redis: str) -> Iterator[Site]:
+    """The site as a process of its own, on a Redis with nothing in it."""
+    with Site(REDIS_URL=empty_redis) as site:
+        yield site

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
@@ -87,11 +89,23 @@ class RedisServer:
             return
         raise RuntimeError("found no free port for redis-server")
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it; what it holds is on the disk."""
         end(self._process, signal.SIGTERM)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until something holds, and fail if it takes too long."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.02)
 
 
 def _free_port() -> int:
@@ -112,6 +126,37 @@ def site_environment(**settings: str) -> dict[str, str]:
     """The environment for a process that runs the site, with no setting of the one who runs the tests."""
     path = os.pathsep.join([str(SITE), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, **settings}
+
+
+class Stream:
+    """A stream of server-sent events, read as it comes in."""
+
+    def __init__(self, url: str, cookie: str) -> None:
+        self._connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+        self._connection.request("GET", "/notices", headers={"Cookie": cookie})
+        self.response = self._connection.getresponse()
+
+    def next(self) -> str:
+        """Return what comes in up to the next empty line; "" at the end of the stream."""
+        lines: list[str] = []
+        while line := self.response.readline().decode():
+            if line == "\n":
+                break
+            lines.append(line)
+        return "".join(lines)
+
+    def close(self) -> None:
+        """Go away, as a browser does that leaves the page."""
+        self.response.close()
+        self._connection.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class Site:
@@ -140,6 +185,10 @@ class Site:
             return Answer(response.status, response.read().decode(), set_cookie)
         finally:
             connection.close()
+
+    def listen(self, cookie: str) -> Stream:
+        """Open the stream of notices."""
+        return Stream(self.url, cookie)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """End it; return its exit code and what it said since it gave its address."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from redis import Redis
 from sched_processes import Site, missing
 
 pytestmark = pytest.mark.browser
@@ -41,13 +42,18 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
+@pytest.fixture(scope="module", params=["embedded", "redis", "sqlite"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The site as a process, on each store."""
-    if request.param == "redis":
-        settings = {"REDIS_URL": request.getfixturevalue("redis_url")}
-    else:
-        settings = {"SCHED_SESSION_STORE": f"sqlite:///{tmp_path_factory.mktemp('site')}/sessions.sqlite3"}
+    """The site as a process: as it runs when nothing is set, on a Redis, and with its sessions beside that."""
+    folder = tmp_path_factory.mktemp("site")
+    settings = {"SCHED_INSTANCE_PATH": str(folder)}
+    if request.param != "embedded":
+        settings["REDIS_URL"] = request.getfixturevalue("redis_url")
+        # Which other tests have used, or this one's other sites.
+        with Redis.from_url(settings["REDIS_URL"]) as client:
+            client.flushall()
+    if request.param == "sqlite":
+        settings["SCHED_SESSION_STORE"] = f"sqlite:///{folder}/sessions.sqlite3"
     with Site(**settings) as site:
         yield site
 
@@ -119,7 +125,7 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
 
         page.get_by_role("link", name="Session", exact=True).click()
         expect(page.get_by_role("heading", name="Your session")).to_be_visible()
-        expect(page.locator("#store")).to_contain_text("Redis" if "redis" in str(site.settings) else "SQLite")
+        expect(page.locator("#store")).to_contain_text("SQLite" if "SCHED_SESSION_STORE" in site.settings else "Redis")
         expect(page.get_by_text("'quantity': 5")).to_be_visible()
         assert signed_in not in page.content()
 
@@ -181,6 +187,125 @@ def test_other_browser_is_another_visitor(browser: Browser, site: Site) -> None:
         expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
 
 
+def put_into_cart(page: Page, name: str) -> None:
+    page.goto("/")
+    page.get_by_role("button", name=f"Add {name} to the cart").click()
+    expect(page.get_by_text(f"{name}: 1 in your cart.")).to_be_visible()
+
+
+def restock(page: Page) -> None:
+    page.goto("/session")
+    page.get_by_role("button", name="fill the shelf again").click()
+    expect(page.get_by_text("The shelf is full again.")).to_be_visible()
+
+
+def streams_of(page: Page) -> list[str]:
+    """Note the streams that the page opens from now on."""
+    opened: list[str] = []
+    page.on("request", lambda request: opened.append(request.url) if request.url.endswith("/notices") else None)
+    return opened
+
+
+def test_product_page(browser: Browser, site: Site) -> None:
+    """A product has a page of its own, from which it can be added, and that lists what was looked at before."""
+    with visit(browser, site) as context:
+        page = context.new_page()
+        page.goto("/")
+        for name in ("Desk bell", "Sand timer"):
+            page.get_by_role("link", name="Shop").click()
+            page.get_by_role("link", name=name).first.click()
+            expect(page.get_by_role("heading", level=1)).to_have_text(name)
+            expect(page.locator("#views")).to_contain_text("Seen")
+        looked_at = page.get_by_role("region", name="You looked at").get_by_role("listitem")
+        expect(looked_at).to_have_text(["Desk bell"])
+        page.get_by_role("button", name="Add Sand timer to the cart").click()
+        expect(page.get_by_role("status")).to_have_text("Sand timer: 1 in your cart.")
+        expect(looked_at).to_have_text(["Sand timer", "Desk bell"])
+
+
+def test_notice(browser: Browser, site: Site, pictures: Path) -> None:
+    """Who has the last piece in the cart is told when another buys it, without loading the page again, and once."""
+    with visit(browser, site) as one, visit(browser, site) as other:
+        buyer, waiting = one.new_page(), other.new_page()
+        trouble: list[str] = []
+        waiting.on("console", lambda message: trouble.append(message.text))
+        waiting.on("pageerror", lambda error: trouble.append(str(error)))
+        restock(buyer)
+        put_into_cart(buyer, "Fountain pen")
+        put_into_cart(waiting, "Tea for two")
+        with waiting.expect_response("**/notices"):
+            put_into_cart(waiting, "Fountain pen")
+        waiting.evaluate("window.stays = true")
+
+        buyer.get_by_role("link", name="Cart").click()
+        buyer.get_by_role("button", name="Buy").click()
+        expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+
+        notice = waiting.locator("#notices .alert")
+        expect(notice).to_have_count(1, timeout=3_000)
+        expect(notice).to_contain_text("Fountain pen has just sold out; it is in your cart.")
+        expect(waiting.locator("#notices")).to_have_attribute("aria-live", "polite")
+        assert waiting.evaluate("window.stays") is True
+        expect(buyer.locator("#notices")).to_have_count(0)
+
+        notice.get_by_role("link", name="See your cart").click()
+        expect(waiting.get_by_role("listitem").filter(has_text="Fountain pen")).to_contain_text("Sold out")
+        waiting.get_by_role("button", name="Buy").click()
+        expect(waiting.get_by_role("alert")).to_contain_text("Fountain pen: sold out. Nothing was bought")
+        expect(notice).to_have_count(0)
+        assert trouble == []
+
+
+def test_notice_is_closed(browser: Browser, site: Site) -> None:
+    """A notice can be closed; one that sold out before the stream began is told, too, unless the page shows it."""
+    with visit(browser, site) as one, visit(browser, site) as other:
+        buyer, waiting = one.new_page(), other.new_page()
+        restock(buyer)
+        put_into_cart(buyer, "Fountain pen")
+        put_into_cart(waiting, "Fountain pen")
+        waiting.goto("/login")  # a page that does not show what is sold out
+        buyer.get_by_role("link", name="Cart").click()
+        buyer.get_by_role("button", name="Buy").click()
+        expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+        notice = waiting.locator("#notices .alert")
+        expect(notice).to_contain_text("Fountain pen has just sold out")
+        waiting.reload()
+        expect(notice).to_contain_text("Fountain pen is sold out; it is in your cart.")
+        notice.get_by_role("button", name="Close this notice").click()
+        expect(notice).to_have_count(0)
+
+
+def test_stream_only_with_a_cart(browser: Browser, site: Site) -> None:
+    """Pages of those who have nothing in the cart open no stream, and load no script."""
+    with visit(browser, site) as context:
+        page = context.new_page()
+        opened = streams_of(page)
+        for path in ("/", "/product/desk-bell", "/cart", "/session"):
+            page.goto(path, wait_until="networkidle")
+            assert page.locator("script").count() == 0
+        assert opened == []
+        with page.expect_request("**/notices"):
+            put_into_cart(page, "Sticky notes")
+
+
+def test_hidden_page_gives_its_stream_up(browser: Browser, site: Site) -> None:
+    """A page that nobody sees closes its stream, and opens another when it is seen again."""
+    hide = """
+        state => {
+            Object.defineProperty(document, "visibilityState", {value: state, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }
+    """
+    with visit(browser, site) as context:
+        page = context.new_page()
+        with page.expect_response("**/notices"):
+            put_into_cart(page, "Sticky notes")
+        with page.expect_event("requestfailed", lambda request: request.url.endswith("/notices")):
+            page.evaluate(hide, "hidden")
+        with page.expect_response("**/notices"):
+            page.evaluate(hide, "visible")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
 def test_looks(browser: Browser, site: Site, pictures: Path, scheme: str, size: ViewportSize) -> None:
@@ -209,6 +334,27 @@ def test_looks(browser: Browser, site: Site, pictures: Path, scheme: str, size: 
         look("shop")
         page.goto("/cart")
         look("cart")
+        page.goto("/product/desk-bell")
+        page.goto("/product/fountain-pen")
+        look("product")
+        with visit(browser, site) as other:
+            buyer = other.new_page()
+            restock(buyer)
+            put_into_cart(page, "Fountain pen")
+            put_into_cart(buyer, "Fountain pen")
+            buyer.get_by_role("link", name="Cart").click()
+            buyer.get_by_role("button", name="Buy").click()
+            expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+        expect(page.locator("#notices .alert")).to_be_visible()
+        page.screenshot(path=pictures / f"notice-{size['width']}-{scheme}.png")
+        page.goto("/")
+        look("shop-sold-out")
+        page.goto("/product/fountain-pen")
+        look("product-sold-out")
+        page.goto("/cart")
+        page.get_by_role("button", name="Buy").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        look("cart-sold-out")
         page.goto("/login")
         look("login")
         fill_login(page, "wrong")

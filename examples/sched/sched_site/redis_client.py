@@ -8,4 +8,7 @@ from __future__ import annotations
 
 from flask_cloakroom import FlaskRedis
 
-redis = FlaskRedis(decode_responses=True)
+#: Seconds that a page waits for an answer. It can do without most of them.
+TIMEOUT = 2.0
+
+redis = FlaskRedis(decode_responses=True, socket_timeout=TIMEOUT)

@@ -21,9 +21,11 @@ def buy() -> ResponseReturnValue:
     if not lines:
         flash("There is nothing in your cart to buy.", "danger")
     elif missing := stock.take(lines):
-        for slug, number in missing.items():
-            there_is = f"only {number} left" if number else "sold out"
-            flash(f"{PRODUCTS[slug].name}: {there_is}. Nothing was bought, and your cart is as it was.", "danger")
+        there_is = [
+            f"{PRODUCTS[slug].name}: {f'only {number} left' if number else 'sold out'}."
+            for slug, number in missing.items()
+        ]
+        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "danger")
     else:
         flash(f"Thank you! It is all yours for {money(cart.total())}. (A sample: nothing is charged.)", "success")
         cart.empty()

@@ -41,9 +41,9 @@ def product(slug: str) -> ResponseReturnValue:
 @blueprint.get("/cart")
 def show_cart() -> ResponseReturnValue:
     """Show the cart."""
-    return render_template(
-        "cart.html", lines=cart.lines(), total=cart.total(), max_quantity=cart.MAX_QUANTITY, left=stock.left()
-    )
+    lines = cart.lines()
+    left = stock.left() if lines else {}
+    return render_template("cart.html", lines=lines, total=cart.total(), max_quantity=cart.MAX_QUANTITY, left=left)
 
 
 @blueprint.post("/cart/add")
