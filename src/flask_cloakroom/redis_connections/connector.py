@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 from ..forking import call_in_child
 from .driver import Driver, driver_of, find_driver
 from .endpoint import DEFAULTS, RETRIES, RETRY_FIRST, RETRY_LONGEST, Endpoint, endpoint_for
-from .url import DEFAULT_HOST, SERVER_PORT, RedisURL, Topology, parse_url
+from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
 from .watch import Listener, Watch
 
 if TYPE_CHECKING:
@@ -213,7 +213,13 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
         folder,
         **{name.removeprefix(_SENTINEL_PREFIX): value for name, value in sentinel_options.items()},
     )
-    _check_options(endpoint, options)
+    try:
+        _check_options(endpoint, options)
+    except ValueError:
+        # With an @ behind the question mark, that mark may have been one of a password's, and the option's name too.
+        if "@" in url.partition("?")[2]:
+            raise ValueError(UNREADABLE) from None
+        raise
     return ServerConnector(endpoint, options)
 
 
@@ -233,8 +239,8 @@ def _addressed(url: RedisURL, options: dict[str, Any]) -> tuple[RedisURL, dict[s
         if name in options:
             raise ValueError(f"{name} must stand in the URL, not beside it")
     found = {name: options.pop(name) for name in ("db", "username", "password") if name in options}
-    given = {name: value for name, value in found.items() if value is not None and not getattr(url, name)}
-    return replace(url, **given), options
+    said = {"db": url.names_db, "username": url.username, "password": url.password}
+    return replace(url, **{name: found[name] for name in found if found[name] is not None and not said[name]}), options
 
 
 def _unshared(driver: Driver, url: RedisURL, text: str, options: dict[str, Any]) -> Any:
@@ -246,8 +252,17 @@ def _unshared(driver: Driver, url: RedisURL, text: str, options: dict[str, Any])
 
 
 def _check_options(endpoint: Endpoint, options: dict[str, Any]) -> None:
-    """Make a connection and drop it, which connects nothing, but tells of an option that does not exist."""
+    """Make a connection and drop it, which connects nothing, but tells of an option that cannot be."""
+    most, wait = options.get("max_connections"), options.get("timeout", 0)
+    if most is not None and (type(most) is not int or most < 1):
+        raise ValueError("max_connections must be a whole number, 1 or more")
+    if type(wait) not in (int, float) or not 0 <= wait <= threading.TIMEOUT_MAX:
+        raise ValueError("timeout must be seconds to wait for a free connection, 0 or more")
     try:
         endpoint.connection(**{name: options[name] for name in options.keys() - {"max_connections", "timeout"}})
     except TypeError as error:
         raise ValueError(f"Redis: {str(error).rpartition('() ')[2]}") from None
+    except Exception as error:
+        # The driver's, of any class. Its text may repeat a value, so only the names are told.
+        named = ", ".join(sorted(options))
+        raise ValueError(f"Redis: the driver refuses the value of one of {named} ({type(error).__name__})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from types import ModuleType
 from typing import Any, ClassVar, Final
@@ -22,6 +23,8 @@ class SharedConnection:
         self._watch = watch
         #: Says where to connect, each time anew: Sentinel, the embedded server. None for an address that stands.
         self._route = route
+        #: What was being handled already when this connection was taken from its pool.
+        self.handled_before: BaseException | None = None
         super().__init__(**options)
 
     def _connect(self) -> Any:
@@ -104,6 +107,7 @@ class BoundedPool:
         except IndexError:
             connection = self._take()
         self._in_use_connections.add(connection)
+        connection.handled_before = sys.exception()
         try:
             if connection._sock is None:
                 connection.connect()
@@ -156,8 +160,15 @@ class BoundedPool:
             if connection.pid != self.pid:  # the parent's, which its child gives back: close our copy of it
                 connection.disconnect()
             return
-        if getattr(connection, "_should_reconnect", False):
+        error = sys.exception()
+        if error is not None:
+            # What a signal handler, a greenlet's end or somebody else's thread raises may come between command and
+            # answer, outside of the driver's own precautions. The answer would be taken for the next command's.
+            if error is not connection.handled_before and not isinstance(error, self.errors.RedisError):
+                connection.disconnect()
+        elif getattr(connection, "_should_reconnect", False):
             connection.disconnect()
+        connection.handled_before = None
         self._available_connections.append(connection)
         if self.bound.waiting:
             self.bound.wake()
@@ -192,8 +203,9 @@ class BoundedPool:
             connection.retry = retry
 
     def __del__(self) -> None:
-        """Give back the room that this pool's connections had; they close themselves."""
+        """Close this pool's connections, and only then give back their room."""
         # None of these is there if __init__ failed.
         for connections in (self.__dict__.get("_available_connections"), self.__dict__.get("_in_use_connections")):
-            for _ in connections or ():
+            for connection in connections or ():
+                connection.disconnect()
                 self.bound.closed()

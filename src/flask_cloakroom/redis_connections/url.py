@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 
@@ -43,7 +43,8 @@ SENTINEL_PORT: Final = 26379
 # A name, an IPv4 address, or an IPv6 address with its zone. Nothing that could pass for another part of the URL.
 _HOST: Final = re.compile(r"[\w.:%-]*").fullmatch
 
-_UNREADABLE: Final = "this Redis URL cannot be read; in a password, signs such as / # ? @ : must be percent-encoded"
+#: Said of whatever cannot be read, because any of it may be a part of a password.
+UNREADABLE: Final = "this Redis URL cannot be read; in a password, signs such as / # ? @ : must be percent-encoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class RedisURL:
     #: The name under which Sentinel watches the servers.
     service: str = ""
     db: int = 0
+    #: Whether the URL says which database: a keyword argument does not count then.
+    names_db: bool = field(default=False, repr=False, compare=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     #: What stands behind the question mark, as text; the database is not among it.
@@ -98,32 +101,35 @@ def parse_url(url: str) -> RedisURL:
     topology, tls = SCHEMES[scheme]
     rest, _, query = rest.partition("?")
     if "#" in rest or "#" in query:
-        raise ValueError(_UNREADABLE)
+        raise ValueError(UNREADABLE)
     # Up to the last @, because a password may hold an @ that nobody has encoded: that one is not ambiguous.
     credentials, _, place = rest.rpartition("@")
     username, _, password = credentials.partition(":")
     netloc, slash, path = place.partition("/")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if "/" in credentials:
-        raise ValueError(_UNREADABLE)
+    if "/" in credentials or not all(name.isidentifier() for name in options):
+        raise ValueError(UNREADABLE)
     shared = {
-        "username": unquote(options.pop("username", "") or username) or None,
-        "password": unquote(password) or options.pop("password", "") or None,
+        name: unquote(said) or options.get(name) or None
+        for name, said in (("username", username), ("password", password))
     }
+    options = {name: value for name, value in options.items() if name not in shared}
     if topology is Topology.SOCKET:
         if netloc or not path:
             raise ValueError("a Unix socket is written unix:///path/to/socket.sock, with three slashes")
-        where = {"path": unquote(slash + path), "db": _database(options.pop("db", "0"))}
+        where: dict[str, Any] = {"path": unquote(slash + path), "db": _database(options.pop("db", ""))}
     elif topology is Topology.EMBEDDED:
         if netloc or credentials:
             raise ValueError("the embedded server is written embedded:// or embedded:///1, without host or password")
-        where = {"db": _database(options.pop("db", "") or path or "0")}
+        where = {"db": _database(options.pop("db", "") or path)}
     else:
         where = _network(topology, netloc, path, options)
-    return RedisURL(topology, tls, **where, **shared, options=tuple(sorted(options.items())))  # type: ignore[arg-type]
+    db = where.pop("db")
+    rest_of_it = {**where, **shared, "options": tuple(sorted(options.items()))}
+    return RedisURL(topology, tls, db=db or 0, names_db=db is not None, **rest_of_it)
 
 
-def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]) -> dict[str, object]:
+def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]) -> dict[str, Any]:
     default_port = SENTINEL_PORT if topology is Topology.SENTINEL else SERVER_PORT
     hosts = tuple(_host(text, default_port) for text in netloc.split(","))
     if topology is Topology.SERVER and len(hosts) > 1:
@@ -134,7 +140,7 @@ def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]
         service, _, path = path.partition("/")
         if not service:
             raise ValueError("Sentinel needs the service's name: redis+sentinel://host:26379/service/0")
-    db = _database(options.pop("db", "") or path or "0")
+    db = _database(options.pop("db", "") or path)
     if topology is Topology.CLUSTER and db:
         raise ValueError("a cluster has only database 0: leave it out")
     return {"hosts": hosts, "service": service, "db": db}
@@ -144,19 +150,21 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     if text.startswith("["):
         host, closed, port = text[1:].partition("]")
         if not closed or (port and not port.startswith(":")):
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         port = port[1:]
     else:
         host, _, port = text.partition(":")
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(_UNREADABLE)
+    if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ValueError(UNREADABLE)
     host = unquote(host)
     if not _HOST(host):
-        raise ValueError(_UNREADABLE)
+        raise ValueError(UNREADABLE)
     return host or DEFAULT_HOST, int(port or default_port)
 
 
-def _database(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+def _database(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError("the database of a Redis URL must be a number: redis://host:6379/0")
     return int(text)

@@ -73,7 +73,11 @@ class Watch:
 
     def _tell(self, event: Event, **details: Any) -> None:
         for listener in list(self.listeners):
-            listener(event, **details)
+            try:
+                listener(event, **details)
+            except Exception:
+                # The command on whose way this was noticed has nothing to do with it.
+                log.exception("Redis (%s): a receiver of the signal %s failed", self.label, event)
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
