@@ -3,14 +3,15 @@
 {
   const place = document.getElementById("notices");
   const pattern = document.getElementById("notice");
-  const known = new Set(place.dataset.known.split(" "));
+  // What was sold out when this page was made, which it says itself, and what was told in this tab before.
+  const known = new Set(`${place.dataset.known} ${sessionStorage.getItem("told") ?? ""}`.split(" "));
   let source = null;
 
   const show = (event) => {
     const { slug, text } = JSON.parse(event.data);
-    // The page itself says what was sold out when it was made.
     if (event.type === "gone" && known.has(slug)) return;
     known.add(slug);
+    sessionStorage.setItem("told", [...known].join(" "));
     const notice = pattern.content.firstElementChild.cloneNode(true);
     notice.querySelector(".notice-text").textContent = text;
     notice.querySelector("button").addEventListener("click", () => notice.remove());
