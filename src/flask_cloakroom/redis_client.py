@@ -50,8 +50,8 @@ class FlaskRedis(_Client):
         self.provider_class: Any = None
         self.provider_kwargs = kwargs
         self._connectors: weakref.WeakKeyDictionary[Flask, Connector] = weakref.WeakKeyDictionary()
-        # By the context that it belongs to. Where there is no context, by nothing: by the thread.
-        self._transactions: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        # By the context that it belongs to, and the application's client. Where there is no context, by the thread.
+        self._transactions: weakref.WeakKeyDictionary[Any, dict[Connector, Any]] = weakref.WeakKeyDictionary()
         self._in_thread = threading.local()
         if app is not None:
             self.init_app(app)
@@ -152,12 +152,13 @@ class FlaskRedis(_Client):
         """
         if self._open_transaction() is not None:
             raise TransactionError("multi(): a transaction is open here already; end it with exec() or discard()")
-        pipeline = self.connector_for().client.pipeline(transaction=True)
+        connector = self.connector_for()
+        pipeline = connector.client.pipeline(transaction=True)
         context = _context()
         if context is None:
             self._in_thread.transaction = pipeline
         else:
-            self._transactions[context] = pipeline
+            self._transactions.setdefault(context, {})[connector] = pipeline
         return pipeline
 
     def exec(self) -> list[Any]:
@@ -181,7 +182,8 @@ class FlaskRedis(_Client):
         context = _context()
         if context is None:
             return getattr(self._in_thread, "transaction", None)
-        return self._transactions.get(context)
+        # A request may push another application's context.
+        return self._transactions.get(context, {}).get(self.connector_for())
 
     def _end_transaction(self, name: str) -> Any:
         transaction = self._open_transaction()
@@ -191,7 +193,10 @@ class FlaskRedis(_Client):
         if context is None:
             del self._in_thread.transaction
         else:
-            del self._transactions[context]
+            transactions = self._transactions[context]
+            del transactions[self.connector_for()]
+            if not transactions:
+                del self._transactions[context]
         return transaction
 
     def _answering(self) -> Any:

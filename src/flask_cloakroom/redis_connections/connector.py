@@ -74,6 +74,7 @@ class ServerConnector(Connector):
         self._endpoint = endpoint
         self._options = options
         self._client = endpoint.driver.client(connection_pool=endpoint.pool(options))
+        self._listeners: list[Listener] = []
 
     @property
     def client(self) -> Any:
@@ -87,7 +88,8 @@ class ServerConnector(Connector):
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with what happens to connections."""
-        self._endpoint.watch.listeners.append(listener)
+        self._listeners.append(listener)
+        self._endpoint.watch.listen(listener)
 
     def warn_in_production(self, app: Application) -> None:
         """Log a warning, before the first use, if this is the embedded server and ``app`` is not in debug mode."""
@@ -174,11 +176,12 @@ class ClusterConnector(Connector):
 
     def _watch(self, label: str) -> Watch:
         watch = Watch(f"{label} of {self.label}")
-        watch.listeners = self._listeners
+        for listener in self._listeners:
+            watch.listen(listener)
         return watch
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with what happens to connections."""
+        """Call ``listener`` with what happens to connections that are made from now on."""
         self._listeners.append(listener)
 
     def _start_anew(self) -> None:

@@ -23,19 +23,23 @@ class SharedConnection:
         self._watch = watch
         #: Says where to connect, each time anew: Sentinel, the embedded server. None for an address that stands.
         self._route = route
+        #: How much the watch had noticed when this was connected.
+        self.made_since = 0
         #: What was being handled already when this connection was taken from its pool.
         self.handled_before: BaseException | None = None
         super().__init__(**options)
 
     def _connect(self) -> Any:
+        since = self._watch.news
         try:
             if self._route is not None:
                 self._route.lead(self)
             connected = super()._connect()  # type: ignore[misc]
         except Exception as error:
-            self._watch.lost(error)
+            self._watch.lost(error, since)
             raise
         self._watch.connected()
+        self.made_since = self._watch.news
         return connected
 
     def read_response(self, *args: Any, **options: Any) -> Any:
@@ -142,9 +146,10 @@ class BoundedPool:
                 return
         except (self.errors.ConnectionError, self.errors.TimeoutError, OSError):
             pass
+        since = connection.made_since
         connection.disconnect()
         connection.connect()
-        self.watch.replaced()
+        self.watch.replaced(since)
         if connection.can_read():
             raise self.errors.ConnectionError("Connection not ready")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -23,23 +25,31 @@ class Watch:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        #: Called with an :data:`Event` and its details as keywords. Weak references are up to who adds one.
-        self.listeners: list[Listener] = []
+        #: Counts what was noticed. Each connection knows the number of its making, and what happens to one that was
+        #: made before the last news is no news.
+        self.news = 0
+        self._listeners: list[weakref.ref[Listener]] = []
         self._lost_at: float | None = None
         self._master: str | None = None
         self._lock = threading.Lock()
         call_in_child(self._renew_lock)
 
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` with an :data:`Event` and its details as keywords, as long as somebody else keeps it."""
+        self._listeners.append(weakref.ref(listener))
+
     def starting(self) -> None:
         """Note that the embedded server is about to be used, and started if it does not run."""
         self._tell("starting")
 
-    def lost(self, error: BaseException) -> None:
-        """Note that the server could not be reached, or that an open connection broke."""
+    def lost(self, error: BaseException, since: int) -> None:
+        """Note that the server could not be reached, or that an open connection broke, which stood when ``news`` was
+        ``since``."""
         with self._lock:
-            if self._lost_at is not None:
+            if self._lost_at is not None or since != self.news:
                 return
             self._lost_at = time.monotonic()
+            self.news += 1
         cause = type(error).__name__
         log.warning("Redis (%s): connection lost (%s)", self.label, cause)
         self._tell("lost", cause=cause)
@@ -53,11 +63,17 @@ class Watch:
                 return
             seconds = time.monotonic() - self._lost_at
             self._lost_at = None
+            self.news += 1
         log.warning("Redis (%s): connected again, %.1f s after it was lost", self.label, seconds)
         self._tell("restored", seconds=seconds)
 
-    def replaced(self) -> None:
-        """Note that a connection which the server had closed while it lay idle was replaced, at once."""
+    def replaced(self, since: int) -> None:
+        """Note that a connection which the server had closed while it lay idle was replaced, at once. It was made when
+        ``news`` was ``since``: of those that an outage or a restart leaves behind only the first is told of."""
+        with self._lock:
+            if since != self.news:
+                return
+            self.news += 1
         log.info("Redis (%s): an idle connection was closed by the server, and is replaced", self.label)
         self._tell("restored", seconds=0.0)
 
@@ -72,7 +88,12 @@ class Watch:
         return True
 
     def _tell(self, event: Event, **details: Any) -> None:
-        for listener in list(self.listeners):
+        for reference in list(self._listeners):
+            listener = reference()
+            if listener is None:
+                with contextlib.suppress(ValueError):  # another thread was faster
+                    self._listeners.remove(reference)
+                continue
             try:
                 listener(event, **details)
             except Exception:

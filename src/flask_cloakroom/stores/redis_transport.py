@@ -116,7 +116,7 @@ class DirectTransport:
             # This one was closed while it lay idle, and so, most likely, were those that lay beside it.
             self.close()
             answer = self._ask(self._open(), packed)
-            self._endpoint.watch.replaced()
+            self._endpoint.watch.replaced(wire.made_since)
             return answer
         except BaseException:
             # Interrupted between command and answer: the answer would be taken for the next command's.
@@ -180,7 +180,7 @@ class DirectTransport:
         wire.close()
         self._bound.closed()
         if error is not None:
-            self._endpoint.watch.lost(error)
+            self._endpoint.watch.lost(error, wire.made_since)
 
     def _late(self) -> StoreError:
         return StoreError(f"Redis session store at {self.address}: no answer in time")
@@ -230,10 +230,11 @@ class _Refusal:
 class _Wire:
     """One connection: a command goes out, its answer comes back. Knows the answers that a store's commands have."""
 
-    __slots__ = ("_connection", "_socket")
+    __slots__ = ("_connection", "_socket", "made_since")
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.made_since: int = connection.made_since
         self._socket = connection._sock
         _let_the_kernel_wait(self._socket)
 
