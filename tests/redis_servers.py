@@ -196,10 +196,19 @@ class SixNodeCluster(ServerGroup):
 
     def _is_well(self) -> bool:
         up = self.up()
-        views = {tuple(sorted((node.port, *node.slots) for node in self.nodes(port) if node.slots)) for port in up}
+        views = {self._view(port) for port in up}
         states = [self.admin(port).cluster("INFO")["cluster_state"] for port in up]
         links = [self.admin(port).info("replication").get("master_link_status", "up") for port in up]
-        return len(views) == 1 and len(*views) == self.MASTERS and set(states) == {"ok"} and set(links) == {"up"}
+        return len(views) == 1 and None not in views and set(states) == {"ok"} and set(links) == {"up"}
+
+    def _view(self, of: int) -> frozenset[tuple[int, object]] | None:
+        """Return which slots or which master those have that are up, as one node sees it; None if that is not whole."""
+        nodes, up = self.nodes(of), self.up()
+        masters = {node.node_id: node.port for node in nodes if node.slots and node.port in up}
+        replicas = [(node.port, masters.get(node.master_id)) for node in nodes if node.port in up and not node.slots]
+        if len(masters) != self.MASTERS or None in dict(replicas).values():
+            return None
+        return frozenset([*replicas, *((node.port, tuple(node.slots)) for node in nodes if node.slots)])
 
     def nodes(self, of: int | None = None) -> list[Node]:
         """Return what one node knows of all, itself included."""
@@ -224,12 +233,20 @@ class SixNodeCluster(ServerGroup):
         """Return the ports of those that have slots, in the order of these."""
         return [node.port for node in sorted(self.nodes(), key=lambda node: node.slots) if node.slots]
 
+    def slot_of(self, key: str | bytes) -> int:
+        """Return the slot of a key."""
+        return key_slot(key.encode() if isinstance(key, str) else key)
+
     def master_of(self, key: str | bytes | int) -> int:
         """Return the port of the master that has the slot of a key, or the slot of this number."""
-        slot = key if isinstance(key, int) else key_slot(key.encode() if isinstance(key, str) else key)
+        slot = key if isinstance(key, int) else self.slot_of(key)
         owners = [node.port for node in self.nodes() if any(first <= slot <= last for first, last in node.slots)]
         assert len(owners) == 1, f"slot {slot} is with {owners}"
         return owners[0]
+
+    def errors(self, port: int, kind: str) -> int:
+        """Return how many commands a node has refused in this way, such as ``ASK`` or ``MOVED``."""
+        return int(self.admin(port).info("errorstats").get(f"errorstat_{kind}", {"count": 0})["count"])
 
     def replicas_of(self, port: int) -> list[int]:
         """Return the ports of a master's replicas that are up."""
@@ -271,7 +288,10 @@ class SixNodeCluster(ServerGroup):
             old.execute_command("MIGRATE", "127.0.0.1", target, "", 0, 5000, "KEYS", *keys)
 
     def fail_over(self, port: int) -> int:
-        """Let a master's replica take its place while both are up, without loss; return the replica's port."""
+        """Let a master's replica take its place while both are up, without loss; return the replica's port.
+
+        Not twice in a row: the other masters vote for a new one in the same place every 2 s at most.
+        """
         (replica,) = self.replicas_of(port)
         self.admin(replica).execute_command("CLUSTER FAILOVER")
         self.wait_for_promotion(replica)
