@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from pathlib import Path
@@ -122,8 +123,8 @@ class FlaskRedis(_Client):
             return apps[0]
         if not apps:
             raise RuntimeError(
-                f"FlaskRedis({self.config_prefix!r}) was not set up for any application: "
-                f"call init_app(app), or make it with FlaskRedis(app)"
+                f"FlaskRedis({self.config_prefix!r}) was not set up for any application that is still there: "
+                f"call init_app(app), or make it with FlaskRedis(app), and keep the application"
             )
         raise RuntimeError(
             f"FlaskRedis({self.config_prefix!r}) serves {len(apps)} applications, and outside of their contexts it is "
@@ -210,6 +211,12 @@ class FlaskRedis(_Client):
         if name.startswith("__") or "_connectors" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._target(), name)
+
+    def __dir__(self) -> list[str]:
+        names = set(super().__dir__())
+        with contextlib.suppress(Exception):  # not set up, or a cluster that cannot be asked
+            names.update(dir(self._target()))
+        return sorted(names)
 
     def __getitem__(self, name: Any) -> Any:
         """The value of a key. Raises KeyError if there is none."""

@@ -1,4 +1,4 @@
-"""Fixtures of the embedded server, which end what they started."""
+"""Fixtures of the embedded server, which end what they started, and of servers for the client's tests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from embedded_users import Processes, User, require_embedded
+from redis_clients import Outside
 
 from flask_cloakroom.redis_connections.embedded import EmbeddedServer
+from stores.servers_for_stores import GuardedRedisServer, VolatileRedisServer
 
 
 @pytest.fixture
@@ -49,3 +51,40 @@ def server(folder: Path, processes: Processes) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(folder)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VolatileRedisServer]:
+    """One server for all tests of the client that neither stop it nor count its connections."""
+    server = VolatileRedisServer(tmp_path_factory.mktemp("shared"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[VolatileRedisServer]:
+    """A server of the test's own, which it may stop, and on which nobody else has a connection."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    server = VolatileRedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def outside(own_server: VolatileRedisServer) -> Iterator[Outside]:
+    """Return a look at the test's own server from outside."""
+    outside = Outside(own_server)
+    yield outside
+    outside.close()
+
+
+@pytest.fixture(scope="session")
+def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedisServer]:
+    """One with a password, on TCP, TLS and a Unix socket."""
+    server = GuardedRedisServer(tmp_path_factory.mktemp("guarded"))
+    server.start()
+    yield server
+    server.stop()
