@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Options that make a client one of its own kind, whose connections nobody else can use: it is then the driver's own.
 _UNSHARED: Final = frozenset(
-    {"connection_pool", "connection_class", "single_connection_client", "redis_connect_func", "credential_provider"}
+    {"connection_pool", "connection_class", "single_connection_client", "credential_provider"}
+    | {"redis_connect_func", "valkey_connect_func"}
     | {"cache", "cache_config", "cache_factory", "event_dispatcher", "maint_notifications_config"}
 )
 _SENTINEL_PREFIX: Final = "sentinel_"
@@ -28,7 +29,7 @@ _SENTINEL_PREFIX: Final = "sentinel_"
 
 # What else a connection of another kind, to the same server, must have; time-outs, retries and decoding are its own.
 _ON_EVERY_SOCKET: Final = frozenset(
-    {"credential_provider", "client_name", "protocol", "redis_connect_func"}
+    {"credential_provider", "client_name", "protocol", "redis_connect_func", "valkey_connect_func"}
     | {"socket_keepalive", "socket_keepalive_options", "socket_type"}
 )
 

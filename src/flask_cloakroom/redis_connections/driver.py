@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import ssl
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -19,6 +20,29 @@ _CLIENTS: Final = {"redis": ("Redis", "RedisCluster"), "valkey": ("Valkey", "Val
 
 # The driver's own classes for connections.
 _PLAIN: Final = ("Connection", "SSLConnection", "UnixDomainSocketConnection")
+
+
+def _boolean(text: str) -> bool:
+    return text.upper() not in ("", "0", "F", "FALSE", "N", "NO")  # redis-py's words
+
+
+def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
+    try:
+        return [ssl.VerifyFlags[flag.strip()] for flag in text.strip("[]").split(",")]
+    except KeyError:
+        raise ValueError from None
+
+
+# What a URL's options are; what is not here is text. The drivers have such tables, which differ, and leave out some
+# for which any text would then be true.
+_TYPES: Final[dict[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), float),
+    **dict.fromkeys(("health_check_interval", "max_connections", "protocol", "socket_read_size"), int),
+    "ssl_min_version": int,
+    **dict.fromkeys(("decode_responses", "socket_keepalive", "retry_on_timeout", "ssl_check_hostname"), _boolean),
+    **dict.fromkeys(("legacy_responses", "single_connection_client", "ssl_validate_ocsp"), _boolean),
+    **dict.fromkeys(("ssl_include_verify_flags", "ssl_exclude_verify_flags"), _verify_flags),
+}
 
 
 class Driver(NamedTuple):
@@ -60,10 +84,12 @@ class Driver(NamedTuple):
 
     def cast(self, name: str, value: str) -> Any:
         """Return the value of a URL's option as the type that the driver wants. Raises ValueError."""
-        parsers: dict[str, Callable[[str], Any]] = self.connection.URL_QUERY_ARGUMENT_PARSERS
-        if name == "decode_responses":  # which the drivers leave as text, and any text is true
-            return self.connection.to_bool(value)
-        return parsers[name](value) if name in parsers else value
+        return _TYPES[name](value) if name in _TYPES else value
+
+    @property
+    def connect_hook(self) -> str:
+        """The name of the option for what is called with a new connection, in place of signing in."""
+        return f"{self.name}_connect_func"
 
 
 def find_driver() -> Driver:

@@ -60,7 +60,7 @@ class Endpoint:
                 self._address["route"] = _embedded_route(folder, self.watch)
             case Topology.SENTINEL:
                 route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.bound, **sentinel_options)
-                self._address.update(route=route, redis_connect_func=route.greet)
+                self._address |= {"route": route, driver.connect_hook: route.greet}
             case _:
                 self._address["host"], self._address["port"] = url.hosts[0]
         self._connection_class = getattr(driver.connection, kind)

@@ -80,7 +80,7 @@ class SentinelRoute:
         raise self._errors.ConnectionError(f"Redis ({self._watch.label}): no Sentinel {what}")
 
     def greet(self, connection: Any) -> None:
-        """Sign in, and refuse a server that is no master: for the driver's ``redis_connect_func``."""
+        """Sign in, and refuse a server that is no master: for the driver's hook for new connections."""
         # Before a first command the driver checks the connection; if that fails it connects again, and so comes here
         # again. With a server that wants a password there would be no end to it.
         interval, connection.health_check_interval = connection.health_check_interval, 0
