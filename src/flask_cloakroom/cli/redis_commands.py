@@ -108,11 +108,10 @@ def info() -> None:
 
 
 def _describe(client: Any) -> Iterator[str]:
-    found = client.info()
-    nodes = found if all(isinstance(each, dict) for each in found.values()) and "redis_version" not in found else {}
-    if not nodes:  # one server; a cluster's client may answer with one dict for each node
-        yield from _facts(found)
-    for node, facts in nodes.items():
+    if not hasattr(client, "get_nodes"):
+        yield from _facts(client.info())
+        return
+    for node, facts in client.info(target_nodes="all").items():
         yield f"{node}:"
         yield from (f"  {line}" for line in _facts(facts))
 
