@@ -91,6 +91,17 @@ class TestSharing:
         assert {each.connection_pool.bound.most for each in clients} == {4}
         assert make_client(own_server.url + "?max_connections=2").connection_pool.bound.most == 2
 
+    def test_a_lower_bound_that_comes_late(self, own_server: VolatileRedisServer, outside: Outside) -> None:
+        """Closes what lies idle, and holds from then on."""
+        early = make_client(own_server.url)
+        for connection in [early.connection_pool.get_connection() for _ in range(6)]:
+            early.connection_pool.release(connection)
+        outside.wait_for(6)
+        late = make_client(own_server.url, max_connections=2)
+        join(in_threads(*[early.ping, late.ping] * 4))
+        assert late.connection_pool.bound.open <= 2
+        outside.wait_for(late.connection_pool.bound.open)
+
     def test_other_databases_and_users_share_nothing(self, shared_server: VolatileRedisServer) -> None:
         """A connection that is signed in and has chosen its database leads nowhere else."""
         urls = [shared_server.url, shared_server.url.removesuffix("0") + "1"]

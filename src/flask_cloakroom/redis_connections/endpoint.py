@@ -72,6 +72,8 @@ class Endpoint:
         if max_connections:
             self.bound.most = min(max_connections, self.bound.most) if self._bounded else max_connections
             self._bounded = True
+            if self.bound.open > self.bound.most:
+                self.bound.close_idle()
 
     def pool(self, options: dict[str, Any]) -> Any:
         """Return the pool of connections with these options, which others may use already."""
