@@ -93,37 +93,22 @@ class Outside:
         self._client.close()
 
 
-def sockets_to(port: int, pids: Iterable[int]) -> Counter[int]:
-    """Return how many connections to a port of loopback each process has, as the system sees it.
-
-    The server's own list lags behind where one connection is closed to open another. What is closed while the system's
-    list is read may be in it beside its successor, so each figure is the lowest of three.
-    """
-    looks = [_sockets_to(port, pids) for _ in range(3)]
-    return looks[0] & looks[1] & looks[2]
-
-
-def _sockets_to(port: int, pids: Iterable[int]) -> Counter[int]:
-    established = {
-        f"socket:[{fields[9]}]"
-        for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        if fields[3] == "01" and int(fields[2].rpartition(":")[2], 16) == port
-    }
-    counted: Counter[int] = Counter()
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError):  # the process has ended
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(FileNotFoundError):  # this one was closed
-                    counted[pid] += str(descriptor.readlink()) in established
-    return counted
+def sockets_of(pid: int) -> set[str]:
+    """Return the sockets that a process has, from outside; none if it has ended."""
+    found: set[str] = set()
+    with contextlib.suppress(FileNotFoundError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.add(str(descriptor.readlink()))
+    return {each for each in found if each.startswith("socket:")}
 
 
 class Observer:
-    """Counts processes' connections to a server all the time, and keeps the highest figures."""
+    """Counts the sockets of forked children all the time, without those that they had from the beginning."""
 
-    def __init__(self, port: int, pids: Iterable[int]) -> None:
-        self._port = port
-        self._pids = list(pids)
+    def __init__(self, inherited: dict[int, set[str]], bound: int) -> None:
+        self._inherited = inherited
+        self._bound = bound
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         #: By process: the most that there were at once.
@@ -139,8 +124,13 @@ class Observer:
         self._thread.join(30)
 
     def _look(self) -> None:
-        while not self._over.wait(0.01):
-            self.highest |= sockets_to(self._port, self._pids)
+        while not self._over.wait(0.005):
+            for child, inherited in self._inherited.items():
+                counted = len(sockets_of(child) - inherited)
+                if counted > self._bound:
+                    # A list that was made while one was closed for another has both. Too many stay too many.
+                    counted = min(counted, *(len(sockets_of(child) - inherited) for _ in range(3)))
+                self.highest[child] = max(self.highest[child], counted)
             self.looks += 1
 
 
