@@ -206,11 +206,13 @@ class FlaskRedis(_Client):
             raise TransactionError("this needs its answer at once, and a transaction gives it at exec(): call get()")
         return self.connector_for().client
 
-    def __getattr__(self, name: str) -> Any:
-        # Only called for what this class does not have. Copying and pickling ask for such names before __init__ ran.
-        if name.startswith("__") or "_connectors" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._target(), name)
+    if not TYPE_CHECKING:  # type checkers know the driver's methods, and any name would be one of them
+
+        def __getattr__(self, name: str) -> Any:
+            # Only called for what this class does not have. Copying and pickling ask for it before __init__ ran.
+            if name.startswith("__") or "_connectors" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return getattr(self._target(), name)
 
     def __dir__(self) -> list[str]:
         names = set(super().__dir__())
