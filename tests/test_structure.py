@@ -29,9 +29,11 @@ MODULES = {
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
     {"errors", "signals", "forking"},
+    {"settings"},
     {"redis_connections"},
     {"stores"},
     {"sessions"},
+    {"redirects"},
     {"login", "csrf", "redis_client"},
     {"account"},
     {"extension"},
