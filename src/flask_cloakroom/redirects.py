@@ -57,7 +57,7 @@ def safe_path(target: str, host: str) -> str | None:
         if parts.scheme or parts.netloc:
             if parts.scheme not in ("http", "https") or not _is_host(parts.netloc, host):
                 return None
-        elif not target.startswith("/"):
+        elif not target.startswith("/") or target.startswith("//"):
             return None
         path = parts.path or "/"
         return rebuilt(parts._replace(path=path)) if _is_plain(path) else None
