@@ -13,7 +13,7 @@ from itsdangerous import URLSafeSerializer
 from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
-from flask_cloakroom.login.remember import CLOCK_SKEW, Remembered, RememberTokens, SignedTokens
+from flask_cloakroom.login.remember import CLOCK_SKEW, LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens
 
 SECRETS = {"SECRET_KEY": "another key that is long enough", "SECRET_KEY_FALLBACKS": ["a key that is long enough"]}
 
@@ -244,7 +244,7 @@ class TestForgery:
         assert Browser(site, {"remember_token": cookie}).who == "nobody"
 
     def test_a_cookie_from_a_sibling_domain(self, site: Site) -> None:
-        """CVE-2016-7401, CVE-2023-23934: injected and nameless cookies satisfy nothing, nor do they hide the good one."""
+        """CVE-2016-7401, CVE-2023-23934: an injected or nameless cookie satisfies nothing, and hides nothing."""
         token = site.browser("alice", remember=True).cookies["remember_token"]
         headers = {"Cookie": f"remember_token=junk; =remember_token={token}x; remember_token={token}"}
         assert site.app.test_client(use_cookies=False).get("/who", headers=headers).text == "alice"
@@ -263,6 +263,14 @@ class TestKeys:
         assert browser.copy().who == "alice"
         site.app.config["SECRET_KEY_FALLBACKS"] = []
         assert browser.who == "nobody"
+
+    def test_what_does_not_fit(self, site: Site) -> None:
+        """An id for which a cookie is too small is an error, and no cookie that browsers drop."""
+        token = SignedTokens(site.app).issue("".join(map(chr, range(0x4E00, 0x4F00))), "a" * 64, 600)
+        assert len(token) <= LONGEST_TOKEN
+        assert SignedTokens(site.app).resolve(token)
+        with pytest.raises(ValueError, match="does not fit"):
+            SignedTokens(site.app).issue("".join(map(chr, range(0x4E00, 0x5E00))), "", 600)
 
     def test_the_present_key_alone_signs(self, make_site: MakeSite) -> None:
         """CVE-2025-47278: what is issued anew is good without the fallbacks, and not with them alone."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from flask import flash, get_flashed_messages, make_response, session
 from login_sites import Browser, MakeSite, Site
+from werkzeug.exceptions import NotFound
 
-from flask_cloakroom import current_user, login_user, logout_user, session_discarded, session_rotated
+from flask_cloakroom import StoreError, current_user, login_user, logout_user, session_discarded, session_rotated
 
 
 def entries(site: Site) -> int:
@@ -218,12 +219,15 @@ class TestLogout:
         site = make_site(LOGOUT_CLEAR_SITE_DATA=wanted)
         assert site.browser("alice").open("/logout").headers.get("Clear-Site-Data") == sent
 
-    def test_goes_on_if_the_loader_fails(self, site: Site) -> None:
+    @pytest.mark.parametrize("wrong", [OSError, NotFound])
+    def test_goes_on_if_the_loader_fails(self, site: Site, wrong: Any) -> None:
         """That the database is down is no reason to stay logged in."""
         browser = site.browser("alice")
         before = browser.copy()
 
         def fail(user_id: str) -> None:
+            if wrong is NotFound:
+                raise NotFound  # as get_or_404() does
             raise OSError("the database is down")
 
         working = site.manager.user_callback
@@ -234,6 +238,33 @@ class TestLogout:
         assert browser.who == "nobody"
         if "flask_cloakroom" in type(site.app.session_interface).__module__:
             assert before.who == "nobody"
+
+
+class TestOutage:
+    """Promise 10: when the store is down nobody is logged in or out by it."""
+
+    @pytest.mark.parametrize("path", ["/who", "/members", "/logout", "/login?user=bob&remember=1", "/confirm"])
+    def test_is_a_503(self, server_site: Site, path: str) -> None:
+        """No remember token takes the place of the session, none is set or deleted; afterwards all is as before."""
+        browser = server_site.browser("alice", remember=True)
+        cookies = browser.cookies
+        repository = server_site.app.session_interface.repository  # type: ignore[attr-defined]
+        store, repository.store = repository.store, Broken()
+        response = browser.open(path)
+        assert response.status_code == 503
+        assert "Set-Cookie" not in response.headers
+        assert "Clear-Site-Data" not in response.headers
+        assert browser.text("/alone") == "alone"
+        repository.store = store
+        assert browser.cookies == cookies
+        assert browser.who == "alice"
+
+
+class Broken:
+    """A store that does not answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise StoreError("down")
 
 
 class TestNoStore:

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Flask, Request, session
-from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
+from ..sessions.outage import SessionUnavailable
 from . import kept
 from .config import BROWSER, FRESH, USER_ID
 from .current import current_manager, get_user
@@ -105,8 +105,8 @@ def _user_to_log_out(manager: LoginManager, state: LoginState) -> Any:
     """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
     try:
         return get_user()
-    except HTTPException:
-        raise
+    except SessionUnavailable:
+        raise  # then nobody can be logged out
     except Exception:
         log.exception("the user could not be loaded at the logout, which goes on without")
         return manager.anonymous_user()

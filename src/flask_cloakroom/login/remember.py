@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 #: Seconds that a token may come from the future: how far the clocks of two servers may be apart.
 CLOCK_SKEW: Final = 60
-#: The longest user id that is remembered, in characters: a cookie has 4096 bytes (RFC 6265bis), and this is in it.
-LONGEST_USER_ID: Final = 1024
+#: Characters: a cookie has 4096 bytes (RFC 6265bis, 5.6), with its name.
+LONGEST_TOKEN: Final = 3900
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RememberTokens(Protocol):
     """Makes, checks and ends remember tokens. A request asks one object; it may live as long as the application."""
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int) -> str:
-        """Return a new token: ``[A-Za-z0-9_.-]``, at most 4000 characters. ``lifetime`` is in seconds.
+        """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters. ``lifetime`` is in seconds.
 
         Raises SettingError if the application is not set up for it, ValueError for an id that doesn't fit.
         """
@@ -71,10 +71,10 @@ class SignedTokens:
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int) -> str:
         """Sign one with the present key."""
-        if len(user_id) > LONGEST_USER_ID:
-            raise ValueError(f"a user's id of more than {LONGEST_USER_ID} characters does not fit into a cookie")
         contents = [VERSION, user_id, int(self._clock()), lifetime, auth_hash]
         token = self._serializer(signing_keys(self._app)).dumps(contents)
+        if len(token) > LONGEST_TOKEN:
+            raise ValueError(f"a user's id of {len(user_id)} characters does not fit into a cookie")
         return token if isinstance(token, str) else token.decode("ascii")
 
     def resolve(self, token: str) -> Remembered | None:
@@ -87,7 +87,7 @@ class SignedTokens:
         except BadData:
             return None
         match contents:
-            case [1, str(user_id), int(issued), int(lifetime), str(auth_hash)]:
+            case [version, str(user_id), int(issued), int(lifetime), str(auth_hash)] if version == VERSION:
                 age = self._clock() - issued
                 if -CLOCK_SKEW <= age < lifetime:
                     return Remembered(user_id, auth_hash, issued, lifetime)

@@ -25,6 +25,7 @@ from .config import (
     COOKIE_SECURE,
     USE_SESSION_FOR_NEXT,
 )
+from .remember import LONGEST_TOKEN
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -73,7 +74,7 @@ _CLEARABLE: Final = (
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?").fullmatch
 #: What a token of ours can consist of. A cookie of the name that holds anything else is not looked at.
-_PLAUSIBLE: Final = r"[A-Za-z0-9_.\-]{1,4000}"
+_PLAUSIBLE: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
 
 _CACHE: Final = "flask_cloakroom.login settings"
 
