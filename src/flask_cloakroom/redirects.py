@@ -76,7 +76,7 @@ def rebuilt(parts: SplitResult) -> str:
 
 
 def _is_host(netloc: str, host: str) -> bool:
-    return bool(netloc) and netloc.isascii() and netloc.lower() == host.lower()
+    return bool(netloc) and netloc.lower() == host.lower()
 
 
 def _is_plain(path: str) -> bool:

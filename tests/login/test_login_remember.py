@@ -13,6 +13,7 @@ from itsdangerous import URLSafeSerializer
 from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
+from flask_cloakroom.login.kept import auth_hash_of
 from flask_cloakroom.login.remember import CLOCK_SKEW, LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens
 
 SECRETS = {"SECRET_KEY": "another key that is long enough", "SECRET_KEY_FALLBACKS": ["a key that is long enough"]}
@@ -95,6 +96,20 @@ class TestRemembering:
         browser = site.browser("alice")
         browser.open("/who")
         assert browser.cookies.keys() == {"session"}
+
+    @pytest.mark.parametrize(("user_id", "auth_hash"), [("bob", None), ("alice", "of an old password")])
+    def test_refresh_is_for_good_tokens(
+        self, make_site: MakeSite, kind: str, user_id: str, auth_hash: str | None
+    ) -> None:
+        """A token of another user, or of before the password was changed, does not live longer by somebody's visit."""
+        site = make_site(kind, REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True)
+        browser = site.browser("alice")
+        old = SignedTokens(site.app, clock=lambda: time.time() - 3000)
+        digest = auth_hash_of(site.users[user_id]) if auth_hash is None else auth_hash
+        token = old.issue(user_id, digest, 9000)
+        browser.client.set_cookie("remember_token", token)
+        assert browser.who == "alice"
+        assert browser.cookies["remember_token"] == token
 
     def test_switched_off(self, site: Site) -> None:
         """An account that is switched off is not logged in by a token."""

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Flask, Request, session
+from flask import Blueprint, Request, session
 from werkzeug.local import LocalProxy
 
 from .. import signals
@@ -16,12 +16,12 @@ from . import kept
 from .config import BROWSER, FRESH, USER_ID
 from .current import current_manager, get_user
 from .flags import is_set
-from .loading import this_app, tokens_in
+from .loading import tokens_in
 from .manager import LoginManager
 from .protection import browser_id
 from .response import forget
-from .settings import LoginSettings, settings_of
-from .state import LoginState, state_of, this_request
+from .settings import LoginSettings
+from .state import LoginState, state_of, this_app, this_request
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -42,21 +42,21 @@ def login_user(
     if not force and not is_set(user, "is_active"):
         log.info("a login was refused: the user is not active")
         return False
-    app, request, manager = this_app(), this_request(), current_manager()
-    settings, state = settings_of(app), state_of(request)
+    request, manager = this_request(), current_manager()
+    state = state_of(request)
     user_id = manager.id_of(user)
     described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=request.headers.get("User-Agent"))
     token, lifetime = None, 0
     if remember:
-        lifetime = _seconds_of(duration, settings)
-        token = manager.tokens_for(app).issue(str(user_id), kept.auth_hash_of(user), lifetime)
+        lifetime = _seconds_of(duration, state.settings)
+        token = manager.tokens_for(state.app).issue(str(user_id), kept.auth_hash_of(user), lifetime)
     kept.begin(described)
     if token is not None:
         state.set_remember(token, lifetime)
-    elif _remembers_another(manager, app, request, str(user_id)):
+    elif _remembers_another(manager, request, state, str(user_id)):
         state.set_remember("")  # or that one would be logged in again when this session is over
     state.set_user(user, private=True)
-    signals.user_logged_in.send(app, user=user)
+    signals.user_logged_in.send(state.app, user=user)
     return True
 
 
@@ -71,11 +71,11 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
     return min(seconds, MAX_AGE_LIMIT)
 
 
-def _remembers_another(manager: LoginManager, app: Flask, request: Request, user_id: str) -> bool:
-    found = tokens_in(request)
+def _remembers_another(manager: LoginManager, request: Request, state: LoginState, user_id: str) -> bool:
+    found = tokens_in(request, state)
     if not found:
         return False
-    tokens = manager.tokens_for(app)
+    tokens = manager.tokens_for(state.app)
     return any((remembered := tokens.resolve(token)) and remembered.user_id != user_id for token in found)
 
 
@@ -86,16 +86,16 @@ def logout_user() -> bool:
     login's keys are removed, and all else stays. Raises SessionUnavailable (503) if the store is down: then nobody
     was logged out.
     """
-    app, request, manager = this_app(), this_request(), current_manager()
+    request, manager = this_request(), current_manager()
     state = state_of(request)
     user = _user_to_log_out(manager, state)
     if kept.has_login():
         log.debug("%s: logged out", kept.public_id())
         kept.end()
-    forget(request, state, settings_of(app))
+    forget(request, state)
     state.clear_site_data = True
     try:
-        signals.user_logged_out.send(app, user=user)
+        signals.user_logged_out.send(state.app, user=user)
     finally:
         state.set_user(manager.anonymous_user(), private=False)
     return True
@@ -136,12 +136,13 @@ def login_fresh() -> bool:
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
     get_user()
-    state = state_of(this_request())
+    request = this_request()
+    state = state_of(request)
     user_id = session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
-    tokens = current_manager().tokens_for(this_app())
-    found = (tokens.resolve(token) for token in tokens_in(this_request()))
+    tokens = current_manager().tokens_for(state.app)
+    found = (tokens.resolve(token) for token in tokens_in(request, state))
     return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)
 
 

@@ -8,8 +8,8 @@ from flask import Flask, has_request_context
 from werkzeug.local import LocalProxy
 
 from .flags import FLAGS, as_flag
-from .loading import load, this_app
-from .state import state_of, this_request
+from .loading import load
+from .state import state_of, this_app, this_request
 
 if TYPE_CHECKING:
     from .manager import LoginManager
@@ -41,7 +41,7 @@ def get_user() -> Any:
     request = this_request()
     state = state_of(request)
     if not state.loaded:
-        manager = current_manager()
+        manager = manager_of(state.app)
         if state.loading:
             return manager.anonymous_user()
         load(manager, request)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, Request, current_app, session
+from flask import Request, session
 
 from .. import signals
 from . import kept
@@ -18,8 +18,8 @@ from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
 from .flags import is_set
 from .protection import is_same_browser
 from .remember import Remembered
-from .settings import UNSET, checked_protection, settings_of
-from .state import LoginState, state_of
+from .settings import UNSET, checked_protection
+from .state import LoginState, state_of, this_app
 
 if TYPE_CHECKING:
     from .manager import LoginManager
@@ -29,12 +29,6 @@ log = logging.getLogger("flask_cloakroom.login")
 #: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
 #: before ours, and a flood of them must not cost us.
 MAX_TOKENS: Final = 3
-
-
-def this_app() -> Flask:
-    """Return the application itself and not a proxy for it."""
-    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return found
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -63,12 +57,12 @@ def load(manager: LoginManager, request: Request) -> None:
     state = state_of(request)
     state.loading = True
     try:
-        signals.user_accessed.send(this_app())
+        signals.user_accessed.send(state.app)
         user, ended = _from_session(manager, request, state)
         if user is None and not ended:
             user = _from_remember_cookie(manager, request, state)
         if user is None:
-            user = _from_request(manager, request)
+            user = _from_request(manager, request, state)
         if user is None:
             state.set_user(manager.anonymous_user(), private=False)
         else:
@@ -84,7 +78,7 @@ def _from_session(manager: LoginManager, request: Request, state: LoginState) ->
         return None, False  # an application that has but a request_loader reads the session in that
     problem: str | None = None
     user = None
-    if not _is_protected(manager, request):
+    if not _is_protected(manager, request, state):
         problem = "it is in another browser"
     else:
         user = call(manager.user_callback, user_id)
@@ -93,7 +87,7 @@ def _from_session(manager: LoginManager, request: Request, state: LoginState) ->
         return user, False
     log.info("%s: its login ends, because %s", kept.public_id(), problem)
     kept.end()
-    if _has_remember_cookie(request):
+    if state.settings.cookie.name in request.cookies:
         state.set_remember("")
     return None, True
 
@@ -109,18 +103,14 @@ def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str 
     return None
 
 
-def protection_mode(manager: LoginManager) -> str | None:
-    """Return "basic", "strong" or None: what SESSION_PROTECTION says, or else the manager."""
-    mode = settings_of(this_app()).protection
-    return checked_protection(manager.session_protection) if mode is UNSET else mode
-
-
-def _is_protected(manager: LoginManager, request: Request) -> bool:
+def _is_protected(manager: LoginManager, request: Request, state: LoginState) -> bool:
     """Tell whether the login may go on in this browser; in the basic mode it may, and is fresh no more."""
-    mode = protection_mode(manager)
+    mode = state.settings.protection
+    if mode is UNSET:
+        mode = checked_protection(manager.session_protection)
     if mode is None or is_same_browser(session.get(BROWSER), request.headers.get("User-Agent")):
         return True
-    signals.session_protected.send(this_app())
+    signals.session_protected.send(state.app)
     # Flask's permanent session outlives the browser window, and with it an update of the browser, so there it is
     # spared. On the server sessions are permanent unless told otherwise, and strong means strong.
     if mode == "strong" and (kept.server_session() is not None or not session.permanent):
@@ -131,21 +121,17 @@ def _is_protected(manager: LoginManager, request: Request) -> bool:
     return True
 
 
-def _has_remember_cookie(request: Request) -> bool:
-    return settings_of(this_app()).cookie.name in request.cookies
-
-
-def tokens_in(request: Request) -> list[str]:
+def tokens_in(request: Request, state: LoginState) -> list[str]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
     header = request.environ.get("HTTP_COOKIE")
-    return settings_of(this_app()).find_tokens(header)[:MAX_TOKENS] if header else []
+    return state.settings.find_tokens(header)[:MAX_TOKENS] if header else []
 
 
 def _from_remember_cookie(manager: LoginManager, request: Request, state: LoginState) -> Any:
     """Return the remembered user and log them in, not freshly; None if no token is good."""
     if manager.user_callback is None or state.remember == "":
         return None
-    found = tokens_in(request)
+    found = tokens_in(request, state)
     if not found:
         return None
     server_session = kept.server_session()
@@ -153,7 +139,7 @@ def _from_remember_cookie(manager: LoginManager, request: Request, state: LoginS
         # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
         log.info("%s: a remember token was not used, because the request is older than the logout", kept.public_id())
         return None
-    tokens = manager.tokens_for(this_app())
+    tokens = manager.tokens_for(state.app)
     for token in found:
         remembered = tokens.resolve(token)
         if remembered is None:
@@ -176,16 +162,16 @@ def _resume(manager: LoginManager, request: Request, state: LoginState, user: An
     state.remember = None  # another one, before this, may have been bad
     if remembered.replacement is not None:
         state.set_remember(remembered.replacement, remembered.lifetime)
-    signals.user_loaded_from_cookie.send(this_app(), user=user)
+    signals.user_loaded_from_cookie.send(state.app, user=user)
 
 
-def _from_request(manager: LoginManager, request: Request) -> Any:
+def _from_request(manager: LoginManager, request: Request, state: LoginState) -> Any:
     """Return the user that a request_loader (or a header_loader) finds; the session knows nothing of them."""
     user, signal = None, signals.user_loaded_from_request
     if manager.request_callback is not None:
         user = call(manager.request_callback, request)
     elif manager.header_callback is not None:
-        header = request.headers.get(settings_of(this_app()).auth_header)
+        header = request.headers.get(state.settings.auth_header)
         if header is not None:
             user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
     if user is None:
@@ -193,5 +179,5 @@ def _from_request(manager: LoginManager, request: Request) -> Any:
     if not is_set(user, "is_active"):
         log.info("a request was refused, because the user that its loader found is not active")
         return None
-    signal.send(this_app(), user=user)
+    signal.send(state.app, user=user)
     return user

@@ -19,11 +19,12 @@ from .config import (
 )
 from .current import EXTENSION_KEY, user_context
 from .legacy import LegacyManager
-from .loading import call, this_app
+from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
 from .response import finish
 from .settings import settings_of
+from .state import this_app
 from .urls import expand_login_view, login_url, make_next_param
 
 log = logging.getLogger("flask_cloakroom.login")

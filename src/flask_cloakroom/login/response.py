@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from flask import session
 
 from .config import AUTH_HASH, USER_ID
-from .current import current_manager
-from .loading import this_app, tokens_in
-from .settings import LoginSettings, settings_of
+from .current import manager_of
+from .loading import tokens_in
 from .state import LoginState, known_state_of, this_request
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def finish(response: Response) -> Response:
     state = known_state_of(request)
     if state is None:
         return response
-    settings = settings_of(this_app())
+    settings = state.settings
     if state.private and "Cache-Control" not in response.headers:
         # OWASP ASVS 5.0, 14.3.2: what a browser keeps, its next user finds after the logout.
         response.headers["Cache-Control"] = "no-store"
@@ -49,8 +48,8 @@ def finish(response: Response) -> Response:
 def _refresh(request: Request, state: LoginState) -> None:
     """Issue the browser's token anew, if it is good and the present user's."""
     user_id = session.get(USER_ID)
-    tokens = current_manager().tokens_for(this_app())
-    for token in tokens_in(request):
+    tokens = manager_of(state.app).tokens_for(state.app)
+    for token in tokens_in(request, state):
         remembered = tokens.resolve(token)
         if remembered is None or remembered.user_id != str(user_id):
             continue
@@ -63,10 +62,10 @@ def _refresh(request: Request, state: LoginState) -> None:
         return
 
 
-def forget(request: Request, state: LoginState, settings: LoginSettings) -> None:
+def forget(request: Request, state: LoginState) -> None:
     """End the browser's remember tokens, and let the response delete the cookie. At a logout."""
-    tokens = current_manager().tokens_for(this_app())
-    for token in tokens_in(request):
+    tokens = manager_of(state.app).tokens_for(state.app)
+    for token in tokens_in(request, state):
         tokens.revoke(token)
-    if state.remember or settings.cookie.name in request.cookies:
+    if state.remember or state.settings.cookie.name in request.cookies:
         state.set_remember("")

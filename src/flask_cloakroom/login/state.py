@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Request
+from flask import Flask, Request, current_app
 from flask import request as current_request
+
+from .settings import LoginSettings, settings_of
 
 _ATTRIBUTE: Final = "_flask_cloakroom_login"
 
@@ -17,9 +19,22 @@ _ATTRIBUTE: Final = "_flask_cloakroom_login"
 class LoginState:
     """Lives as long as the request. Made when the request first asks for its user."""
 
-    __slots__ = ("clear_site_data", "loaded", "loading", "private", "remember", "remember_for", "user")
+    __slots__ = (
+        "app",
+        "clear_site_data",
+        "loaded",
+        "loading",
+        "private",
+        "remember",
+        "remember_for",
+        "settings",
+        "user",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        #: As they are when the request first asks for its user, and then until it ends.
+        self.settings: LoginSettings = settings_of(app)
         self.user: Any = None
         #: Whether ``user`` is known, be it an anonymous one.
         self.loaded = False
@@ -46,6 +61,12 @@ class LoginState:
         self.remember_for = lifetime
 
 
+def this_app() -> Flask:
+    """Return the application itself and not a proxy for it."""
+    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return found
+
+
 def this_request() -> Request:
     """Return the request itself and not a proxy for it."""
     found: Request = current_request._get_current_object()  # type: ignore[attr-defined]
@@ -56,7 +77,7 @@ def state_of(request: Request) -> LoginState:
     """Return what this request knows of its login, perhaps nothing yet."""
     state: LoginState | None = request.__dict__.get(_ATTRIBUTE)
     if state is None:
-        state = request.__dict__[_ATTRIBUTE] = LoginState()
+        state = request.__dict__[_ATTRIBUTE] = LoginState(this_app())
     return state
 
 

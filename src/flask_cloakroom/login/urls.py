@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 from flask import current_app, has_app_context, url_for
 
 from ..redirects import rebuilt
-from .loading import this_app
 from .settings import settings_of
+from .state import this_app
 
 
 def expand_login_view(login_view: str) -> str:
