@@ -68,6 +68,16 @@ def test_another_user_is_another_id(app: Flask, change: str) -> None:
     assert set(told) == {"privilege"}
 
 
+@pytest.mark.parametrize("end", ["session.destroy()", "session.update(_user_id='bob')"])
+def test_a_late_request_begins_no_login(app: Flask, end: str) -> None:
+    """A request with the ticket of before a logout or login that only writes ``_user_id``, as the remember cookie of
+    another package would, is too late: nothing is stored and no cookie is set. A login says so with ``rotate()``."""
+    ticket = do(app, None, "session.update(_user_id='alice')")
+    do(app, ticket, end)
+    assert do(app, ticket, "session.update(_user_id='alice')") is None
+    assert do(app, ticket, "session.superseded and session.update(_user_id='alice') or session.rotate()")
+
+
 @pytest.mark.parametrize("change", ["session.update(_user_id='alice')", "session.update(cart=[2])", "locked({}, {})"])
 def test_the_same_user_is_the_same_id(app: Flask, change: str) -> None:
     """Nothing rotates without a reason."""

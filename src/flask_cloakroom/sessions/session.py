@@ -326,13 +326,13 @@ class ServerSession(LazyDict, SessionMixin):
         if self._failed:
             return
         changes = self._changes()
-        self._rotating = self._rotating or USER_KEY in changes
         try:
             if self._record is None:
                 self._commit_new(changes)
             elif self._cleared:
                 self._commit_cleared(self._record, changes)
             else:
+                self._rotating = self._rotating or USER_KEY in changes
                 self._commit_stored(self._record, changes, stale, renew)
         except StoreError as error:
             raise self._unavailable(error) from error
