@@ -29,9 +29,11 @@ MODULES = {
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
     {"errors", "signals", "forking"},
+    {"settings"},
     {"redis_connections"},
     {"stores"},
     {"sessions"},
+    {"redirects"},
     {"login", "csrf", "redis_client"},
     {"account"},
     {"extension"},
@@ -358,16 +360,27 @@ from flask_cloakroom import (
     MISSING,
     Cloakroom,
     CloakroomError,
+    FlaskLoginClient,
+    LoginManager,
     ServerSession,
     Session,
     SessionTooLargeError,
     SessionValueError,
     SettingError,
+    UserMixin,
+    confirm_login,
+    current_user,
+    fresh_login_required,
     locked_session,
+    login_required,
+    login_user,
+    logout_user,
     passive,
     register_type,
+    safe_next,
     session,
     session_conflict,
+    user_logged_in,
 )
 from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
@@ -432,6 +445,54 @@ def create_app(store: Store | None = None) -> Flask:
     return app
 
 
+class Account(UserMixin):
+    def __init__(self, number: int) -> None:
+        self.id = number
+
+    @property
+    def is_active(self) -> bool:
+        return self.id > 0
+
+    def session_auth_hash(self) -> str:
+        return "x"
+
+
+def add_logins(app: Flask) -> LoginManager:
+    manager = LoginManager()
+    manager.init_app(app)
+    manager.login_view = "login"
+    app.test_client_class = FlaskLoginClient
+
+    @manager.user_loader
+    def load(user_id: str) -> Account | None:
+        return Account(int(user_id)) if user_id.isdigit() else None
+
+    @app.post("/login")
+    def login() -> str:
+        entered: bool = login_user(Account(1), remember=True, duration=timedelta(days=1))
+        return safe_next("/") if entered else "no"
+
+    @app.get("/account")
+    @login_required
+    def account() -> dict[str, bool]:
+        return {"active": current_user.is_active, "same": Account(1).is_authenticated}
+
+    @app.post("/confirm")
+    @fresh_login_required
+    async def confirm() -> str:
+        confirm_login()
+        logout_user()
+        return "ok"
+
+    @user_logged_in.connect_via(app)
+    def on_login(sender: Flask, user: Account, **rest: object) -> None:
+        print(user.get_id())
+
+    found: Account | None = load("1")
+    print(found)
+    return manager
+
+
 def mine(given: ServerSession) -> timedelta | None:
     if given.created is None or given.last_seen is None:
         return None
@@ -455,7 +516,7 @@ create_app(SQLiteStore("x.db"))
 
 WRONG_PROJECT = """
 from flask import Flask
-from flask_cloakroom import Cloakroom, locked_session, register_type, session
+from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
 from flask_cloakroom.stores.sqlite import SQLiteStore
 
 Cloakroom("app")  # error
@@ -464,6 +525,10 @@ register_type(5)  # error
 session.rotate(1)  # error
 session.no_such_thing  # error
 SQLiteStore(5)  # error
+LoginManager("app")  # error
+login_required(5)  # error
+login_user(5, duration="1")  # error
+LoginManager().no_such_thing  # error
 """
 
 

@@ -45,3 +45,33 @@ redis_restored = _signals.signal("redis-restored")
 
 #: Sentinel named another master. Arguments: ``client``, ``old``, ``new`` (``"host:port"``).
 redis_moved = _signals.signal("redis-moved")
+
+#: A user was logged in by ``login_user()``. Arguments: ``user``. This and the next ones have Flask-Login's names.
+user_logged_in = _signals.signal("logged-in")
+
+#: ``logout_user()`` was called. Arguments: ``user``, who may be an anonymous one.
+user_logged_out = _signals.signal("logged-out")
+
+#: A remembered user was logged in by their cookie. Arguments: ``user``.
+user_loaded_from_cookie = _signals.signal("loaded-from-cookie")
+
+#: A ``header_loader`` found a user. Deprecated with it. Arguments: ``user``.
+user_loaded_from_header = _signals.signal("loaded-from-header")
+
+#: A ``request_loader`` found a user. Arguments: ``user``.
+user_loaded_from_request = _signals.signal("loaded-from-request")
+
+#: ``confirm_login()`` made a login fresh.
+user_login_confirmed = _signals.signal("login-confirmed")
+
+#: Somebody who is not logged in wanted a page for those who are.
+user_unauthorized = _signals.signal("unauthorized")
+
+#: Somebody whose login is not fresh wanted a page that needs it.
+user_needs_refresh = _signals.signal("needs-refresh")
+
+#: A request asks for its user for the first time.
+user_accessed = _signals.signal("accessed")
+
+#: A login turned up in another browser than the one it was made in: it is fresh no more, or has ended.
+session_protected = _signals.signal("session-protected")

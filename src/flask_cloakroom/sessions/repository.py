@@ -202,11 +202,7 @@ class Repository:
     def _commit(self, merger: Merger, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
         """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""
         while merger.ready():
-            if fence is not None and merger.record.header.fence != fence:
-                raise LockLostError(
-                    "the lock's lease ran out and another request took it; what was changed under the lock is not "
-                    "saved. Hold the lock for less time, or give lock() a longer lease."
-                )
+            _check_fence(merger.record, fence)
             base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
             result = self.replace(base, header, merger.values)
             if type(result) is Saved:
@@ -238,8 +234,11 @@ class Repository:
         permanent: bool | None = None,
         seen: bool = True,
         renewal: bool = False,
+        fence: int | None = None,
     ) -> Committed | None:
         """Move the session, with ``changes``, to a new ticket. None: it is gone, and so is the new one.
+
+        ``fence``, of a lock's holder, must still be the session's; else LockLostError. The lock ends with the ticket.
 
         At a change of privilege the old ticket is dead at once, and its mark shows no way to the new session. At a
         renewal the mark leads there for :data:`OVERLAP_SECONDS`; of requests that renew at the same time one does, and
@@ -249,6 +248,12 @@ class Repository:
         merger = Merger(self, record, changes)
         while merger.ready():
             old = merger.record
+            try:
+                _check_fence(old, fence)
+            except LockLostError:
+                if made is not None:
+                    self.withdraw(made)
+                raise
             header = self._next_header(merger.header, permanent, seen, not renewal)._replace(renewed=int(self._clock()))
             made = self._place(made, header, merger.values)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
@@ -381,6 +386,14 @@ class Repository:
         except StoreError as error:
             # The session is stored; that old ones were not cleared away is no reason to fail its request.
             log.warning("expired sessions were not purged: %s", error)
+
+
+def _check_fence(record: Record, fence: int | None) -> None:
+    if fence is not None and record.header.fence != fence:
+        raise LockLostError(
+            "the lock's lease ran out and another request took it; what was changed under the lock is not "
+            "saved. Hold the lock for less time, or give lock() a longer lease."
+        )
 
 
 def _successor_of(entry: Entry) -> bytes | None:

@@ -28,6 +28,10 @@ log = logging.getLogger("flask_cloakroom.sessions")
 #: would hide ours for ever). Each costs a store command, so a flood of them must not.
 MAX_COOKIES: Final = 3
 
+#: The key that says whose session it is (Flask-Login's name). Whoever changes it, in whatever way, the id changes with
+#: it: somebody who knew the ticket before must not have the user's session now.
+USER_KEY: Final = "_user_id"
+
 
 class ServerSession(LazyDict, SessionMixin):
     """The visitor's session, used like a dict. Nothing is read before the first use, no value before its own.
@@ -124,6 +128,15 @@ class ServerSession(LazyDict, SessionMixin):
     def passive(self, value: bool) -> None:
         self._passive = bool(value)
 
+    @property
+    def superseded(self) -> bool:
+        """True if the cookie's session was ended or got a new id a moment ago, by a login or logout.
+
+        Then this request is older than that, and must not begin anything on its own account.
+        """
+        self._opened()
+        return self._absence is Absence.SUPERSEDED
+
     def rotate(self) -> None:
         """Give the session a new id with this response; its contents stay. For every change of privilege.
 
@@ -176,8 +189,17 @@ class ServerSession(LazyDict, SessionMixin):
             yield
             return
         repository = self._interface.repository
-        with self._outage():
-            held = repository.lock(self._record, self._changes(), timeout=timeout, lease=lease)
+        changes = self._changes()
+        if USER_KEY in changes:
+            # The lock would save it under the old ticket.
+            self._rotating = True
+            with self._outage():
+                self._commit_stored(self._record, changes, False, False)
+            changes = {}
+        held: Committed | None = None
+        if self._record is not None:
+            with self._outage():
+                held = repository.lock(self._record, changes, timeout=timeout, lease=lease)
         if held is None:
             self._discard("gone")
             raise LockLostError("the session has ended meanwhile, so there is nothing to lock")
@@ -192,9 +214,15 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _release(self, record: Record) -> None:
         repository = self._interface.repository
+        rotates = False
         try:
+            changes = self._changes()
+            rotates = USER_KEY in changes
             with self._outage():
-                committed = repository.commit(record, self._changes(), release=True)
+                if rotates:
+                    committed = repository.rotate(record, changes, fence=record.header.fence)
+                else:
+                    committed = repository.commit(record, changes, release=True)
         except LockLostError:
             # Nor may the end of the request save them.
             self._begin(record.values)
@@ -208,8 +236,12 @@ class ServerSession(LazyDict, SessionMixin):
             raise
         if committed is None:
             self._discard("gone")
-        else:
-            self._resume(committed)
+            return
+        self._resume(committed)
+        if rotates:
+            self._rotating = False
+            sid = committed.record.sid
+            self._send(signals.session_rotated, sid=sid, old_sid=record.sid, reason="privilege")
 
     def _resume(self, committed: Committed) -> None:
         """Go on in the same request from what is stored now."""
@@ -300,6 +332,7 @@ class ServerSession(LazyDict, SessionMixin):
             elif self._cleared:
                 self._commit_cleared(self._record, changes)
             else:
+                self._rotating = self._rotating or USER_KEY in changes
                 self._commit_stored(self._record, changes, stale, renew)
         except StoreError as error:
             raise self._unavailable(error) from error

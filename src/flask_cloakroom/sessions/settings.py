@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Place, Store, open_store
 from .cookie import SessionCookie
+from .cookie_settings import read_cookie
 from .merge import STRATEGIES, Strategy
 from .record import Lifetimes
 from .repository import Repository
@@ -58,17 +58,11 @@ _NO_LONGER_NEEDED: Final = {
     "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged without being told",
 }
 
-#: The longest that a lifetime may be, in seconds: a hundred years, which some write for "always". An absolute one is
-#: stored as a moment in 32 bits, which end in 2106.
-LONGEST_LIFETIME: Final = 100 * 366 * 24 * 3600
+#: The longest that an absolute lifetime may be, in seconds: it is stored as a moment in 32 bits, which end in 2106.
 LONGEST_ABSOLUTE_LIFETIME: Final = LONGEST_LIFETIME // 2
 
 #: The longest that a store may be waited for, in seconds. No page that takes longer has anybody waiting for it.
 LONGEST_TIMEOUT: Final = 3600
-
-# RFC 6265, 4.1.1: a cookie's name is a token.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_DOMAIN: Final = re.compile(r"[^\s;,/]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +82,10 @@ class SessionSettings:
     @classmethod
     def read(cls, app: Flask) -> SessionSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
-        read = _Reader({**DEFAULTS, **app.config})
+        read = Reader({**DEFAULTS, **app.config})
         _warn_of_misspelled(app)
         return cls(
-            cookie=_read_cookie(read, app),
+            cookie=read_cookie(read),
             lifetimes=_read_lifetimes(read),
             tickets=_read_tickets(read, app),
             make_store=_read_store(read, app),
@@ -114,98 +108,7 @@ class SessionSettings:
         )
 
 
-class _Reader:
-    """Values of one type each, or a SettingError that says what was expected."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-
-    def __getitem__(self, name: str) -> Any:
-        return self._config.get(name)
-
-    def boolean(self, name: str) -> bool:
-        value = self[name]
-        if not isinstance(value, bool):
-            raise SettingError(name, f"must be True or False, not {_described(value)}")
-        return value
-
-    def text(self, name: str) -> str:
-        value = self[name]
-        if not isinstance(value, str):
-            raise SettingError(name, f"must be a str, not {_described(value)}")
-        return value
-
-    def whole(self, name: str, *, at_least: int, at_most: int | None = None) -> int:
-        value = self[name]
-        fits = type(value) is int and value >= at_least and (at_most is None or value <= at_most)
-        if not fits:
-            bounds = f"at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
-            raise SettingError(name, f"must be a whole number, {bounds}, not {_described(value)}")
-        return int(value)
-
-    def seconds(self, name: str, *, at_least: int, at_most: int = LONGEST_LIFETIME) -> int:
-        """Read a timedelta or a number of seconds; parts of a second round up."""
-        value = self[name]
-        length = value.total_seconds() if isinstance(value, timedelta) else value
-        if not _is_number(length) or not at_least <= length <= at_most:
-            bounds = f"from {at_least} to {at_most}"
-            raise SettingError(name, f"must be a timedelta or seconds, {bounds}, not {_described(value)}")
-        return -int(-length // 1)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _described(value: Any) -> str:
-    """Return numbers as they are and of everything else only the type: it may be a secret in the wrong place."""
-    kind = type(value).__name__
-    return f"{value!r} ({kind})" if isinstance(value, int | float | timedelta) else kind
-
-
-def _read_cookie(read: _Reader, app: Flask) -> SessionCookie:
-    name = read.text("SESSION_COOKIE_NAME")
-    if not _TOKEN(name):
-        raise SettingError("SESSION_COOKIE_NAME", f"{name!r} is no cookie name: letters, digits and -_. only")
-    domain = read["SESSION_COOKIE_DOMAIN"] or None
-    if domain is not None and not _is_domain(domain):
-        raise SettingError("SESSION_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')
-    path_setting = "SESSION_COOKIE_PATH" if read["SESSION_COOKIE_PATH"] else "APPLICATION_ROOT"
-    path = read[path_setting] or "/"
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise SettingError(path_setting, f'must be a path that begins with "/", or None, not {path!r}')
-    samesite = read["SESSION_COOKIE_SAMESITE"]
-    # Flask leaves it out, and then browsers differ. Lax is what most take it for.
-    samesite = "Lax" if samesite is None else samesite.title() if isinstance(samesite, str) else samesite
-    if samesite not in ("Lax", "Strict", "None"):
-        raise SettingError("SESSION_COOKIE_SAMESITE", f'must be "Lax", "Strict" or "None", not {samesite!r}')
-    secure = read.boolean("SESSION_COOKIE_SECURE")
-    partitioned = read.boolean("SESSION_COOKIE_PARTITIONED")
-    # RFC 6265bis, 4.1.3: browsers look at the prefixes without regard to case.
-    bound_to_host = name.lower().startswith("__host-")
-    if bound_to_host and domain:
-        raise SettingError("SESSION_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain; set it to None")
-    if bound_to_host and path != "/":
-        raise SettingError(path_setting, f'browsers refuse {name!r} unless SESSION_COOKIE_PATH is "/"')
-    # The prefixes mean nothing else than that it is secure, so the name is the wish.
-    secure = secure or partitioned or bound_to_host or name.lower().startswith("__secure-")
-    if samesite == "None" and not secure:
-        raise SettingError("SESSION_COOKIE_SAMESITE", '"None" needs SESSION_COOKIE_SECURE = True')
-    httponly = read.boolean("SESSION_COOKIE_HTTPONLY")
-    return SessionCookie(name, domain, path, secure, httponly, samesite, partitioned)
-
-
-def _is_domain(value: Any) -> bool:
-    if not isinstance(value, str) or not _DOMAIN(value):
-        return False
-    try:
-        value.lstrip(".").encode("idna")  # as Werkzeug will, when the cookie is set
-    except UnicodeError:
-        return False
-    return True
-
-
-def _read_lifetimes(read: _Reader) -> Lifetimes:
+def _read_lifetimes(read: Reader) -> Lifetimes:
     idle = read.seconds("PERMANENT_SESSION_LIFETIME", at_least=1)
     absolute, renew, refresh = (
         None if read[name] is None else read.seconds(name, at_least=least, at_most=most)
@@ -224,7 +127,7 @@ def _read_lifetimes(read: _Reader) -> Lifetimes:
     return Lifetimes(idle, absolute, renew, refresh)
 
 
-def _read_tickets(read: _Reader, app: Flask) -> Tickets:
+def _read_tickets(read: Reader, app: Flask) -> Tickets:
     length = read.whole("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
     namespace = app.name if read["SESSION_NAMESPACE"] is None else read.text("SESSION_NAMESPACE")
     try:
@@ -233,10 +136,10 @@ def _read_tickets(read: _Reader, app: Flask) -> Tickets:
         raise SettingError("SESSION_NAMESPACE", str(error)) from error
 
 
-def _read_strategies(read: _Reader) -> dict[Any, Strategy]:
+def _read_strategies(read: Reader) -> dict[Any, Strategy]:
     declared = {} if read["SESSION_MERGE"] is None else read["SESSION_MERGE"]
     if not isinstance(declared, Mapping):
-        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {_described(declared)}")
+        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {described(declared)}")
     strategies: dict[Any, Strategy] = {}
     for key, strategy in {**DEFAULT_MERGE, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
@@ -249,19 +152,19 @@ def _read_strategies(read: _Reader) -> dict[Any, Strategy]:
     return strategies
 
 
-def _read_encryption(read: _Reader) -> bool:
+def _read_encryption(read: Reader) -> bool:
     wanted = read.boolean("SESSION_ENCRYPTION")
     if wanted and importlib.util.find_spec("cryptography") is None:
         raise SettingError("SESSION_ENCRYPTION", "needs a package: pip install flask-cloakroom[encryption]")
     return wanted
 
 
-def _read_store(read: _Reader, app: Flask) -> Callable[[], Store]:
+def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
     """Return what makes the store, having checked by making one that it can be made. None connects by that."""
     timeout = read["SESSION_STORE_TIMEOUT"]
-    if not _is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
+    if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
-        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {_described(timeout)}")
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {described(timeout)}")
     place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, wanted = _wanted_store(read, app)
     if _is_flask_redis(wanted):
@@ -288,7 +191,7 @@ def _read_store(read: _Reader, app: Flask) -> Callable[[], Store]:
     return make
 
 
-def _wanted_store(read: _Reader, app: Flask) -> tuple[str, Any]:
+def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
     """Return the setting that decides, and the URL or object that it says."""
     store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
     if store is not None:
@@ -307,7 +210,7 @@ def _wanted_store(read: _Reader, app: Flask) -> tuple[str, Any]:
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
     if kind == "memory":
         return "SESSION_TYPE", "memory://"
-    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else _described(kind)
+    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else described(kind)
     raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
 
 

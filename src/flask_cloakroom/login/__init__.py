@@ -1,0 +1,30 @@
+"""Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
+
+from .actions import confirm_login, login_fresh, login_remembered, login_user, logout_user, set_login_view
+from .client import FlaskLoginClient
+from .current import current_user
+from .manager import LoginManager
+from .mixins import AnonymousUserMixin, UserMixin
+from .signing import decode_cookie, encode_cookie
+from .urls import login_url, make_next_param
+from .views import fresh_login_required, login_required
+
+__all__ = [
+    "AnonymousUserMixin",
+    "FlaskLoginClient",
+    "LoginManager",
+    "UserMixin",
+    "confirm_login",
+    "current_user",
+    "decode_cookie",
+    "encode_cookie",
+    "fresh_login_required",
+    "login_fresh",
+    "login_remembered",
+    "login_required",
+    "login_url",
+    "login_user",
+    "logout_user",
+    "make_next_param",
+    "set_login_view",
+]

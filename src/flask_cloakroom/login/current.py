@@ -1,0 +1,67 @@
+"""``current_user``: who makes this request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Flask, has_request_context
+from werkzeug.local import LocalProxy
+
+from .flags import FLAGS, as_flag
+from .loading import load
+from .state import state_of, this_app, this_request
+
+if TYPE_CHECKING:
+    from .manager import LoginManager
+
+#: Where an application keeps its manager.
+EXTENSION_KEY: Final = "flask_cloakroom.login"
+
+
+def manager_of(app: Flask) -> LoginManager:
+    """Return the application's manager. Raises RuntimeError if it has none."""
+    manager: LoginManager | None = app.extensions.get(EXTENSION_KEY)
+    if manager is None:
+        raise RuntimeError(f"the application {app.name!r} has no LoginManager: call login_manager.init_app(app) first")
+    return manager
+
+
+def current_manager() -> LoginManager:
+    """Return the present application's manager. Raises RuntimeError."""
+    return manager_of(this_app())
+
+
+def get_user() -> Any:
+    """Return the request's user, loaded at the first call; an anonymous one if nobody is logged in.
+
+    None outside of a request.
+    """
+    if not has_request_context():
+        return None
+    request = this_request()
+    state = state_of(request)
+    if not state.loaded:
+        manager = manager_of(state.app)
+        if state.loading:
+            return manager.anonymous_user()
+        load(manager, request)
+    return state.user
+
+
+class _UserProxy(LocalProxy[Any]):
+    """Stands for the request's user, and has their flags in both forms whatever class they are of."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._get_current_object(), name)
+        return as_flag(value, name) if name in FLAGS else value
+
+
+#: The user who makes the present request, or an anonymous one. Loaded when it is first used, and in every template.
+current_user: Any = _UserProxy(get_user)
+
+
+def user_context() -> dict[str, Any]:
+    """Return what templates get: the proxy, and not the user, so that a page which asks nothing loads nothing."""
+    return {"current_user": current_user}

@@ -1,0 +1,99 @@
+"""What a login is in the session: written at its begin, compared at each load, removed at its end."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from typing import Any, Final
+
+from flask import session
+
+from ..sessions import ServerSession
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
+from .protection import browser_id
+
+_KEYS: Final = (USER_ID, FRESH, BROWSER, AUTH_HASH, FORCED)
+
+
+def auth_hash_of(user: Any) -> str:
+    """Return a digest of what ``user.session_auth_hash()`` returns (str or bytes); "" if there is none, or it is None.
+
+    Only the digest is kept, because Flask's own session shows its contents to the visitor. Raises TypeError for
+    anything else.
+    """
+    given = getattr(user, "session_auth_hash", None)
+    if callable(given):
+        given = given()
+    if given is None:
+        return ""
+    if isinstance(given, str):
+        given = given.encode("utf-8", "surrogatepass")
+    if not isinstance(given, bytes):
+        raise TypeError(f"session_auth_hash() must return str or bytes, not {type(given).__name__}")
+    return sha256(b"flask_cloakroom.session_auth_hash:" + given).hexdigest()
+
+
+def has_auth_hash(kept: object, user: Any) -> bool:
+    """Tell whether a kept digest is that of the user as they are now.
+
+    A login from before the application had ``session_auth_hash()`` keeps none, and then nobody knows what it was.
+    """
+    given = kept if isinstance(kept, str) else ""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), auth_hash_of(user).encode())
+
+
+def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> dict[str, Any]:
+    """Return what the session keeps of a login, key by key."""
+    described = {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent)}
+    digest = auth_hash_of(user)
+    if digest:
+        described[AUTH_HASH] = digest
+    if forced:
+        described[FORCED] = True
+    return described
+
+
+def begin(described: dict[str, Any]) -> None:
+    """Write a login into the session, in the place of any other, under a new id. All else in the session stays."""
+    for key in _KEYS:
+        if key not in described:
+            session.pop(key, None)
+    session.update(described)
+    rotate()
+
+
+def rotate() -> None:
+    """Give the session a new id, where it has one."""
+    kept = server_session()
+    if kept is not None:
+        kept.rotate()
+
+
+def end() -> None:
+    """End the login: on the server with the whole session, in Flask's cookie its own keys.
+
+    Raises SessionUnavailable (503) if the store is down: then it has not ended.
+    """
+    kept = server_session()
+    if kept is not None:
+        kept.destroy()
+        return
+    for key in _KEYS:
+        session.pop(key, None)
+
+
+def has_login() -> bool:
+    """Tell whether the session keeps anything of a login."""
+    return any(key in session for key in _KEYS)
+
+
+def server_session() -> ServerSession | None:
+    """Return the request's session if it is one of ours."""
+    found = session._get_current_object()  # type: ignore[attr-defined]
+    return found if isinstance(found, ServerSession) else None
+
+
+def public_id() -> str:
+    """Return how the log names the session; it opens nothing."""
+    kept = server_session()
+    return "session in cookie" if kept is None else f"session {kept.sid or 'new'}"

@@ -1,0 +1,183 @@
+"""Who makes this request: by their session, by the cookie that remembers them, or by what the request says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Request, session
+
+from .. import signals
+from . import kept
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
+from .flags import is_set
+from .protection import is_same_browser
+from .remember import Remembered
+from .settings import UNSET, checked_protection
+from .state import LoginState, state_of, this_app
+
+if TYPE_CHECKING:
+    from .manager import LoginManager
+
+log = logging.getLogger("flask_cloakroom.login")
+
+#: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
+#: before ours, and a flood of them must not cost us.
+MAX_TOKENS: Final = 3
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call an application's function, which may be async.
+
+    In an async view there is a loop in this thread, and a second one needs a thread of its own.
+    """
+    if not inspect.iscoroutinefunction(function):
+        return function(*arguments)
+    function = this_app().ensure_sync(function)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function(*arguments)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(contextvars.copy_context().run, function, *arguments).result()
+
+
+def load(manager: LoginManager, request: Request) -> None:
+    """Find out who makes the request, and keep it with the request. Raises RuntimeError if there is no loader."""
+    if not manager.has_loader:
+        raise RuntimeError(
+            "Missing user_loader or request_loader. Without one nobody can be logged in: decorate a function that "
+            "returns the user of an id with @login_manager.user_loader; docs/logins.md shows it."
+        )
+    state = state_of(request)
+    state.loading = True
+    try:
+        signals.user_accessed.send(state.app)
+        user, ended = _from_session(manager, request, state)
+        if user is None and not ended:
+            user = _from_remember_cookie(manager, request, state)
+        if user is None:
+            user = _from_request(manager, request, state)
+        if user is None:
+            state.set_user(manager.anonymous_user(), private=False)
+        else:
+            state.set_user(user, private=True)
+    finally:
+        state.loading = False
+
+
+def _from_session(manager: LoginManager, request: Request, state: LoginState) -> tuple[Any, bool]:
+    """Return the session's user or None, and whether a login was ended."""
+    user_id = session.get(USER_ID)
+    if user_id is None or manager.user_callback is None:
+        return None, False  # an application that has but a request_loader reads the session in that
+    problem: str | None = None
+    user = None
+    if not _is_protected(manager, request, state):
+        problem = "it is in another browser"
+    else:
+        user = call(manager.user_callback, user_id)
+        problem = _problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+    if problem is None:
+        return user, False
+    log.info("%s: its login ends, because %s", kept.public_id(), problem)
+    kept.end()
+    if state.settings.cookie.name in request.cookies:
+        state.set_remember("")
+    return None, True
+
+
+def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str | None:
+    """Return why this user must not be logged in by what was kept of an earlier login; None if they may."""
+    if user is None:
+        return "the user is not there any more"
+    if not forced and not is_set(user, "is_active"):
+        return "the user is not active"
+    if not kept.has_auth_hash(auth_hash, user):
+        return "session_auth_hash() is another one by now"
+    return None
+
+
+def _is_protected(manager: LoginManager, request: Request, state: LoginState) -> bool:
+    """Tell whether the login may go on in this browser; in the basic mode it may, and is fresh no more."""
+    mode = state.settings.protection
+    if mode is UNSET:
+        mode = checked_protection(manager.session_protection)
+    if mode is None or is_same_browser(session.get(BROWSER), request.headers.get("User-Agent")):
+        return True
+    signals.session_protected.send(state.app)
+    # Flask's permanent session outlives the browser window, and with it an update of the browser, so there it is
+    # spared. On the server sessions are permanent unless told otherwise, and strong means strong.
+    if mode == "strong" and (kept.server_session() is not None or not session.permanent):
+        return False
+    if session.get(FRESH) is not False:
+        log.info("%s: its login is not fresh any more, because it is in another browser", kept.public_id())
+        session[FRESH] = False
+    return True
+
+
+def tokens_in(request: Request, state: LoginState) -> list[str]:
+    """Return the remember tokens that the browser sent: those that can be one, the first few."""
+    header = request.environ.get("HTTP_COOKIE")
+    return state.settings.find_tokens(header)[:MAX_TOKENS] if header else []
+
+
+def _from_remember_cookie(manager: LoginManager, request: Request, state: LoginState) -> Any:
+    """Return the remembered user and log them in, not freshly; None if no token is good."""
+    if manager.user_callback is None or state.remember == "":
+        return None
+    found = tokens_in(request, state)
+    if not found:
+        return None
+    server_session = kept.server_session()
+    if server_session is not None and server_session.superseded:
+        # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
+        log.info("%s: a remember token was not used, because the request is older than the logout", kept.public_id())
+        return None
+    tokens = manager.tokens_for(state.app)
+    for token in found:
+        remembered = tokens.resolve(token)
+        if remembered is None:
+            log.info("%s: a remember token was refused (forged, expired, or not ours)", kept.public_id())
+            continue
+        user = call(manager.user_callback, remembered.user_id)
+        problem = _problem_with(user, remembered.auth_hash)
+        if problem is None:
+            _resume(manager, request, state, user, remembered)
+            return user
+        log.info("%s: a remember token was refused, because %s", kept.public_id(), problem)
+        state.set_remember("")
+    return None
+
+
+def _resume(manager: LoginManager, request: Request, state: LoginState, user: Any, remembered: Remembered) -> None:
+    user_id = manager.id_of(user)
+    agent = request.headers.get("User-Agent")
+    kept.begin(kept.description(user, user_id, fresh=False, forced=False, user_agent=agent))
+    state.remember = None  # another one, before this, may have been bad
+    if remembered.replacement is not None:
+        state.set_remember(remembered.replacement, remembered.lifetime)
+    signals.user_loaded_from_cookie.send(state.app, user=user)
+
+
+def _from_request(manager: LoginManager, request: Request, state: LoginState) -> Any:
+    """Return the user that a request_loader (or a header_loader) finds; the session knows nothing of them."""
+    user, signal = None, signals.user_loaded_from_request
+    if manager.request_callback is not None:
+        user = call(manager.request_callback, request)
+    elif manager.header_callback is not None:
+        header = request.headers.get(state.settings.auth_header)
+        if header is not None:
+            user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
+    if user is None:
+        return None
+    if not is_set(user, "is_active"):
+        log.info("a request was refused, because the user that its loader found is not active")
+        return None
+    signal.send(state.app, user=user)
+    return user
