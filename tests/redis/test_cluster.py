@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from flask import session
 from session_load import Load, Outage, Visitor, make_app
@@ -112,3 +113,25 @@ def test_planned_failover(own_cluster: SixNodeCluster) -> None:
     print(load)
     assert load.count(503) == 0
     load.assert_nothing_lost()
+
+
+def test_idle_connections_are_closed_by_who_has_them(six_node_cluster: SixNodeCluster) -> None:
+    """The driver closes a node's idle connections after a failover: none that another thread can take then."""
+    app = make_app(six_node_cluster.url)
+    client = FlaskRedis(app)
+    client.set("x", 1)
+    pool: Any = client.get_redis_connection(client.get_node_from_key("x")).connection_pool
+    connection = pool._available_connections[0]
+    to_be_had: list[bool] = []
+    close = connection.disconnect
+
+    def disconnect(*args: Any, **options: Any) -> None:
+        to_be_had.append(connection in pool._available_connections)
+        close(*args, **options)
+
+    connection.disconnect = disconnect
+    pool.disconnect_free_connections()
+    assert to_be_had == [False]
+    assert connection in pool._available_connections
+    del connection.disconnect
+    assert client.get("x") == b"1"

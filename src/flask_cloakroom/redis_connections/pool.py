@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections import deque
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -88,6 +90,8 @@ class BoundedPool:
         self.bound = bound
         self.watch = watch
         self._wait = timeout
+        self._available_connections: deque[Any] = deque()
+        self._in_use_connections: set[Any] = set()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
         options["watch"] = watch
         super().__init__(  # type: ignore[call-arg]
@@ -97,11 +101,13 @@ class BoundedPool:
         )
         bound.join(self)
         call_in_child(self.reset)
+        # Not __del__: collected together with its sockets, those might be first, and warn that nobody closed them.
+        weakref.finalize(self, _close, bound, self._available_connections, self._in_use_connections).atexit = False
 
     def reset(self) -> None:
         """Forget every connection, as a forked child must: the sockets are the parent's."""
-        self._available_connections: deque[Any] = deque()
-        self._in_use_connections: set[Any] = set()
+        self._available_connections.clear()
+        self._in_use_connections.clear()
         self.pid = os.getpid()
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
@@ -201,16 +207,23 @@ class BoundedPool:
         if self.bound.waiting:
             self.bound.wake()
 
+    def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
+        """Close the idle connections, as a cluster's client wants after a failover.
+
+        The driver's own method goes through them under a lock, which nobody takes here who takes a connection: it would
+        close one that another thread has begun to use.
+        """
+        self.disconnect(inuse_connections=False)
+
     def set_retry(self, retry: Any) -> None:
         """Let every connection try again as ``retry`` says, from now on."""
         self.connection_kwargs["retry"] = retry
         for connection in [*list(self._available_connections), *list(self._in_use_connections)]:
             connection.retry = retry
 
-    def __del__(self) -> None:
-        """Close this pool's connections, and only then give back their room."""
-        # None of these is there if __init__ failed.
-        for connections in (self.__dict__.get("_available_connections"), self.__dict__.get("_in_use_connections")):
-            for connection in connections or ():
-                connection.disconnect()
-                self.bound.closed()
+
+def _close(bound: Bound, *places: Collection[Any]) -> None:
+    """Close the connections of a pool that nobody has any more, and only then give back their room."""
+    for connection in [connection for place in places for connection in place]:
+        connection.disconnect()
+        bound.closed()
