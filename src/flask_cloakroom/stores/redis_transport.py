@@ -6,13 +6,14 @@ import hashlib
 import socket
 import struct
 import sys
+import weakref
 from collections import deque
 from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..forking import call_in_child
 from ..redis_connections import Connector, Endpoint
-from ..redis_connections.bound import TooManyConnectionsError
+from ..redis_connections.bound import Bound, TooManyConnectionsError
 
 #: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
 _CHUNK: Final = 16384
@@ -83,6 +84,8 @@ class DirectTransport:
         self._idle: deque[_Wire] = deque()
         self._bound.join(self)
         call_in_child(self._leave_inherited)
+        # Not __del__: collected together with its sockets, those might be first, and warn that nobody closed them.
+        weakref.finalize(self, _close, self._bound, self._idle).atexit = False
 
     def get(self, name: bytes) -> Any:
         return self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
@@ -207,15 +210,18 @@ class DirectTransport:
 
     def _leave_inherited(self) -> None:
         """In a forked child: the parent's sockets are the parent's. Dropping them closes only our copies."""
-        self._idle = deque()
+        self._idle.clear()
 
     def close(self) -> None:
         while self.give_up_idle():
             self._bound.closed()
 
-    def __del__(self) -> None:
-        # Sockets close by themselves; the room that they took in the bound does not come back by itself.
-        self.close()
+
+def _close(bound: Bound, idle: deque[_Wire]) -> None:
+    """Close the connections of a transport that nobody has any more, and give back their room."""
+    while idle:
+        idle.pop().close()
+        bound.closed()
 
 
 class _Refusal:
