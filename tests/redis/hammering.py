@@ -84,7 +84,8 @@ class Hammer:
     def _pipeline(self, me: str, turn: int) -> int:
         with self.client.pipeline(transaction=turn % 8 < 4) as pipeline:
             for step in range(5):
-                pipeline.set(f"{me}.{step}", f"{me}:{turn}:{step}").get(f"{me}.{step}")
+                pipeline.set(f"{me}.{step}", f"{me}:{turn}:{step}")
+                pipeline.get(f"{me}.{step}")
             found = pipeline.execute()
         assert found == [each for step in range(5) for each in (True, f"{me}:{turn}:{step}".encode())], found
         return 10

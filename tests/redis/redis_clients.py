@@ -18,6 +18,7 @@ from flask import Flask
 
 import flask_cloakroom
 from flask_cloakroom import FlaskRedis
+from flask_cloakroom.redis_connections.bound import Bound
 from redis_servers import wait_until
 from servers import RedisServer
 from stores.servers_for_stores import admin
@@ -40,8 +41,14 @@ def make_client(url: str | None = None, /, **options: Any) -> FlaskRedis:
     """Return an instance on an application of its own, which lives as long as it."""
     app = make_app(url)
     client = FlaskRedis(app, **options)
-    client.application_of_this_test = app
+    setattr(client, "application_of_this_test", app)  # noqa: B010 (it is none of its attributes)
     return client
+
+
+def bound_of(client: FlaskRedis) -> Bound:
+    """Return the bound that a client's connections count under."""
+    bound: Bound = getattr(client.connection_pool, "bound")  # noqa: B009 (the driver's type knows nothing of it)
+    return bound
 
 
 def run(code: str, *arguments: str, options: Iterable[str] = (), cwd: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hammering import THREADS, Hammer
-from redis_clients import Observer, Outside, sockets_of
+from redis_clients import Observer, Outside, bound_of, sockets_of
 
 from flask_cloakroom.testing.parallel import in_child
 from stores.servers_for_stores import VolatileRedisServer
@@ -44,7 +44,7 @@ def work_of_child(hammer: Hammer, seconds: float, report: int) -> None:
     hammer.answers = 0
     hammer.errors = []
     hammer.run_for(seconds)
-    bound = hammer.client.connection_pool.bound
+    bound = bound_of(hammer.client)
     if hammer.errors:
         print(hammer.errors[0], file=sys.__stderr__)
         os._exit(3)
@@ -76,7 +76,7 @@ def hammer_for(seconds: float, server: VolatileRedisServer, outside: Outside, ch
     assert min(answers) > THREADS
     assert observer.looks > 3
     assert 0 < max(observer.highest.values()) <= BOUND
-    outside.wait_for(hammer.client.connection_pool.bound.open)
+    outside.wait_for(bound_of(hammer.client).open)
 
 
 def test_three_seconds(own_server: VolatileRedisServer, outside: Outside, children: list[int]) -> None:
@@ -96,7 +96,7 @@ def test_forks_in_the_middle_of_calls(own_server: VolatileRedisServer) -> None:
     threads = hammer.start()
 
     def ask() -> None:
-        assert hammer.client.connection_pool.bound.open == 0
+        assert bound_of(hammer.client).open == 0
         hammer.client.set(f"child{os.getpid()}", os.getpid())
         assert hammer.client.get(f"child{os.getpid()}") == str(os.getpid()).encode()
         assert hammer.text.get(f"child{os.getpid()}") == str(os.getpid())

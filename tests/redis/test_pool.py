@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, session
-from redis_clients import Outside, in_threads, join, make_app, make_client, run
+from redis_clients import Outside, bound_of, in_threads, join, make_app, make_client, run
 
 from flask_cloakroom import FlaskRedis, Session, StoreError
 from flask_cloakroom.redis_connections import connect
@@ -43,7 +43,7 @@ class TestSharing:
         """Each kind has its pool; together they have no more connections than the bound, whoever needs one next."""
         bytes_, text = (make_client(own_server.url, decode_responses=each, max_connections=3) for each in (False, True))
         stream = make_client(own_server.url, socket_timeout=None)
-        pools = [each.connection_pool for each in (bytes_, text, stream)]
+        pools: list[Any] = [each.connection_pool for each in (bytes_, text, stream)]
         assert len({id(each) for each in pools}) == 3
         assert len({id(each.bound) for each in pools}) == 1
         bytes_.set("k", "v")
@@ -71,23 +71,23 @@ class TestSharing:
         def view(number: int) -> str:
             session["n"] = number
             client.set(f"k{number}", number)
-            return f"{client.get(f'k{number}')} {session['n']}"
+            return f"{client.get(f'k{number}')!r} {session['n']}"
 
         def ask(number: int) -> None:
             browser = app.test_client()
             for _ in range(10):
                 assert browser.get(f"/{number}").text == f"b'{number}' {number}"
 
-        join(in_threads(*(lambda number=each: ask(number) for each in range(6))))  # type: ignore[misc]
+        join(in_threads(*(lambda number=each: ask(number) for each in range(6))))
         wait_until(lambda: outside.count() <= 2, "the server has heard of it")
-        assert client.connection_pool.bound.open <= 2
+        assert bound_of(client).open <= 2
         plain.close()
 
     def test_the_lowest_bound_counts(self, own_server: VolatileRedisServer) -> None:
         """Whoever says it first; who says nothing takes what is."""
         clients = [make_client(own_server.url, max_connections=most) for most in (9, 4, None, 7)]
-        assert {each.connection_pool.bound.most for each in clients} == {4}
-        assert make_client(own_server.url + "?max_connections=2").connection_pool.bound.most == 2
+        assert {bound_of(each).most for each in clients} == {4}
+        assert bound_of(make_client(own_server.url + "?max_connections=2")).most == 2
 
     def test_a_lower_bound_that_comes_late(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Closes what lies idle, and holds from then on."""
@@ -97,8 +97,8 @@ class TestSharing:
         outside.wait_for(6)
         late = make_client(own_server.url, max_connections=2)
         join(in_threads(*[early.ping, late.ping] * 4))
-        assert late.connection_pool.bound.open <= 2
-        outside.wait_for(late.connection_pool.bound.open)
+        assert bound_of(late).open <= 2
+        outside.wait_for(bound_of(late).open)
 
     def test_other_databases_and_users_share_nothing(self, shared_server: VolatileRedisServer) -> None:
         """A connection that is signed in and has chosen its database leads nowhere else."""
@@ -106,7 +106,7 @@ class TestSharing:
         urls.append(shared_server.url.replace("127.0.0.1", "localhost"))
         assert len({id(make_client(url).connection_pool) for url in urls}) <= 3
         clients = [make_client(url) for url in urls[:2]]
-        assert clients[0].connection_pool.bound is not clients[1].connection_pool.bound
+        assert bound_of(clients[0]) is not bound_of(clients[1])
         clients[0].set("db", 0)
         clients[1].delete("db")
         assert [each.get("db") for each in clients] == [b"0", None]
@@ -160,9 +160,9 @@ class TestLaziness:
             store.load(b"k")
             del gone, taken, store
             gc.collect()
-            assert stays.connection_pool.bound.open == len(stays.connection_pool._available_connections)
+            assert bound_of(stays).open == len(stays.connection_pool._available_connections)
         join(in_threads(*[stays.ping] * 2))
-        outside.wait_for(stays.connection_pool.bound.open)
+        outside.wait_for(bound_of(stays).open)
 
 
 class TestBound:
@@ -171,7 +171,7 @@ class TestBound:
     def test_waiting(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Who needs a connection waits for one, and gets it as soon as it is free."""
         client = make_client(own_server.url, max_connections=1, timeout=30)
-        pool = client.connection_pool
+        pool: Any = client.connection_pool
         taken = pool.get_connection()
         got: list[Any] = []
         threads = in_threads(*[lambda: got.append(client.ping())] * 3)
@@ -201,7 +201,7 @@ class TestBound:
         client.connection_pool.release(taken)
         assert client.ping()
         assert store.load(b"k") is None
-        assert not client.connection_pool.bound.waiting
+        assert not bound_of(client).waiting
 
     def test_no_thread_is_left_behind(self, shared_server: VolatileRedisServer) -> None:
         """However busy the others are: each gets its turn, as those that wait have theirs in the order they came."""
@@ -215,7 +215,7 @@ class TestBound:
                 client.ping()
                 waited[number] = max(waited[number], time.monotonic() - began)
 
-        threads = in_threads(*(lambda number=each: work(number) for each in range(8)))  # type: ignore[misc]
+        threads = in_threads(*(lambda number=each: work(number) for each in range(8)))
         time.sleep(1.5)
         over.set()
         join(threads)
@@ -226,12 +226,12 @@ class TestBound:
         bytes_, text = (make_client(own_server.url, decode_responses=each, max_connections=2) for each in (False, True))
         taken = [bytes_.connection_pool.get_connection() for _ in range(2)]
         threads = in_threads(text.ping, text.ping)
-        wait_until(lambda: len(bytes_.connection_pool.bound.waiting) == 2, "two wait")
+        wait_until(lambda: len(bound_of(bytes_).waiting) == 2, "two wait")
         for connection in taken:
             bytes_.connection_pool.release(connection)
         join(threads)
         assert bytes_.ping()
-        outside.wait_for(bytes_.connection_pool.bound.open)
+        outside.wait_for(bound_of(bytes_).open)
 
 
 class TestBrokenConnections:
@@ -240,7 +240,7 @@ class TestBrokenConnections:
     def test_idle_ones_that_the_server_closed(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Are replaced without an error, however many there are."""
         client = make_client(own_server.url)
-        pool = client.connection_pool
+        pool: Any = client.connection_pool
         for connection in [pool.get_connection() for _ in range(5)]:
             pool.release(connection)
         for _ in range(3):
@@ -265,7 +265,7 @@ class TestBrokenConnections:
         own_server.start()
         assert client.ping()
         assert held(client) == 0
-        assert client.connection_pool.bound.open == 1
+        assert bound_of(client).open == 1
 
     def test_an_answer_that_was_lost(self, own_server: VolatileRedisServer) -> None:
         """With its connection: tried again, and the answer is the next one's."""
@@ -291,7 +291,7 @@ class TestBrokenConnections:
         assert held(client) == 0
 
 
-HOLDERS: dict[str, Callable[[FlaskRedis], Any]] = {
+HOLDERS: dict[str, Callable[[Any], Any]] = {
     "pubsub": lambda client: client.pubsub().subscribe("channel"),
     "pipeline": lambda client: client.pipeline().watch("k"),
     "monitor": lambda client: client.monitor().__enter__().__exit__(None, None, None),
@@ -310,8 +310,8 @@ def test_what_holds_a_connection_gives_it_back(own_server: VolatileRedisServer, 
         gc.collect()
         assert client.ping()
     assert held(client) == 0
-    assert client.connection_pool.bound.open <= 2
-    outside.wait_for(client.connection_pool.bound.open)
+    assert bound_of(client).open <= 2
+    outside.wait_for(bound_of(client).open)
 
 
 def test_closing_in_the_middle(own_server: VolatileRedisServer) -> None:
@@ -338,7 +338,7 @@ def test_closing_in_the_middle(own_server: VolatileRedisServer) -> None:
     assert errors == []
     assert client.ping()
     assert held(client) == 0
-    assert len(client.connection_pool._available_connections) == client.connection_pool.bound.open <= 4
+    assert len(client.connection_pool._available_connections) == bound_of(client).open <= 4
 
 
 def test_in_a_view_that_fails(own_server: VolatileRedisServer, outside: Outside) -> None:
@@ -350,7 +350,7 @@ def test_in_a_view_that_fails(own_server: VolatileRedisServer, outside: Outside)
     @app.get("/")
     def view() -> str:
         with client.pipeline() as pipeline:
-            pipeline.watch("a")
+            pipeline.watch("a")  # type: ignore[no-untyped-call]
             raise ZeroDivisionError
 
     for _ in range(3):

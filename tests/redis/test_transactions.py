@@ -128,7 +128,7 @@ def test_an_error_within(app: Flask, client: FlaskRedis, outside_of: Callable[[F
         client.exec()
     assert client.get("b") == b"done"
     client.multi()
-    client.execute_command("NO SUCH COMMAND")
+    client.execute_command("NO SUCH COMMAND")  # type: ignore[no-untyped-call]
     client.set("b", "not done")
     with pytest.raises(redis.ResponseError):
         client.exec()
@@ -312,7 +312,7 @@ def test_connections_are_given_back(own_server: VolatileRedisServer, outside: Ou
         elif turn % 3 == 1:
             client.discard()
         else:
-            client.execute_command("NO SUCH COMMAND")
+            client.execute_command("NO SUCH COMMAND")  # type: ignore[no-untyped-call]
             with pytest.raises(redis.ResponseError):
                 client.exec()
         assert client.ping()
