@@ -74,7 +74,7 @@ ON_VALKEY = """
             assert type(client._redis_client).__name__ == "Valkey"
             for name, group in GROUPS.items():
                 group(Talk(client, decodes=decodes, prefix=f"{sys.argv[2]}{scheme}{decodes}"))
-            assert bound_of(client).open <= 5
+            assert client.connection_pool.bound.open <= 5
             assert not client.connection_pool._in_use_connections
     Session(app)
     app.config["SECRET_KEY"] = "x"
