@@ -168,7 +168,7 @@ class SentinelSetup(ServerGroup):
         with self._in_a_hurry() if hurry else nullcontext():
             return wait_until(is_replica, "the former master is a replica", FAILOVER_TIMEOUT)
 
-    def restart(self, port: int) -> float:
+    def restart(self, port: int, *, hurry: bool = True) -> float:
         """Start a server again that was killed, empty, and wait until it is a replica; return how many seconds."""
         self.servers[port].start()
-        return self.wait_until_replica(port)
+        return self.wait_until_replica(port, hurry=hurry)

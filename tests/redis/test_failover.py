@@ -25,13 +25,17 @@ def load_on(setup: SentinelSetup) -> Load:
 
 
 def test_master_is_killed(own_sentinel_setup: SentinelSetup) -> None:
-    """Nothing that the replicas had is lost, errors are 503, and service comes back without anybody's doing."""
+    """Nothing that the replicas had is lost, errors are 503, and service comes back without anybody's doing.
+
+    When the killed one is started again, as a replica, nothing is seen of that.
+    """
     setup = own_sentinel_setup
     with load_on(setup) as load:
         time.sleep(1)
         outage = Outage(load)
-        setup.kill_master()
+        old = setup.kill_master()
         outage.wait_for_end()
+        setup.restart(old)
         time.sleep(1)
         print(outage.check())
     load.assert_nothing_lost()
@@ -70,9 +74,9 @@ def test_one_failover_after_another(own_sentinel_setup: SentinelSetup) -> None:
             outage.wait_for_end()
             if number % 2:
                 setup.resume(old)
+                setup.wait_until_replica(old, hurry=False)
             else:
-                setup.servers[old].start()
-            setup.wait_until_replica(old, hurry=False)
+                setup.restart(old, hurry=False)
             print(outage.check())
     load.assert_nothing_lost()
 
@@ -193,3 +197,21 @@ def timed(app: Flask, visitor: Visitor, mark: str) -> int:
     status: int = send(app, f"/mark/{mark}", visitor.ticket).status_code
     assert time.monotonic() - began < LONGEST + MARGIN
     return status
+
+
+def test_server_that_is_no_master_is_refused(own_sentinel_setup: SentinelSetup) -> None:
+    """Also if the Sentinels name it, who are the last to learn that somebody has made it a replica."""
+    setup = own_sentinel_setup
+    app = make_app(setup.url)
+    store: Any = app.session_interface.store  # type: ignore[attr-defined]
+    visitor = Visitor(app)
+    assert timed(app, visitor, "before") == 200
+    master = setup.master_port()
+    other = next(port for port in setup.ports if port != master)
+    setup.admin(other).replicaof("NO", "ONE")
+    setup.admin(master).replicaof("127.0.0.1", other)
+    store.close()  # the connections that lie idle
+    assert setup.master_port() == master
+    assert send(app, "/marks", visitor.ticket).status_code == 503
+    setup.admin(master).replicaof("NO", "ONE")
+    assert timed(app, visitor, "after") == 200
