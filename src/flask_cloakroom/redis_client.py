@@ -25,6 +25,13 @@ DEFAULT_URL: Final = "redis://localhost:6379/0"
 #: Where an application keeps the list of its clients. Prefixes are stored in lower case, so no prefix can be this.
 EXTENSION_KEY: Final = "Cloakroom.redis"
 
+# What has connections and commands of its own, and needs their answers: a lock that were only queued would seem to be
+# held.
+_NEVER_QUEUED: Final = frozenset(
+    {"lock", "pipeline", "pubsub", "monitor", "client", "transaction", "register_script", "connection_pool", "close"}
+    | {"scan_iter", "hscan_iter", "sscan_iter", "zscan_iter"}
+)
+
 _SIGNALS: Final = {"lost": redis_lost, "restored": redis_restored, "moved": redis_moved}
 
 
@@ -147,8 +154,8 @@ class FlaskRedis(_Client):
     def multi(self) -> Any:
         """Open a transaction for the present context: what this instance is called with is queued until :meth:`exec`.
 
-        Other requests, threads and contexts are not concerned. Returns the driver's pipeline, which can be used in its
-        place. Without :meth:`exec`, nothing of it is sent, and it ends with the context. Raises
+        Other requests, threads and contexts are not concerned. Returns the driver's pipeline, for commands in a chain;
+        end it here, with :meth:`exec`. Without that nothing of it is sent, and it ends with the context. Raises
         :class:`~flask_cloakroom.errors.TransactionError` if one is open.
         """
         if self._open_transaction() is not None:
@@ -212,7 +219,7 @@ class FlaskRedis(_Client):
             # Only called for what this class does not have. Copying and pickling ask for it before __init__ ran.
             if name.startswith("__") or "_connectors" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return getattr(self._target(), name)
+            return getattr(self.connector_for().client if name in _NEVER_QUEUED else self._target(), name)
 
     def __dir__(self) -> list[str]:
         names = set(super().__dir__())

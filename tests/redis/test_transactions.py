@@ -118,6 +118,18 @@ def test_what_needs_an_answer_at_once(client: FlaskRedis) -> None:
     assert client.exec() == [True, 1]
 
 
+def test_what_is_never_queued(client: FlaskRedis) -> None:
+    """A lock inside of a transaction is held at once, or refused; a command that is only queued would not tell."""
+    client.multi()
+    client.incr("n")
+    lock = client.lock("a", timeout=10, blocking_timeout=0)
+    assert lock.acquire()
+    assert not client.lock("a", timeout=10, blocking_timeout=0).acquire()
+    assert list(client.scan_iter("a")) == [b"a"]
+    lock.release()
+    assert client.exec() == [1]
+
+
 def test_an_error_within(app: Flask, client: FlaskRedis, outside_of: Callable[[FlaskRedis], int]) -> None:
     """A command that fails raises at exec(); the others are done, as Redis has it; the transaction is over."""
     client.set("a", "text")
