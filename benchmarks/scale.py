@@ -118,7 +118,7 @@ def purge(folder: Path, expired: int, live: int = 20_000) -> PurgeWait:
 
     The rows are purged as ``flask sessions purge`` does it.
     """
-    from flask_cloakroom.cli import purge_all
+    from flask_cloakroom.cli.session_commands import purge_all
 
     path = folder / "purge.sqlite"
     store = _open(path)
