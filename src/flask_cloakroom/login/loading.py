@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Request, session
@@ -38,6 +35,11 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     if not inspect.iscoroutinefunction(function):
         return function(*arguments)
+    # Here, because it takes longer to import than all of this package, and few applications need it.
+    import asyncio
+    import contextvars
+    from concurrent.futures import ThreadPoolExecutor
+
     function = this_app().ensure_sync(function)
     try:
         asyncio.get_running_loop()
