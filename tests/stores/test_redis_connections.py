@@ -135,13 +135,13 @@ def test_a_connection_that_is_given_back_while_all_are_closed(store: RedisStore)
     class Between:
         """Stands in for a connection, and steps in when it is closed."""
 
-        def close(self) -> None:
-            first.close()
+        def disconnect(self) -> None:
+            first.disconnect()
             pool.append(taken)
 
     pool[-1] = Between()
     transport.close()
-    taken.close()
+    taken.disconnect()
     transport.close()
     assert store.create(b"k", b"data", 60) is not None
 

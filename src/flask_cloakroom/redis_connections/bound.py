@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 from ..forking import call_in_child
@@ -23,6 +24,31 @@ class Member(Protocol):
 
     def give_up_idle(self) -> bool:
         """Close one connection that nobody uses; False if there is none."""
+
+
+class Idle(deque[Any]):
+    """The connections of one kind that nobody uses: a member of a bound. ``append`` and ``pop`` are atomic."""
+
+    # Each is itself and no other, whatever lies in it: the bound keeps its members in a set.
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+
+    def give_up_idle(self) -> bool:
+        """Close the connection that has lain here for longest; False if there is none."""
+        try:
+            connection = self.popleft()
+        except IndexError:
+            return False
+        connection.disconnect()
+        return True
+
+
+def close_left_over(bound: Bound, *places: Collection[Any]) -> None:
+    """Close the connections of whom nobody has any more, and only then give back their room. For ``weakref.finalize``:
+    with ``__del__``, sockets that are collected at the same time might be first, and warn that nobody closed them."""
+    for connection in [connection for place in places for connection in place]:
+        connection.disconnect()
+        bound.closed()
 
 
 class Bound:

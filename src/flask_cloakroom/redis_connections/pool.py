@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections import deque
-from collections.abc import Collection
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from ..forking import call_in_child
-from .bound import Bound, TooManyConnectionsError
+from .bound import Bound, Idle, TooManyConnectionsError, close_left_over
 from .watch import Watch
 
 #: Seconds that a command waits for a connection when all are in use, unless the option ``timeout`` says otherwise.
@@ -58,8 +56,8 @@ class SharedConnection:
 class BoundedPool:
     """Mixed in before the driver's ``ConnectionPool``: at most so many connections, and waiting instead of failing.
 
-    Connections lie idle in a deque, whose ``append`` and ``pop`` are atomic, so that no lock is taken while one lies
-    ready. The names of the two attributes are the driver's, whose other methods then work as they are.
+    No lock is taken while a connection lies idle. The names of the two attributes are the driver's, whose other methods
+    then work as they are.
     """
 
     errors: ClassVar[ModuleType]
@@ -90,7 +88,7 @@ class BoundedPool:
         self.bound = bound
         self.watch = watch
         self._wait = timeout
-        self._available_connections: deque[Any] = deque()
+        self._available_connections = Idle()
         self._in_use_connections: set[Any] = set()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
         options["watch"] = watch
@@ -99,10 +97,10 @@ class BoundedPool:
             max_connections=bound.most,
             **options,
         )
-        bound.join(self)
+        bound.join(self._available_connections)
         call_in_child(self.reset)
-        # Not __del__: collected together with its sockets, those might be first, and warn that nobody closed them.
-        weakref.finalize(self, _close, bound, self._available_connections, self._in_use_connections).atexit = False
+        places = (self._available_connections, self._in_use_connections)
+        weakref.finalize(self, close_left_over, bound, *places).atexit = False
 
     def reset(self) -> None:
         """Forget every connection, as a forked child must: the sockets are the parent's."""
@@ -184,15 +182,6 @@ class BoundedPool:
         if self.bound.waiting:
             self.bound.wake()
 
-    def give_up_idle(self) -> bool:
-        """Close one connection that lies idle, for a bound that is reached."""
-        try:
-            connection = self._available_connections.popleft()
-        except IndexError:
-            return False
-        connection.disconnect()
-        return True
-
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the idle connections, and, unless told otherwise, those that are in use; all can be used again."""
         idle = []
@@ -220,10 +209,3 @@ class BoundedPool:
         self.connection_kwargs["retry"] = retry
         for connection in [*list(self._available_connections), *list(self._in_use_connections)]:
             connection.retry = retry
-
-
-def _close(bound: Bound, *places: Collection[Any]) -> None:
-    """Close the connections of a pool that nobody has any more, and only then give back their room."""
-    for connection in [connection for place in places for connection in place]:
-        connection.disconnect()
-        bound.closed()

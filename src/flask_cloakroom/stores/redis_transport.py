@@ -7,13 +7,12 @@ import socket
 import struct
 import sys
 import weakref
-from collections import deque
 from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..forking import call_in_child
 from ..redis_connections import Connector, Endpoint
-from ..redis_connections.bound import Bound, TooManyConnectionsError
+from ..redis_connections.bound import Idle, TooManyConnectionsError, close_left_over
 
 #: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
 _CHUNK: Final = 16384
@@ -81,11 +80,10 @@ class DirectTransport:
         # Waiting for room, connecting, and waiting for the answer: each has its half, and no page needs all three.
         self._wait = timeout / 2
         self._options = {**options, "socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
-        self._idle: deque[_Wire] = deque()
-        self._bound.join(self)
+        self._idle = Idle()
+        self._bound.join(self._idle)
         call_in_child(self._leave_inherited)
-        # Not __del__: collected together with its sockets, those might be first, and warn that nobody closed them.
-        weakref.finalize(self, _close, self._bound, self._idle).atexit = False
+        weakref.finalize(self, close_left_over, self._bound, self._idle).atexit = False
 
     def get(self, name: bytes) -> Any:
         return self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
@@ -180,7 +178,7 @@ class DirectTransport:
             self._bound.wake()
 
     def _drop(self, wire: _Wire, error: Exception | None = None) -> None:
-        wire.close()
+        wire.disconnect()
         self._bound.closed()
         if error is not None:
             self._endpoint.watch.lost(error, wire.made_since)
@@ -199,29 +197,13 @@ class DirectTransport:
         # Cut short, so that no argument of ours can be in it.
         raise StoreError(f"Redis session store at {self.address} refuses: {' '.join(refusal.text.split()[:6])}")
 
-    def give_up_idle(self) -> bool:
-        """Close one connection that lies idle, for a bound that is reached."""
-        try:
-            wire = self._idle.popleft()
-        except IndexError:
-            return False
-        wire.close()
-        return True
-
     def _leave_inherited(self) -> None:
         """In a forked child: the parent's sockets are the parent's. Dropping them closes only our copies."""
         self._idle.clear()
 
     def close(self) -> None:
-        while self.give_up_idle():
+        while self._idle.give_up_idle():
             self._bound.closed()
-
-
-def _close(bound: Bound, idle: deque[_Wire]) -> None:
-    """Close the connections of a transport that nobody has any more, and give back their room."""
-    while idle:
-        idle.pop().close()
-        bound.closed()
 
 
 class _Refusal:
@@ -290,7 +272,8 @@ class _Wire:
             raise ConnectionError("closed by the server")
         return data
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
+        """Close it, by the name that the driver's connections have for it."""
         self._connection.disconnect()
 
 
