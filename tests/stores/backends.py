@@ -81,6 +81,11 @@ def age_redis(store: RedisStore, seconds: float) -> None:
         left = store.connector.client.pttl(name)
         if left > 0:
             store.connector.client.pexpire(name, max(1, left - int(seconds * 1000)))
+    client = store.connector.client
+    escaped = store._prefix.replace(b"[", b"\\[").replace(b"*", b"\\*").replace(b"?", b"\\?")
+    for name in list(client.scan_iter(match=escaped + b"owner:*", _type="zset")):
+        for member in client.zrange(name, 0, -1):
+            client.zincrby(name, -seconds * 1e6, member)
     time.sleep(0.005)
 
 
@@ -88,6 +93,9 @@ def age_memory(store: MemoryStore, seconds: float) -> None:
     """Make every entry expire ``seconds`` earlier."""
     for key, (entry, expires) in store._entries.items():
         store._entries[key] = (entry, expires - seconds)
+    for claims in store._owned.values():
+        for key in claims:
+            claims[key] -= seconds
 
 
 def _memory(around: Surroundings) -> AbstractContextManager[Store]:

@@ -160,6 +160,39 @@ class TestPurgingAll(OnAClock):
     kind = PurgingAll
 
 
+class CountingExpiredClaims(MemoryStore):
+    def _live_claims(self, owner):
+        return self._owned.setdefault(owner, {})
+
+
+class TestCountingExpiredClaims(OnAClock):
+    kind = CountingExpiredClaims
+
+
+class ShorteningClaims(MemoryStore):
+    def claim(self, owner, key, ttl, limit=None):
+        if limit is None:
+            self.release(owner, key)
+        return super().claim(owner, key, ttl, limit)
+
+
+class TestShorteningClaims(OnAClock):
+    kind = ShorteningClaims
+
+
+class CountingBeforeClaiming(MemoryStore):
+    def claim(self, owner, key, ttl, limit=None):
+        import time
+        if limit is not None and len({claim.key for claim in self.owned(owner)} - {key}) >= limit:
+            return False
+        time.sleep(0.001)
+        return super().claim(owner, key, ttl)
+
+
+class TestCountingBeforeClaiming(OnAClock):
+    kind = CountingBeforeClaiming
+
+
 class TestWithoutAStore(StoreContract):
     pass
 '''
@@ -176,6 +209,9 @@ FINDS = {
     "TouchingVersions": ["test_touch_changes_neither_data_nor_version", "test_touched_between_load_and_replace"],
     "Unlocked": ["test_of_parallel_creates_one_wins"],
     "PurgingAll": ["test_purge_takes_what_expired_in_bounded_batches"],
+    "CountingExpiredClaims": ["test_a_claim_expires"],
+    "ShorteningClaims": ["test_to_claim_again_lengthens_and_never_shortens"],
+    "CountingBeforeClaiming": ["test_of_parallel_claims_as_many_succeed_as_the_limit_says"],
     "WithoutAStore": ["test_create_stores"],
 }
 

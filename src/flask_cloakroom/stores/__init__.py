@@ -8,9 +8,22 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
-from .base import Conflict, Entry, Gone, Purges, Saved, Store, Walks
+from .base import Claim, Conflict, Entry, Gone, Owners, Purges, Saved, Store, Walks
 
-__all__ = ["SCHEMES", "Conflict", "Entry", "Gone", "Place", "Purges", "Saved", "Store", "Walks", "open_store"]
+__all__ = [
+    "SCHEMES",
+    "Claim",
+    "Conflict",
+    "Entry",
+    "Gone",
+    "Owners",
+    "Place",
+    "Purges",
+    "Saved",
+    "Store",
+    "Walks",
+    "open_store",
+]
 
 
 class Place(NamedTuple):

@@ -80,6 +80,38 @@ class Walks(Protocol):
         """Yield live entries. What is added or deleted meanwhile may or may not appear."""
 
 
+class Claim(NamedTuple):
+    """A key that may belong to an owner, and for how many seconds more that stays noted."""
+
+    key: bytes
+    left: float
+
+
+@runtime_checkable
+class Owners(Protocol):
+    """A store that notes which keys may belong to an owner: an index beside the entries, of which it knows nothing.
+
+    It may hold too much and must never hold too little, so whoever uses it claims before an entry is created and
+    releases after it was deleted. ``owner`` is bytes of any content.
+    """
+
+    def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
+        """Note ``key`` for ``ttl`` seconds from now, or for longer if that is noted already.
+
+        False, and nothing is changed, if ``limit`` (at least 1) other keys are noted. To count and to note is one
+        atomic step: of any number of claims at once, ``limit`` succeed.
+        """
+
+    def release(self, owner: bytes, key: bytes) -> bool:
+        """Forget ``key``; return whether it was noted. Idempotent."""
+
+    def owned(self, owner: bytes) -> list[Claim]:
+        """Return what is noted and has not expired: what was claimed for the shortest time to come is first.
+
+        Claims of one ``ttl`` are in the order in which they were made.
+        """
+
+
 # A generator of our own, so that an application which calls random.seed() in each worker, or before each test, does not
 # make the versions of two writers meet. They are no secret.
 _versions = random.Random()  # noqa: S311

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..forking import call_in_child
-from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 
 
 class MemoryStore:
@@ -17,6 +17,7 @@ class MemoryStore:
         """``clock`` returns seconds since the epoch; tests hand in one that they can move."""
         self._clock = clock
         self._entries: dict[bytes, tuple[Entry, float]] = {}
+        self._owned: dict[bytes, dict[bytes, float]] = {}
         self._new_lock()
         # Another thread may hold the lock at the moment of a fork; in the child nobody would ever release it.
         call_in_child(self._new_lock)
@@ -78,7 +79,42 @@ class MemoryStore:
             expired = [key for key, (_, expires) in self._entries.items() if expires <= now][:limit]
             for key in expired:
                 del self._entries[key]
+            for owner in list(self._owned):
+                self._live_claims(owner)
             return len(expired)
+
+    def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
+        check_ttl(ttl)
+        with self._lock:
+            claims = self._live_claims(owner)
+            if limit is not None and len(claims.keys() - {key}) >= limit:
+                return False
+            # Put at the end, so that among claims of one moment the latest is last.
+            claims[key] = max(claims.pop(key, 0.0), self._clock() + ttl)
+            self._owned[owner] = claims
+            return True
+
+    def release(self, owner: bytes, key: bytes) -> bool:
+        with self._lock:
+            claims = self._live_claims(owner)
+            was_there = claims.pop(key, None) is not None
+            if not claims:
+                self._owned.pop(owner, None)
+            return was_there
+
+    def owned(self, owner: bytes) -> list[Claim]:
+        with self._lock:
+            now = self._clock()
+            claims = self._live_claims(owner)
+            return [Claim(key, claims[key] - now) for key in sorted(claims, key=claims.__getitem__)]
+
+    def _live_claims(self, owner: bytes) -> dict[bytes, float]:
+        """Return an owner's claims without those that expired, which are forgotten by this."""
+        now = self._clock()
+        claims = {key: expires for key, expires in self._owned.pop(owner, {}).items() if expires > now}
+        if claims:
+            self._owned[owner] = claims
+        return claims
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         with self._lock:
@@ -89,3 +125,4 @@ class MemoryStore:
     def close(self) -> None:
         with self._lock:
             self._entries.clear()
+            self._owned.clear()

@@ -13,12 +13,15 @@ from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..redis_connections import Connector, GivenClient, connect
-from .base import VERSION_BYTES, Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .base import VERSION_BYTES, Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .redis_transport import DelegatedTransport, DirectTransport, Script, Transport
 
 # What means something in a pattern that Redis matches names with.
 _PATTERN_SIGNS: Final = re.compile(rb"[*?\[\]\\^]")
-_REPLACE: Final = Script(Path(__file__).with_name("lua").joinpath("replace.lua").read_bytes())
+_LUA: Final = Path(__file__).with_name("lua")
+_REPLACE: Final = Script(_LUA.joinpath("replace.lua").read_bytes())
+_CLAIM: Final = Script(_LUA.joinpath("claim.lua").read_bytes())
+_OWNED: Final = Script(_LUA.joinpath("owned.lua").read_bytes())
 
 
 class RedisClient(Protocol):
@@ -28,7 +31,7 @@ class RedisClient(Protocol):
 
 
 class RedisStore:
-    """Entries under ``prefix`` + the key in hexadecimal digits."""
+    """Entries under ``prefix`` + the key in hexadecimal digits, owners under ``prefix`` + ``owner:`` + theirs."""
 
     def __init__(
         self,
@@ -88,6 +91,25 @@ class RedisStore:
 
     def delete(self, key: bytes) -> bool:
         return bool(self._transport.call(b"DEL", self._key(key)))
+
+    def _owner(self, owner: bytes) -> bytes:
+        return b"%bowner:%b" % (self._prefix, owner.hex().encode())
+
+    def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
+        others = b"-1" if limit is None else b"%d" % limit
+        arguments = (key.hex().encode(), b"%d" % check_ttl(ttl), others)
+        return bool(self._transport.run(_CLAIM, self._owner(owner), *arguments) == 1)
+
+    def release(self, owner: bytes, key: bytes) -> bool:
+        return bool(self._transport.call(b"ZREM", self._owner(owner), key.hex().encode()))
+
+    def owned(self, owner: bytes) -> list[Claim]:
+        now, *found = self._transport.run(_OWNED, self._owner(owner)).decode("ascii").split(" ")
+        keys, expiries = found[::2], found[1::2]
+        return [
+            Claim(bytes.fromhex(key), (float(expires) - float(now)) / 1e6)
+            for key, expires in zip(keys, expiries, strict=True)
+        ]
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         start = len(self._prefix)

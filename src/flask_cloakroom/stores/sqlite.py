@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 
 from ..errors import StoreError
 from ..forking import call_in_child
-from .base import Conflict, Entry, Gone, Saved, check_ttl, new_version
+from . import sqlite_owners as owners
+from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .sqlite_wal import WAL_BYTES, Wal
 
 T = TypeVar("T")
@@ -155,12 +156,30 @@ class SQLiteStore:
         return bool(self._write(_DELETE, row))
 
     def purge(self, limit: int) -> int:
-        deleted = self._write(_PURGE, (_now_ms(), limit))
+        now = _now_ms()
+        deleted = self._write(_PURGE, (now, limit))
+        if deleted < limit:
+            deleted += self._write(owners.PURGE, (now * 1000, limit - deleted))
         if deleted:
             # What this wrote to the WAL goes into the file now, on this call's time: otherwise the request that happens
             # to fill the WAL waits for the disk. Writers may go on meanwhile.
             self._run(_fetch_one, "PRAGMA wal_checkpoint(PASSIVE)", ())
         return deleted
+
+    def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
+        now = time.time_ns() // 1000
+        row = (owner, key, now + check_ttl(ttl) * 1_000_000)
+        if limit is None:
+            return bool(self._write(owners.CLAIM, row))
+        return bool(self._write(owners.CLAIM_WITHIN, (*row, now, limit)))
+
+    def release(self, owner: bytes, key: bytes) -> bool:
+        return bool(self._write(owners.RELEASE, (owner, key, time.time_ns() // 1000)))
+
+    def owned(self, owner: bytes) -> list[Claim]:
+        now = time.time_ns() // 1000
+        rows = self._run(_fetch_all, owners.OWNED, (owner, now))
+        return [Claim(key, (expires - now) / 1e6) for key, expires in rows]
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
@@ -290,7 +309,7 @@ class SQLiteStore:
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
             db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-            db.executescript(_SCHEMA)
+            db.executescript(_SCHEMA + owners.SCHEMA)
             # From here on `_run` waits by itself.
             db.execute("PRAGMA busy_timeout = 0")
             # SQLite puts it beside what a symbolic link leads to.

@@ -13,8 +13,8 @@ A store is any object with the verbs of :class:`flask_cloakroom.stores.base.Stor
             store.close()
 
 Each test's docstring is a sentence of the contract. The tests use random keys and leave entries of theirs behind, so
-``store`` may be a new view of one room that they all share. ``purge`` and ``walk`` are tested where the store has
-them. Two things can be told about a store:
+``store`` may be a new view of one room that they all share. ``purge``, ``walk`` and the owner index are tested
+where the store has them. Two things can be told about a store:
 
 - :attr:`StoreContract.expiry_slack`, if its clock is coarser than a tenth of a second;
 - :meth:`StoreContract.elapse`, if it takes a clock that a test can move, so that nothing has to wait.
@@ -33,7 +33,12 @@ except ImportError as error:
 
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(
-    f"{__name__}.verbs", f"{__name__}.powers", f"{__name__}.parallel", f"{__name__}.races", f"{__name__}.rotations"
+    f"{__name__}.verbs",
+    f"{__name__}.powers",
+    f"{__name__}.owners",
+    f"{__name__}.parallel",
+    f"{__name__}.races",
+    f"{__name__}.rotations",
 )
 
 from .contract import StoreContract  # noqa: E402

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .owners import OwnersContract
 from .parallel import ParallelContract
 from .powers import PowersContract
 from .races import RaceContract
@@ -9,5 +10,5 @@ from .rotations import RotationContract
 from .verbs import VerbContract
 
 
-class StoreContract(VerbContract, PowersContract, ParallelContract, RaceContract, RotationContract):
+class StoreContract(VerbContract, PowersContract, OwnersContract, ParallelContract, RaceContract, RotationContract):
     """Inherit this and give it one fixture, ``store``: see :mod:`flask_cloakroom.testing`."""
