@@ -60,6 +60,17 @@ class SessionTooLargeError(CloakroomError, ValueError):
         self.key_size = key_size
 
 
+class SessionLimitError(CloakroomError):
+    """A login was refused, because the user has as many sessions as ``SESSION_LIMIT_PER_USER`` allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the user has {limit} sessions already, which is what SESSION_LIMIT_PER_USER allows; one of them must end "
+            'first. With SESSION_LIMIT_POLICY = "oldest" the one that was not used for longest would.'
+        )
+        self.limit = limit
+
+
 class LockTimeoutError(CloakroomError):
     """``session.lock()`` did not get the lock within its ``timeout``."""
 

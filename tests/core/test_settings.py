@@ -25,6 +25,7 @@ from werkzeug.test import TestResponse
 from flask_cloakroom import Cloakroom, Session, SettingError
 from flask_cloakroom.sessions.interface import ServerSessionInterface
 from flask_cloakroom.sessions.merge import STRATEGIES
+from flask_cloakroom.sessions.owners import SessionLimit
 from flask_cloakroom.sessions.settings import DEFAULTS, SessionSettings
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.redis import RedisStore
@@ -98,6 +99,10 @@ ACCEPTED: list[tuple[str, Any, Callable[[SessionSettings], Any], Any]] = [
     ("SESSION_ENCRYPTION", True, lambda read: read.encrypt, True),
     ("SESSION_MAX_BYTES", 1024, lambda read: read.max_bytes, 1024),
     ("SESSION_MAX_BYTES", 2**40, lambda read: read.max_bytes, 2**40),
+    ("SESSION_LIMIT_PER_USER", None, lambda read: read.limit, None),
+    ("SESSION_LIMIT_PER_USER", 1, lambda read: read.limit, SessionLimit(1, "oldest")),
+    ("SESSION_LIMIT_POLICY", "oldest", lambda read: read.limit, None),
+    ("SESSION_LIMIT_POLICY", "refuse", lambda read: read.limit, None),
     ("SESSION_ID_LENGTH", 16, lambda read: len(read.tickets.issue()), 22),
     ("SESSION_ID_LENGTH", 64, lambda read: len(read.tickets.issue()), 86),
     ("PERMANENT_SESSION_LIFETIME", timedelta(hours=1), lambda read: read.lifetimes.idle, 3600),
@@ -162,6 +167,8 @@ NO_TIMES += [Decimal(5), timedelta.max, object(), 1 + 0j]
 #: Setting → values that are refused.
 REFUSED: dict[str, list[Any]] = {
     **{name: ["True", "", 0, 1, None, Answer.YES, [], SECRET] for name in BOOLEANS},
+    "SESSION_LIMIT_PER_USER": [0, -1, 1.5, "5", True, math.nan, Answer.YES, SECRET],
+    "SESSION_LIMIT_POLICY": ["newest", None, True, 1, ""],
     "SESSION_MAX_BYTES": [1023, 0, -1, 1e6, 2048.0, "1 MiB", None, True, math.nan, Answer.YES, SECRET],
     "SESSION_ID_LENGTH": [15, 65, 0, -32, 32.0, "32", None, True, 10**9, SECRET],
     "PERMANENT_SESSION_LIFETIME": [*NO_TIMES, 0, 0.0, timedelta(0), SECRET],

@@ -16,9 +16,11 @@ from typing import Any, Final
 from ..errors import LockLostError, LockTimeoutError, SessionTooLargeError, StoreError
 from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
+from .endings import end_entry, successor_of
 from .envelope import NOBODY, EnvelopeError, Header, Seal
 from .merge import Strategy
-from .merger import PATIENCE, Merger
+from .merger import Merger
+from .owners import OwnerIndex, SessionLimit
 from .rebase import Changes, Values
 from .record import Absence, Committed, Lifetimes, Record
 from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
@@ -52,9 +54,13 @@ class Repository:
         strategies: Mapping[Any, Strategy] | None = None,
         encrypt: bool = False,
         max_bytes: int = 1024 * 1024,
+        limit: SessionLimit | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``strategies`` maps top-level keys to how they merge; ``max_bytes`` bounds one session's stored bytes."""
+        """``strategies`` maps top-level keys to how they merge; ``max_bytes`` bounds one session's stored bytes.
+
+        ``limit`` is how many sessions each user may have; None is no limit.
+        """
         self.store = store
         self.tickets = tickets
         self.lifetimes = lifetimes
@@ -62,6 +68,8 @@ class Repository:
         self._encrypt = encrypt
         self._max_bytes = max_bytes
         self._clock = clock
+        #: Which sessions belong to whom.
+        self.owners = OwnerIndex(self, limit)
         self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that workers take turns
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -95,7 +103,7 @@ class Repository:
             header, payload, sealed = envelope.open_header(entry.data)
             if header.superseded:
                 return self._follow(ticket, key, header, payload, REPORT_SECONDS if late else OVERLAP_SECONDS)
-            if self._is_over(header):
+            if self.is_over(header):
                 return Absence.UNKNOWN
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
@@ -124,7 +132,7 @@ class Repository:
         """Return the time in milliseconds since the epoch."""
         return int(self._clock() * 1000)
 
-    def _is_over(self, header: Header) -> bool:
+    def is_over(self, header: Header) -> bool:
         """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session."""
         now = int(self._clock())
         if now > header.seen + self.lifetimes.idle or (header.deadline and now > header.deadline):
@@ -148,24 +156,38 @@ class Repository:
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, owner: str = "") -> Record:
-        """Store a new session under a new ticket. Raises SessionTooLargeError, StoreError."""
+    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, note: str = "") -> Record:
+        """Store a new session under a new ticket. ``note``: see :class:`.owners.Ownership`.
+
+        Raises SessionTooLargeError, SessionLimitError, StoreError.
+        """
         now = int(self._clock())
         absolute = self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
-        header = Header(now, now, now, deadline, permanent=permanent, owner=owner)
-        record = self._create(header, dict(values))
+        begun = dict(values)
+        header = Header(now, now, now, deadline, permanent=permanent, owner=self.owners.describe(begun, "", note))
+        record = self._create(header, begun)
         self._purge_sometimes()
         return record
 
-    def _create(self, header: Header, values: Values) -> Record:
+    def _create(self, header: Header, values: Values, moves: str = "") -> Record:
         for _ in range(2):  # once in 2**63 sessions a new ticket finds its place taken
             ticket = self.tickets.issue()
             key = self.tickets.fingerprint(ticket)
             data = self._pack(ticket, key, header, values)
+            began = time.monotonic()
+            if header.owner:
+                self.owners.admit(header, key, moves)
             version = self.store.create(key, data, self.remaining(header))
+            record = Record(ticket, key, version or b"", header, values)
             if version:
-                return Record(ticket, key, version, header, values)
+                if header.owner and time.monotonic() - began > MARK_SECONDS:
+                    # By now the mark of somebody who wanted to end it may have gone again.
+                    self.withdraw(record)
+                    raise StoreError("the store took too long to begin a session")
+                return record
+            if header.owner and (entry := self.store.load(key)) and successor_of(entry) is not None:
+                return record  # ended before it began, as if a moment later: the next request finds that out
         raise StoreError("the store refuses every new session as if it were there already")
 
     def commit(
@@ -190,6 +212,8 @@ class Repository:
             header = record.header
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
+            if seen and header.owner:
+                self.owners.keep(header, record.key)
             values = merger.values
             data = self._pack(record.ticket, record.key, header, values, record.values)
             result = self.store.replace(record.key, data, self.remaining(header), record.version)
@@ -204,6 +228,8 @@ class Repository:
         while merger.ready():
             _check_fence(merger.record, fence)
             base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
+            if seen and header.owner:
+                self.owners.keep(header, base.key)
             result = self.replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
@@ -235,8 +261,12 @@ class Repository:
         seen: bool = True,
         renewal: bool = False,
         fence: int | None = None,
+        note: str | None = None,
     ) -> Committed | None:
         """Move the session, with ``changes``, to a new ticket. None: it is gone, and so is the new one.
+
+        If its user changes, it is the new one's from here on, with ``note`` (see :class:`.owners.Ownership`).
+        Raises SessionLimitError if that is one too many; then nothing was written.
 
         ``fence``, of a lock's holder, must still be the session's; else LockLostError. The lock ends with the ticket.
 
@@ -254,13 +284,16 @@ class Repository:
                 if made is not None:
                     self.withdraw(made)
                 raise
-            header = self._next_header(merger.header, permanent, seen, not renewal)._replace(renewed=int(self._clock()))
-            made = self._place(made, header, merger.values)
+            owner = self.owners.describe(merger.values, merger.header.owner, note)
+            header = self._next_header(merger.header, permanent, seen, not renewal)
+            header = header._replace(renewed=int(self._clock()), owner=owner)
+            made = self._place(made, header, merger.values, old.header.owner)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
-            mark, ttl = self._mark(made, old.ticket if renewal else None)
+            mark, ttl = self.mark(made, old.ticket if renewal else None)
             result = self.store.replace(old.key, mark, ttl, old.version)
             if type(result) is Saved:
+                self.owners.release(old.header, old.key)
                 return Committed(made, merger.merged, merger.contested)
             if not merger.lose_to(result):
                 break
@@ -278,16 +311,19 @@ class Repository:
         except StoreError as error:
             # Nobody has its ticket, so it can only expire.
             log.warning("session %s could not be withdrawn: %s", made.sid, error)
+            return
+        self.owners.release(made.header, made.key)
 
-    def _place(self, made: Record | None, header: Header, values: Values) -> Record:
+    def _place(self, made: Record | None, header: Header, values: Values, moves: str) -> Record:
         if made is None:
-            return self._create(header, values)
+            return self._create(header, values, moves)
+        self.owners.keep(header, made.key)
         result = self.replace(made, header, values)
         if type(result) is Saved:
             return Record(made.ticket, made.key, result.version, header, values)
-        return self._create(header, values)
+        return self._create(header, values, moves)
 
-    def _mark(self, successor: Record | None, old_ticket: str | None) -> tuple[bytes, int]:
+    def mark(self, successor: Record | None = None, old_ticket: str | None = None) -> tuple[bytes, int]:
         """Return what stands in a session's place from now on, and for how many seconds.
 
         It holds the key of the successor, by which that can be ended and not be opened, and at a renewal its ticket,
@@ -307,23 +343,12 @@ class Repository:
         If it has moved to another ticket since it was read, it ends there. A mark stays for :data:`MARK_SECONDS`, so
         that requests that began before do not begin a new session.
         """
-        key, version = record.key, record.version
-        mark, ttl = self._mark(None, None)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            result = self.store.replace(key, mark, ttl, version)
-            if type(result) is not Conflict:
-                return type(result) is Saved
-            entry: Entry | None = result.entry
-            while entry is not None and (successor := _successor_of(entry)) is not None:
-                key = successor
-                # A chain has as many links as renewals fit into the time; only a forged one would have no end.
-                entry = self.store.load(key) if key and time.monotonic() < deadline else None
-            if entry is None:
-                return False
-            version = entry.version
-        # Somebody else's commits were faster for all that time; a deletion asks for no version.
-        return self.store.delete(key)
+        mark, ttl = self.mark()
+        result = self.store.replace(record.key, mark, ttl, record.version)
+        if type(result) is Conflict:
+            return end_entry(self, record.key, result.entry)
+        self.owners.release(record.header, record.key)
+        return type(result) is Saved
 
     # -- the lock -----------------------------------------------------------------------------------------
 
@@ -394,12 +419,3 @@ def _check_fence(record: Record, fence: int | None) -> None:
             "the lock's lease ran out and another request took it; what was changed under the lock is not "
             "saved. Hold the lock for less time, or give lock() a longer lease."
         )
-
-
-def _successor_of(entry: Entry) -> bytes | None:
-    """Return the key of the session that a mark points to, b"" if to none; None if this is no mark."""
-    try:
-        header, payload, _ = envelope.open_header(entry.data)
-    except EnvelopeError:
-        return None  # it can't be read, but it can be ended
-    return payload[:KEY_BYTES] if header.superseded else None

@@ -15,6 +15,7 @@ from .. import signals
 from ..errors import LockLostError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
+from .owners import USER_KEY
 from .rebase import Changes
 from .record import Absence, Committed, Record
 from .ticket import public_id
@@ -27,10 +28,6 @@ log = logging.getLogger("flask_cloakroom.sessions")
 #: So many cookies of the session's name are tried, when a browser sends several (of another path or domain, which
 #: would hide ours for ever). Each costs a store command, so a flood of them must not.
 MAX_COOKIES: Final = 3
-
-#: The key that says whose session it is (Flask-Login's name). Whoever changes it, in whatever way, the id changes with
-#: it: somebody who knew the ticket before must not have the user's session now.
-USER_KEY: Final = "_user_id"
 
 
 class ServerSession(LazyDict, SessionMixin):
@@ -53,6 +50,7 @@ class ServerSession(LazyDict, SessionMixin):
     _failed = False  # the store did: the response will be a 503, whatever the view makes of it
     _passive = False
     _found = False
+    _described: str | None = None
     #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
     _cookie: str | None = None
 
@@ -145,6 +143,19 @@ class ServerSession(LazyDict, SessionMixin):
         """
         self._rotating = self._pending = True
 
+    def describe(self, note: str) -> None:
+        """Say what the list of a user's sessions shows of this one, if it is saved with a new id. For logins."""
+        self._described = note
+
+    def save_now(self) -> None:
+        """Save what this request did so far, and what it does later at its end. For what must not fail then.
+
+        Raises what saving raises: SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
+        """
+        self._save()
+        if self._record is not None:
+            self._rebase(self._record.values)
+
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
 
@@ -220,7 +231,7 @@ class ServerSession(LazyDict, SessionMixin):
             rotates = USER_KEY in changes
             with self._outage():
                 if rotates:
-                    committed = repository.rotate(record, changes, fence=record.header.fence)
+                    committed = repository.rotate(record, changes, fence=record.header.fence, note=self._described)
                 else:
                     committed = repository.commit(record, changes, release=True)
         except LockLostError:
@@ -353,7 +364,7 @@ class ServerSession(LazyDict, SessionMixin):
     def _create(self, changes: Changes) -> Record:
         values = {key: packed for key, packed in changes.items() if packed is not None}
         permanent = self._interface.settings.permanent if self._permanent is None else self._permanent
-        return self._interface.repository.create(values, permanent=permanent)
+        return self._interface.repository.create(values, permanent=permanent, note=self._described or "")
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
         """``clear()``: the stored session ends, and what was set since, if anything, is the beginning of another."""
@@ -394,7 +405,12 @@ class ServerSession(LazyDict, SessionMixin):
         if self._rotating or renew:
             privilege, self._rotating = self._rotating, False
             committed = repository.rotate(
-                record, changes, permanent=permanent, seen=privilege or seen, renewal=not privilege
+                record,
+                changes,
+                permanent=permanent,
+                seen=privilege or seen,
+                renewal=not privilege,
+                note=self._described,
             )
             if committed is not None:
                 self._cookie = committed.record.ticket

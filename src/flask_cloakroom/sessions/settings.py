@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
-from ..stores import DEFAULT_FILE, Place, Store, open_store
+from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 from .cookie import SessionCookie
 from .cookie_settings import read_cookie
 from .merge import STRATEGIES, Strategy
+from .owners import SessionLimit
 from .record import Lifetimes
 from .repository import Repository
 from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
@@ -51,6 +52,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "SESSION_MAX_BYTES": 1024 * 1024,
     "SESSION_ENCRYPTION": False,
     "SESSION_STORE_TIMEOUT": 2.0,
+    "SESSION_LIMIT_PER_USER": None,
+    "SESSION_LIMIT_POLICY": "oldest",
 }
 _NO_LONGER_NEEDED: Final = {
     "SESSION_USE_SIGNER": "ids are random and stored hashed, so there is nothing to sign",
@@ -78,6 +81,7 @@ class SessionSettings:
     strategies: Mapping[Any, Strategy] = field(default_factory=dict)
     encrypt: bool = False
     max_bytes: int = 1024 * 1024
+    limit: SessionLimit | None = None
 
     @classmethod
     def read(cls, app: Flask) -> SessionSettings:
@@ -94,17 +98,24 @@ class SessionSettings:
             strategies=_read_strategies(read),
             encrypt=_read_encryption(read),
             max_bytes=read.whole("SESSION_MAX_BYTES", at_least=1024),
+            limit=_read_limit(read),
         )
 
     def make_repository(self) -> Repository:
-        """Return what opens and saves sessions as these settings say."""
+        """Return what opens and saves sessions as these settings say. Raises :class:`SettingError`."""
+        store = self.make_store()
+        if self.limit is not None and not isinstance(store, Owners):
+            raise SettingError(
+                "SESSION_LIMIT_PER_USER", f"needs a store that knows whose sessions it has; {store} doesn't"
+            )
         return Repository(
-            self.make_store(),
+            store,
             self.tickets,
             lifetimes=self.lifetimes,
             strategies=self.strategies,
             encrypt=self.encrypt,
             max_bytes=self.max_bytes,
+            limit=self.limit,
         )
 
 
@@ -150,6 +161,15 @@ def _read_strategies(read: Reader) -> dict[Any, Strategy]:
             known = ", ".join(STRATEGIES)
             raise SettingError("SESSION_MERGE", f"{key!r}: must be one of {known}, or a function, not {strategy!r}")
     return strategies
+
+
+def _read_limit(read: Reader) -> SessionLimit | None:
+    policy = read["SESSION_LIMIT_POLICY"]
+    if policy not in ("oldest", "refuse"):
+        raise SettingError("SESSION_LIMIT_POLICY", f'must be "oldest" or "refuse", not {described(policy)}')
+    if read["SESSION_LIMIT_PER_USER"] is None:
+        return None
+    return SessionLimit(read.whole("SESSION_LIMIT_PER_USER", at_least=1), policy)
 
 
 def _read_encryption(read: Reader) -> bool:

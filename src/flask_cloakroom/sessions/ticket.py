@@ -34,6 +34,7 @@ class Tickets:
         self._length = length
         # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
         self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
+        self._owner_prefix = b"flask-cloakroom:owner:" + namespace.encode() + b"\0"
         #: A regular expression for what could be one of ours.
         self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
         self._matches = re.compile(self.pattern).fullmatch
@@ -49,6 +50,13 @@ class Tickets:
     def fingerprint(self, ticket: str) -> bytes:
         """Return the store's key for ``ticket``: 32 bytes from which it can't be found again."""
         return hashlib.sha256(self._prefix + ticket.encode()).digest()
+
+    def owner_name(self, user_id: str) -> str:
+        """Return what stands for a user in the store: 32 hexadecimal digits, others in each namespace.
+
+        Who knows a user's id and the namespace can compute it: it keeps ids out of what is stored, and is no secret.
+        """
+        return hashlib.sha256(self._owner_prefix + user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def sealing_key(ticket: str) -> bytes:

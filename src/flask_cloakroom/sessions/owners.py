@@ -1,0 +1,306 @@
+"""Whose sessions are where: the owner index, kept so that it may hold too much and never too little.
+
+A session's key is claimed for its owner before the session is created or moved there, and released after it has ended.
+Whatever crashes in between leaves a claim without a session, which is pruned by whoever reads it, or expires. What a
+claim says is never believed: the session's own header decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from ..errors import CloakroomError, SessionLimitError, StoreError
+from ..stores.base import Claim, Entry, Owners, Walks
+from . import codec, envelope
+from .endings import bury, end, end_entry
+from .envelope import EnvelopeError, Header
+from .rebase import Values
+
+if TYPE_CHECKING:
+    from .repository import Repository
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: The key that says whose session it is (Flask-Login's name). Whoever changes it, in whatever way, the id changes with
+#: it: somebody who knew the ticket before must not have the user's session now.
+USER_KEY: Final = "_user_id"
+
+#: Seconds that a claim outlives its session: how far the clocks of an application's servers may be apart, and how long
+#: a commit may take.
+CLAIM_SLACK: Final = 60
+#: For so many seconds a claim without a session is taken for one that is about to be created. Nothing but courtesy
+#: rests on it: a key whose claim is pruned too early cannot be created any more, and the login is tried again.
+PENDING_SECONDS: Final = 20
+#: Random bytes in a handle: none is ever met twice.
+HANDLE_BYTES: Final = 9
+
+
+class Ownership(NamedTuple):
+    """What a session's header says of its owner."""
+
+    #: A hash of the owner's id, bound to the namespace: :meth:`.ticket.Tickets.owner_name`.
+    name: str
+    #: Names the session from login to logout, through all rotations. It opens nothing.
+    handle: str
+    #: What whoever logs in wants to find in the list of sessions. Nothing here reads it.
+    note: str = ""
+
+    def __str__(self) -> str:
+        return ".".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Ownership | None:
+        """Return what ``str()`` was made of; None for a session that is nobody's."""
+        parts = text.split(".", 2)
+        return cls(*parts) if len(parts) == 3 else None
+
+
+class OwnedSession(NamedTuple):
+    """A live session of somebody's."""
+
+    key: bytes
+    header: Header
+    owner: Ownership
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimit:
+    """How many sessions a user may have, and what happens at one more."""
+
+    most: int
+    #: "oldest": what was not used for longest ends. "refuse": the new one is not begun.
+    policy: Literal["oldest", "refuse"] = "oldest"
+
+
+class OwnerIndex:
+    """The index of one repository. Where the store has no such power nothing is noted, and nothing can be listed."""
+
+    def __init__(self, repository: Repository, limit: SessionLimit | None = None) -> None:
+        self._repository = repository
+        self.limit = limit
+
+    def _power(self) -> Owners | None:
+        store: Any = self._repository.store
+        return store if isinstance(store, Owners) else None
+
+    def require(self) -> Owners:
+        """Return the store's power. Raises CloakroomError if it has none."""
+        power = self._power()
+        if power is None:
+            raise CloakroomError(
+                f"{self._repository.store} cannot tell which sessions belong to a user: it has none of claim(), "
+                "release() and owned() (flask_cloakroom.stores.Owners). SQLite, Redis and Valkey have them."
+            )
+        return power
+
+    # -- what a session's header says -----------------------------------------------------------------------
+
+    def describe(self, values: Values, before: str = "", note: str | None = None) -> str:
+        """Return what the header has to say, for a session with these values that said ``before`` until now.
+
+        ``note`` None: what it said, if the owner is the same.
+        """
+        packed = values.get(USER_KEY)
+        user_id = None if packed is None else _unpacked(packed)
+        if user_id is None:
+            return ""
+        name = self._repository.tickets.owner_name(str(user_id))
+        was = Ownership.parse(before)
+        if was is not None and was.name == name:
+            return str(was if note is None else was._replace(note=note))
+        return str(Ownership(name, secrets.token_urlsafe(HANDLE_BYTES), note or ""))
+
+    # -- around a session's writes ----------------------------------------------------------------------------
+
+    def admit(self, header: Header, key: bytes, moves: str = "") -> None:
+        """Claim ``key`` for a session that is about to be created there, within the owner's limit.
+
+        ``moves`` is what the header of the session said that this one takes the place of: if that has the same owner,
+        it is not one more. Raises SessionLimitError if the limit refuses it; then nothing was done.
+        """
+        owner, power = Ownership.parse(header.owner), self._power()
+        if owner is None or power is None:
+            return
+        was = Ownership.parse(moves)
+        limit = None if was is not None and was.name == owner.name else self.limit
+        claimed = self._claim(power, owner, header, key, limit)
+        if not claimed:
+            # A session that ended without being released, by a crash, must not keep its owner out.
+            for _ in self._sift(power, owner.name):
+                pass
+            claimed = self._claim(power, owner, header, key, limit)
+        if not claimed:
+            assert limit is not None
+            raise SessionLimitError(limit.most)
+        if limit is not None and limit.policy == "oldest":
+            self._make_room(power, owner.name, limit.most)
+
+    def _claim(self, power: Owners, owner: Ownership, header: Header, key: bytes, limit: SessionLimit | None) -> bool:
+        most = limit.most if limit is not None and limit.policy == "refuse" else None
+        return power.claim(_indexed(owner.name), key, self._repository.remaining(header) + CLAIM_SLACK, most)
+
+    def keep(self, header: Header, key: bytes) -> None:
+        """Claim ``key`` for as long as its session may live, before a write that lengthens that."""
+        owner, power = Ownership.parse(header.owner), self._power()
+        if owner is not None and power is not None:
+            self._claim(power, owner, header, key, None)
+
+    def release(self, header: Header, key: bytes) -> None:
+        """Forget ``key``, whose session has ended or moved. That the store fails is only logged: it may hold more."""
+        owner, power = Ownership.parse(header.owner), self._power()
+        if owner is not None and power is not None:
+            self._forget(power, owner.name, key)
+
+    def _forget(self, power: Owners, name: str, key: bytes) -> None:
+        try:
+            power.release(_indexed(name), key)
+        except StoreError as error:
+            log.warning("the claim of an ended session was not released: %s", error)
+
+    def _make_room(self, power: Owners, name: str, most: int) -> None:
+        """End all but the ``most`` sessions that were used last, those that others are about to create included.
+
+        Exact without a lock: claims of one owner stand in one order, and each login comes here after its claim and
+        before its session is there. The last of them sees all claims. A session that is ended here has ``most`` claims
+        after it, and those that come later stand after these.
+        """
+        claims = power.owned(_indexed(name))
+        if len(claims) <= most:
+            return
+        handles: set[str] = set()
+        alive = 0
+        for claim in reversed(claims):
+            if alive >= most:
+                if end(self._repository, claim.key):
+                    log.info("a session was ended, because its user has begun more than %d", most)
+                self._forget(power, name, claim.key)
+                continue
+            header = self._look(power, name, claim)
+            if header is None:
+                continue
+            owner = None if header is _PENDING else Ownership.parse(header.owner)
+            if owner is None:
+                alive += 1
+            elif owner.handle not in handles:  # else it is just moving, and stands here twice
+                handles.add(owner.handle)
+                alive += 1
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def sessions(self, name: str) -> list[OwnedSession]:
+        """Return the live sessions of an owner, those used last first; forget claims that have none.
+
+        Raises StoreError, and CloakroomError if the store has no index.
+        """
+        found: dict[str, OwnedSession] = {}
+        for session in self._sift(self.require(), name):
+            other = found.get(session.owner.handle)
+            # One that is just moving is there twice; the later one is where it goes.
+            if other is None or other.header.renewed <= session.header.renewed:
+                found[session.owner.handle] = session
+        return sorted(found.values(), key=lambda session: session.header.seen, reverse=True)
+
+    def end(self, name: str, handle: str) -> bool:
+        """End the session of an owner that has this handle, wherever it moves. False: there is none."""
+        ended = False
+        power = self.require()
+        for session in list(self._sift(power, name)):
+            if session.owner.handle == handle:
+                ended = end(self._repository, session.key) or ended
+                self._forget(power, name, session.key)
+        return ended
+
+    def end_all(self, name: str, *, spare: str | None = None) -> int:
+        """End an owner's sessions, those about to be created included; return how many. ``spare``: not this handle.
+
+        Raises StoreError; then some may have ended and others not.
+        """
+        power = self.require()
+
+        def is_spared(header: Header) -> bool:
+            owner = Ownership.parse(header.owner)
+            return owner is not None and owner.handle == spare
+
+        ended = 0
+        for claim in power.owned(_indexed(name)):
+            if end(self._repository, claim.key, spare=is_spared if spare else None):
+                ended += 1
+            elif spare and (entry := self._repository.store.load(claim.key)) and self._is_live(entry):
+                continue
+            self._forget(power, name, claim.key)
+        return ended
+
+    def end_everybody(self) -> int:
+        """End the sessions of all owners, in as many walks over the store as it takes to find no more; return how many.
+
+        Sessions that begin after this was called are spared. Raises StoreError; CloakroomError if it can't be walked.
+        """
+        store: Any = self._repository.store
+        if not isinstance(store, Walks):
+            raise CloakroomError(f"{store} cannot list what it holds")
+        began = self._repository.now_ms() // 1000
+        total, ended = 0, 1
+        while ended:
+            # One that moves from before the walk to behind it is found by the next.
+            ended = 0
+            for key, entry in store.walk():
+                header = self._is_live(entry)
+                if header is not None and header.owner and header.created <= began:
+                    ended += end_entry(self._repository, key, entry)
+            total += ended
+        return total
+
+    def _is_live(self, entry: Entry) -> Header | None:
+        try:
+            header, _, _ = envelope.open_header(entry.data)
+        except EnvelopeError:
+            return None
+        return None if header.superseded or self._repository.is_over(header) else header
+
+    def _sift(self, power: Owners, name: str) -> Iterator[OwnedSession]:
+        for claim in power.owned(_indexed(name)):
+            header = self._look(power, name, claim)
+            if header is None or header is _PENDING:
+                continue
+            owner = Ownership.parse(header.owner)
+            if owner is not None and owner.name == name:
+                yield OwnedSession(claim.key, header, owner)
+
+    def _look(self, power: Owners, name: str, claim: Claim) -> Header | None:
+        """Return the header of a claim's session; None, and forget the claim, if there is none any more."""
+        entry = self._repository.store.load(claim.key)
+        if entry is None:
+            longest = self._repository.lifetimes.idle + CLAIM_SLACK
+            absolute = self._repository.lifetimes.absolute
+            if absolute is not None:
+                longest = min(longest, absolute + 1 + CLAIM_SLACK)
+            if longest - claim.left < PENDING_SECONDS:
+                return _PENDING
+            # It may yet come, however late: so that it can't, before nobody knows of it.
+            if not bury(self._repository, claim.key):
+                return _PENDING
+        elif (header := self._is_live(entry)) is not None:
+            return header
+        self._forget(power, name, claim.key)
+        return None
+
+
+#: Stands for the header of a session that is about to be created.
+_PENDING: Final = Header(0, 0, 0)
+
+
+def _indexed(name: str) -> bytes:
+    """Return what the store calls an owner: not what a handle shows of them."""
+    return hashlib.sha256(b"flask-cloakroom:index:" + name.encode()).digest()[:16]
+
+
+def _unpacked(packed: bytes) -> Any:
+    try:
+        return codec.unpack(packed)
+    except codec.CodecError:
+        return None  # as the session has it: unreadable is not there
