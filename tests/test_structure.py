@@ -225,7 +225,7 @@ DOCUMENTED_KINDS = (types.FunctionType, property, staticmethod, classmethod, cac
 
 def undocumented(owner: Any, where: str) -> list[str]:
     """Return the public methods and properties of a class that have no docstring, their own or one they implement."""
-    protocols = [stores_base.Store, stores_base.Purges, stores_base.Walks]
+    protocols = [stores_base.Store, stores_base.Purges, stores_base.Walks, stores_base.Owners]
     specified = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
     specified.add("execute_command")  # the drivers' own
     if where.startswith("flask_cloakroom.stores.redis_transport"):

@@ -5,6 +5,7 @@ from .errors import (
     ContentionError,
     LockLostError,
     LockTimeoutError,
+    SessionLimitError,
     SessionTooLargeError,
     SessionValueError,
     SettingError,
@@ -13,10 +14,12 @@ from .errors import (
 )
 from .extension import Cloakroom
 from .login import (
+    ActiveSession,
     AnonymousUserMixin,
     FlaskLoginClient,
     LoginManager,
     UserMixin,
+    active_sessions,
     confirm_login,
     current_user,
     decode_cookie,
@@ -27,8 +30,11 @@ from .login import (
     login_required,
     login_url,
     login_user,
+    logout_everybody,
+    logout_everywhere,
     logout_user,
     make_next_param,
+    revoke_session,
     set_login_view,
 )
 from .redirects import safe_next
@@ -61,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MISSING",
+    "ActiveSession",
     "AnonymousUserMixin",
     "Cloakroom",
     "CloakroomError",
@@ -72,12 +79,14 @@ __all__ = [
     "LoginManager",
     "ServerSession",
     "Session",
+    "SessionLimitError",
     "SessionTooLargeError",
     "SessionValueError",
     "SettingError",
     "StoreError",
     "TransactionError",
     "UserMixin",
+    "active_sessions",
     "confirm_login",
     "current_user",
     "decode_cookie",
@@ -89,6 +98,8 @@ __all__ = [
     "login_required",
     "login_url",
     "login_user",
+    "logout_everybody",
+    "logout_everywhere",
     "logout_user",
     "make_next_param",
     "passive",
@@ -96,6 +107,7 @@ __all__ = [
     "redis_moved",
     "redis_restored",
     "register_type",
+    "revoke_session",
     "safe_next",
     "session",
     "session_conflict",

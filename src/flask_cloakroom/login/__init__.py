@@ -1,6 +1,7 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
 from .actions import confirm_login, login_fresh, login_remembered, login_user, logout_user, set_login_view
+from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
 from .client import FlaskLoginClient
 from .current import current_user
 from .manager import LoginManager
@@ -10,10 +11,12 @@ from .urls import login_url, make_next_param
 from .views import fresh_login_required, login_required
 
 __all__ = [
+    "ActiveSession",
     "AnonymousUserMixin",
     "FlaskLoginClient",
     "LoginManager",
     "UserMixin",
+    "active_sessions",
     "confirm_login",
     "current_user",
     "decode_cookie",
@@ -24,7 +27,10 @@ __all__ = [
     "login_required",
     "login_url",
     "login_user",
+    "logout_everybody",
+    "logout_everywhere",
     "logout_user",
     "make_next_param",
+    "revoke_session",
     "set_login_view",
 ]

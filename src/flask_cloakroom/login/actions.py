@@ -18,6 +18,7 @@ from .current import current_manager, get_user
 from .flags import is_set
 from .loading import tokens_in
 from .manager import LoginManager
+from .notes import note_of
 from .protection import browser_id
 from .response import forget
 from .settings import LoginSettings
@@ -29,7 +30,10 @@ log = logging.getLogger("flask_cloakroom.login")
 def login_user(
     user: Any, remember: bool = False, duration: timedelta | None = None, force: bool = False, fresh: bool = True
 ) -> bool:
-    """Log ``user`` in, with a new id for the session, whose contents stay. False: the user is not active.
+    """Log ``user`` in, with a new id for the session, whose contents stay. False: nobody was logged in.
+
+    That is so if the user is not active, or has as many sessions as SESSION_LIMIT_PER_USER allows and
+    SESSION_LIMIT_POLICY is "refuse".
 
     ``remember``: also after the session is over, for ``duration`` (else REMEMBER_COOKIE_DURATION). ``force``: even if
     the user is not active; then the login stays until it is ended. ``fresh``: the user has just shown who they are.
@@ -50,7 +54,8 @@ def login_user(
     if remember:
         lifetime = _seconds_of(duration, state.settings)
         token = manager.tokens_for(state.app).issue(str(user_id), kept.auth_hash_of(user), lifetime)
-    kept.begin(described)
+    if not kept.begin(described, note_of(request, remembered=remember)):
+        return False
     if token is not None:
         state.set_remember(token, lifetime)
     elif _remembers_another(manager, request, state, str(user_id)):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from hashlib import sha256
 from typing import Any, Final
 
 from flask import session
 
+from ..errors import SessionLimitError
 from ..sessions import ServerSession
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
 from .protection import browser_id
+
+log = logging.getLogger("flask_cloakroom.login")
 
 _KEYS: Final = (USER_ID, FRESH, BROWSER, AUTH_HASH, FORCED)
 
@@ -53,13 +57,33 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     return described
 
 
-def begin(described: dict[str, Any]) -> None:
-    """Write a login into the session, in the place of any other, under a new id. All else in the session stays."""
+def begin(described: dict[str, Any], note: str = "") -> bool:
+    """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
+
+    ``note`` is what the list of sessions shows of it. Where a limit may refuse the login, it is saved at once, so that
+    this can say so: False, and the session is as before. Raises what saving raises.
+    """
+    before = {key: session[key] for key in _KEYS if key in session}
     for key in _KEYS:
         if key not in described:
             session.pop(key, None)
     session.update(described)
     rotate()
+    kept = server_session()
+    if kept is None:
+        return True
+    kept.describe(note)
+    limit = kept._interface.repository.owners.limit
+    if limit is not None and limit.policy == "refuse":
+        try:
+            kept.save_now()
+        except SessionLimitError as error:
+            log.info("%s: a login was refused: %s", public_id(), error)
+            for key in _KEYS:
+                session.pop(key, None)
+            session.update(before)
+            return False
+    return True
 
 
 def rotate() -> None:

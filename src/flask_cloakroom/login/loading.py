@@ -13,6 +13,7 @@ from .. import signals
 from . import kept
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
 from .flags import is_set
+from .notes import note_of
 from .protection import is_same_browser
 from .remember import Remembered
 from .settings import UNSET, checked_protection
@@ -150,21 +151,23 @@ def _from_remember_cookie(manager: LoginManager, request: Request, state: LoginS
         user = call(manager.user_callback, remembered.user_id)
         problem = _problem_with(user, remembered.auth_hash)
         if problem is None:
-            _resume(manager, request, state, user, remembered)
-            return user
+            return user if _resume(manager, request, state, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", kept.public_id(), problem)
         state.set_remember("")
     return None
 
 
-def _resume(manager: LoginManager, request: Request, state: LoginState, user: Any, remembered: Remembered) -> None:
+def _resume(manager: LoginManager, request: Request, state: LoginState, user: Any, remembered: Remembered) -> bool:
     user_id = manager.id_of(user)
     agent = request.headers.get("User-Agent")
-    kept.begin(kept.description(user, user_id, fresh=False, forced=False, user_agent=agent))
+    described = kept.description(user, user_id, fresh=False, forced=False, user_agent=agent)
+    if not kept.begin(described, note_of(request, remembered=True)):
+        return False
     state.remember = None  # another one, before this, may have been bad
     if remembered.replacement is not None:
         state.set_remember(remembered.replacement, remembered.lifetime)
     signals.user_loaded_from_cookie.send(state.app, user=user)
+    return True
 
 
 def _from_request(manager: LoginManager, request: Request, state: LoginState) -> Any:

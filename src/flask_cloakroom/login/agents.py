@@ -1,0 +1,34 @@
+"""What a User-Agent header says, in words: by a library that knows browsers, if it is installed."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any
+
+
+@lru_cache(256)
+def names_in(user_agent: str | None) -> tuple[str | None, str | None]:
+    """Return browser and system, as ("Firefox 140", "Windows 10"). What is not known: the header as it is, and None.
+
+    The names come from the package ua-parser, the extra ``agents``.
+    """
+    parse = _parser()
+    if not user_agent or parse is None:
+        return user_agent or None, None
+    found = parse(user_agent)
+    browser, system = found.user_agent, found.os
+    named = user_agent if browser is None or browser.family == "Other" else _joined(browser)
+    return named, None if system is None or system.family == "Other" else _joined(system)
+
+
+def _joined(part: Any) -> str:
+    return f"{part.family} {part.major}" if part.major else str(part.family)
+
+
+@cache
+def _parser() -> Any:
+    try:
+        from ua_parser import parse
+    except ImportError:
+        return None
+    return parse

@@ -1,0 +1,45 @@
+"""What a session notes of its login, for the list of a user's sessions: where it came from, and how."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from flask import Request
+
+from . import kept
+
+#: Characters of a User-Agent header that are kept: those of today's browsers have 60 to 250.
+LONGEST_AGENT: Final = 300
+#: Characters of an address: the longest text of an IPv6 address has 45 (RFC 4291, 2.2), and a zone may follow.
+LONGEST_ADDRESS: Final = 64
+
+
+def note_of(request: Request, *, remembered: bool) -> str:
+    """Return what a session notes of its login for :func:`active_sessions`. Nothing of the browser if it is sealed.
+
+    With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
+    there.
+    """
+    note: dict[str, Any] = {"remembered": True} if remembered else {}
+    found = kept.server_session()
+    if found is not None and not found._interface.settings.encrypt:
+        if request.remote_addr:
+            note["address"] = request.remote_addr[:LONGEST_ADDRESS]
+        if agent := request.headers.get("User-Agent"):
+            note["agent"] = agent[:LONGEST_AGENT]
+    return json.dumps(note) if note else ""
+
+
+def read_note(text: str) -> dict[str, Any]:
+    """Return what :func:`note_of` wrote; an empty dict for what is no note."""
+    try:
+        note = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def text_in(value: object) -> str | None:
+    """Return a note's value if it is text."""
+    return value if isinstance(value, str) else None
