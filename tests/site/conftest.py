@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -18,16 +19,22 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
 from sched_processes import RedisServer, Site, missing  # noqa: E402
-from sched_site import create_app  # noqa: E402
+from sched_site import create_app, passwords  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no setting of the one who runs the tests reach the site, nor what it writes the checkout."""
     for name in list(os.environ):
-        if name in ("REDIS_URL", "PORT") or name.startswith("SCHED_"):
+        if name in ("REDIS_URL", "DATABASE_URL", "SECRET_KEY", "PORT") or name.startswith("SCHED_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCHED_INSTANCE_PATH", str(tmp_path / "instance"))
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as weakly as argon2 can: the tests sign in hundreds of times. Processes have the site's own."""
+    monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture(scope="session")
