@@ -38,7 +38,7 @@ def hashed(password: str) -> str:
 def matches(stored: str | None, password: str) -> bool:
     """Tell whether the password is the one that ``stored`` was made of. None stands for nobody: then it never is.
 
-    Raises argon2's InvalidHashError if ``stored`` is damaged.
+    Raises argon2's VerificationError or InvalidHashError if ``stored`` is damaged.
     """
     is_new = stored is not None and stored.startswith(_ARGON2)
     is_old = stored is not None and not is_new
