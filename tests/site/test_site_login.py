@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
-from sched_site import accounts, passwords
+from redis import Redis
+from sched_site import accounts, create_app, passwords
 from sched_site.accounts import User
 from sched_site.database import db
 from werkzeug.test import TestResponse
@@ -88,6 +89,7 @@ def test_wrong_password(client: FlaskClient, form: dict[str, str]) -> None:
     assert response.status_code == 200
     assert response.text.count("Incorrect username or password.") == 1
     assert 'id="form-error" role="alert"' in response.text
+    assert "<title>Error: Sign in" in response.text
     assert response.text.count('aria-describedby="form-error" aria-invalid="true"') == 2
     assert "<b>" not in response.text
     assert f'value="{form["password"]}"' not in response.text, "the password is never sent back"
@@ -301,7 +303,7 @@ class TestNext:
         assert response.location == "/login?next=%2Faccount%3Ftab%3D2"
         assert "Set-Cookie" not in response.headers
         page = client.get(response.location).text
-        assert "You get there from here." in page
+        assert "Sign in, and you get there." in page
         action = re.search(r'<form method="post" action="(/login[^"]*)"', page)
         assert action
         address = html.unescape(action[1])
@@ -325,3 +327,23 @@ class TestNext:
         form = {"username": "mira", "password": "half-past-nine"}
         assert client.post(path, query_string={"next": hostile}, data=form).location in ("/", "/account")
         assert client.post("/login", query_string={"next": hostile}, data=form).location == "/"
+
+
+def test_a_page_costs_one_command(empty_redis: str) -> None:
+    """A page that shows who is signed in asks the session's store once; for a stranger, and for health, never."""
+    app = create_app({"REDIS_URL": empty_redis})
+    client = app.test_client()
+    sign_in(client)
+    client.get("/cart")  # shows the welcome
+    with Redis.from_url(empty_redis) as server:
+
+        def asked(client: FlaskClient, path: str) -> list[str]:
+            server.config_resetstat()
+            assert client.get(path).status_code == 200
+            return sorted(set(server.info("commandstats")) - {"cmdstat_config|resetstat", "cmdstat_info"})
+
+        for path in ("/cart", "/session"):
+            assert asked(client, path) == ["cmdstat_get"]
+            assert server.info("commandstats")["cmdstat_get"]["calls"] == 1
+            assert asked(app.test_client(), path) == []
+        assert asked(client, "/health") == []
