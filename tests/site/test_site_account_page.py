@@ -14,7 +14,7 @@ from sched_site.accounts import User
 from sched_site.database import db
 from werkzeug.test import TestResponse
 
-from flask_cloakroom import current_user
+from flask_cloakroom import current_user, session
 
 COOKIE = "sched_session"
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -116,7 +116,7 @@ class TestDevices:
             rf"Session since {moment} Last seen {moment} Sign it out",
             other,
         )
-        times = re.findall(r'<time datetime="([^"]+)"', desk.get("/account").text)
+        times = re.findall(r'<time class="text-nowrap" datetime="([^"]+)"', desk.get("/account").text)
         assert len(times) == 3
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", time) for time in times)
 
@@ -148,6 +148,26 @@ class TestDevices:
         assert is_signed_in(third)
         assert len(entries(desk)) == 2
         assert "was not signed in any more" in end(desk, of_other)
+
+    def test_button_ends_what_remembers_it(self, desk: FlaskClient, phone: FlaskClient) -> None:
+        """A device that is remembered is ended for good; a copy of what remembered it is worth nothing."""
+        (handle,) = handles(desk)
+        assert "That device is signed out." in end(desk, handle)
+        assert not is_signed_in(without_session(phone))
+
+    def test_session_is_over(self, app: Flask, desk: FlaskClient, phone: FlaskClient) -> None:
+        """A device that would be signed in again without a password is in the list, says so, and can be ended."""
+        ticket = phone.get_cookie(COOKIE)
+        assert ticket is not None
+        with app.test_request_context(headers={"Cookie": f"{COOKIE}={ticket.value}"}):
+            session.destroy()
+        (_, other) = sorted(entries(desk), reverse=True, key=lambda entry: "This device" in entry)
+        assert "Mobile Safari 17 on iOS 17 Remembered" in other
+        assert "Its session is over, and it is signed in again when it comes back." in other
+        (handle,) = handles(desk)
+        assert "That device is signed out." in end(desk, handle)
+        assert len(entries(desk)) == 1
+        assert not is_signed_in(phone)
 
     def test_foreign_handle(self, app: Flask, desk: FlaskClient) -> None:
         """The handle of somebody else's device ends nothing, and is answered like one that there is not."""

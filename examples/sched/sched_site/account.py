@@ -56,10 +56,8 @@ def end_device() -> ResponseReturnValue:
 @blueprint.post("/devices/end-others")
 @login_required
 def end_other_devices() -> ResponseReturnValue:
-    """Sign out on all devices but this one, those too that would only sign in again by being remembered."""
-    current_user.end_logins()
-    # Not fresh: nobody has shown here who they are, and it must not count as if.
-    ended = _keep_only_this_device(fresh=False)
+    """Sign out on all devices but this one, those too that are only remembered."""
+    ended = logout_everywhere(keep_current=True)
     flash(f"You are signed out everywhere else: {_devices(ended)}.", "success")
     return redirect(url_for("account.show"))
 
@@ -67,27 +65,20 @@ def end_other_devices() -> ResponseReturnValue:
 @blueprint.route("/password", methods=["GET", "POST"])
 @fresh_login_required(max_age=SUDO)
 def password() -> ResponseReturnValue:
-    """Change the password, and end what was signed in by the old one, but for this device."""
+    """Change the password, and end what was signed in by the old one, but for this device.
+
+    The user's new stamp ends the others at their next request; ending them here takes them off the list at once.
+    """
     form = NewPasswordForm(request.form)
     if request.method == "POST" and form.validate():
+        remembered = login_remembered()
         current_user.set_password(form.password.data)
-        ended = _keep_only_this_device(fresh=True)
+        db.session.commit()
+        ended = logout_everywhere(keep_current=True)
+        login_user(current_user, remember=remembered)  # this device, by the new password
         flash(f"Your password is changed. You are signed out everywhere else: {_devices(ended)}.", "success")
         return redirect(url_for("account.show"))
     return render_template("password.html", form=form, shortest=passwords.SHORTEST)
-
-
-def _keep_only_this_device(*, fresh: bool) -> int:
-    """Commit the user's new stamp, and keep this device signed in under it. Return how many sessions were ended.
-
-    The stamp alone ends the others at their next request; ending them here takes them off the list at once.
-    """
-    remembered = login_remembered()
-    db.session.commit()
-    ended = logout_everywhere(keep_current=True)
-    # Afterwards, because what remembers this device is ended by that, too, or worth nothing with the new stamp.
-    login_user(current_user, remember=remembered, fresh=fresh)
-    return ended
 
 
 def _devices(number: int) -> str:

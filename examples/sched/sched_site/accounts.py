@@ -61,10 +61,6 @@ class User(UserMixin, db.Model):
     def set_password(self, password: str) -> None:
         """Change the password, which ends all logins. Is written with the database session's next commit."""
         self.password_hash = passwords.hashed(password)
-        self.end_logins()
-
-    def end_logins(self) -> None:
-        """End all logins, remembered ones too. Is written with the database session's next commit."""
         self.stamp = _new_stamp()
 
     @classmethod
