@@ -27,7 +27,7 @@ from sched_site import create_app, passwords  # noqa: E402
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no setting of the one who runs the tests reach the site, nor what it writes the checkout."""
     for name in list(os.environ):
-        if name in ("REDIS_URL", "DATABASE_URL", "SECRET_KEY", "PORT") or name.startswith("SCHED_"):
+        if name in ("REDIS_URL", "DATABASE_URL", "PORT") or name.startswith("SCHED_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCHED_INSTANCE_PATH", str(tmp_path / "instance"))
 

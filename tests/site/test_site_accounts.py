@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from argon2.exceptions import VerificationError
 from flask import Flask
 from flask.testing import FlaskClient
 from sched_processes import site_environment
-from sched_site import accounts, create_app, database, passwords, secret_key
+from sched_site import accounts, create_app, database, passwords
 from sched_site.accounts import User
 from sched_site.database import db
 
@@ -179,19 +178,18 @@ class TestUpgrade:
 
 
 class TestStart:
-    """How the table, the accounts and the key come to be there."""
+    """How the table and the accounts come to be there."""
 
     def test_several_processes_at_once(self, tmp_path: Path) -> None:
-        """Processes that start at once in an empty folder all come up, with one key and one set of accounts."""
-        code = "import sched_site; print(sched_site.create_app({'REDIS_URL': 'redis://127.0.0.1:1'}).secret_key)"
+        """Processes that start at once in an empty folder all come up, with one set of accounts."""
+        code = "import sched_site; sched_site.create_app({'REDIS_URL': 'redis://127.0.0.1:1'})"
         environment = site_environment(SCHED_INSTANCE_PATH=str(tmp_path / "one"))
         processes = [
-            subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
             for _ in range(6)
         ]
-        said = {process.communicate(timeout=60)[0].strip() for process in processes}
+        assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 6
         assert [process.returncode for process in processes] == [0] * 6
-        assert len(said) == 1
         with sqlalchemy.create_engine(f"sqlite:///{tmp_path}/one/{database.DEFAULT_FILE}").connect() as connection:
             there = connection.execute(sqlalchemy.select(User.username)).scalars()
             assert sorted(there) == ["june", "mira", "tomas"]
@@ -249,38 +247,17 @@ class TestStart:
             assert authenticate("mira", "a new one")[1]
             assert authenticate("june", "noon-sharp")[1]
 
-    def test_files_are_private(self, app: Flask) -> None:
-        """Nobody else on the machine can read the hashes and the key."""
-        for name in (database.DEFAULT_FILE, secret_key.FILE):
-            mode = Path(app.instance_path, name).stat().st_mode
-            assert stat.S_IMODE(mode) == 0o600
-
-    def test_the_key_stays(self, app: Flask, empty_redis: str) -> None:
-        """The key is made once, of 256 bits, and nothing is left over from its making."""
-        assert isinstance(app.secret_key, str)
-        assert len(bytes.fromhex(app.secret_key)) == 32
-        assert create_app({"REDIS_URL": empty_redis}).secret_key == app.secret_key
-        assert sorted(path.name for path in Path(app.instance_path).iterdir()) == [
-            database.DEFAULT_FILE,
-            secret_key.FILE,
-        ]
-
-    def test_another_process_makes_the_key_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Between the look for the key and its making another process may make one, which then counts."""
-
-        def make_it_first(source: str, target: Path, link: Callable[..., None] = os.link) -> None:
-            target.write_text("the first one's\n")
-            link(source, target)
-
-        monkeypatch.setattr(os, "link", make_it_first)
-        assert secret_key.kept_in(tmp_path / "new") == "the first one's"
+    def test_file_is_private(self, app: Flask) -> None:
+        """Nobody else on the machine can read the hashes, and nothing else is written."""
+        (path,) = Path(app.instance_path).iterdir()
+        assert path.name == database.DEFAULT_FILE
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def test_settings(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """DATABASE_URL and SECRET_KEY count, and then the site writes neither file."""
+        """DATABASE_URL counts, and then the site writes no file of its own. No key is needed."""
         monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/elsewhere.db")
-        monkeypatch.setenv("SECRET_KEY", "1234567890123456789012")
         app = create_app()
-        assert app.secret_key == "1234567890123456789012"
+        assert app.secret_key is None
         assert database.label(app) == "SQLite (elsewhere.db)"
         assert (tmp_path / "elsewhere.db").exists()
         assert not Path(app.instance_path).exists()

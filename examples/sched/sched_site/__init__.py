@@ -28,7 +28,6 @@ from . import (
     notices,
     rate_limits,
     sales,
-    secret_key,
     session_page,
     shop,
 )
@@ -45,7 +44,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application.
 
     Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, ``DATABASE_URL``,
-    ``SECRET_KEY``, and any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance
+    and any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance
     folder, which the environment's ``SCHED_INSTANCE_PATH`` moves.
     """
     folder = os.environ.get("SCHED_INSTANCE_PATH")
@@ -55,8 +54,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         REDIS_URL=os.environ.get("REDIS_URL") or "embedded://",
         # For the accounts. Without one, a file in the instance folder.
         SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL"),
-        # For logins that are remembered. Without one, a key that is made once and kept in the instance folder.
-        SECRET_KEY=os.environ.get("SECRET_KEY"),
         SESSION_MERGE={"cart": cart.merge},
         # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
         SESSION_COOKIE_NAME="sched_session",
@@ -70,9 +67,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     )
     app.config.from_prefixed_env("SCHED")
     app.config.update(config or {})
-
-    if not app.secret_key:
-        app.secret_key = secret_key.kept_in(Path(app.instance_path))
 
     redis.init_app(app)
     database.init_app(app)
