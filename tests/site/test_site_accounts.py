@@ -74,6 +74,7 @@ class TestAuthenticate:
         db.session.commit()
         assert authenticate("mira", "wrong") == (user(), False)
         assert authenticate("nobody", RIGHT) == (None, False)
+        assert authenticate("mira\0", RIGHT) == (None, False)
         assert authenticate("june", "noon-sharp") == (user("june"), False)
 
     @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ class User(UserMixin, db.Model):
 
         A hash that is not of today's kind is replaced, and committed.
         """
-        user: User | None = query(cls).filter_by(username=username).one_or_none()
+        # PostgreSQL cannot be asked for a NUL, and no name has one.
+        user: User | None = None if "\0" in username else query(cls).filter_by(username=username).one_or_none()
         matches = passwords.matches(None if user is None else user.password_hash, password)
         if user is None or not (matches and user.active):
             return user, False
