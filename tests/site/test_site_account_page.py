@@ -108,12 +108,12 @@ class TestDevices:
         moment = r"\d{1,2} [A-Z][a-z]+ 20\d\d, \d\d:\d\d UTC"
         assert re.fullmatch(
             rf"Firefox 140 on Windows 10 This device Signed in from 198\.51\.100\.7 "
-            rf"Session since {moment} Last seen now Sign out here",
+            rf"Since {moment} Last seen now Sign out here",
             mine,
         )
         assert re.fullmatch(
             rf"Mobile Safari 17 on iOS 17 Remembered Signed in from 2001:db8::1 "
-            rf"Session since {moment} Last seen {moment} Sign it out",
+            rf"Since {moment} Last seen {moment} Sign it out",
             other,
         )
         times = re.findall(r'<time class="text-nowrap" datetime="([^"]+)"', desk.get("/account").text)
