@@ -36,6 +36,7 @@ from .login import (
     make_next_param,
     revoke_session,
     set_login_view,
+    update_session_auth_hash,
 )
 from .redirects import safe_next
 from .redis_client import FlaskRedis
@@ -124,6 +125,7 @@ __all__ = [
     "session_revoked",
     "session_rotated",
     "set_login_view",
+    "update_session_auth_hash",
     "user_accessed",
     "user_loaded_from_cookie",
     "user_loaded_from_request",

@@ -231,3 +231,20 @@ def test_what_is_written_is_safe(make_site: MakeSite, path: str) -> None:
 def test_make_next_param_has_one_slash() -> None:
     """However many the path had."""
     assert make_next_param("/login", "http://shop.example//evil.example/a?b=c") == "/evil.example/a?b=c"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({"Referer": f"http://{HOST}/cart?a=1"}, "/login?next=%2Fcart%3Fa%3D1"),
+        ({"Referer": "http://evil.example/cart"}, "/login"),
+        ({}, "/login"),
+    ],
+)
+def test_a_view_that_cannot_be_visited(make_site: MakeSite, headers: dict[str, str], wanted: str) -> None:
+    """After the login one is back on the page with the button, and not at a 405; never on another site's page."""
+    site = make_site()
+    site.manager.login_view = "/login"
+    site.app.add_url_rule("/buy", "buy", login_required(lambda: "bought"), methods=["POST"])
+    answer = site.app.test_client().post("/buy", base_url=f"http://{HOST}", headers=headers)
+    assert answer.location == wanted

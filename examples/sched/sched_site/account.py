@@ -12,11 +12,10 @@ from flask_cloakroom import (
     active_sessions,
     current_user,
     fresh_login_required,
-    login_remembered,
     login_required,
-    login_user,
     logout_everywhere,
     revoke_session,
+    update_session_auth_hash,
 )
 
 from . import passwords
@@ -71,11 +70,10 @@ def password() -> ResponseReturnValue:
     """
     form = NewPasswordForm(request.form)
     if request.method == "POST" and form.validate():
-        remembered = login_remembered()
         current_user.set_password(form.password.data)
         db.session.commit()
+        update_session_auth_hash()  # this device goes on
         ended = logout_everywhere(keep_current=True)
-        login_user(current_user, remember=remembered)  # this device, by the new password
         flash(f"Your password is changed. You are signed out everywhere else: {_devices(ended)}.", "success")
         return redirect(url_for("account.show"))
     return render_template("password.html", form=form, shortest=passwords.SHORTEST)

@@ -1,6 +1,14 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
-from .actions import confirm_login, login_fresh, login_remembered, login_user, logout_user, set_login_view
+from .actions import (
+    confirm_login,
+    login_fresh,
+    login_remembered,
+    login_user,
+    logout_user,
+    set_login_view,
+    update_session_auth_hash,
+)
 from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
 from .client import FlaskLoginClient
 from .current import current_user
@@ -33,4 +41,5 @@ __all__ = [
     "make_next_param",
     "revoke_session",
     "set_login_view",
+    "update_session_auth_hash",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint
 
 from .current import current_manager, this_login
-from .transitions import confirm, is_fresh, is_remembered, log_in, log_out
+from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .views import checked_age
 
 
@@ -45,6 +45,17 @@ def confirm_login() -> None:
     Nothing happens if the session has no login: there is nothing to confirm.
     """
     confirm(this_login())
+
+
+def update_session_auth_hash(user: Any = None) -> None:
+    """Let this login go on although ``session_auth_hash()`` of its user has changed, as with a new password.
+
+    All other logins of the user end, and what remembers them; this session gets a new id, and the browser a new
+    remember token if it had one. The login becomes no fresher by it. ``user``: as they are now; else the current user.
+
+    Raises ValueError if that is not who is logged in by this session.
+    """
+    update_auth_hash(this_login(), user)
 
 
 def login_fresh(max_age: timedelta | float | None = None) -> bool:

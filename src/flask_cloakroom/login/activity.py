@@ -21,7 +21,7 @@ from .config import USER_ID
 from .current import current_manager, user_of
 from .flags import is_set
 from .manager import LoginManager
-from .notes import read_note, text_in
+from .notes import moment_in, read_note, text_in
 from .state import LoginState, state_of, this_app, this_request
 from .transitions import log_out
 
@@ -34,7 +34,7 @@ class ActiveSession:
 
     #: For :func:`revoke_session`. It stays the same when the session's id changes.
     handle: str
-    #: When the session began, in UTC.
+    #: When the login was made, in UTC; of one that was not made by this package, when its session began.
     created: datetime
     #: The last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
     last_seen: datetime
@@ -130,7 +130,7 @@ class Activity:
         name, _, its_handle = handle.partition(".")
         owners = self._owners()
         if not operator and name != self._name_of(None):
-            log.warning("a session was not revoked, because it is not the user's own")
+            log.info("a session was not revoked, because it is not the user's own")
             return False
         if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
             log_out(self._state)
@@ -192,7 +192,7 @@ def _described(header: Header, owner: Ownership, current: bool, live: bool) -> A
     browser, system = names_in(agent)
     return ActiveSession(
         handle=f"{owner.name}.{owner.handle}",
-        created=datetime.fromtimestamp(header.created, UTC),
+        created=datetime.fromtimestamp(moment_in(note.get("at")) or header.created, UTC),
         last_seen=datetime.fromtimestamp(header.seen, UTC),
         address=text_in(note.get("address")),
         user_agent=agent,

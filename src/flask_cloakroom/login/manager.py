@@ -160,6 +160,9 @@ class LoginManager(LegacyManager):
             abort(401)
         if message:
             flash(message if self.localize_callback is None else self.localize_callback(message), category=category)
+        if not _can_be_shown(request):
+            # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
+            return redirect(login_url(view, next_url=_page_before(request)))
         wanted = make_next_param(expand_login_view(view), request.url)
         if wanted.startswith("/") and safe_path(wanted, "") is None:
             return redirect(login_url(view))  # no login view would lead there again
@@ -212,3 +215,14 @@ class LoginManager(LegacyManager):
             tokens = SignedTokens(app)
         settings = self.settings_for(app)
         return LegacyTokens(app, tokens, settings.remember_for) if settings.accept_legacy else tokens
+
+
+def _can_be_shown(request: Request) -> bool:
+    """Tell whether the URL of a request can be visited by a link."""
+    rule = request.url_rule
+    return rule is None or rule.methods is None or "GET" in rule.methods
+
+
+def _page_before(request: Request) -> str | None:
+    """Return the page of this site that a request came from, if it says so."""
+    return safe_path(request.referrer, request.host) if request.referrer else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Final
 
 from ..sessions.owners import Begun
@@ -21,14 +22,16 @@ def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
     With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
     there.
     """
-    note: dict[str, Any] = {"remembered": True} if remembered else {}
+    note: dict[str, Any] = {"at": int(time.time())}
+    if remembered:
+        note["remembered"] = True
     found = kept.server_session(state.session)
     if found is not None and not found._interface.settings.encrypt:
         if address := state.request.remote_addr:
             note["address"] = address[:LONGEST_ADDRESS]
         if agent := state.user_agent:
             note["agent"] = agent[:LONGEST_AGENT]
-    return Begun(json.dumps(note) if note else "", handle)
+    return Begun(json.dumps(note), handle)
 
 
 def read_note(text: str) -> dict[str, Any]:
@@ -43,6 +46,11 @@ def read_note(text: str) -> dict[str, Any]:
 def is_remembered_by(text: str) -> bool:
     """Tell whether a note says that the login is remembered."""
     return read_note(text).get("remembered") is True
+
+
+def moment_in(value: object) -> int | None:
+    """Return a note's value if it is a time, in seconds since the epoch."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def text_in(value: object) -> str | None:

@@ -12,9 +12,9 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
-from ..sessions.owners import new_handle
+from ..sessions.owners import NOTHING_BEGUN, Begun, new_handle
 from . import kept
-from .config import BROWSER, FRESH, FRESH_AT, USER_ID
+from .config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, USER_ID
 from .current import user_of
 from .flags import is_set
 from .notes import begun_by, is_remembered_by
@@ -108,6 +108,27 @@ def confirm(state: LoginState) -> None:
     session[BROWSER] = browser_id(state.user_agent)
     kept.rotate(session)
     signals.user_login_confirmed.send(state.app)
+
+
+def update_auth_hash(state: LoginState, user: Any = None) -> None:
+    """Do :func:`.actions.update_session_auth_hash`."""
+    user = user_of(state) if user is None else user
+    session = state.session
+    user_id = session.get(USER_ID)
+    if user_id is None or state.manager.id_of(user) != user_id:
+        raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
+    digest = kept.auth_hash_of(user)
+    owner = kept.owner_of(session)
+    session[AUTH_HASH] = digest
+    kept.rotate(session)
+    begun = NOTHING_BEGUN if owner is None else Begun(owner.note, owner.handle)
+    for token in tokens_in(state):
+        remembered = state.tokens.resolve(token)
+        if remembered is not None and remembered.user_id == str(user_id):
+            left = max(1, remembered.lifetime - remembered.age)
+            state.set_remember(state.tokens.issue(str(user_id), digest, left, begun), left)
+            state.tokens.revoke(token)
+            return
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
