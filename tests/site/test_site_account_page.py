@@ -94,7 +94,7 @@ def test_strangers_are_sent_to_sign_in(client: FlaskClient, empty_redis: str, pa
     assert response.location == f"/login?next={path.replace('/', '%2F')}"
     assert "Set-Cookie" not in response.headers
     for path in ("/account/devices/end", "/account/devices/end-others", "/account/password"):
-        assert client.post(path, data={"handle": "x"}).location.startswith("/login?")
+        assert client.post(path, data={"handle": "x"}).location.partition("?")[0] == "/login"
     with Redis.from_url(empty_redis) as keys:
         assert keys.keys() == []
 
