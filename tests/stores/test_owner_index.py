@@ -184,6 +184,28 @@ class TestRevocation:
                 repository.rotate(record, {}, renewal=renewal)
                 assert live(store) == {}
 
+    @pytest.mark.parametrize("renewal", [False, True])
+    def test_one_that_has_moved_since_the_index_was_read(self, store: Any, renewal: bool) -> None:
+        """It is listed where it is by now, and ended there; its new claim came too late to be read."""
+        for what in ("list", "end"):
+            between = Between(store)
+            looking, name = Repository(between, TICKETS).owners, TICKETS.owner_name("alice")
+            repository = Repository(store, TICKETS)
+            record = login(repository, "alice")
+            owner = Ownership.parse(record.header.owner)
+            assert owner is not None
+
+            def move(repository: Repository = repository, record: Record = record) -> None:
+                assert repository.rotate(record, {}, renewal=renewal) is not None
+
+            between.before["load"] = move
+            if what == "end":
+                assert looking.end(name, owner.handle) is True
+                assert live(store) == {}
+            else:
+                assert {found.key for found in looking.sessions(name)} == set(live(store)) != set()
+                assert repository.owners.end_all(name) == 1
+
     def test_a_request_in_flight_brings_nothing_back(self, store: Any) -> None:
         """It read the session before that was revoked; its commit finds it gone."""
         repository = Repository(store, TICKETS)
