@@ -50,7 +50,7 @@ class InterleavingStore:
     It has the verbs of the owner index if ``store`` has them, and no other power.
     """
 
-    def __new__(cls, store: Store) -> Self:
+    def __new__(cls, store: Store, *_: Any) -> Self:
         """Return one with the owner's verbs where the store has them."""
         with_owners: type[Any] = InterleavingOwners
         return super().__new__(with_owners if cls is InterleavingStore and isinstance(store, Owners) else cls)
