@@ -289,6 +289,8 @@ class OwnerIndex:
             key, entry = destination(self._repository, claim.key, entry)
             header = None if entry is None else self._is_live(entry)
             if header is not None:
+                if key != claim.key:
+                    self._forget(power, name, claim.key)
                 return _Found(key, header)
         self._forget(power, name, claim.key)
         return None
