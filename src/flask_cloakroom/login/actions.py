@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Request, session
-from werkzeug.local import LocalProxy
+from flask import Blueprint
 
-from .. import signals
-from ..sessions.cookie import MAX_AGE_LIMIT
-from ..sessions.outage import SessionUnavailable
-from . import kept
-from .config import BROWSER, FRESH, USER_ID
-from .current import current_manager, get_user
-from .flags import is_set
-from .loading import tokens_in
-from .manager import LoginManager
-from .notes import note_of
-from .protection import browser_id
-from .response import forget
-from .settings import LoginSettings
-from .state import LoginState, state_of, this_app, this_request
-
-log = logging.getLogger("flask_cloakroom.login")
+from .current import current_manager, this_login
+from .transitions import confirm, is_fresh, is_remembered, log_in, log_out
+from .views import checked_age
 
 
 def login_user(
@@ -41,47 +26,7 @@ def login_user(
     Raises TypeError for a duration that is no timedelta, ValueError for a user without an id, and, with
     ``remember``, :class:`~flask_cloakroom.SettingError` if SECRET_KEY is not fit for it. Then nothing has changed.
     """
-    if isinstance(user, LocalProxy):
-        user = user._get_current_object()
-    if not force and not is_set(user, "is_active"):
-        log.info("a login was refused: the user is not active")
-        return False
-    request, manager = this_request(), current_manager()
-    state = state_of(request)
-    user_id = manager.id_of(user)
-    described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=request.headers.get("User-Agent"))
-    token, lifetime = None, 0
-    if remember:
-        lifetime = _seconds_of(duration, state.settings)
-        token = manager.tokens_for(state.app).issue(str(user_id), kept.auth_hash_of(user), lifetime)
-    if not kept.begin(described, note_of(request, remembered=remember)):
-        return False
-    if token is not None:
-        state.set_remember(token, lifetime)
-    elif _remembers_another(manager, request, state, str(user_id)):
-        state.set_remember("")  # or that one would be logged in again when this session is over
-    state.set_user(user, private=True)
-    signals.user_logged_in.send(state.app, user=user)
-    return True
-
-
-def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
-    if duration is None:
-        return settings.remember_for
-    if not isinstance(duration, timedelta):
-        raise TypeError(f"duration must be a datetime.timedelta, instead got: {duration}")
-    seconds = -int(-duration.total_seconds() // 1)
-    if seconds < 1:
-        raise ValueError(f"duration must be at least a second, not {duration}")
-    return min(seconds, MAX_AGE_LIMIT)
-
-
-def _remembers_another(manager: LoginManager, request: Request, state: LoginState, user_id: str) -> bool:
-    found = tokens_in(request, state)
-    if not found:
-        return False
-    tokens = manager.tokens_for(state.app)
-    return any((remembered := tokens.resolve(token)) and remembered.user_id != user_id for token in found)
+    return log_in(this_login(), user, remember=remember, duration=duration, force=force, fresh=fresh)
 
 
 def logout_user() -> bool:
@@ -91,30 +36,7 @@ def logout_user() -> bool:
     login's keys are removed, and all else stays. Raises SessionUnavailable (503) if the store is down: then nobody
     was logged out.
     """
-    request, manager = this_request(), current_manager()
-    state = state_of(request)
-    user = _user_to_log_out(manager, state)
-    if kept.has_login():
-        log.debug("%s: logged out", kept.public_id())
-        kept.end()
-    forget(request, state)
-    state.clear_site_data = True
-    try:
-        signals.user_logged_out.send(state.app, user=user)
-    finally:
-        state.set_user(manager.anonymous_user(), private=False)
-    return True
-
-
-def _user_to_log_out(manager: LoginManager, state: LoginState) -> Any:
-    """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
-    try:
-        return get_user()
-    except SessionUnavailable:
-        raise  # then nobody can be logged out
-    except Exception:
-        log.exception("the user could not be loaded at the logout, which goes on without")
-        return manager.anonymous_user()
+    return log_out(this_login())
 
 
 def confirm_login() -> None:
@@ -122,33 +44,20 @@ def confirm_login() -> None:
 
     Nothing happens if the session has no login: there is nothing to confirm.
     """
-    get_user()
-    if session.get(USER_ID) is None:
-        log.warning("confirm_login() was called, and nobody is logged in by this session")
-        return
-    session[FRESH] = True
-    session[BROWSER] = browser_id(this_request().headers.get("User-Agent"))
-    kept.rotate()
-    signals.user_login_confirmed.send(this_app())
+    confirm(this_login())
 
 
-def login_fresh() -> bool:
-    """Tell whether the user has shown who they are in this session, and was not just remembered."""
-    get_user()
-    return session.get(USER_ID) is not None and session.get(FRESH) is True
+def login_fresh(max_age: timedelta | float | None = None) -> bool:
+    """Tell whether the user has shown who they are in this session, and was not just remembered.
+
+    ``max_age``: within the last so many seconds. Raises ValueError for an age that is not above zero.
+    """
+    return is_fresh(this_login(), checked_age(max_age))
 
 
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
-    get_user()
-    request = this_request()
-    state = state_of(request)
-    user_id = session.get(USER_ID)
-    if state.remember is not None or user_id is None:
-        return bool(state.remember)
-    tokens = current_manager().tokens_for(state.app)
-    found = (tokens.resolve(token) for token in tokens_in(request, state))
-    return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)
+    return is_remembered(this_login())
 
 
 def set_login_view(login_view: str, blueprint: Blueprint | None = None) -> None:

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import session
+from flask import Flask, has_request_context
 
 from ..errors import CloakroomError
+from ..sessions.interface import ServerSessionInterface
 from ..sessions.owners import OwnedSession, OwnerIndex, Ownership
 from ..sessions.repository import Repository
 from . import kept
-from .actions import logout_user
 from .agents import names_in
 from .config import USER_ID
-from .current import current_manager, get_user
+from .current import current_manager, user_of
 from .flags import is_set
+from .manager import LoginManager
 from .notes import read_note, text_in
-from .state import this_app
+from .state import LoginState, state_of, this_app, this_request
+from .transitions import log_out
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -54,9 +56,120 @@ def active_sessions(user: Any = None) -> list[ActiveSession]:
     Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
     server or their store cannot tell whose they are, StoreError.
     """
-    owners, name = _owners(), _name_of(user)
-    current = _current_handle()
-    return [_described(found, found.owner.handle == current) for found in owners.sessions(name)]
+    return this_activity().sessions(user)
+
+
+def revoke_session(handle: str, *, operator: bool = False) -> bool:
+    """End the session that :func:`active_sessions` gave this handle. Its next request is nobody's.
+
+    Only one of the current user's; with ``operator=True`` anybody's, which the view has to allow. False: there is no
+    such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
+    :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
+    """
+    return this_activity().revoke(handle, operator=operator)
+
+
+def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
+    """End all sessions of ``user``, else of the current user; return how many ended.
+
+    ``keep_current``: but for that of this request. Else, if it is one of them, this is :func:`logout_user` as well. A
+    remembered login of another browser is not ended by this, unless the manager's tokens can be revoked together
+    (they have ``revoke_all(user_id)``); a changed ``session_auth_hash()`` ends those.
+
+    Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
+    nobody is logged in and no user is given, CloakroomError and StoreError as above.
+    """
+    return this_activity().end_all(user, keep_current=keep_current)
+
+
+def logout_everybody() -> int:
+    """For operators: end the sessions of all who are logged in, in one walk over the store; return how many.
+
+    It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
+    request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
+    """
+    return this_activity().end_everybody()
+
+
+def this_activity() -> Activity:
+    """Return that of the present application, and of the present request if there is one."""
+    manager, app = current_manager(), this_app()
+    return Activity(manager, app, state_of(this_request(), manager) if has_request_context() else None)
+
+
+class Activity:
+    """The sessions of one manager's users. With the state of a request, one of them may be the current one."""
+
+    def __init__(self, manager: LoginManager, app: Flask, state: LoginState | None) -> None:
+        """Raises CloakroomError if the manager's sessions are not on the server."""
+        interface = manager.interface_for(app)
+        if not isinstance(interface, ServerSessionInterface):
+            raise CloakroomError("a list of sessions needs sessions on the server: Session(app) of flask_cloakroom")
+        self._repository: Repository = interface.repository
+        self._manager = manager
+        self._app = app
+        self._state = state
+
+    def sessions(self, user: Any = None) -> list[ActiveSession]:
+        """Do :func:`active_sessions`."""
+        found = self._owners().sessions(self._name_of(user))
+        current = self._current_handle()
+        return [_described(one, one.owner.handle == current) for one in found]
+
+    def revoke(self, handle: str, *, operator: bool = False) -> bool:
+        """Do :func:`revoke_session`."""
+        name, _, its_handle = handle.partition(".")
+        owners = self._owners()
+        if not operator and name != self._name_of(None):
+            log.warning("a session was not revoked, because it is not the user's own")
+            return False
+        if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
+            return log_out(self._state)
+        return owners.end(name, its_handle)
+
+    def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
+        """Do :func:`logout_everywhere`."""
+        owners, name = self._owners(), self._name_of(user)
+        is_mine = self._is_current(name)
+        revoke_all = getattr(self._manager.tokens_for(self._app), "revoke_all", None)
+        if revoke_all is not None:
+            revoke_all(str(self._id_of(user)))
+        ended = owners.end_all(name, spare=self._current_handle() if is_mine else None)
+        if self._state and is_mine and not keep_current:
+            log_out(self._state)
+            ended += 1
+        return ended
+
+    def end_everybody(self) -> int:
+        """Do :func:`logout_everybody`."""
+        return self._repository.owners.end_everybody()
+
+    def _owners(self) -> OwnerIndex:
+        self._repository.owners.require()
+        return self._repository.owners
+
+    def _id_of(self, user: Any) -> Any:
+        if user is None:
+            user = None if self._state is None else user_of(self._state)
+            if user is None or not is_set(user, "is_authenticated"):
+                raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
+        return self._manager.id_of(user)
+
+    def _name_of(self, user: Any) -> str:
+        return self._repository.tickets.owner_name(str(self._id_of(user)))
+
+    def _is_current(self, name: str) -> bool:
+        """Tell whether the owner of that name is logged in by the session of this request."""
+        mine = None if self._state is None else self._state.session.get(USER_ID)
+        return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
+
+    def _current_handle(self) -> str | None:
+        found = None if self._state is None else kept.server_session(self._state.session)
+        if found is None:
+            return None
+        found._opened()
+        owner = None if found._record is None else Ownership.parse(found._record.header.owner)
+        return None if owner is None else owner.handle
 
 
 def _described(found: OwnedSession, current: bool) -> ActiveSession:
@@ -74,92 +187,3 @@ def _described(found: OwnedSession, current: bool) -> ActiveSession:
         current=current,
         remembered=note.get("remembered") is True,
     )
-
-
-def revoke_session(handle: str, *, operator: bool = False) -> bool:
-    """End the session that :func:`active_sessions` gave this handle. Its next request is nobody's.
-
-    Only one of the current user's; with ``operator=True`` anybody's, which the view has to allow. False: there is no
-    such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
-    :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
-    """
-    name, _, its_handle = handle.partition(".")
-    owners = _owners()
-    if not operator and name != _name_of(None):
-        log.warning("a session was not revoked, because it is not the user's own")
-        return False
-    mine = session.get(USER_ID)
-    if its_handle and its_handle == _current_handle() and mine is not None and name == _name_of_id(mine):
-        return logout_user()
-    return owners.end(name, its_handle)
-
-
-def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
-    """End all sessions of ``user``, else of the current user; return how many ended.
-
-    ``keep_current``: but for that of this request. Else, if it is one of them, this is :func:`logout_user` as well. A
-    remembered login of another browser is not ended by this, unless the manager's tokens can be revoked together
-    (they have ``revoke_all(user_id)``); a changed ``session_auth_hash()`` ends those.
-
-    Raises RuntimeError if nobody is logged in and no user is given, CloakroomError and StoreError as above.
-    """
-    owners, name = _owners(), _name_of(user)
-    mine = session.get(USER_ID)
-    is_mine = mine is not None and _name_of_id(mine) == name
-    spare = _current_handle() if is_mine else None
-    tokens = current_manager().tokens_for(this_app())
-    revoke_all = getattr(tokens, "revoke_all", None)
-    if revoke_all is not None:
-        revoke_all(str(_id_of(user)))
-    ended = owners.end_all(name, spare=spare)
-    if is_mine and not keep_current:
-        logout_user()
-        ended += 1
-    return ended
-
-
-def logout_everybody() -> int:
-    """For operators: end the sessions of all who are logged in, in one walk over the store; return how many.
-
-    It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Raises
-    CloakroomError if the store cannot be walked over, StoreError.
-    """
-    return _repository().owners.end_everybody()
-
-
-def _repository() -> Repository:
-    found = kept.server_session()
-    if found is None:
-        raise CloakroomError("a list of sessions needs sessions on the server: Session(app) of flask_cloakroom")
-    return found._interface.repository
-
-
-def _owners() -> OwnerIndex:
-    owners = _repository().owners
-    owners.require()
-    return owners
-
-
-def _id_of(user: Any) -> Any:
-    if user is None:
-        user = get_user()
-        if not is_set(user, "is_authenticated"):
-            raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
-    return current_manager().id_of(user)
-
-
-def _name_of(user: Any) -> str:
-    return _name_of_id(_id_of(user))
-
-
-def _name_of_id(user_id: Any) -> str:
-    return _repository().tickets.owner_name(str(user_id))
-
-
-def _current_handle() -> str | None:
-    found = kept.server_session()
-    if found is None:
-        return None
-    found._opened()
-    owner = None if found._record is None else Ownership.parse(found._record.header.owner)
-    return None if owner is None else owner.handle

@@ -37,10 +37,12 @@ FRESH: Final = "_fresh"
 BROWSER: Final = "_id"
 AUTH_HASH: Final = "_auth_hash"
 FORCED: Final = "_forced"
+#: And when that was shown, in seconds since the epoch.
+FRESH_AT: Final = "_fresh_at"
 
 #: The keys that a login has in the session. "next" is there with USE_SESSION_FOR_NEXT; the two of remembering are
 #: Flask-Login's, and not written any more.
-SESSION_KEYS = {USER_ID, FRESH, BROWSER, AUTH_HASH, FORCED, "_remember", "_remember_seconds", "next"}
+SESSION_KEYS = {USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, "_remember", "_remember_seconds", "next"}
 
 #: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
 EXEMPT_METHODS = {"OPTIONS"}

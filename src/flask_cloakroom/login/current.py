@@ -9,7 +9,7 @@ from werkzeug.local import LocalProxy
 
 from .flags import FLAGS, as_flag
 from .loading import load
-from .state import state_of, this_app, this_request
+from .state import LoginState, state_of, this_app, this_request
 
 if TYPE_CHECKING:
     from .manager import LoginManager
@@ -31,6 +31,20 @@ def current_manager() -> LoginManager:
     return manager_of(this_app())
 
 
+def this_login() -> LoginState:
+    """Return what the present request knows of its login. Raises RuntimeError if there is no manager."""
+    return state_of(this_request(), current_manager())
+
+
+def user_of(state: LoginState) -> Any:
+    """Return the user of a request, loaded at the first call; an anonymous one if nobody is logged in."""
+    if not state.loaded:
+        if state.loading:
+            return state.manager.anonymous_user()
+        load(state)
+    return state.user
+
+
 def get_user() -> Any:
     """Return the request's user, loaded at the first call; an anonymous one if nobody is logged in.
 
@@ -38,14 +52,7 @@ def get_user() -> Any:
     """
     if not has_request_context():
         return None
-    request = this_request()
-    state = state_of(request)
-    if not state.loaded:
-        manager = manager_of(state.app)
-        if state.loading:
-            return manager.anonymous_user()
-        load(manager, request)
-    return state.user
+    return user_of(this_login())
 
 
 class _UserProxy(LocalProxy[Any]):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from hashlib import sha256
 from typing import Any, Final
 
-from flask import session
+from flask.sessions import SessionMixin
 
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
-from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, USER_ID
 from .protection import browser_id
 
 log = logging.getLogger("flask_cloakroom.login")
 
-_KEYS: Final = (USER_ID, FRESH, BROWSER, AUTH_HASH, FORCED)
+_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED)
 
 
 def auth_hash_of(user: Any) -> str:
@@ -52,12 +53,14 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     digest = auth_hash_of(user)
     if digest:
         described[AUTH_HASH] = digest
+    if fresh:
+        described[FRESH_AT] = int(time.time())
     if forced:
         described[FORCED] = True
     return described
 
 
-def begin(described: dict[str, Any], note: str = "") -> bool:
+def begin(session: SessionMixin, described: dict[str, Any], note: str = "") -> bool:
     """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
 
     ``note`` is what the list of sessions shows of it. Where a limit may refuse the login, it is saved at once, so that
@@ -68,8 +71,8 @@ def begin(described: dict[str, Any], note: str = "") -> bool:
         if key not in described:
             session.pop(key, None)
     session.update(described)
-    rotate()
-    kept = server_session()
+    rotate(session)
+    kept = server_session(session)
     if kept is None:
         return True
     kept.describe(note)
@@ -78,7 +81,7 @@ def begin(described: dict[str, Any], note: str = "") -> bool:
         try:
             kept.save_now()
         except SessionLimitError as error:
-            log.info("%s: a login was refused: %s", public_id(), error)
+            log.info("%s: a login was refused: %s", public_id(session), error)
             for key in _KEYS:
                 session.pop(key, None)
             session.update(before)
@@ -86,19 +89,19 @@ def begin(described: dict[str, Any], note: str = "") -> bool:
     return True
 
 
-def rotate() -> None:
+def rotate(session: SessionMixin) -> None:
     """Give the session a new id, where it has one."""
-    kept = server_session()
+    kept = server_session(session)
     if kept is not None:
         kept.rotate()
 
 
-def end() -> None:
+def end(session: SessionMixin) -> None:
     """End the login: on the server with the whole session, in Flask's cookie its own keys.
 
     Raises SessionUnavailable (503) if the store is down: then it has not ended.
     """
-    kept = server_session()
+    kept = server_session(session)
     if kept is not None:
         kept.destroy()
         return
@@ -106,18 +109,17 @@ def end() -> None:
         session.pop(key, None)
 
 
-def has_login() -> bool:
+def has_login(session: SessionMixin) -> bool:
     """Tell whether the session keeps anything of a login."""
     return any(key in session for key in _KEYS)
 
 
-def server_session() -> ServerSession | None:
-    """Return the request's session if it is one of ours."""
-    found = session._get_current_object()  # type: ignore[attr-defined]
-    return found if isinstance(found, ServerSession) else None
+def server_session(session: SessionMixin) -> ServerSession | None:
+    """Return the session if it is one of ours."""
+    return session if isinstance(session, ServerSession) else None
 
 
-def public_id() -> str:
+def public_id(session: SessionMixin) -> str:
     """Return how the log names the session; it opens nothing."""
-    kept = server_session()
+    kept = server_session(session)
     return "session in cookie" if kept is None else f"session {kept.sid or 'new'}"

@@ -55,9 +55,9 @@ class LegacyManager:
         current_app.config["LOGIN_DISABLED"] = value
 
     def _load_user(self: LoginManager) -> None:  # type: ignore[misc]
-        load(self, this_request())
+        load(state_of(this_request(), self))
 
     def _update_request_context_with_user(self: LoginManager, user: Any = None) -> None:  # type: ignore[misc]
         """Make ``user`` the request's, and nobody's beyond it."""
         somebody = user is not None
-        state_of(this_request()).set_user(user if somebody else self.anonymous_user(), private=somebody)
+        state_of(this_request(), self).set_user(user if somebody else self.anonymous_user(), private=somebody)

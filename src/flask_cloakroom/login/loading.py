@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-from flask import Request, session
+from typing import Any, Final
 
 from .. import signals
 from . import kept
@@ -17,10 +15,7 @@ from .notes import note_of
 from .protection import is_same_browser
 from .remember import Remembered
 from .settings import UNSET, checked_protection
-from .state import LoginState, state_of, this_app
-
-if TYPE_CHECKING:
-    from .manager import LoginManager
+from .state import LoginState, this_app
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -50,22 +45,22 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(contextvars.copy_context().run, function, *arguments).result()
 
 
-def load(manager: LoginManager, request: Request) -> None:
-    """Find out who makes the request, and keep it with the request. Raises RuntimeError if there is no loader."""
+def load(state: LoginState) -> None:
+    """Find out who makes the request, and keep it in its state. Raises RuntimeError if there is no loader."""
+    manager = state.manager
     if not manager.has_loader:
         raise RuntimeError(
             "Missing user_loader or request_loader. Without one nobody can be logged in: decorate a function that "
             "returns the user of an id with @login_manager.user_loader; docs/logins.md shows it."
         )
-    state = state_of(request)
     state.loading = True
     try:
         signals.user_accessed.send(state.app)
-        user, ended = _from_session(manager, request, state)
+        user, ended = _from_session(state)
         if user is None and not ended:
-            user = _from_remember_cookie(manager, request, state)
+            user = _from_remember_cookie(state)
         if user is None:
-            user = _from_request(manager, request, state)
+            user = _from_request(state)
         if user is None:
             state.set_user(manager.anonymous_user(), private=False)
         else:
@@ -74,23 +69,24 @@ def load(manager: LoginManager, request: Request) -> None:
         state.loading = False
 
 
-def _from_session(manager: LoginManager, request: Request, state: LoginState) -> tuple[Any, bool]:
+def _from_session(state: LoginState) -> tuple[Any, bool]:
     """Return the session's user or None, and whether a login was ended."""
+    session, manager = state.session, state.manager
     user_id = session.get(USER_ID)
     if user_id is None or manager.user_callback is None:
         return None, False  # an application that has but a request_loader reads the session in that
     problem: str | None = None
     user = None
-    if not _is_protected(manager, request, state):
+    if not _is_protected(state):
         problem = "it is in another browser"
     else:
         user = call(manager.user_callback, user_id)
         problem = _problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
     if problem is None:
         return user, False
-    log.info("%s: its login ends, because %s", kept.public_id(), problem)
-    kept.end()
-    if state.settings.cookie.name in request.cookies:
+    log.info("%s: its login ends, because %s", kept.public_id(session), problem)
+    kept.end(session)
+    if state.settings.cookie.name in state.request.cookies:
         state.set_remember("")
     return None, True
 
@@ -106,62 +102,65 @@ def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str 
     return None
 
 
-def _is_protected(manager: LoginManager, request: Request, state: LoginState) -> bool:
+def _is_protected(state: LoginState) -> bool:
     """Tell whether the login may go on in this browser; in the basic mode it may, and is fresh no more."""
-    mode = state.settings.protection
+    session, mode = state.session, state.settings.protection
     if mode is UNSET:
-        mode = checked_protection(manager.session_protection)
-    if mode is None or is_same_browser(session.get(BROWSER), request.headers.get("User-Agent")):
+        mode = checked_protection(state.manager.session_protection)
+    if mode is None or is_same_browser(session.get(BROWSER), state.user_agent):
         return True
     signals.session_protected.send(state.app)
     # Flask's permanent session outlives the browser window, and with it an update of the browser, so there it is
     # spared. On the server sessions are permanent unless told otherwise, and strong means strong.
-    if mode == "strong" and (kept.server_session() is not None or not session.permanent):
+    if mode == "strong" and (kept.server_session(session) is not None or not session.permanent):
         return False
     if session.get(FRESH) is not False:
-        log.info("%s: its login is not fresh any more, because it is in another browser", kept.public_id())
+        log.info("%s: its login is not fresh any more, because it is in another browser", kept.public_id(session))
         session[FRESH] = False
     return True
 
 
-def tokens_in(request: Request, state: LoginState) -> list[str]:
+def tokens_in(state: LoginState) -> list[str]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
-    header = request.environ.get("HTTP_COOKIE")
+    header = state.request.environ.get("HTTP_COOKIE")
     return state.settings.find_tokens(header)[:MAX_TOKENS] if header else []
 
 
-def _from_remember_cookie(manager: LoginManager, request: Request, state: LoginState) -> Any:
+def _from_remember_cookie(state: LoginState) -> Any:
     """Return the remembered user and log them in, not freshly; None if no token is good."""
+    manager = state.manager
     if manager.user_callback is None or state.remember == "":
         return None
-    found = tokens_in(request, state)
+    found = tokens_in(state)
     if not found:
         return None
-    server_session = kept.server_session()
+    session = state.session
+    server_session = kept.server_session(session)
     if server_session is not None and server_session.superseded:
         # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
-        log.info("%s: a remember token was not used, because the request is older than the logout", kept.public_id())
+        log.info(
+            "%s: a remember token was not used, because the request is older than the logout", kept.public_id(session)
+        )
         return None
-    tokens = manager.tokens_for(state.app)
+    tokens = state.tokens
     for token in found:
         remembered = tokens.resolve(token)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired, or not ours)", kept.public_id())
+            log.info("%s: a remember token was refused (forged, expired, or not ours)", kept.public_id(session))
             continue
         user = call(manager.user_callback, remembered.user_id)
         problem = _problem_with(user, remembered.auth_hash)
         if problem is None:
-            return user if _resume(manager, request, state, user, remembered) else None
-        log.info("%s: a remember token was refused, because %s", kept.public_id(), problem)
+            return user if _resume(state, user, remembered) else None
+        log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)
         state.set_remember("")
     return None
 
 
-def _resume(manager: LoginManager, request: Request, state: LoginState, user: Any, remembered: Remembered) -> bool:
-    user_id = manager.id_of(user)
-    agent = request.headers.get("User-Agent")
-    described = kept.description(user, user_id, fresh=False, forced=False, user_agent=agent)
-    if not kept.begin(described, note_of(request, remembered=True)):
+def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
+    user_id = state.manager.id_of(user)
+    described = kept.description(user, user_id, fresh=False, forced=False, user_agent=state.user_agent)
+    if not kept.begin(state.session, described, note_of(state, remembered=True)):
         return False
     state.remember = None  # another one, before this, may have been bad
     if remembered.replacement is not None:
@@ -170,8 +169,9 @@ def _resume(manager: LoginManager, request: Request, state: LoginState, user: An
     return True
 
 
-def _from_request(manager: LoginManager, request: Request, state: LoginState) -> Any:
+def _from_request(state: LoginState) -> Any:
     """Return the user that a request_loader (or a header_loader) finds; the session knows nothing of them."""
+    manager, request = state.manager, state.request
     user, signal = None, signals.user_loaded_from_request
     if manager.request_callback is not None:
         user = call(manager.request_callback, request)

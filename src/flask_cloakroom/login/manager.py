@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, abort, flash, redirect, request, session
+from flask import Flask, Request, Response, abort, flash, redirect, request, session
+from flask.sessions import SessionMixin
 
 from .. import signals
 from ..redirects import safe_path
@@ -17,14 +18,14 @@ from .config import (
     REFRESH_MESSAGE,
     REFRESH_MESSAGE_CATEGORY,
 )
-from .current import EXTENSION_KEY, user_context
+from .current import EXTENSION_KEY, manager_of, user_context
 from .legacy import LegacyManager
 from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
 from .response import finish
-from .settings import settings_of
-from .state import this_app
+from .settings import LoginSettings, settings_of
+from .state import known_state_of, this_app, this_request
 from .urls import expand_login_view, login_url, make_next_param
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -78,7 +79,8 @@ class LoginManager(LegacyManager):
         """
         settings_of(app)
         if EXTENSION_KEY not in app.extensions:
-            app.after_request(finish)
+            # Whichever manager the application has by then.
+            app.after_request(lambda response: manager_of(app)._finish(response))
         app.extensions[EXTENSION_KEY] = self
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
@@ -163,6 +165,29 @@ class LoginManager(LegacyManager):
         return redirect(login_url(view, next_url=request.url))
 
     # -- for this package -----------------------------------------------------------------------------------
+
+    #: Under what a request keeps its state.
+    state_name = "_flask_cloakroom_login"
+
+    def settings_for(self, app: Flask) -> LoginSettings:
+        """Return the settings that hold for this manager's logins. Raises :class:`~flask_cloakroom.SettingError`."""
+        return settings_of(app)
+
+    def interface_for(self, app: Flask) -> Any:
+        """Return what opens and saves the sessions in which its logins are kept."""
+        return app.session_interface
+
+    def session_of(self, request: Request) -> SessionMixin:
+        """Return the session in which a request's login is kept."""
+        found: SessionMixin = session._get_current_object()  # type: ignore[attr-defined]
+        return found
+
+    def _finish(self, response: Response) -> Response:
+        """Finish the response of a request that asked for its user. One that did not is left as it is."""
+        state = known_state_of(this_request(), self)
+        if state is not None:
+            finish(state, response)
+        return response
 
     def id_of(self, user: Any) -> Any:
         """Return the user's id. Raises ValueError for one that has none."""

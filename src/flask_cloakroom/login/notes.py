@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from flask import Request
-
 from . import kept
+from .state import LoginState
 
 #: Characters of a User-Agent header that are kept: those of today's browsers have 60 to 250.
 LONGEST_AGENT: Final = 300
@@ -15,18 +14,18 @@ LONGEST_AGENT: Final = 300
 LONGEST_ADDRESS: Final = 64
 
 
-def note_of(request: Request, *, remembered: bool) -> str:
+def note_of(state: LoginState, *, remembered: bool) -> str:
     """Return what a session notes of its login for :func:`active_sessions`. Nothing of the browser if it is sealed.
 
     With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
     there.
     """
     note: dict[str, Any] = {"remembered": True} if remembered else {}
-    found = kept.server_session()
+    found = kept.server_session(state.session)
     if found is not None and not found._interface.settings.encrypt:
-        if request.remote_addr:
-            note["address"] = request.remote_addr[:LONGEST_ADDRESS]
-        if agent := request.headers.get("User-Agent"):
+        if address := state.request.remote_addr:
+            note["address"] = address[:LONGEST_ADDRESS]
+        if agent := state.user_agent:
             note["agent"] = agent[:LONGEST_AGENT]
     return json.dumps(note) if note else ""
 

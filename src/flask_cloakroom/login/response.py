@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from flask import session
-
 from .config import AUTH_HASH, USER_ID
-from .current import manager_of
 from .loading import tokens_in
-from .state import LoginState, known_state_of, this_request
+from .state import LoginState
 
 if TYPE_CHECKING:
-    from flask import Request, Response
+    from flask import Response
 
 #: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is issued anew when so much of its life has passed: often enough
 #: that nobody loses more than that, and not with every image of a page.
@@ -22,12 +19,8 @@ REFRESH_PART: Final = 10
 REFRESH_SECONDS: Final = 600
 
 
-def finish(response: Response) -> Response:
-    """Finish the response of a request that asked for its user. One that did not is left as it is."""
-    request = this_request()
-    state = known_state_of(request)
-    if state is None:
-        return response
+def finish(state: LoginState, response: Response) -> None:
+    """Finish the response of a request that asked for its user."""
     settings = state.settings
     if state.private and "Cache-Control" not in response.headers:
         # OWASP ASVS 5.0, 14.3.2: what a browser keeps, its next user finds after the logout.
@@ -35,21 +28,20 @@ def finish(response: Response) -> Response:
     if state.clear_site_data and settings.clear_site_data:
         response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
     if state.remember is None and state.private and settings.refresh_each_request:
-        _refresh(request, state)
+        _refresh(state)
     if state.remember is not None:
         if state.remember:
             settings.cookie.set(response, state.remember, state.remember_for)
         else:
             settings.cookie.delete(response)
         response.vary.add("Cookie")
-    return response
 
 
-def _refresh(request: Request, state: LoginState) -> None:
+def _refresh(state: LoginState) -> None:
     """Issue the browser's token anew, if it is good and the present user's."""
+    session, tokens = state.session, state.tokens
     user_id = session.get(USER_ID)
-    tokens = manager_of(state.app).tokens_for(state.app)
-    for token in tokens_in(request, state):
+    for token in tokens_in(state):
         remembered = tokens.resolve(token)
         if remembered is None or remembered.user_id != str(user_id):
             continue
@@ -62,10 +54,9 @@ def _refresh(request: Request, state: LoginState) -> None:
         return
 
 
-def forget(request: Request, state: LoginState) -> None:
+def forget(state: LoginState) -> None:
     """End the browser's remember tokens, and let the response delete the cookie. At a logout."""
-    tokens = manager_of(state.app).tokens_for(state.app)
-    for token in tokens_in(request, state):
-        tokens.revoke(token)
-    if state.remember or state.settings.cookie.name in request.cookies:
+    for token in tokens_in(state):
+        state.tokens.revoke(token)
+    if state.remember or state.settings.cookie.name in state.request.cookies:
         state.set_remember("")

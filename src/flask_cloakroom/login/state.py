@@ -6,35 +6,42 @@ lies on ``g`` belongs to all of them.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, current_app
 from flask import request as current_request
 
-from .settings import LoginSettings, settings_of
+if TYPE_CHECKING:
+    from flask.sessions import SessionMixin
 
-_ATTRIBUTE: Final = "_flask_cloakroom_login"
+    from .manager import LoginManager
+    from .remember import RememberTokens
+    from .settings import LoginSettings
 
 
 class LoginState:
-    """Lives as long as the request. Made when the request first asks for its user."""
+    """Lives as long as the request. Made when the request first asks its manager for its user."""
 
     __slots__ = (
         "app",
         "clear_site_data",
         "loaded",
         "loading",
+        "manager",
         "private",
         "remember",
         "remember_for",
+        "request",
         "settings",
         "user",
     )
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, manager: LoginManager, app: Flask, request: Request) -> None:
+        self.manager = manager
         self.app = app
+        self.request = request
         #: As they are when the request first asks for its user, and then until it ends.
-        self.settings: LoginSettings = settings_of(app)
+        self.settings: LoginSettings = manager.settings_for(app)
         self.user: Any = None
         #: Whether ``user`` is known, be it an anonymous one.
         self.loaded = False
@@ -48,6 +55,21 @@ class LoginState:
         self.remember: str | None = None
         #: Seconds that the cookie with that token shall live.
         self.remember_for = 0
+
+    @property
+    def session(self) -> SessionMixin:
+        """Where the login is kept. Looked up anew each time: tests and extensions put another one in its place."""
+        return self.manager.session_of(self.request)
+
+    @property
+    def tokens(self) -> RememberTokens:
+        """What issues and checks remember tokens."""
+        return self.manager.tokens_for(self.app)
+
+    @property
+    def user_agent(self) -> str | None:
+        """What the browser calls itself."""
+        return self.request.headers.get("User-Agent")
 
     def set_user(self, user: Any, *, private: bool) -> None:
         """Make ``user`` the request's. ``private``: it is somebody, and not an anonymous one."""
@@ -73,15 +95,15 @@ def this_request() -> Request:
     return found
 
 
-def state_of(request: Request) -> LoginState:
+def state_of(request: Request, manager: LoginManager) -> LoginState:
     """Return what this request knows of its login, perhaps nothing yet."""
-    state: LoginState | None = request.__dict__.get(_ATTRIBUTE)
+    state: LoginState | None = request.__dict__.get(manager.state_name)
     if state is None:
-        state = request.__dict__[_ATTRIBUTE] = LoginState(this_app())
+        state = request.__dict__[manager.state_name] = LoginState(manager, this_app(), request)
     return state
 
 
-def known_state_of(request: Request) -> LoginState | None:
+def known_state_of(request: Request, manager: LoginManager) -> LoginState | None:
     """Return the same, or None if the request never asked."""
-    state: LoginState | None = request.__dict__.get(_ATTRIBUTE)
+    state: LoginState | None = request.__dict__.get(manager.state_name)
     return state

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from .actions import login_fresh
 from .config import EXEMPT_METHODS
-from .current import current_manager, get_user
+from .current import this_login, user_of
 from .flags import is_set
-from .state import state_of, this_app, this_request
+from .state import LoginState, this_app
+from .transitions import is_fresh
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,32 +24,62 @@ def login_required(view: F) -> F:
     Write it below ``@app.route``. The view may be async. OPTIONS requests pass, because a CORS preflight request
     comes without cookies; with LOGIN_DISABLED all do.
     """
-    return _guarded(view, fresh=False)
+    return guarded(view, refuse_strangers)
 
 
-def fresh_login_required(view: F) -> F:
+@overload
+def fresh_login_required(view: F) -> F: ...
+
+
+@overload
+def fresh_login_required(*, max_age: timedelta | float) -> Callable[[F], F]: ...
+
+
+def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | None = None) -> F | Callable[[F], F]:
     """Call the view only if the user is authenticated, and freshly: for what a thief of a cookie must not do.
 
-    Else :meth:`LoginManager.unauthorized` or :meth:`LoginManager.needs_refresh` answers.
+    With ``max_age``, a time or seconds, only if they showed who they are no longer ago than that; the field calls
+    that sudo. Else :meth:`LoginManager.unauthorized` or :meth:`LoginManager.needs_refresh` answers.
+
+    Raises ValueError for an age that is not above zero.
     """
-    return _guarded(view, fresh=True)
+    seconds = checked_age(max_age)
+
+    def refuse(state: LoginState) -> Any:
+        refused = refuse_strangers(state)
+        if refused is None and not is_fresh(state, seconds):
+            refused = state.manager.needs_refresh()
+        return refused
+
+    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
 
 
-def _guarded(view: F, *, fresh: bool) -> F:
+def checked_age(max_age: timedelta | float | None) -> float | None:
+    """Return it in seconds. Raises ValueError for an age that is not above zero."""
+    if max_age is None:
+        return None
+    seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"max_age must be a timedelta or a number of seconds above 0, not {max_age!r}")
+    return seconds
+
+
+def refuse_strangers(state: LoginState) -> Any:
+    """Return the response for those who are not logged in; None for those who are."""
+    return None if is_set(user_of(state), "is_authenticated") else state.manager.unauthorized()
+
+
+def guarded(view: F, refuse: Callable[[LoginState], Any]) -> F:
+    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None."""
     is_async = inspect.iscoroutinefunction(view)
 
     @wraps(view)
     def decorated(*args: Any, **kwargs: Any) -> Any:
-        if not _is_exempt():
-            if not is_set(get_user(), "is_authenticated"):
-                return current_manager().unauthorized()
-            if fresh and not login_fresh():
-                return current_manager().needs_refresh()
+        state = this_login()
+        if state.request.method not in EXEMPT_METHODS and not state.settings.disabled:
+            refused = refuse(state)
+            if refused is not None:
+                return refused
         return (this_app().ensure_sync(view) if is_async else view)(*args, **kwargs)
 
     return decorated  # type: ignore[return-value]
-
-
-def _is_exempt() -> bool:
-    request = this_request()
-    return request.method in EXEMPT_METHODS or state_of(request).settings.disabled

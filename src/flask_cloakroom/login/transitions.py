@@ -1,0 +1,135 @@
+"""A login begins, is confirmed, is asked about, and ends: for the request and the manager that a state is of."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import Any
+
+from werkzeug.local import LocalProxy
+
+from .. import signals
+from ..sessions.cookie import MAX_AGE_LIMIT
+from ..sessions.outage import SessionUnavailable
+from . import kept
+from .config import BROWSER, FRESH, FRESH_AT, USER_ID
+from .current import user_of
+from .flags import is_set
+from .loading import tokens_in
+from .notes import note_of
+from .protection import browser_id
+from .response import forget
+from .settings import LoginSettings
+from .state import LoginState
+
+log = logging.getLogger("flask_cloakroom.login")
+
+
+def log_in(
+    state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
+) -> bool:
+    """Do :func:`.actions.login_user`."""
+    if isinstance(user, LocalProxy):
+        user = user._get_current_object()
+    if not force and not is_set(user, "is_active"):
+        log.info("a login was refused: the user is not active")
+        return False
+    user_id = state.manager.id_of(user)
+    described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
+    token, lifetime = None, 0
+    if remember:
+        lifetime = _seconds_of(duration, state.settings)
+        token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime)
+    if not kept.begin(state.session, described, note_of(state, remembered=remember)):
+        return False
+    if token is not None:
+        state.set_remember(token, lifetime)
+    elif _remembers_another(state, str(user_id)):
+        state.set_remember("")  # or that one would be logged in again when this session is over
+    state.set_user(user, private=True)
+    signals.user_logged_in.send(state.app, user=user)
+    return True
+
+
+def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
+    if duration is None:
+        return settings.remember_for
+    if not isinstance(duration, timedelta):
+        raise TypeError(f"duration must be a datetime.timedelta, instead got: {duration}")
+    seconds = -int(-duration.total_seconds() // 1)
+    if seconds < 1:
+        raise ValueError(f"duration must be at least a second, not {duration}")
+    return min(seconds, MAX_AGE_LIMIT)
+
+
+def _remembers_another(state: LoginState, user_id: str) -> bool:
+    found = tokens_in(state)
+    if not found:
+        return False
+    tokens = state.tokens
+    return any((remembered := tokens.resolve(token)) and remembered.user_id != user_id for token in found)
+
+
+def log_out(state: LoginState) -> bool:
+    """Do :func:`.actions.logout_user`."""
+    user = _user_to_log_out(state)
+    session = state.session
+    if kept.has_login(session):
+        log.debug("%s: logged out", kept.public_id(session))
+        kept.end(session)
+    forget(state)
+    state.clear_site_data = True
+    try:
+        signals.user_logged_out.send(state.app, user=user)
+    finally:
+        state.set_user(state.manager.anonymous_user(), private=False)
+    return True
+
+
+def _user_to_log_out(state: LoginState) -> Any:
+    """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
+    try:
+        return user_of(state)
+    except SessionUnavailable:
+        raise  # then nobody can be logged out
+    except Exception:
+        log.exception("the user could not be loaded at the logout, which goes on without")
+        return state.manager.anonymous_user()
+
+
+def confirm(state: LoginState) -> None:
+    """Do :func:`.actions.confirm_login`."""
+    user_of(state)
+    session = state.session
+    if session.get(USER_ID) is None:
+        log.warning("confirm_login() was called, and nobody is logged in by this session")
+        return
+    session[FRESH] = True
+    session[FRESH_AT] = int(time.time())
+    session[BROWSER] = browser_id(state.user_agent)
+    kept.rotate(session)
+    signals.user_login_confirmed.send(state.app)
+
+
+def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
+    """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
+    user_of(state)
+    session = state.session
+    if session.get(USER_ID) is None or session.get(FRESH) is not True:
+        return False
+    if max_age is None:
+        return True
+    since = session.get(FRESH_AT)
+    # A time to come is no proof of anything: the clock was wrong then, or is now.
+    return isinstance(since, int) and 0 <= int(time.time()) - since <= max_age
+
+
+def is_remembered(state: LoginState) -> bool:
+    """Do :func:`.actions.login_remembered`."""
+    user_of(state)
+    user_id = state.session.get(USER_ID)
+    if state.remember is not None or user_id is None:
+        return bool(state.remember)
+    found = (state.tokens.resolve(token) for token in tokens_in(state))
+    return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)
