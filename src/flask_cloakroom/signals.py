@@ -61,6 +61,10 @@ user_loaded_from_header = _signals.signal("loaded-from-header")
 #: A ``request_loader`` found a user. Arguments: ``user``.
 user_loaded_from_request = _signals.signal("loaded-from-request")
 
+#: A remember token that had been replaced came back: somebody may have a copy. The login has been ended on the device
+#: that it belongs to. Arguments: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
+remember_token_reused = _signals.signal("remember-token-reused")
+
 #: ``confirm_login()`` made a login fresh.
 user_login_confirmed = _signals.signal("login-confirmed")
 

@@ -51,8 +51,9 @@ def count(site: Site) -> CountedStore:
         ("/members", ["load"]),
         ("/secret", ["load"]),
         ("/how", ["load"]),
-        ("/logout", ["load", "replace"]),
-        ("/login?user=alice", ["load", "create", "replace"]),
+        # The second "load" of both is of what remembers the login, which the browser shows.
+        ("/logout", ["load", "load", "delete", "replace"]),
+        ("/login?user=alice", ["load", "load", "create", "replace"]),
     ],
 )
 def test_store_commands(server_site: Site, path: str, calls: list[str]) -> None:

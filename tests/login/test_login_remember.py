@@ -1,8 +1,7 @@
-"""Logins that are remembered: signed tokens, for now over every kind of session."""
+"""Logins that are remembered, over both kinds of session; and the signed tokens of Flask's own."""
 
 from __future__ import annotations
 
-import base64
 import time
 from datetime import timedelta
 from typing import Any
@@ -14,7 +13,8 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
 from flask_cloakroom.login.kept import auth_hash_of
-from flask_cloakroom.login.remember import CLOCK_SKEW, LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens
+from flask_cloakroom.login.remember import CLOCK_SKEW, LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens, Used
+from flask_cloakroom.sessions.owners import NOTHING_BEGUN, Begun, Ownership
 
 SECRETS = {"SECRET_KEY": "another key that is long enough", "SECRET_KEY_FALLBACKS": ["a key that is long enough"]}
 
@@ -65,9 +65,9 @@ class TestRemembering:
         browser.login("bob")
         assert browser.cookies.keys() == {"session"}
 
-    def test_a_duration_of_its_own(self, make_site: MakeSite, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_duration_of_its_own(self, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
         """REMEMBER_COOKIE_DURATION is enforced by the server, from the time in the token, and not by the browser."""
-        site = make_site(kind, REMEMBER_COOKIE_DURATION=timedelta(minutes=10))
+        site = make_site("cookie", REMEMBER_COOKIE_DURATION=timedelta(minutes=10))
         browser = site.browser("alice", remember=True)
         now = time.time()
         monkeypatch.setattr(SignedTokens.__init__, "__kwdefaults__", {"clock": lambda: now + 595})
@@ -76,9 +76,9 @@ class TestRemembering:
         assert browser.copy("remember_token").who == "nobody"
 
     @pytest.mark.parametrize("age", [0, 70])
-    def test_refresh_each_request(self, make_site: MakeSite, kind: str, age: int) -> None:
+    def test_refresh_each_request(self, make_site: MakeSite, age: int) -> None:
         """REMEMBER_COOKIE_REFRESH_EACH_REQUEST: once a tenth of its life has passed, the token is issued anew."""
-        site = make_site(kind, REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True, REMEMBER_COOKIE_DURATION=600)
+        site = make_site("cookie", REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True, REMEMBER_COOKIE_DURATION=600)
         browser = site.browser("alice", remember=True)
         old = SignedTokens(site.app, clock=lambda: time.time() - age)
         claimed = SignedTokens(site.app).resolve(browser.cookies["remember_token"])
@@ -98,11 +98,9 @@ class TestRemembering:
         assert browser.cookies.keys() == {"session"}
 
     @pytest.mark.parametrize(("user_id", "auth_hash"), [("bob", None), ("alice", "of an old password")])
-    def test_refresh_is_for_good_tokens(
-        self, make_site: MakeSite, kind: str, user_id: str, auth_hash: str | None
-    ) -> None:
+    def test_refresh_is_for_good_tokens(self, make_site: MakeSite, user_id: str, auth_hash: str | None) -> None:
         """A token of another user, or of before the password was changed, does not live longer by somebody's visit."""
-        site = make_site(kind, REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True)
+        site = make_site("cookie", REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True)
         browser = site.browser("alice")
         old = SignedTokens(site.app, clock=lambda: time.time() - 3000)
         digest = auth_hash_of(site.users[user_id]) if auth_hash is None else auth_hash
@@ -204,8 +202,9 @@ class TestForgery:
         assert (response.status_code, response.text) == (200, "nobody")
         assert "Set-Cookie" not in response.headers
 
-    def test_every_changed_character(self, site: Site) -> None:
+    def test_every_changed_character(self, make_site: MakeSite) -> None:
         """A token in which one character is another one."""
+        site = make_site("cookie")
         token = site.browser("alice", remember=True).cookies["remember_token"]
         with site.app.app_context():
             tokens = SignedTokens(site.app)
@@ -272,7 +271,7 @@ class TestKeys:
 
     def test_an_old_key_is_honoured(self, make_site: MakeSite) -> None:
         """A token that was signed before the key changed logs in, as long as the key is among the fallbacks."""
-        site = make_site()
+        site = make_site("cookie")
         browser = site.browser("alice", remember=True).copy("remember_token")
         site.app.config.update(SECRETS)
         assert browser.copy().who == "alice"
@@ -309,10 +308,16 @@ class TestKeys:
         assert SignedTokens(site.app).resolve(token) is None
 
     def test_without_a_key(self, make_site: MakeSite) -> None:
-        """Sessions on the server need none. Remembering does, and says so before anything has happened."""
+        """Sessions on the server need none, for remembering neither."""
         site = make_site(SECRET_KEY=None)
+        browser = site.browser("alice", remember=True)
+        assert browser.copy("remember_token").who == "alice"
+
+    def test_signing_needs_a_key(self, make_site: MakeSite) -> None:
+        """And where a token is signed, that is said before anything has happened."""
+        site = make_site(SECRET_KEY=None)
+        site.manager.remember_tokens = SignedTokens
         browser = site.browser("alice")
-        assert browser.who == "alice"
         site.app.config["PROPAGATE_EXCEPTIONS"] = True
         with pytest.raises(SettingError, match="SECRET_KEY"):
             browser.open("/login?user=bob&remember=1")
@@ -351,39 +356,51 @@ class TestEncodeCookie:
 
 
 class OneUse:
-    """A stand-in for stored tokens: each is good once, and another one takes its place."""
+    """Tokens of an application's own: each is good once, and another one takes its place."""
 
     def __init__(self) -> None:
-        self.known: dict[str, tuple[str, str, int]] = {}
+        self.known: dict[str, Remembered] = {}
         self.revoked: list[str] = []
+        self.extended: list[str] = []
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int) -> str:
-        token = base64.urlsafe_b64encode(f"{len(self.known)}".encode()).decode().rstrip("=")
-        self.known[token] = (user_id, auth_hash, lifetime)
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+        token = f"token-{len(self.known)}"
+        self.known[token] = Remembered(user_id, auth_hash, 0, lifetime, token)
         return token
 
     def resolve(self, token: str) -> Remembered | None:
-        found = self.known.pop(token, None)
-        if found is None:
-            return None
-        user_id, auth_hash, lifetime = found
-        return Remembered(user_id, auth_hash, int(time.time()), lifetime, replacement=self.issue(*found) + "x")
+        return self.known.get(token)
 
-    def revoke(self, token: str) -> None:
+    def use(self, remembered: Remembered) -> Used:
+        made = self.issue(remembered.user_id, remembered.auth_hash, remembered.lifetime)
+        return Used(made, remembered.lifetime)
+
+    def stands(self, remembered: Remembered) -> bool:
+        return remembered.token not in self.revoked
+
+    def extend(self, remembered: Remembered) -> str:
+        self.extended.append(remembered.token)
+        return remembered.token
+
+    def revoke(self, token: str) -> str:
         self.revoked.append(token)
+        return ""
+
+    def revoke_login(self, owner: Ownership) -> None:
+        self.revoked.append(owner.handle)
 
 
-def test_the_seam_for_stored_tokens(make_site: MakeSite) -> None:
-    """Another kind of token takes the place of ours: a replacement is sent, and a logout revokes."""
+def test_tokens_of_ones_own(make_site: MakeSite) -> None:
+    """Another kind of token takes the place of ours: the next one is sent, and a logout revokes."""
     site = make_site()
     tokens = OneUse()
     site.manager.remember_tokens = lambda app: tokens
     _: RememberTokens = tokens
     assert isinstance(site.manager, LoginManager)
     browser = site.browser("alice", remember=True).copy("remember_token")
-    first = browser.cookies["remember_token"]
+    assert browser.cookies["remember_token"] == "token-0"
     assert browser.who == "alice"
-    second = browser.cookies["remember_token"]
-    assert second != first
+    assert browser.cookies["remember_token"] == "token-1"
     browser.open("/logout")
-    assert tokens.revoked == [second]
+    assert tokens.revoked[0] == "token-1"
+    assert browser.who == "nobody"

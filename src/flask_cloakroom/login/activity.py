@@ -10,8 +10,9 @@ from typing import Any
 from flask import Flask, has_request_context
 
 from ..errors import CloakroomError
+from ..sessions.envelope import Header
 from ..sessions.interface import ServerSessionInterface
-from ..sessions.owners import OwnedSession, OwnerIndex, Ownership
+from ..sessions.owners import OwnerIndex, Ownership
 from ..sessions.repository import Repository
 from . import kept
 from .agents import names_in
@@ -48,10 +49,14 @@ class ActiveSession:
     current: bool
     #: Whether the login was remembered: with ``remember=True``, or by the cookie of an earlier one.
     remembered: bool
+    #: False if the session is over, and the browser would be logged in again by its remember token.
+    live: bool = True
 
 
 def active_sessions(user: Any = None) -> list[ActiveSession]:
     """Return the sessions in which ``user`` (else the current user) is logged in, those used last first.
+
+    A device whose session is over and that is remembered is among them, because it needs no password to be back.
 
     Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
     server or their store cannot tell whose they are, StoreError.
@@ -72,9 +77,8 @@ def revoke_session(handle: str, *, operator: bool = False) -> bool:
 def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
     """End all sessions of ``user``, else of the current user; return how many ended.
 
-    ``keep_current``: but for that of this request. Else, if it is one of them, this is :func:`logout_user` as well. A
-    remembered login of another browser is not ended by this, unless the manager's tokens can be revoked together
-    (they have ``revoke_all(user_id)``); a changed ``session_auth_hash()`` ends those.
+    ``keep_current``: but for that of this request, and what remembers it. Else, if it is one of them, this is
+    :func:`logout_user` as well. Remember tokens end with the sessions.
 
     Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
     nobody is logged in and no user is given, CloakroomError and StoreError as above.
@@ -112,9 +116,13 @@ class Activity:
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
         """Do :func:`active_sessions`."""
-        found = self._owners().sessions(self._name_of(user))
+        name = self._name_of(user)
         current = self._current_handle()
-        return [_described(one, one.owner.handle == current) for one in found]
+        found = [(one.header, one.owner, True) for one in self._owners().sessions(name)]
+        handles = {owner.handle for _, owner, _ in found}
+        found += [(*one, False) for one in self._repository.families.of(name) if one[1].handle not in handles]
+        found.sort(key=lambda one: one[0].seen, reverse=True)
+        return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
         """Do :func:`revoke_session`."""
@@ -125,15 +133,12 @@ class Activity:
             return False
         if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
             return log_out(self._state)
-        return owners.end(name, its_handle)
+        return owners.end(name, its_handle) if its_handle else False
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
         """Do :func:`logout_everywhere`."""
         owners, name = self._owners(), self._name_of(user)
         is_mine = self._is_current(name)
-        revoke_all = getattr(self._manager.tokens_for(self._app), "revoke_all", None)
-        if revoke_all is not None:
-            revoke_all(str(self._id_of(user)))
         ended = owners.end_all(name, spare=self._current_handle() if is_mine else None)
         if self._state and is_mine and not keep_current:
             log_out(self._state)
@@ -164,26 +169,23 @@ class Activity:
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:
-        found = None if self._state is None else kept.server_session(self._state.session)
-        if found is None:
-            return None
-        found._opened()
-        owner = None if found._record is None else Ownership.parse(found._record.header.owner)
+        owner = None if self._state is None else kept.owner_of(self._state.session)
         return None if owner is None else owner.handle
 
 
-def _described(found: OwnedSession, current: bool) -> ActiveSession:
-    note = read_note(found.owner.note)
+def _described(header: Header, owner: Ownership, current: bool, live: bool) -> ActiveSession:
+    note = read_note(owner.note)
     agent = text_in(note.get("agent"))
     browser, system = names_in(agent)
     return ActiveSession(
-        handle=f"{found.owner.name}.{found.owner.handle}",
-        created=datetime.fromtimestamp(found.header.created, UTC),
-        last_seen=datetime.fromtimestamp(found.header.seen, UTC),
+        handle=f"{owner.name}.{owner.handle}",
+        created=datetime.fromtimestamp(header.created, UTC),
+        last_seen=datetime.fromtimestamp(header.seen, UTC),
         address=text_in(note.get("address")),
         user_agent=agent,
         browser=browser,
         system=system,
         current=current,
         remembered=note.get("remembered") is True,
+        live=live,
     )

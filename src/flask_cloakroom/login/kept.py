@@ -12,6 +12,7 @@ from flask.sessions import SessionMixin
 
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
+from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, USER_ID
 from .protection import browser_id
 
@@ -60,10 +61,10 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     return described
 
 
-def begin(session: SessionMixin, described: dict[str, Any], note: str = "") -> bool:
+def begin(session: SessionMixin, described: dict[str, Any], begun: Begun = NOTHING_BEGUN) -> bool:
     """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
 
-    ``note`` is what the list of sessions shows of it. Where a limit may refuse the login, it is saved at once, so that
+    ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so that
     this can say so: False, and the session is as before. Raises what saving raises.
     """
     before = {key: session[key] for key in _KEYS if key in session}
@@ -75,18 +76,53 @@ def begin(session: SessionMixin, described: dict[str, Any], note: str = "") -> b
     kept = server_session(session)
     if kept is None:
         return True
-    kept.describe(note)
+    kept.describe(begun)
     limit = kept._interface.repository.owners.limit
     if limit is not None and limit.policy == "refuse":
         try:
             kept.save_now()
         except SessionLimitError as error:
-            log.info("%s: a login was refused: %s", public_id(session), error)
-            for key in _KEYS:
-                session.pop(key, None)
-            session.update(before)
-            return False
+            return _refused(kept, before, error)
     return True
+
+
+def join(session: ServerSession, described: dict[str, Any], begun: Begun, ticket: str, *, first: bool) -> bool:
+    """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.adopt`.
+
+    False: that session has ended, is another user's, or is one too many; then nobody is logged in.
+    """
+    before = {key: session[key] for key in _KEYS if key in session}
+    session.describe(begun)
+    try:
+        joined = session.adopt(ticket, described, first=first)
+    except SessionLimitError as error:
+        return _refused(session, before, error)
+    if not joined:
+        # What is in this session now must not be saved as another one's beginning.
+        _restore(session, before)
+        log.info("%s: a remembered login was not made, because it has ended already", public_id(session))
+    return joined and session.get(USER_ID) == described[USER_ID]
+
+
+def _refused(session: ServerSession, before: dict[str, Any], error: SessionLimitError) -> bool:
+    log.info("%s: a login was refused: %s", public_id(session), error)
+    _restore(session, before)
+    return False
+
+
+def _restore(session: ServerSession, before: dict[str, Any]) -> None:
+    for key in _KEYS:
+        session.pop(key, None)
+    session.update(before)
+
+
+def owner_of(session: SessionMixin) -> Ownership | None:
+    """Return what the stored session says of its owner."""
+    kept = server_session(session)
+    if kept is None:
+        return None
+    kept._opened()
+    return None if kept._record is None else Ownership.parse(kept._record.header.owner)
 
 
 def rotate(session: SessionMixin) -> None:

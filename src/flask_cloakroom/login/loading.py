@@ -5,23 +5,22 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
+
+from flask.sessions import SessionMixin
 
 from .. import signals
 from . import kept
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
 from .flags import is_set
-from .notes import note_of
+from .notes import begun_by
+from .presented import forget, tokens_in
 from .protection import is_same_browser
 from .remember import Remembered
 from .settings import UNSET, checked_protection
 from .state import LoginState, this_app
 
 log = logging.getLogger("flask_cloakroom.login")
-
-#: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
-#: before ours, and a flood of them must not cost us.
-MAX_TOKENS: Final = 3
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -85,9 +84,8 @@ def _from_session(state: LoginState) -> tuple[Any, bool]:
     if problem is None:
         return user, False
     log.info("%s: its login ends, because %s", kept.public_id(session), problem)
+    forget(state, kept.owner_of(session))
     kept.end(session)
-    if state.settings.cookie.name in state.request.cookies:
-        state.set_remember("")
     return None, True
 
 
@@ -120,12 +118,6 @@ def _is_protected(state: LoginState) -> bool:
     return True
 
 
-def tokens_in(state: LoginState) -> list[str]:
-    """Return the remember tokens that the browser sent: those that can be one, the first few."""
-    header = state.request.environ.get("HTTP_COOKIE")
-    return state.settings.find_tokens(header)[:MAX_TOKENS] if header else []
-
-
 def _from_remember_cookie(state: LoginState) -> Any:
     """Return the remembered user and log them in, not freshly; None if no token is good."""
     manager = state.manager
@@ -134,38 +126,60 @@ def _from_remember_cookie(state: LoginState) -> Any:
     found = tokens_in(state)
     if not found:
         return None
-    session = state.session
-    server_session = kept.server_session(session)
-    if server_session is not None and server_session.superseded:
-        # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
-        log.info(
-            "%s: a remember token was not used, because the request is older than the logout", kept.public_id(session)
-        )
-        return None
-    tokens = state.tokens
+    session, tokens = state.session, state.tokens
     for token in found:
         remembered = tokens.resolve(token)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired, or not ours)", kept.public_id(session))
+            log.info("%s: a remember token was refused (forged, expired, revoked)", kept.public_id(session))
             continue
+        if not remembered.used and _is_superseded(session):
+            # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
+            log.info("%s: a remember token was not used: the request is older than that", kept.public_id(session))
+            return None
         user = call(manager.user_callback, remembered.user_id)
         problem = _problem_with(user, remembered.auth_hash)
         if problem is None:
             return user if _resume(state, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)
+        tokens.revoke(token)
         state.set_remember("")
     return None
 
 
+def _is_superseded(session: SessionMixin) -> bool:
+    server_session = kept.server_session(session)
+    return server_session is not None and server_session.superseded
+
+
 def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
-    user_id = state.manager.id_of(user)
-    described = kept.description(user, user_id, fresh=False, forced=False, user_agent=state.user_agent)
-    if not kept.begin(state.session, described, note_of(state, remembered=True)):
+    """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
+    session, tokens = state.session, state.tokens
+    described = kept.description(
+        user, state.manager.id_of(user), fresh=False, forced=False, user_agent=state.user_agent
+    )
+    used = tokens.use(remembered)
+    if used is None:
+        log.info("%s: a remember token was refused, because it was revoked meanwhile", kept.public_id(session))
+        return False
+    begun = begun_by(state, remembered=True, handle=remembered.handle)
+    server_session = kept.server_session(session)
+    if server_session is None or used.ticket is None:
+        begins = kept.begin(session, described, begun)
+    else:
+        begins = kept.join(server_session, described, begun, used.ticket, first=used.first)
+    # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
+    # from here on will find this session.
+    if begins and not tokens.stands(remembered):
+        log.info("%s: a remember token was revoked while it was used", kept.public_id(session))
+        kept.end(session)
+        begins = False
+    if not begins:
         return False
     state.remember = None  # another one, before this, may have been bad
-    if remembered.replacement is not None:
-        state.set_remember(remembered.replacement, remembered.lifetime)
-    signals.user_loaded_from_cookie.send(state.app, user=user)
+    if used.token is not None:
+        state.set_remember(used.token, used.lifetime)
+    if used.first:
+        signals.user_loaded_from_cookie.send(state.app, user=user)
     return True
 
 

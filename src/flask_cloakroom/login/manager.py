@@ -11,6 +11,7 @@ from flask.sessions import SessionMixin
 
 from .. import signals
 from ..redirects import safe_path
+from ..sessions.interface import ServerSessionInterface
 from .config import (
     ID_ATTRIBUTE,
     LOGIN_MESSAGE,
@@ -23,6 +24,7 @@ from .legacy import LegacyManager
 from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
+from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
 from .state import known_state_of, this_app, this_request
@@ -64,8 +66,9 @@ class LoginManager(LegacyManager):
         self.needs_refresh_callback: Callable[[], Any] | None = None
         #: The method of user objects that returns the id.
         self.id_attribute = ID_ATTRIBUTE
-        #: Makes what issues and checks remember tokens; is given the application.
-        self.remember_tokens: Callable[[Flask], RememberTokens] = SignedTokens
+        #: Makes what issues and checks remember tokens, given the application. None: stored ones for sessions on the
+        #: server, signed ones for others.
+        self.remember_tokens: Callable[[Flask], RememberTokens] | None = None
         self._user_callback: Callable[[Any], Any] | None = None
         self._request_callback: Callable[[Any], Any] | None = None
         self._header_callback: Callable[[str], Any] | None = None
@@ -198,4 +201,9 @@ class LoginManager(LegacyManager):
 
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return what issues and checks the application's remember tokens."""
-        return self.remember_tokens(app)
+        if self.remember_tokens is not None:
+            return self.remember_tokens(app)
+        interface = self.interface_for(app)
+        if isinstance(interface, ServerSessionInterface):
+            return StoredTokens(app, interface.repository)
+        return SignedTokens(app)

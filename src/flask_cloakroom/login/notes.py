@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from ..sessions.owners import Begun
 from . import kept
 from .state import LoginState
 
@@ -14,8 +15,8 @@ LONGEST_AGENT: Final = 300
 LONGEST_ADDRESS: Final = 64
 
 
-def note_of(state: LoginState, *, remembered: bool) -> str:
-    """Return what a session notes of its login for :func:`active_sessions`. Nothing of the browser if it is sealed.
+def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
+    """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
 
     With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
     there.
@@ -27,16 +28,21 @@ def note_of(state: LoginState, *, remembered: bool) -> str:
             note["address"] = address[:LONGEST_ADDRESS]
         if agent := state.user_agent:
             note["agent"] = agent[:LONGEST_AGENT]
-    return json.dumps(note) if note else ""
+    return Begun(json.dumps(note) if note else "", handle)
 
 
 def read_note(text: str) -> dict[str, Any]:
-    """Return what :func:`note_of` wrote; an empty dict for what is no note."""
+    """Return what :func:`begun_by` wrote; an empty dict for what is no note."""
     try:
         note = json.loads(text) if text else {}
     except ValueError:
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def is_remembered_by(text: str) -> bool:
+    """Tell whether a note says that the login is remembered."""
+    return read_note(text).get("remembered") is True
 
 
 def text_in(value: object) -> str | None:

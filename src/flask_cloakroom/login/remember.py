@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from itsdangerous import BadData, URLSafeSerializer
 
+from ..sessions.families import Family
+from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
 from .signing import as_key, reading_keys, signing_keys
 
 if TYPE_CHECKING:
@@ -31,21 +33,38 @@ class Remembered:
     user_id: str
     #: Digest of the user's ``session_auth_hash()`` when it was issued; "" if there was none.
     auth_hash: str
-    #: Seconds since the epoch.
-    issued: int
-    #: Seconds.
+    #: For how many seconds it has lived, and for how many it may.
+    age: int
     lifetime: int
-    #: A token that has to take the place of the one that was shown, or None.
-    replacement: str | None = None
+    token: str
+    #: Names the login in the list of its user's sessions; "" where there is none.
+    handle: str = ""
+    #: Whether it has been used a moment ago, and is good only to go on with the login that was made of it.
+    used: bool = False
+    #: What is stored of it, if anything is.
+    family: Family | None = None
+
+
+class Used(NamedTuple):
+    """What the use of a token leads to."""
+
+    #: The token that takes its place, and for how many seconds; None: it stays.
+    token: str | None = None
+    lifetime: int = 0
+    #: The ticket of the session in which all who used the token end up; None: each gets one of its own.
+    ticket: str | None = None
+    #: Whether this request was the first who used it.
+    first: bool = True
 
 
 class RememberTokens(Protocol):
     """Makes, checks and ends remember tokens. A request asks one object; it may live as long as the application."""
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = ...) -> str:
         """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters. ``lifetime`` is in seconds.
 
-        Raises SettingError if the application is not set up for it, ValueError for an id that doesn't fit.
+        ``begun`` is what the list of the user's sessions says of the login. Raises SettingError if the application is
+        not set up for it, ValueError for an id that doesn't fit.
         """
         ...
 
@@ -53,8 +72,24 @@ class RememberTokens(Protocol):
         """Return what a token says; None if it was forged, is not of this application, has expired or was revoked."""
         ...
 
-    def revoke(self, token: str) -> None:
-        """End a token, and what was made of it. Nothing happens if it was none."""
+    def use(self, remembered: Remembered) -> Used | None:
+        """Use a token to log in; None if it was revoked meanwhile."""
+        ...
+
+    def stands(self, remembered: Remembered) -> bool:
+        """Tell whether a token that was used has not been revoked since. Asked once the login is there."""
+        ...
+
+    def extend(self, remembered: Remembered) -> str | None:
+        """Let the login be remembered for its whole lifetime from now; return the token, None if it was revoked."""
+        ...
+
+    def revoke(self, token: str) -> str:
+        """End a token and all that were made of it. Return the handle of their login, "" if there is none."""
+        ...
+
+    def revoke_login(self, owner: Ownership) -> None:
+        """End what remembers this login, which the browser may not have shown."""
         ...
 
 
@@ -69,7 +104,7 @@ class SignedTokens:
         self._app = app
         self._clock = clock
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
         """Sign one with the present key."""
         contents = [VERSION, user_id, int(self._clock()), lifetime, auth_hash]
         token = self._serializer(signing_keys(self._app)).dumps(contents)
@@ -90,11 +125,27 @@ class SignedTokens:
             case [version, str(user_id), int(issued), int(lifetime), str(auth_hash)] if version == VERSION:
                 age = self._clock() - issued
                 if -CLOCK_SKEW <= age < lifetime:
-                    return Remembered(user_id, auth_hash, issued, lifetime)
+                    return Remembered(user_id, auth_hash, int(age), lifetime, token)
         return None
 
-    def revoke(self, token: str) -> None:
+    def use(self, remembered: Remembered) -> Used:
+        """Use it as often as one likes."""
+        return Used()
+
+    def stands(self, remembered: Remembered) -> bool:
+        """Yes: nobody can revoke it."""
+        return True
+
+    def extend(self, remembered: Remembered) -> str:
+        """Issue another one."""
+        return self.issue(remembered.user_id, remembered.auth_hash, remembered.lifetime)
+
+    def revoke(self, token: str) -> str:
         """Do nothing: a signature cannot be taken back."""
+        return ""
+
+    def revoke_login(self, owner: Ownership) -> None:
+        """Do nothing: what was not shown is not known either."""
 
     def _serializer(self, keys: list[str | bytes]) -> URLSafeSerializer:
         # The salt keeps apart what else is signed with this key, and applications that share it (CVE-2020-17526).

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from typing import TYPE_CHECKING, Final
 
+from ..sessions.outage import SessionUnavailable
 from .config import AUTH_HASH, USER_ID
-from .loading import tokens_in
+from .presented import tokens_in
 from .state import LoginState
 
 if TYPE_CHECKING:
     from flask import Response
+
+log = logging.getLogger("flask_cloakroom.login")
 
 #: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is issued anew when so much of its life has passed: often enough
 #: that nobody loses more than that, and not with every image of a page.
@@ -28,7 +31,10 @@ def finish(state: LoginState, response: Response) -> None:
     if state.clear_site_data and settings.clear_site_data:
         response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
     if state.remember is None and state.private and settings.refresh_each_request:
-        _refresh(state)
+        try:
+            _refresh(state)
+        except SessionUnavailable:
+            log.warning("a remember token was not extended, because the store is down; the next request will")
     if state.remember is not None:
         if state.remember:
             settings.cookie.set(response, state.remember, state.remember_for)
@@ -47,16 +53,8 @@ def _refresh(state: LoginState) -> None:
             continue
         if remembered.auth_hash != session.get(AUTH_HASH, ""):
             continue
-        if time.time() - remembered.issued >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
-            state.set_remember(
-                tokens.issue(remembered.user_id, remembered.auth_hash, remembered.lifetime), remembered.lifetime
-            )
+        if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
+            extended = tokens.extend(remembered)
+            if extended is not None:
+                state.set_remember(extended, remembered.lifetime)
         return
-
-
-def forget(state: LoginState) -> None:
-    """End the browser's remember tokens, and let the response delete the cookie. At a logout."""
-    for token in tokens_in(state):
-        state.tokens.revoke(token)
-    if state.remember or state.settings.cookie.name in state.request.cookies:
-        state.set_remember("")

@@ -12,14 +12,14 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
+from ..sessions.owners import new_handle
 from . import kept
 from .config import BROWSER, FRESH, FRESH_AT, USER_ID
 from .current import user_of
 from .flags import is_set
-from .loading import tokens_in
-from .notes import note_of
+from .notes import begun_by, is_remembered_by
+from .presented import forget, forget_others, tokens_in
 from .protection import browser_id
-from .response import forget
 from .settings import LoginSettings
 from .state import LoginState
 
@@ -40,13 +40,19 @@ def log_in(
     token, lifetime = None, 0
     if remember:
         lifetime = _seconds_of(duration, state.settings)
-        token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime)
-    if not kept.begin(state.session, described, note_of(state, remembered=remember)):
+        begun = begun_by(state, remembered=True, handle=new_handle())
+        token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun)
+    else:
+        handle = forget_others(state, str(user_id))
+        begun = begun_by(state, remembered=bool(handle), handle=handle)
+    before = kept.owner_of(state.session) if remember else None
+    if not kept.begin(state.session, described, begun):
+        if token is not None:
+            state.tokens.revoke(token)
         return False
     if token is not None:
+        forget(state, before)
         state.set_remember(token, lifetime)
-    elif _remembers_another(state, str(user_id)):
-        state.set_remember("")  # or that one would be logged in again when this session is over
     state.set_user(user, private=True)
     signals.user_logged_in.send(state.app, user=user)
     return True
@@ -63,22 +69,14 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
     return min(seconds, MAX_AGE_LIMIT)
 
 
-def _remembers_another(state: LoginState, user_id: str) -> bool:
-    found = tokens_in(state)
-    if not found:
-        return False
-    tokens = state.tokens
-    return any((remembered := tokens.resolve(token)) and remembered.user_id != user_id for token in found)
-
-
 def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     session = state.session
+    forget(state, kept.owner_of(session))
     if kept.has_login(session):
         log.debug("%s: logged out", kept.public_id(session))
         kept.end(session)
-    forget(state)
     state.clear_site_data = True
     try:
         signals.user_logged_out.send(state.app, user=user)
@@ -128,8 +126,12 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 def is_remembered(state: LoginState) -> bool:
     """Do :func:`.actions.login_remembered`."""
     user_of(state)
-    user_id = state.session.get(USER_ID)
+    session = state.session
+    user_id = session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
+    owner = kept.owner_of(session)
+    if owner is not None:
+        return is_remembered_by(owner.note)  # what remembers it and the session end together
     found = (state.tokens.resolve(token) for token in tokens_in(state))
     return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)

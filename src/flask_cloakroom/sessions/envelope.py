@@ -39,6 +39,7 @@ FORMAT: Final = 1
 _PERMANENT: Final = 1
 _SEALED: Final = 2
 _SUPERSEDED: Final = 4
+_REMEMBERS: Final = 8
 
 _FIRST: Final = struct.Struct(">BBI")
 _HEADER: Final = struct.Struct(">IIIIIQ8sQH")
@@ -88,6 +89,8 @@ class Header(NamedTuple):
     owner: str = ""
     #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
     superseded: bool = False
+    #: No session, but what begins one again: a family of remember tokens.
+    remembers: bool = False
 
 
 #: How many of a header's fields are stored as they are.
@@ -98,7 +101,8 @@ def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> byt
     """Return the bytes of a session. With ``seal_for`` the payload is encrypted and the header is bound to it."""
     owner = header.owner.encode()
     fixed = _HEADER.pack(*header[:_STORED], len(owner))
-    flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED | header.superseded * _SUPERSEDED
+    flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED
+    flags |= header.superseded * _SUPERSEDED | header.remembers * _REMEMBERS
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
@@ -134,6 +138,7 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         flags & _PERMANENT != 0,
         owner,
         flags & _SUPERSEDED != 0,
+        flags & _REMEMBERS != 0,
     )
     return header, data[payload_at:], flags & _SEALED != 0
 

@@ -60,6 +60,22 @@ class Ownership(NamedTuple):
         return cls(*parts) if len(parts) == 3 else None
 
 
+class Begun(NamedTuple):
+    """What is said of a login with which a session gets its owner."""
+
+    note: str = ""
+    #: That of the family of remember tokens which belongs to it; "" makes a new one.
+    handle: str = ""
+
+
+NOTHING_BEGUN: Final = Begun()
+
+
+def new_handle() -> str:
+    """Return what names a login, and opens nothing."""
+    return secrets.token_urlsafe(HANDLE_BYTES)
+
+
 class OwnedSession(NamedTuple):
     """A live session of somebody's."""
 
@@ -88,6 +104,11 @@ class OwnerIndex:
         store: Any = self._repository.store
         return store if isinstance(store, Owners) else None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store can tell which sessions belong to a user."""
+        return self._power() is not None
+
     def require(self) -> Owners:
         """Return the store's power. Raises CloakroomError if it has none."""
         power = self._power()
@@ -100,10 +121,10 @@ class OwnerIndex:
 
     # -- what a session's header says -----------------------------------------------------------------------
 
-    def describe(self, values: Values, before: str = "", note: str | None = None) -> str:
+    def describe(self, values: Values, before: str = "", begun: Begun | None = None) -> str:
         """Return what the header has to say, for a session with these values that said ``before`` until now.
 
-        ``note`` None: what it said, if the owner is the same.
+        ``begun`` is of a login that begins with this; None: what it said, if the owner is the same.
         """
         packed = values.get(USER_KEY)
         user_id = None if packed is None else _unpacked(packed)
@@ -112,8 +133,9 @@ class OwnerIndex:
         name = self._repository.tickets.owner_name(str(user_id))
         was = Ownership.parse(before)
         if was is not None and was.name == name:
-            return str(was if note is None else was._replace(note=note))
-        return str(Ownership(name, secrets.token_urlsafe(HANDLE_BYTES), note or ""))
+            return str(was if begun is None else was._replace(note=begun.note, handle=begun.handle or was.handle))
+        begun = begun or NOTHING_BEGUN
+        return str(Ownership(name, begun.handle or new_handle(), begun.note))
 
     # -- around a session's writes ----------------------------------------------------------------------------
 
@@ -176,9 +198,7 @@ class OwnerIndex:
         alive = 0
         for claim in reversed(claims):
             if alive >= most:
-                if end(self._repository, claim.key):
-                    log.info("a session was ended, because its user has begun more than %d", most)
-                self._forget(power, name, claim.key)
+                self._evict(power, name, claim.key, most, handles)
                 continue
             found = self._look(power, name, claim)
             if found is None:
@@ -189,6 +209,17 @@ class OwnerIndex:
             elif owner.handle not in handles:  # else it is just moving, and stands here twice
                 handles.add(owner.handle)
                 alive += 1
+
+    def _evict(self, power: Owners, name: str, key: bytes, most: int, handles: set[str]) -> None:
+        entry = self._repository.store.load(key)
+        header = None if entry is None else self._is_live(entry)
+        owner = None if header is None else Ownership.parse(header.owner)
+        if owner is not None and owner.handle not in handles:
+            # Or that browser would be logged in again by itself, and put another one out.
+            self._repository.families.end_login(name, owner.handle)
+        if end(self._repository, key):
+            log.info("a session was ended, because its user has begun more than %d", most)
+        self._forget(power, name, key)
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -206,9 +237,13 @@ class OwnerIndex:
         return sorted(found.values(), key=lambda session: session.header.seen, reverse=True)
 
     def end(self, name: str, handle: str) -> bool:
-        """End the session of an owner that has this handle, wherever it moves. False: there is none."""
-        ended = False
+        """End the login of an owner that has this handle: what remembers it, and its session, wherever that moves.
+
+        False: there is none. Raises StoreError.
+        """
         power = self.require()
+        # First, so that no session begins by it once this has looked for sessions.
+        ended = self._repository.families.end_login(name, handle)
         for session in list(self._sift(power, name)):
             if session.owner.handle == handle:
                 ended = end(self._repository, session.key) or ended
@@ -216,11 +251,14 @@ class OwnerIndex:
         return ended
 
     def end_all(self, name: str, *, spare: str | None = None) -> int:
-        """End an owner's sessions, those about to be created included; return how many. ``spare``: not this handle.
+        """End an owner's sessions, those about to be created included, and what remembers a login of theirs.
+
+        Return how many sessions ended. ``spare``: not the login with this handle.
 
         Raises StoreError; then some may have ended and others not.
         """
         power = self.require()
+        self._repository.families.end_all(name, spare=spare)
 
         def is_spared(header: Header) -> bool:
             owner = Ownership.parse(header.owner)
@@ -238,11 +276,13 @@ class OwnerIndex:
     def end_everybody(self) -> int:
         """End the sessions of all owners, in as many walks over the store as it takes to find no more; return how many.
 
+        What remembers logins ends before, in a walk of its own.
         Sessions that begin after this was called are spared. Raises StoreError; CloakroomError if it can't be walked.
         """
         store: Any = self._repository.store
         if not isinstance(store, Walks):
             raise CloakroomError(f"{store} cannot list what it holds")
+        self._repository.families.end_everybody()
         began = self._repository.now_ms() // 1000
         total, ended = 0, 1
         while ended:
@@ -260,7 +300,7 @@ class OwnerIndex:
             header, _, _ = envelope.open_header(entry.data)
         except EnvelopeError:
             return None
-        return None if header.superseded or self._repository.is_over(header) else header
+        return None if header.superseded or header.remembers or self._repository.is_over(header) else header
 
     def _sift(self, power: Owners, name: str) -> Iterator[OwnedSession]:
         for claim in power.owned(_indexed(name)):

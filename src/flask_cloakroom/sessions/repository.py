@@ -18,9 +18,10 @@ from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
 from .endings import end_entry, successor_of
 from .envelope import NOBODY, EnvelopeError, Header, Seal
+from .families import Families
 from .merge import Strategy
 from .merger import Merger
-from .owners import OwnerIndex, SessionLimit
+from .owners import Begun, OwnerIndex, SessionLimit
 from .rebase import Changes, Values
 from .record import Absence, Committed, Lifetimes, Record
 from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
@@ -65,11 +66,14 @@ class Repository:
         self.tickets = tickets
         self.lifetimes = lifetimes
         self.strategies = dict(strategies or {})
-        self._encrypt = encrypt
+        #: Whether what is stored is sealed (SESSION_ENCRYPTION).
+        self.encrypts = encrypt
         self._max_bytes = max_bytes
         self._clock = clock
         #: Which sessions belong to whom.
         self.owners = OwnerIndex(self, limit)
+        #: What remembers a login when its session is over.
+        self.families = Families(self)
         self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that workers take turns
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -107,7 +111,7 @@ class Repository:
                 return Absence.UNKNOWN
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
-            elif self._encrypt:
+            elif self.encrypts:
                 raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack)
         except (EnvelopeError, codec.CodecError) as error:
@@ -156,39 +160,55 @@ class Repository:
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, note: str = "") -> Record:
-        """Store a new session under a new ticket. ``note``: see :class:`.owners.Ownership`.
+    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None) -> Record:
+        """Store a new session under a new ticket. ``begun``: see :meth:`.owners.OwnerIndex.describe`.
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
+        record = self._create(self._first_header(values, permanent, begun), dict(values))
+        self._purge_sometimes()
+        return record
+
+    def create_at(
+        self, ticket: str, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None
+    ) -> Record | None:
+        """Store a new session under this ticket; None if there is one, or was one a moment ago. Raises the same."""
+        return self._create_at(ticket, self._first_header(values, permanent, begun), dict(values), "")
+
+    def _first_header(self, values: Mapping[Any, bytes], permanent: bool, begun: Begun | None) -> Header:
         now = int(self._clock())
         absolute = self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
-        begun = dict(values)
-        header = Header(now, now, now, deadline, permanent=permanent, owner=self.owners.describe(begun, "", note))
-        record = self._create(header, begun)
-        self._purge_sometimes()
-        return record
+        owner = self.owners.describe(dict(values), "", begun)
+        return Header(now, now, now, deadline, permanent=permanent, owner=owner)
 
     def _create(self, header: Header, values: Values, moves: str = "") -> Record:
         for _ in range(2):  # once in 2**63 sessions a new ticket finds its place taken
             ticket = self.tickets.issue()
-            key = self.tickets.fingerprint(ticket)
-            data = self._pack(ticket, key, header, values)
-            began = time.monotonic()
-            if header.owner:
-                self.owners.admit(header, key, moves)
-            version = self.store.create(key, data, self.remaining(header))
-            record = Record(ticket, key, version or b"", header, values)
-            if version:
-                if header.owner and time.monotonic() - began > MARK_SECONDS:
-                    # By now the mark of somebody who wanted to end it may have gone again.
-                    self.withdraw(record)
-                    raise StoreError("the store took too long to begin a session")
+            record = self._create_at(ticket, header, values, moves)
+            if record is not None:
                 return record
+            key = self.tickets.fingerprint(ticket)
             if header.owner and (entry := self.store.load(key)) and successor_of(entry) is not None:
-                return record  # ended before it began, as if a moment later: the next request finds that out
+                # Ended before it began, as if a moment later: the next request finds that out.
+                return Record(ticket, key, b"", header, values)
         raise StoreError("the store refuses every new session as if it were there already")
+
+    def _create_at(self, ticket: str, header: Header, values: Values, moves: str) -> Record | None:
+        key = self.tickets.fingerprint(ticket)
+        data = self._pack(ticket, key, header, values)
+        began = time.monotonic()
+        if header.owner:
+            self.owners.admit(header, key, moves)
+        version = self.store.create(key, data, self.remaining(header))
+        if version is None:
+            return None
+        record = Record(ticket, key, version, header, values)
+        if header.owner and time.monotonic() - began > MARK_SECONDS:
+            # By now the mark of somebody who wanted to end it may have gone again.
+            self.withdraw(record)
+            raise StoreError("the store took too long to begin a session")
+        return record
 
     def commit(
         self,
@@ -261,11 +281,13 @@ class Repository:
         seen: bool = True,
         renewal: bool = False,
         fence: int | None = None,
-        note: str | None = None,
+        begun: Begun | None = None,
+        ticket: str | None = None,
     ) -> Committed | None:
-        """Move the session, with ``changes``, to a new ticket. None: it is gone, and so is the new one.
+        """Move the session, with ``changes``, to a new ticket: to ``ticket``, if nothing is there. None: it is gone,
+        and so is the new one.
 
-        If its user changes, it is the new one's from here on, with ``note`` (see :class:`.owners.Ownership`).
+        If its user changes, it is the new one's from here on, with ``begun`` (see :meth:`.owners.OwnerIndex.describe`).
         Raises SessionLimitError if that is one too many; then nothing was written.
 
         ``fence``, of a lock's holder, must still be the session's; else LockLostError. The lock ends with the ticket.
@@ -284,10 +306,10 @@ class Repository:
                 if made is not None:
                     self.withdraw(made)
                 raise
-            owner = self.owners.describe(merger.values, merger.header.owner, note)
+            owner = self.owners.describe(merger.values, merger.header.owner, begun)
             header = self._next_header(merger.header, permanent, seen, not renewal)
             header = header._replace(renewed=int(self._clock()), owner=owner)
-            made = self._place(made, header, merger.values, old.header.owner)
+            made = self._place(made, header, merger.values, old.header.owner, ticket)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
             mark, ttl = self.mark(made, old.ticket if renewal else None)
@@ -314,9 +336,12 @@ class Repository:
             return
         self.owners.release(made.header, made.key)
 
-    def _place(self, made: Record | None, header: Header, values: Values, moves: str) -> Record:
+    def _place(
+        self, made: Record | None, header: Header, values: Values, moves: str, ticket: str | None = None
+    ) -> Record:
         if made is None:
-            return self._create(header, values, moves)
+            at_ticket = None if ticket is None else self._create_at(ticket, header, values, moves)
+            return at_ticket or self._create(header, values, moves)
         self.owners.keep(header, made.key)
         result = self.replace(made, header, values)
         if type(result) is Saved:
@@ -392,7 +417,7 @@ class Repository:
 
     def _pack(self, ticket: str, key: bytes, header: Header, values: Values, before: Values | None = None) -> bytes:
         payload = envelope.pack_values(values, codec.pack)
-        data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self._encrypt else None)
+        data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self.encrypts else None)
         if len(data) > self._max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import random
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from .. import signals
 from ..errors import LockLostError, StoreError
 from .lazy import LazyDict
 from .outage import SessionUnavailable
-from .owners import USER_KEY
+from .owners import USER_KEY, Begun
 from .rebase import Changes
 from .record import Absence, Committed, Record
 from .ticket import public_id
@@ -28,6 +30,10 @@ log = logging.getLogger("flask_cloakroom.sessions")
 #: So many cookies of the session's name are tried, when a browser sends several (of another path or domain, which
 #: would hide ours for ever). Each costs a store command, so a flood of them must not.
 MAX_COOKIES: Final = 3
+
+#: How long a request waits for another one of the same browser to make the session in which both go on; seconds. That
+#: takes a few store commands. One that waited in vain is nobody's, and the next is somebody's again.
+ADOPTION_PATIENCE: Final = 1.0
 
 
 class ServerSession(LazyDict, SessionMixin):
@@ -50,7 +56,9 @@ class ServerSession(LazyDict, SessionMixin):
     _failed = False  # the store did: the response will be a 503, whatever the view makes of it
     _passive = False
     _found = False
-    _described: str | None = None
+    _login: Begun | None = None
+    #: Where the session moves at its next rotation; None for a new ticket.
+    _destination: str | None = None
     #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
     _cookie: str | None = None
 
@@ -143,9 +151,9 @@ class ServerSession(LazyDict, SessionMixin):
         """
         self._rotating = self._pending = True
 
-    def describe(self, note: str) -> None:
+    def describe(self, login: Begun) -> None:
         """Say what the list of a user's sessions shows of this one, if it is saved with a new id. For logins."""
-        self._described = note
+        self._login = login
 
     def save_now(self) -> None:
         """Save what this request did so far, and what it does later at its end. For what must not fail then.
@@ -155,6 +163,68 @@ class ServerSession(LazyDict, SessionMixin):
         self._save()
         if self._record is not None:
             self._rebase(self._record.values)
+
+    def adopt(self, ticket: str, contents: Mapping[str, Any], *, first: bool) -> bool:
+        """Be the session of this ticket from here on; where there is none, make it of this one and ``contents``.
+
+        For requests of one browser that all begin the same login: they end on one session, whoever comes first. What
+        this request has changed so far stays. Of a session that is stored already, only the request that is ``first``
+        moves it there. False: the session of that ticket has ended, or was never made.
+
+        Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
+        """
+        self._opened()
+        if self._locked:
+            self.update(contents)
+            self.rotate()  # when the lock is given back: what it keeps others from must not move before
+            return True
+        repository = self._interface.repository
+        moves = self._record is not None
+        with self._outage():
+            found = self._await(ticket, 0 if first or not (moves or self.superseded) else ADOPTION_PATIENCE)
+            if found is None and not moves and not self.superseded:
+                self.update(contents)
+                values = {key: packed for key, packed in self._changes().items() if packed is not None}
+                made = repository.create_at(ticket, values, permanent=self.permanent, begun=self._login)
+                if made is not None:
+                    self._cookie = ticket
+                    self._record = made
+                    self._rebase(made.values)
+                    self._send(signals.session_created, sid=made.sid)
+                    return True
+                found = self._await(ticket, 0)
+        if found is not None:
+            self._become(found)
+        elif moves and first:
+            self._destination = ticket
+            self.update(contents)
+            self.rotate()
+            self.save_now()
+        else:
+            return False
+        return self._record is not None
+
+    def _await(self, ticket: str, patience: float) -> Record | None:
+        """Return the session of a ticket; if there is none, wait for who is making it, for so many seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = self._interface.repository.load(ticket)
+            if isinstance(found, Record):
+                return found
+            if found is not Absence.UNKNOWN or time.monotonic() >= deadline:
+                return None
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
+
+    def _become(self, record: Record) -> None:
+        """Go on as another session, with what this request has changed so far."""
+        changes, data = self._changes(), self._data or {}
+        changed = {key: data[key] for key, packed in changes.items() if packed is not None}
+        self._record, self._absence, self._cookie, self._found = record, None, record.ticket, True
+        self._rotating = self._cleared = False
+        self._begin(record.values)
+        self.update(changed)
+        for key in changes.keys() - changed.keys():
+            self.pop(key, None)
 
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
@@ -231,7 +301,7 @@ class ServerSession(LazyDict, SessionMixin):
             rotates = USER_KEY in changes
             with self._outage():
                 if rotates:
-                    committed = repository.rotate(record, changes, fence=record.header.fence, note=self._described)
+                    committed = repository.rotate(record, changes, fence=record.header.fence, begun=self._login)
                 else:
                     committed = repository.commit(record, changes, release=True)
         except LockLostError:
@@ -364,7 +434,7 @@ class ServerSession(LazyDict, SessionMixin):
     def _create(self, changes: Changes) -> Record:
         values = {key: packed for key, packed in changes.items() if packed is not None}
         permanent = self._interface.settings.permanent if self._permanent is None else self._permanent
-        return self._interface.repository.create(values, permanent=permanent, note=self._described or "")
+        return self._interface.repository.create(values, permanent=permanent, begun=self._login)
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
         """``clear()``: the stored session ends, and what was set since, if anything, is the beginning of another."""
@@ -410,7 +480,8 @@ class ServerSession(LazyDict, SessionMixin):
                 permanent=permanent,
                 seen=privilege or seen,
                 renewal=not privilege,
-                note=self._described,
+                begun=self._login,
+                ticket=self._destination,
             )
             if committed is not None:
                 self._cookie = committed.record.ticket

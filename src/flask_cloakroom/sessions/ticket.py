@@ -35,6 +35,8 @@ class Tickets:
         # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
         self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
         self._owner_prefix = b"flask-cloakroom:owner:" + namespace.encode() + b"\0"
+        self._family_prefix = b"flask-cloakroom:family:" + namespace.encode() + b"\0"
+        self._token_prefix = b"flask-cloakroom:remember-token:" + namespace.encode() + b"\0"
         #: A regular expression for what could be one of ours.
         self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
         self._matches = re.compile(self.pattern).fullmatch
@@ -50,6 +52,14 @@ class Tickets:
     def fingerprint(self, ticket: str) -> bytes:
         """Return the store's key for ``ticket``: 32 bytes from which it can't be found again."""
         return hashlib.sha256(self._prefix + ticket.encode()).digest()
+
+    def family_key(self, selector: str) -> bytes:
+        """Return the store's key for a family of remember tokens: 32 bytes from which no token can be made."""
+        return hashlib.sha256(self._family_prefix + selector.encode()).digest()
+
+    def token_digest(self, token: str) -> bytes:
+        """Return what is kept of a remember token: 32 bytes."""
+        return hashlib.sha256(self._token_prefix + token.encode()).digest()
 
     def owner_name(self, user_id: str) -> str:
         """Return what stands for a user in the store: 32 hexadecimal digits, others in each namespace.

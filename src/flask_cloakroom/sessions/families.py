@@ -1,0 +1,295 @@
+"""What lets a login outlive its session: a family of remember tokens, one for each device, in the session's store.
+
+A token is ``selector.secret``. The selector finds the family and stays; the secret is good once, and its use makes the
+next. Only hashes of both are stored. A request under way may come with the token of a moment ago: for
+:data:`OVERLAP_SECONDS` that leads to the same next token and to the same session as the first did, so that any number
+of them make one login. After that the use of an old token means that two parties hold the family: it ends.
+
+Every change is one compare-and-set of the one record, and a family that was ended is never created again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..errors import StoreError
+from ..stores.base import Conflict, Entry, Owners, Saved, Walks
+from . import codec, envelope
+from .envelope import EnvelopeError, Header, Seal
+from .owners import CLAIM_SLACK, NOTHING_BEGUN, Begun, Ownership, new_handle
+from .ticket import mask_successor, public_id, unmask_successor
+
+if TYPE_CHECKING:
+    from .repository import Repository
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+#: Seconds for which the token of before is good: as long as a request that was under way may last (gunicorn's limit).
+OVERLAP_SECONDS: Final = 30
+#: Random bytes of the selector and of the secret. OWASP ASVS 5.0, 7.2.3, asks for 128 bits, which each has alone.
+SELECTOR_BYTES: Final = 18
+SECRET_BYTES: Final = 24
+
+_SELECTOR_LENGTH: Final = SELECTOR_BYTES * 4 // 3
+_SECRET_LENGTH: Final = SECRET_BYTES * 4 // 3
+#: A regular expression for what could be a token.
+PATTERN: Final = rf"[A-Za-z0-9_-]{{{_SELECTOR_LENGTH}}}\.[A-Za-z0-9_-]{{{_SECRET_LENGTH}}}"
+
+
+class Standing(Enum):
+    """What a token is to its family."""
+
+    CURRENT = "current"
+    #: The one of a moment ago.
+    PREVIOUS = "previous"
+    #: Replaced long ago, or never one of it.
+    OLD = "old"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The remembered login of one device, as it was read or written."""
+
+    selector: str
+    key: bytes
+    version: bytes
+    #: ``renewed`` is when the present token was issued, ``seen`` when a token was last used.
+    header: Header
+    user_id: str
+    #: Digest of the user's ``session_auth_hash()`` at the login; "" if there was none.
+    auth_hash: str
+    #: Seconds that it lives from its beginning, or from when it was last extended.
+    lifetime: int
+    #: Digest of the present token.
+    current: bytes
+    #: Digest of the one before, b"" if there was none.
+    previous: bytes = b""
+    #: What that one leads to: the present secret and the session's ticket, for whose eyes it alone is.
+    successor: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Family {public_id(self.key)}>"
+
+    @property
+    def owner(self) -> Ownership:
+        """Whose it is, and the handle of the login."""
+        found = Ownership.parse(self.header.owner)
+        assert found is not None  # no family is written without
+        return found
+
+
+class Succession(NamedTuple):
+    """What the use of a token leads to."""
+
+    token: str
+    #: The ticket of the session in which the login goes on; who comes first makes that session.
+    ticket: str
+    #: Whether this use was the first of the token.
+    first: bool
+
+
+_STORED: Final = ("user_id", "auth_hash", "lifetime", "current", "previous", "successor")
+
+
+class Families:
+    """Those of one repository."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+        """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
+        repository = self._repository
+        selector = secrets.token_urlsafe(SELECTOR_BYTES)
+        token = f"{selector}.{secrets.token_urlsafe(SECRET_BYTES)}"
+        owner = Ownership(repository.tickets.owner_name(user_id), begun.handle or new_handle(), begun.note)
+        now = self._now()
+        header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
+        key, current = repository.tickets.family_key(selector), repository.tickets.token_digest(token)
+        family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
+        self._claim(family)
+        if repository.store.create(key, self._pack(family), self._remaining(family)) is None:
+            raise StoreError("the store refuses a new remember token as if it were there already")
+        # Once more, because somebody who read the index in between may have taken it for a dead one's.
+        self._claim(family)
+        return token
+
+    def find(self, token: str) -> tuple[Family, Standing] | None:
+        """Return the family of a token of the right form, and what the token is to it. Raises StoreError."""
+        selector = token.partition(".")[0]
+        key = self._repository.tickets.family_key(selector)
+        entry = self._repository.store.load(key)
+        family = None if entry is None else self._open(selector, key, entry)
+        return None if family is None else (family, self._standing(family, token))
+
+    def use(self, family: Family, token: str) -> Succession | None:
+        """Put the next token in the place of ``token``, or say what another request has put there.
+
+        None: the family has ended meanwhile. Raises StoreError.
+        """
+        repository = self._repository
+        if self._standing(family, token) is Standing.CURRENT:
+            secret, ticket = secrets.token_urlsafe(SECRET_BYTES), repository.tickets.issue()
+            now = self._now()
+            made = replace(
+                family,
+                header=family.header._replace(renewed=now, seen=now),
+                current=repository.tickets.token_digest(f"{family.selector}.{secret}"),
+                previous=family.current,
+                successor=mask_successor(token, secret + ticket),
+            )
+            result = repository.store.replace(family.key, self._pack(made), self._remaining(made), family.version)
+            if type(result) is Saved:
+                return Succession(f"{family.selector}.{secret}", ticket, True)
+            if type(result) is not Conflict:
+                return None
+            found = self._open(family.selector, family.key, result.entry)
+            if found is None:
+                return None
+            if self._standing(found, token) is Standing.CURRENT:
+                return self.use(found, token)  # only its life was extended
+            family = found
+        return self._follow(family, token)
+
+    def _follow(self, family: Family, token: str) -> Succession | None:
+        if self._standing(family, token) is not Standing.PREVIOUS:
+            return None
+        hidden = unmask_successor(token, family.successor)
+        secret, ticket = hidden[:_SECRET_LENGTH], hidden[_SECRET_LENGTH:]
+        if not self._repository.tickets.plausible(ticket):
+            return None
+        return Succession(f"{family.selector}.{secret}", ticket, False)
+
+    def extend(self, family: Family) -> bool:
+        """Let the family live for its whole lifetime from now. False: it has changed or ended meanwhile."""
+        now = self._now()
+        made = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
+        self._claim(made)
+        result = self._repository.store.replace(family.key, self._pack(made), self._remaining(made), family.version)
+        return type(result) is Saved
+
+    def stands(self, family: Family) -> bool:
+        """Tell whether a family was not ended meanwhile."""
+        entry = self._repository.store.load(family.key)
+        return entry is not None and self._open(family.selector, family.key, entry) is not None
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def end(self, family: Family) -> bool:
+        """End a family: none of its tokens begins a session any more. False: it had ended."""
+        return self._end(family.key, family.header)
+
+    def end_login(self, name: str, handle: str) -> bool:
+        """End the family of an owner that has this handle. False: there is none."""
+        ended = [self._end(key, header) for key, header, owner in self._of(name) if owner.handle == handle]
+        return any(ended)
+
+    def end_all(self, name: str, *, spare: str | None = None) -> int:
+        """End an owner's families, but for the one with the handle ``spare``; return how many."""
+        return sum(self._end(key, header) for key, header, owner in list(self._of(name)) if owner.handle != spare)
+
+    def end_everybody(self) -> int:
+        """End all families in the store, which must be one that can be walked; return how many."""
+        store: Any = self._repository.store
+        assert isinstance(store, Walks)
+        ended = 0
+        for key, entry in store.walk():
+            header = _header_of(entry)
+            if header is not None and header.remembers:
+                ended += self._end(key, header)
+        return ended
+
+    def of(self, name: str) -> list[tuple[Header, Ownership]]:
+        """Return what is known of an owner's families."""
+        return [(header, owner) for _, header, owner in self._of(name)]
+
+    def _of(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
+        """Yield an owner's live families, and forget the claims of those that are no more."""
+        power = self._power()
+        if power is None:
+            return
+        for claim in power.owned(_indexed(name)):
+            entry = self._repository.store.load(claim.key)
+            header = None if entry is None else _header_of(entry)
+            owner = None if header is None else Ownership.parse(header.owner)
+            if header is None or owner is None or not header.remembers or self._now() >= header.deadline:
+                power.release(_indexed(name), claim.key)
+            elif owner.name == name:
+                yield claim.key, header, owner
+
+    def _end(self, key: bytes, header: Header) -> bool:
+        # Deleted first: what is not in the index any more must not be alive.
+        deleted = self._repository.store.delete(key)
+        power, owner = self._power(), Ownership.parse(header.owner)
+        if power is not None and owner is not None:
+            try:
+                power.release(_indexed(owner.name), key)
+            except StoreError as error:
+                log.warning("the claim of an ended remember token was not released: %s", error)
+        return deleted
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return self._repository.now_ms() // 1000
+
+    def _remaining(self, family: Family) -> int:
+        return max(1, family.header.deadline - self._now())
+
+    def _power(self) -> Owners | None:
+        store: Any = self._repository.store
+        return store if isinstance(store, Owners) else None
+
+    def _claim(self, family: Family) -> None:
+        power = self._power()
+        if power is not None:
+            power.claim(_indexed(family.owner.name), family.key, self._remaining(family) + CLAIM_SLACK)
+
+    def _standing(self, family: Family, token: str) -> Standing:
+        digest = self._repository.tickets.token_digest(token)
+        if hmac.compare_digest(digest, family.current):
+            return Standing.CURRENT
+        recent = self._now() <= family.header.renewed + OVERLAP_SECONDS
+        return Standing.PREVIOUS if recent and hmac.compare_digest(digest, family.previous) else Standing.OLD
+
+    def _pack(self, family: Family) -> bytes:
+        values = {name: codec.pack(getattr(family, name)) for name in _STORED}
+        payload = envelope.pack_values(values, codec.pack)
+        # The selector is in the token alone, and all tokens of a family have it.
+        seal = Seal(family.selector, family.key) if self._repository.encrypts else None
+        return envelope.pack(family.header, payload, seal_for=seal)
+
+    def _open(self, selector: str, key: bytes, entry: Entry) -> Family | None:
+        """Return what is stored; None if it can't be read, or if it is over, which a store may have missed."""
+        try:
+            header, payload, sealed = envelope.open_header(entry.data)
+            if not header.remembers or self._now() >= header.deadline:
+                return None
+            if sealed:
+                payload = envelope.unseal(entry.data, payload, Seal(selector, key))
+            elif self._repository.encrypts:
+                raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
+            values = envelope.unpack_values(payload, codec.unpack)
+            return Family(selector, key, entry.version, header, *(codec.unpack(values[name]) for name in _STORED))
+        except (EnvelopeError, codec.CodecError, KeyError) as error:
+            log.warning("remembered login %s cannot be read (%s)", public_id(key), type(error).__name__)
+            return None
+
+
+def _indexed(name: str) -> bytes:
+    """Return what the store calls an owner here: another name than where their sessions are noted."""
+    return hashlib.sha256(b"flask-cloakroom:remembered:" + name.encode()).digest()[:16]
+
+
+def _header_of(entry: Entry) -> Header | None:
+    try:
+        return envelope.open_header(entry.data)[0]
+    except EnvelopeError:
+        return None
