@@ -29,6 +29,7 @@ from flask_cloakroom import (
     safe_next,
 )
 from flask_cloakroom.login.signing import WELL_KNOWN_KEYS
+from flask_cloakroom.sessions.families import SECRET_BYTES, SELECTOR_BYTES
 
 #: A browser's cookies, as a thief may have them: each alone, and both.
 CAPTURED = (("session",), ("remember_token",), ("session", "remember_token"))
@@ -76,7 +77,6 @@ def test_cve_2024_42447_a_logout_ends_the_session(server_site: Site) -> None:
     assert thief.open("/contents").json == {}
 
 
-@pytest.mark.xfail(strict=True, reason="stored remember tokens")
 def test_cve_2024_42447_a_logout_ends_the_remember_token(server_site: Site) -> None:
     """So does the cookie that remembers the login."""
     browser = server_site.browser("alice", remember=True)
@@ -158,7 +158,7 @@ def test_cve_2020_17526_one_sites_credentials_are_nothing_on_another(apart: str,
 @pytest.mark.parametrize("key", ["hunter2", "a", *sorted(WELL_KNOWN_KEYS)[::6]])
 def test_cve_2023_27524_a_known_or_short_key_logs_nobody_in(make_site: MakeSite, key: str) -> None:
     """Outside debug mode nothing is signed with it, and what somebody else signs with it opens nothing."""
-    site = make_site(SECRET_KEY=key, TESTING=True)
+    site = make_site("cookie", SECRET_KEY=key, TESTING=True)
     forged = site.browser("alice", remember=True).copy("remember_token")
     assert forged.copy().who == "alice", "in tests any key will do"
     site.app.testing = False
@@ -166,12 +166,11 @@ def test_cve_2023_27524_a_known_or_short_key_logs_nobody_in(make_site: MakeSite,
     site.app.config["PROPAGATE_EXCEPTIONS"] = True
     with pytest.raises(SettingError, match="SECRET_KEY"):
         site.browser().open("/login?user=alice&remember=1")
-    assert site.browser("alice").who == "alice", "sessions on the server need no key"
 
 
-def test_cve_2025_47278_the_present_key_alone_signs(make_site: MakeSite, kind: str) -> None:
+def test_cve_2025_47278_the_present_key_alone_signs(make_site: MakeSite) -> None:
     """An old key opens what it signed while it is a fallback; what is new is good without it, and not by it alone."""
-    site = make_site(kind, SECRET_KEY=OLD)
+    site = make_site("cookie", SECRET_KEY=OLD)
     before = site.browser("alice", remember=True).copy("remember_token")
     site.app.config.update(SECRET_KEY=PRESENT, SECRET_KEY_FALLBACKS=[OLD])
     assert before.copy().who == "alice"
@@ -354,16 +353,12 @@ def test_cve_2026_27205_whoever_asks_varies(site: Site, ask: Any, user: str | No
 
 def test_cve_2015_5143_made_up_credentials_leave_nothing(server_site: Site) -> None:
     """A thousand tickets and tokens that look right: nobody is logged in, and the store stays empty."""
-    forger = Site(Flask("shop"))
-    forger.app.secret_key = "the forger's own key, long enough"
     client = server_site.app.test_client(use_cookies=False)
-    with forger.app.app_context():
-        tokens = forger.manager.tokens_for(forger.app)
-        for number in range(1000):
-            token = tokens.issue("alice", "", 600 + number)
-            header = f"session={secrets.token_urlsafe(32)}; remember_token={token}"
-            response = client.get("/members" if number % 2 else "/who", headers={"Cookie": header})
-            assert response.text == "nobody" if number % 2 == 0 else response.status_code == 401
+    for number in range(1000):
+        token = f"{secrets.token_urlsafe(SELECTOR_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}"
+        header = f"session={secrets.token_urlsafe(32)}; remember_token={token}"
+        response = client.get("/members" if number % 2 else "/who", headers={"Cookie": header})
+        assert response.text == "nobody" if number % 2 == 0 else response.status_code == 401
     assert entries(server_site) == 0
 
 

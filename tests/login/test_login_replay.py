@@ -13,6 +13,7 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import active_sessions, logout_everybody, logout_everywhere, revoke_session
 from flask_cloakroom.sessions import envelope
+from flask_cloakroom.sessions.families import OVERLAP_SECONDS
 from flask_cloakroom.sessions.repository import MARK_SECONDS
 from servers import RedisServer
 
@@ -57,18 +58,27 @@ def renew(theft: Theft) -> None:
     theft.ahead[0] += MARK_SECONDS - 1
 
 
+def use_token(theft: Theft) -> None:
+    theft.browser.client.delete_cookie("session")
+    assert theft.browser.who == "alice"
+    theft.ahead[0] += OVERLAP_SECONDS + 1
+
+
 EVENTS: Final = {
     "logout": Event(lambda theft: theft.browser.open("/logout"), "nobody", (SESSION, TOKEN, BOTH)),
     "revoked from another device": Event(revoke, "nobody", (SESSION, TOKEN, BOTH)),
     "logout everywhere": Event(
         lambda theft: theft.do(theft.other, logout_everywhere), "nobody", (SESSION, TOKEN, BOTH)
     ),
-    "logout of everybody": Event(lambda theft: theft.do(theft.site.browser(), logout_everybody), "nobody", (SESSION,)),
+    "logout of everybody": Event(
+        lambda theft: theft.do(theft.site.browser(), logout_everybody), "nobody", (SESSION, TOKEN, BOTH)
+    ),
     "password changed": Event(change_password, "nobody", (SESSION, TOKEN, BOTH)),
     "login confirmed": Event(lambda theft: theft.browser.open("/confirm"), "alice", (SESSION,)),
     "logged in again": Event(lambda theft: theft.browser.login("alice"), "alice", (SESSION,)),
-    "another user": Event(lambda theft: theft.browser.login("bob"), "bob", (SESSION,)),
+    "another user": Event(lambda theft: theft.browser.login("bob"), "bob", (SESSION, TOKEN, BOTH)),
     "ticket renewed": Event(renew, "alice", (SESSION,)),
+    "token used": Event(use_token, "nobody", (TOKEN,)),
 }
 STORES: Final = ("memory", "sqlite", "redis", "cookie")
 #: Replayed at once, and when what marks an ended session has gone.
@@ -82,21 +92,8 @@ def cells() -> list[Any]:
         if store == "cookie" and name != "password changed":
             continue  # nothing that is on the server knows of the login, and only what the user object says can end it
         for names in event.ends:
-            marks = (
-                [pytest.mark.xfail(strict=True, reason="stored remember tokens")] if _is_open(name, names, when) else []
-            )
-            found.append(
-                pytest.param(event, names, when, store, marks=marks, id=f"{name}-{'+'.join(names)}-{when}-{store}")
-            )
+            found.append(pytest.param(event, names, when, store, id=f"{name}-{'+'.join(names)}-{when}-{store}"))
     return found
-
-
-def _is_open(name: str, names: tuple[str, ...], when: str) -> bool:
-    """Tell whether a signed token still logs in there: nothing can take one back but another password."""
-    if name == "password changed" or "remember_token" not in names:
-        return False
-    # Beside a session whose end is still marked it is not looked at.
-    return names == TOKEN or when == "later"
 
 
 @pytest.fixture
