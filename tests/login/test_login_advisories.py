@@ -28,6 +28,7 @@ from flask_cloakroom import (
     logout_everywhere,
     safe_next,
 )
+from flask_cloakroom.login.remember import SignedTokens
 from flask_cloakroom.login.signing import WELL_KNOWN_KEYS
 from flask_cloakroom.sessions.families import SECRET_BYTES, SELECTOR_BYTES
 
@@ -121,8 +122,11 @@ def test_cve_2025_46336_a_slow_request_does_not_undo_a_logout(server_site: Site)
     assert not any(b"late" in entry.data for _, entry in server_site.app.session_interface.store.walk())  # type: ignore[attr-defined]
 
 
-def test_cve_2025_46336_a_late_request_does_not_undo_a_logout(server_site: Site) -> None:
+@pytest.mark.parametrize("tokens", ["stored", "signed"])
+def test_cve_2025_46336_a_late_request_does_not_undo_a_logout(server_site: Site, tokens: str) -> None:
     """It left the browser before the logout with both cookies and arrives after it: it begins nothing."""
+    if tokens == "signed":
+        server_site.manager.remember_tokens = SignedTokens
     browser = server_site.browser("alice", remember=True)
     late = [browser.copy() for _ in range(2)]
     browser.open("/logout")
@@ -136,8 +140,9 @@ def test_cve_2025_46336_a_late_request_does_not_undo_a_logout(server_site: Site)
 # -- keys and sites ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tokens", ["stored", "signed"])
 @pytest.mark.parametrize("apart", ["name", "namespace"])
-def test_cve_2020_17526_one_sites_credentials_are_nothing_on_another(apart: str, tmp_path: Path) -> None:
+def test_cve_2020_17526_one_sites_credentials_are_nothing_on_another(apart: str, tokens: str, tmp_path: Path) -> None:
     """With one store and one secret: neither the session nor the token opens anything on a site of another name."""
     sites = []
     for number in range(2):
@@ -147,9 +152,11 @@ def test_cve_2020_17526_one_sites_credentials_are_nothing_on_another(apart: str,
             app.config["SESSION_NAMESPACE"] = f"shop{number}"
         Session(app)
         sites.append(Site(app))
+        if tokens == "signed":
+            sites[-1].manager.remember_tokens = SignedTokens
     one, other = sites
+    assert [thief.who for thief in captured(one.browser("alice", remember=True))] == ["alice"] * 3
     browser = one.browser("alice", remember=True)
-    assert [thief.who for thief in captured(browser)] == ["alice"] * 3
     assert [Browser(other, thief.cookies).who for thief in captured(browser)] == ["nobody"] * 3
     for site in sites:
         site.app.session_interface.store.close()  # type: ignore[attr-defined]
