@@ -371,8 +371,8 @@ class OneUse:
     def resolve(self, token: str) -> Remembered | None:
         return self.known.get(token)
 
-    def use(self, remembered: Remembered) -> Used:
-        made = self.issue(remembered.user_id, remembered.auth_hash, remembered.lifetime)
+    def use(self, remembered: Remembered, auth_hash: str) -> Used:
+        made = self.issue(remembered.user_id, auth_hash, remembered.lifetime)
         return Used(made, remembered.lifetime)
 
     def stands(self, remembered: Remembered) -> bool:

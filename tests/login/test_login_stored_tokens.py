@@ -535,8 +535,8 @@ class TestFamily:
         first = found.issue("alice", "", 600)
         family, standing = found.find(first)
         assert standing is Standing.CURRENT
-        second = found.use(family, first).token
-        third = found.use(found.find(second)[0], second).token
+        second = found.use(family, first, "").token
+        third = found.use(found.find(second)[0], second, "").token
         assert [found.find(token)[1] for token in (first, second, third)] == [
             Standing.OLD,
             Standing.PREVIOUS,

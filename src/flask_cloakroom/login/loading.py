@@ -89,13 +89,13 @@ def _from_session(state: LoginState) -> tuple[Any, bool]:
     return None, True
 
 
-def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str | None:
+def _problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
     """Return why this user must not be logged in by what was kept of an earlier login; None if they may."""
     if user is None:
         return "the user is not there any more"
     if not forced and not is_set(user, "is_active"):
         return "the user is not active"
-    if not kept.has_auth_hash(auth_hash, user):
+    if not unknown_hash and not kept.has_auth_hash(auth_hash, user):
         return "session_auth_hash() is another one by now"
     return None
 
@@ -137,7 +137,7 @@ def _from_remember_cookie(state: LoginState) -> Any:
             log.info("%s: a remember token was not used: the request is older than that", kept.public_id(session))
             return None
         user = call(manager.user_callback, remembered.user_id)
-        problem = _problem_with(user, remembered.auth_hash)
+        problem = _problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
             return user if _resume(state, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)
@@ -157,7 +157,7 @@ def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
     described = kept.description(
         user, state.manager.id_of(user), fresh=False, forced=False, user_agent=state.user_agent
     )
-    used = tokens.use(remembered)
+    used = tokens.use(remembered, described.get(AUTH_HASH, ""))
     if used is None:
         log.info("%s: a remember token was refused, because it was revoked meanwhile", kept.public_id(session))
         return False

@@ -24,6 +24,7 @@ from .legacy import LegacyManager
 from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
+from .remember_legacy import LegacyTokens
 from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
@@ -201,9 +202,13 @@ class LoginManager(LegacyManager):
 
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return what issues and checks the application's remember tokens."""
-        if self.remember_tokens is not None:
-            return self.remember_tokens(app)
+        tokens: RememberTokens
         interface = self.interface_for(app)
-        if isinstance(interface, ServerSessionInterface):
-            return StoredTokens(app, interface.repository)
-        return SignedTokens(app)
+        if self.remember_tokens is not None:
+            tokens = self.remember_tokens(app)
+        elif isinstance(interface, ServerSessionInterface):
+            tokens = StoredTokens(app, interface.repository)
+        else:
+            tokens = SignedTokens(app)
+        settings = self.settings_for(app)
+        return LegacyTokens(app, tokens, settings.remember_for) if settings.accept_legacy else tokens

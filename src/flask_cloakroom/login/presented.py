@@ -6,6 +6,7 @@ from typing import Final
 
 from ..sessions.owners import Ownership
 from .notes import is_remembered_by
+from .remember_legacy import SEPARATOR
 from .state import LoginState
 
 #: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
@@ -16,7 +17,14 @@ MAX_TOKENS: Final = 3
 def tokens_in(state: LoginState) -> list[str]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
     header = state.request.environ.get("HTTP_COOKIE")
-    return state.settings.find_tokens(header)[:MAX_TOKENS] if header else []
+    if not header:
+        return []
+    found = state.settings.find_tokens(header)[:MAX_TOKENS]
+    if state.settings.accept_legacy and SEPARATOR in header:
+        # These may be quoted, so they take a parser.
+        cookies = state.request.cookies.getlist(state.settings.cookie.name)
+        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TOKENS]
+    return found
 
 
 def forget(state: LoginState, owner: Ownership | None) -> None:

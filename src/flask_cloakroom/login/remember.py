@@ -31,8 +31,8 @@ class Remembered:
     """What a good token says."""
 
     user_id: str
-    #: Digest of the user's ``session_auth_hash()`` when it was issued; "" if there was none.
-    auth_hash: str
+    #: Digest of the user's ``session_auth_hash()`` when it was issued; "" if there was none, None if nobody knows.
+    auth_hash: str | None
     #: For how many seconds it has lived, and for how many it may.
     age: int
     lifetime: int
@@ -72,8 +72,8 @@ class RememberTokens(Protocol):
         """Return what a token says; None if it was forged, is not of this application, has expired or was revoked."""
         ...
 
-    def use(self, remembered: Remembered) -> Used | None:
-        """Use a token to log in; None if it was revoked meanwhile."""
+    def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
+        """Use a token to log in the user, who has this digest; None if it was revoked meanwhile."""
         ...
 
     def stands(self, remembered: Remembered) -> bool:
@@ -128,9 +128,18 @@ class SignedTokens:
                     return Remembered(user_id, auth_hash, int(age), lifetime, token)
         return None
 
-    def use(self, remembered: Remembered) -> Used:
-        """Use it as often as one likes."""
-        return Used()
+    def use(self, remembered: Remembered, auth_hash: str) -> Used:
+        """Use it as often as one likes. A foreign one is replaced."""
+        if remembered.auth_hash is not None:
+            return Used()
+        return Used(self.issue(remembered.user_id, auth_hash, remembered.lifetime), remembered.lifetime)
+
+    def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered:
+        """Accept it as often as it comes: without a store nobody knows whether it came before."""
+        return Remembered(user_id, None, 0, lifetime, foreign)
+
+    def spend(self, foreign: str) -> None:
+        """Do nothing, for that reason."""
 
     def stands(self, remembered: Remembered) -> bool:
         """Yes: nobody can revoke it."""
@@ -138,7 +147,7 @@ class SignedTokens:
 
     def extend(self, remembered: Remembered) -> str:
         """Issue another one."""
-        return self.issue(remembered.user_id, remembered.auth_hash, remembered.lifetime)
+        return self.issue(remembered.user_id, remembered.auth_hash or "", remembered.lifetime)
 
     def revoke(self, token: str) -> str:
         """Do nothing: a signature cannot be taken back."""

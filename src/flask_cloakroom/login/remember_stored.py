@@ -72,17 +72,29 @@ class StoredTokens:
             self._repository.owners.end(owner.name, owner.handle)
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=owner.handle)
 
-    def use(self, remembered: Remembered) -> Used | None:
+    def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
         """Make the next token, or find out which one a parallel request has made."""
         assert remembered.family is not None
         with _outage():
-            used = self._families.use(remembered.family, remembered.token)
+            used = self._families.use(remembered.family, remembered.token, auth_hash)
         if used is None:
             return None
         return Used(used.token, max(1, self._left(remembered.family)), used.ticket, used.first)
 
     def _left(self, family: Family) -> int:
         return family.header.deadline - self._repository.now_ms() // 1000
+
+    def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
+        """Begin a family with it, once; a parallel request finds that, and whoever comes later has a copy."""
+        with _outage():
+            token = self._families.begin_with(foreign, user_id, lifetime)
+        return self.resolve(token)
+
+    def spend(self, foreign: str) -> None:
+        """End the family that began with it, or see to it that there will be none."""
+        with _outage():
+            token = self._families.spend(foreign)
+        self.revoke(token)
 
     def stands(self, remembered: Remembered) -> bool:
         """Ask the store again."""

@@ -49,6 +49,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "REMEMBER_COOKIE_SAMESITE": COOKIE_SAMESITE,
     "REMEMBER_COOKIE_PARTITIONED": False,
     "REMEMBER_COOKIE_REFRESH_EACH_REQUEST": False,
+    "REMEMBER_COOKIE_ACCEPT_LEGACY": False,
     "SESSION_PROTECTION": UNSET,
     "USE_SESSION_FOR_NEXT": USE_SESSION_FOR_NEXT,
 }
@@ -89,6 +90,8 @@ class LoginSettings:
     #: Seconds that a login is remembered.
     remember_for: int
     refresh_each_request: bool
+    #: Whether the cookies of Flask-Login are taken.
+    accept_legacy: bool
     disabled: bool
     #: "basic", "strong" or None; UNSET: what the manager says.
     protection: Any
@@ -115,6 +118,7 @@ class LoginSettings:
             find_tokens=cookie.finder(_PLAUSIBLE),
             remember_for=min(read.seconds("REMEMBER_COOKIE_DURATION", at_least=1), MAX_AGE_LIMIT),
             refresh_each_request=read.boolean("REMEMBER_COOKIE_REFRESH_EACH_REQUEST"),
+            accept_legacy=read.boolean("REMEMBER_COOKIE_ACCEPT_LEGACY"),
             disabled=read.boolean("LOGIN_DISABLED"),
             protection=protection if protection is UNSET else checked_protection(protection),
             next_in_session=read.boolean("USE_SESSION_FOR_NEXT"),

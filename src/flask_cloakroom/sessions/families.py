@@ -10,10 +10,13 @@ Every change is one compare-and-set of the one record, and a family that was end
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import logging
+import random
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -36,6 +39,12 @@ OVERLAP_SECONDS: Final = 30
 #: Random bytes of the selector and of the secret. OWASP ASVS 5.0, 7.2.3, asks for 128 bits, which each has alone.
 SELECTOR_BYTES: Final = 18
 SECRET_BYTES: Final = 24
+
+#: Seconds for which it is known that a foreign credential was spent: longer than any browser keeps its cookie, which is
+#: 400 days (RFC 6265bis, 5.6.3).
+SPENT_SECONDS: Final = 401 * 24 * 3600
+#: Seconds that a request waits for another one to begin the family of a foreign credential.
+SPENDING_PATIENCE: Final = 1.0
 
 _SELECTOR_LENGTH: Final = SELECTOR_BYTES * 4 // 3
 _SECRET_LENGTH: Final = SECRET_BYTES * 4 // 3
@@ -64,7 +73,8 @@ class Family:
     header: Header
     user_id: str
     #: Digest of the user's ``session_auth_hash()`` at the login; "" if there was none.
-    auth_hash: str
+    #: None until the first use, if it began with a foreign credential.
+    auth_hash: str | None
     #: Seconds that it lives from its beginning, or from when it was last extended.
     lifetime: int
     #: Digest of the present token.
@@ -106,9 +116,13 @@ class Families:
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
         """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
+        token = f"{secrets.token_urlsafe(SELECTOR_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}"
+        self._begin(token, user_id, auth_hash, lifetime, begun)
+        return token
+
+    def _begin(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, begun: Begun) -> None:
         repository = self._repository
-        selector = secrets.token_urlsafe(SELECTOR_BYTES)
-        token = f"{selector}.{secrets.token_urlsafe(SECRET_BYTES)}"
+        selector = token.partition(".")[0]
         owner = Ownership(repository.tickets.owner_name(user_id), begun.handle or new_handle(), begun.note)
         now = self._now()
         header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
@@ -119,7 +133,41 @@ class Families:
             raise StoreError("the store refuses a new remember token as if it were there already")
         # Once more, because somebody who read the index in between may have taken it for a dead one's.
         self._claim(family)
+
+    def begin_with(self, foreign: str, user_id: str, lifetime: int) -> str:
+        """Begin a family with a credential that others issued, unless that was spent. Return its first token.
+
+        That token is made of the credential, so that each request that brings this finds the same family. Raises
+        StoreError.
+        """
+        token = _token_of(foreign)
+        if self._spend(token):
+            self._begin(token, user_id, None, lifetime, NOTHING_BEGUN)
+            return token
+        # Another request may have spent it a moment ago, and be about to begin the family.
+        deadline = time.monotonic() + SPENDING_PATIENCE
+        while self.find(token) is None and time.monotonic() < deadline and self._was_spent_now(token):
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
         return token
+
+    def spend(self, foreign: str) -> str:
+        """Never begin a family with this credential. Return the token of one that was begun."""
+        token = _token_of(foreign)
+        self._spend(token)
+        return token
+
+    def _spend(self, token: str) -> bool:
+        now = self._now()
+        mark = envelope.pack(Header(now, now, now, superseded=True), b"")
+        return self._repository.store.create(self._spent_key(token), mark, SPENT_SECONDS) is not None
+
+    def _was_spent_now(self, token: str) -> bool:
+        entry = self._repository.store.load(self._spent_key(token))
+        header = None if entry is None else _header_of(entry)
+        return header is not None and self._now() <= header.created + OVERLAP_SECONDS
+
+    def _spent_key(self, token: str) -> bytes:
+        return self._repository.tickets.family_key(f"spent:{token}")
 
     def find(self, token: str) -> tuple[Family, Standing] | None:
         """Return the family of a token of the right form, and what the token is to it. Raises StoreError."""
@@ -129,10 +177,11 @@ class Families:
         family = None if entry is None else self._open(selector, key, entry)
         return None if family is None else (family, self._standing(family, token))
 
-    def use(self, family: Family, token: str) -> Succession | None:
+    def use(self, family: Family, token: str, auth_hash: str) -> Succession | None:
         """Put the next token in the place of ``token``, or say what another request has put there.
 
-        None: the family has ended meanwhile. Raises StoreError.
+        ``auth_hash`` is the digest of the user as they are now. None: the family has ended meanwhile.
+        Raises StoreError.
         """
         repository = self._repository
         if self._standing(family, token) is Standing.CURRENT:
@@ -141,6 +190,7 @@ class Families:
             made = replace(
                 family,
                 header=family.header._replace(renewed=now, seen=now),
+                auth_hash=auth_hash,
                 current=repository.tickets.token_digest(f"{family.selector}.{secret}"),
                 previous=family.current,
                 successor=mask_successor(token, secret + ticket),
@@ -154,7 +204,7 @@ class Families:
             if found is None:
                 return None
             if self._standing(found, token) is Standing.CURRENT:
-                return self.use(found, token)  # only its life was extended
+                return self.use(found, token, auth_hash)  # only its life was extended
             family = found
         return self._follow(family, token)
 
@@ -281,6 +331,13 @@ class Families:
         except (EnvelopeError, codec.CodecError, KeyError) as error:
             log.warning("remembered login %s cannot be read (%s)", public_id(key), type(error).__name__)
             return None
+
+
+def _token_of(foreign: str) -> str:
+    """Return the token that stands for a foreign credential: nobody makes it who has not that."""
+    digest = hashlib.sha512(b"flask-cloakroom:foreign:" + foreign.encode("utf-8", "surrogatepass")).digest()
+    parts = digest[:SELECTOR_BYTES], digest[SELECTOR_BYTES : SELECTOR_BYTES + SECRET_BYTES]
+    return ".".join(base64.urlsafe_b64encode(part).decode() for part in parts)
 
 
 def _indexed(name: str) -> bytes:
