@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 
 from flask_cloakroom.errors import SessionLimitError, StoreError
-from flask_cloakroom.sessions import envelope, owners
-from flask_cloakroom.sessions.owners import Ownership, SessionLimit
+from flask_cloakroom.sessions import envelope, families, owners
+from flask_cloakroom.sessions.owners import Begun, Ownership, SessionLimit
 from flask_cloakroom.sessions.record import Committed, Record
 from flask_cloakroom.sessions.repository import Repository
 from flask_cloakroom.sessions.ticket import Tickets
@@ -34,6 +34,8 @@ REMEMBERED: Final = 30
 #: One in so many operations is cut short, at one of its first calls of the store.
 CUT_ONE_IN: Final = 4
 CALLS: Final = 8
+#: Seconds for which a login is remembered.
+MONTH: Final = 30 * 86_400
 
 
 class CrashError(Exception):
@@ -69,8 +71,12 @@ class Model:
         limit = SessionLimit(LIMIT, self.random.choice(("oldest", "refuse"))) if seed % 2 else None
         self.repository = Repository(self.mortal, TICKETS, limit=limit, clock=lambda: time.time() + self.ahead)
         self.records: list[Record] = []
+        #: Tokens that remember a login, of the last ones.
+        self.tokens: deque[str] = deque(maxlen=100)
         #: Handles of sessions that were ended, and the end was reported.
         self.ended: set[str] = set()
+        #: Those among them whose tokens ended too; a logout by the session alone leaves that to who has the token.
+        self.revoked: set[str] = set()
         #: Every ticket that a browser got, of the last ones.
         self.tickets: deque[str] = deque(maxlen=200)
         self.history: deque[str] = deque(maxlen=20)
@@ -136,16 +142,38 @@ class Model:
     def end(self, user: str, record: Record) -> None:
         owner = Ownership.parse(record.header.owner)
         if owner is not None and self.repository.owners.end(owner.name, owner.handle):
-            self.ended.add(owner.handle)
+            self._is_over({owner.handle})
 
     def end_all(self, user: str, record: Record) -> None:
         name = TICKETS.owner_name(user)
-        handles = {owner.handle for owner in self.living().values() if owner.name == name}
+        both = [*self.living().values(), *self.living(remembered=True).values()]
         self.repository.owners.end_all(name)
+        self._is_over({owner.handle for owner in both if owner.name == name})
+
+    def _is_over(self, handles: set[str]) -> None:
+        """Note logins that ended with all that remembers them. What remembers them from here on is another login's."""
         self.ended |= handles
+        self.revoked |= handles
 
     def look(self, user: str, record: Record) -> None:
         self.repository.owners.sessions(TICKETS.owner_name(user))
+
+    def remember(self, user: str, record: Record) -> None:
+        owner = Ownership.parse(record.header.owner)
+        if owner is not None and owner.name == TICKETS.owner_name(user) and owner.handle not in self.ended:
+            self.tokens.append(self.repository.families.issue(user, "", MONTH, Begun(handle=owner.handle)))
+
+    def use_token(self, user: str, record: Record) -> None:
+        token = self.random.choice(self.tokens) if self.tokens else ""
+        found = self.repository.families.find(token) if token else None
+        if found is not None:
+            used = self.repository.families.use(found[0], token, "")
+            self.tokens.extend([] if used is None else [used.token])
+
+    def extend_token(self, user: str, record: Record) -> None:
+        found = self.repository.families.find(self.random.choice(self.tokens)) if self.tokens else None
+        if found is not None:
+            self.repository.families.extend(found[0])
 
     def expire_in_the_store(self, user: str, record: Record) -> None:
         self.store.delete(record.key)
@@ -156,24 +184,28 @@ class Model:
 
     WEIGHTS: Final[tuple[tuple[Any, int], ...]] = (
         *((login, 24), (visit, 3), (login_here, 10), (forget_user, 3), (rotate, 10), (renew, 12), (commit, 12)),
+        *((remember, 12), (use_token, 8), (extend_token, 3)),
         *((logout, 8), (end, 6), (end_all, 1), (look, 4), (expire_in_the_store, 5), (time_passes, 2)),
     )
     ACTIONS: Final = tuple(action for action, _ in WEIGHTS)
 
     # -- what must hold ---------------------------------------------------------------------------------------
 
-    def living(self) -> dict[bytes, Ownership]:
-        """Return the live sessions of users, by a walk over the store."""
+    def living(self, *, remembered: bool = False) -> dict[bytes, Ownership]:
+        """Return the live sessions of users, or what remembers their logins, by a walk over the store."""
         found = {}
+        now = self.repository.now_ms() // 1000
         for key, entry in self.store.walk():
             header = envelope.open_header(entry.data)[0]
             owner = Ownership.parse(header.owner)
-            if owner is not None and not header.superseded and not self.repository.is_over(header):
+            is_over = now >= header.deadline if remembered else self.repository.is_over(header)
+            if owner is not None and header.remembers is remembered and not header.superseded and not is_over:
                 found[key] = owner
         return found
 
-    def noted(self, name: str) -> set[bytes]:
-        return {claim.key for claim in self.store.owned(owners._indexed(name))}
+    def noted(self, name: str, *, remembered: bool = False) -> set[bytes]:
+        index = families if remembered else owners
+        return {claim.key for claim in self.store.owned(index._indexed(name))}
 
     def check(self) -> int:
         """None that lives is missing in the index, no limit is passed, nothing opens what ended; return how many live.
@@ -181,14 +213,17 @@ class Model:
         A rotation that was cut short may leave the session that it made of an ended one: live, and with a ticket that
         nobody has got.
         """
-        living = self.living()
+        living, tokens = self.living(), self.living(remembered=True)
         for name in map(TICKETS.owner_name, USERS):
             mine = {key: owner.handle for key, owner in living.items() if owner.name == name}
             assert set(mine) <= self.noted(name)
+            assert {key for key, owner in tokens.items() if owner.name == name} <= self.noted(name, remembered=True)
             if self.repository.owners.limit is not None:
                 assert len(set(mine.values())) <= LIMIT
         for found in map(self.repository.load, self.tickets):
             assert not isinstance(found, Record) or _handle(found.header) not in self.ended
+        for family in map(self.repository.families.find, self.tokens):
+            assert family is None or family[0].owner.handle not in self.revoked
         return len(living)
 
     def check_pruned(self) -> None:
@@ -198,6 +233,9 @@ class Model:
             mine = {key: owner.handle for key, owner in self.living().items() if owner.name == name}
             assert handles == set(mine.values())
             assert self.noted(name) == set(mine)
+            self.repository.families.of(name)
+            tokens = {key for key, owner in self.living(remembered=True).items() if owner.name == name}
+            assert self.noted(name, remembered=True) == tokens
 
 
 def _handle(header: Any) -> str:
