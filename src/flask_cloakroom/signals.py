@@ -65,6 +65,12 @@ user_loaded_from_request = _signals.signal("loaded-from-request")
 #: that it belongs to. Arguments: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
 remember_token_reused = _signals.signal("remember-token-reused")
 
+#: ``revoke_session()`` ended a login. Arguments: ``handle`` (as in the list of the user's sessions), ``operator``.
+session_revoked = _signals.signal("session-revoked")
+
+#: ``logout_everywhere()`` was called. Arguments: ``user_id`` (text), ``ended`` (how many sessions).
+user_logged_out_everywhere = _signals.signal("logged-out-everywhere")
+
 #: ``confirm_login()`` made a login fresh.
 user_login_confirmed = _signals.signal("login-confirmed")
 

@@ -13,7 +13,10 @@ from flask_cloakroom import (
     logout_everybody,
     logout_everywhere,
     revoke_session,
+    session_revoked,
+    user_logged_out_everywhere,
 )
+from flask_cloakroom.cli import sessions
 from flask_cloakroom.login import agents
 from flask_cloakroom.login.agents import names_in
 
@@ -214,3 +217,59 @@ class TestLimit:
         again = first.copy("remember_token")
         assert again.who == "nobody"
         assert first.who == "alice"
+
+
+class TestReports:
+    """What others hear of it, and what an operator does without a page."""
+
+    def test_signals(self, active_site: Site) -> None:
+        """Each revocation, by whom, and each logout everywhere."""
+        phone, desk = active_site.browser("alice"), active_site.browser("alice")
+        heard: list[tuple[str, Any]] = []
+
+        def revoked(sender: Any, handle: str, operator: bool) -> None:
+            heard.append(("revoked", operator))
+
+        def everywhere(sender: Any, user_id: str, ended: int) -> None:
+            heard.append((user_id, ended))
+
+        (other,) = (one for one in listed(active_site, desk) if not one.current)
+        with session_revoked.connected_to(revoked), user_logged_out_everywhere.connected_to(everywhere):
+            assert do(active_site, active_site.browser("bob"), lambda: revoke_session(other.handle)) == "False"
+            assert do(active_site, desk, lambda: revoke_session(other.handle, operator=True)) == "True"
+            assert do(active_site, desk, lambda: revoke_session(other.handle)) == "False"
+            do(active_site, desk, logout_everywhere)
+        assert heard == [("revoked", True), ("alice", 1)]
+        assert [phone.who, desk.who] == ["nobody", "nobody"]
+
+    def test_commands(self, active_site: Site) -> None:
+        """``flask sessions list`` and ``end``: one login, a user's, everybody's."""
+        run = active_site.app.test_cli_runner().invoke
+        browsers = [active_site.browser() for _ in range(3)]
+        for browser in browsers:
+            browser.agent = FIREFOX
+            browser.login("alice", remember=browser is browsers[0])
+        bob = active_site.browser("bob")
+        lines = run(sessions, ["list", "alice"]).output.splitlines()
+        assert len(lines) == 3
+        assert all("Firefox 140 on Linux, 127.0.0.1" in line for line in lines)
+        assert run(sessions, ["end", "alice", "--handle", lines[0].split()[0]]).output == "Sessions ended: 1.\n"
+        assert sorted(browser.who for browser in browsers) == ["alice", "alice", "nobody"]
+        assert run(sessions, ["end", "alice"]).output == "Sessions ended: 2.\n"
+        assert run(sessions, ["list", "alice"]).output == "Nowhere.\n"
+        assert browsers[0].copy("remember_token").who == "nobody"
+        assert bob.who == "bob"
+        assert run(sessions, ["end", "--everybody"]).output == "Sessions ended: 1.\n"
+        assert bob.who == "nobody"
+        for arguments in (["end"], ["end", "alice", "--everybody"], ["end", "--everybody", "--handle", "x"]):
+            result = run(sessions, arguments)
+            assert (result.exit_code, "either the id of a user, or --everybody" in result.output) == (2, True)
+
+    def test_only_remembered(self, active_site: Site) -> None:
+        """A device whose session is over is listed as such, and is no live session to be counted."""
+        browser = active_site.browser("alice", remember=True)
+        repository = active_site.app.session_interface.repository  # type: ignore[attr-defined]
+        repository.store.delete(repository.load(browser.cookies["session"]).key)
+        run = active_site.app.test_cli_runner().invoke
+        assert run(sessions, ["list", "alice"]).output.rstrip().endswith("127.0.0.1, only remembered")
+        assert "live sessions: 0;" in run(sessions, ["count"]).output

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
 from ..errors import CloakroomError
+from ..login.agents import names_in
+from ..login.notes import read_note, text_in
 from ..sessions import envelope
 from ..sessions.interface import interface_of
 from ..sessions.repository import PURGE_BATCH, Repository
@@ -63,9 +66,52 @@ def count() -> None:
     try:
         for _, entry in store.walk():
             try:
-                live += not envelope.open_header(entry.data)[0].superseded
+                header = envelope.open_header(entry.data)[0]
+                live += not (header.superseded or header.remembers)
             except envelope.EnvelopeError:
                 unreadable += 1
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{store}: live sessions: {live}; entries that cannot be read: {unreadable}")
+
+
+@sessions.command("list")
+@click.argument("user_id")
+def list_of(user_id: str) -> None:
+    """Show where the user with this id is logged in, what was used last first."""
+    repository = _repository()
+    name = repository.tickets.owner_name(user_id)
+    try:
+        found = [(session.header, session.owner, "") for session in repository.owners.sessions(name)]
+        handles = {owner.handle for _, owner, _ in found}
+        found += [(*one, ", only remembered") for one in repository.families.of(name) if one[1].handle not in handles]
+    except CloakroomError as error:
+        raise click.ClickException(str(error)) from error
+    for header, owner, state in found:
+        note = read_note(owner.note)
+        began, seen = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (header.created, header.seen))
+        device = " on ".join(filter(None, names_in(text_in(note.get("agent"))))) or "unknown device"
+        address = text_in(note.get("address")) or "unknown address"
+        click.echo(f"{owner.handle}  since {began}, last seen {seen} UTC, {device}, {address}{state}")
+    if not found:
+        click.echo("Nowhere.")
+
+
+@sessions.command()
+@click.argument("user_id", required=False)
+@click.option("--handle", help="Only the login with this handle, as `list` shows it.")
+@click.option("--everybody", is_flag=True, help="The logins of all users.")
+def end(user_id: str | None, handle: str | None, everybody: bool) -> None:
+    """End the logins of the user with this id: their sessions on all devices, and what remembers them."""
+    if everybody == (user_id is not None) or (everybody and handle):
+        raise click.UsageError("Give either the id of a user, or --everybody.")
+    repository = _repository()
+    try:
+        if user_id is None:
+            ended = repository.owners.end_everybody()
+        else:
+            name = repository.tickets.owner_name(user_id)
+            ended = repository.owners.end(name, handle) if handle else repository.owners.end_all(name)
+    except CloakroomError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Sessions ended: {int(ended)}.")

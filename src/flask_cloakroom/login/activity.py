@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask, has_request_context
 
+from .. import signals
 from ..errors import CloakroomError
 from ..sessions.envelope import Header
 from ..sessions.interface import ServerSessionInterface
@@ -132,17 +133,29 @@ class Activity:
             log.warning("a session was not revoked, because it is not the user's own")
             return False
         if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
-            return log_out(self._state)
-        return owners.end(name, its_handle) if its_handle else False
+            log_out(self._state)
+            self._report_revoked(handle, operator)
+            return True
+        if not its_handle or not owners.end(name, its_handle):
+            return False
+        self._report_revoked(handle, operator)
+        return True
+
+    def _report_revoked(self, handle: str, operator: bool) -> None:
+        log.info("a login was revoked%s", " by an operator" if operator else "")
+        signals.session_revoked.send(self._app, handle=handle, operator=operator)
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
         """Do :func:`logout_everywhere`."""
-        owners, name = self._owners(), self._name_of(user)
+        owners, user_id = self._owners(), self._id_of(user)
+        name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_current(name)
         ended = owners.end_all(name, spare=self._current_handle() if is_mine else None)
         if self._state and is_mine and not keep_current:
             log_out(self._state)
             ended += 1
+        log.info("a user was logged out everywhere: %d sessions ended", ended)
+        signals.user_logged_out_everywhere.send(self._app, user_id=str(user_id), ended=ended)
         return ended
 
     def end_everybody(self) -> int:

@@ -7,18 +7,18 @@ another version is merged with, a mark of the end is obeyed.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..errors import LockLostError, LockTimeoutError, SessionTooLargeError, StoreError
+from ..errors import LockLostError, SessionTooLargeError, StoreError
 from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
 from .endings import end_entry, successor_of
 from .envelope import NOBODY, EnvelopeError, Header, Seal
 from .families import Families
+from .lease import check_fence, take_lease
 from .merge import Strategy
 from .merger import Merger
 from .owners import Begun, OwnerIndex, SessionLimit
@@ -246,7 +246,7 @@ class Repository:
     def _commit(self, merger: Merger, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
         """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""
         while merger.ready():
-            _check_fence(merger.record, fence)
+            check_fence(merger.record, fence)
             base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
             if seen and header.owner:
                 self.owners.keep(header, base.key)
@@ -301,7 +301,7 @@ class Repository:
         while merger.ready():
             old = merger.record
             try:
-                _check_fence(old, fence)
+                check_fence(old, fence)
             except LockLostError:
                 if made is not None:
                     self.withdraw(made)
@@ -375,43 +375,9 @@ class Repository:
         self.owners.release(record.header, record.key)
         return type(result) is Saved
 
-    # -- the lock -----------------------------------------------------------------------------------------
-
     def lock(self, record: Record, changes: Changes, *, timeout: float, lease: float) -> Committed | None:
-        """Take the session's lock, saving ``changes`` with it; ``commit(release=True)`` gives it back.
-
-        The lock is a lease in the session's own entry with a fencing number that grows with each holder. A commit
-        that meets a greater one comes from a holder that overslept, and is refused. None: the session is gone.
-
-        Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
-        """
-        holder = os.urandom(len(NOBODY))
-        deadline = time.monotonic() + timeout
-        merger = Merger(self, record, changes)
-        while merger.ready():
-            current = merger.record
-            now = self.now_ms()
-            if current.header.lease_until <= now:
-                header = merger.header._replace(
-                    fence=(current.header.fence + 1) & 0xFFFFFFFF,
-                    lease_until=now + int(lease * 1000),
-                    lease_holder=holder,
-                )
-                result = self.replace(current, header, merger.values)
-                if type(result) is Saved:
-                    held = Record(current.ticket, current.key, result.version, header, merger.values)
-                    return Committed(held, merger.merged, merger.contested)
-                if type(result) is not Conflict or not merger.meet(result.entry):
-                    return None
-            if time.monotonic() >= deadline:
-                raise LockTimeoutError(
-                    f"another request has held this session's lock for longer than {timeout:g} s; try again"
-                )
-            time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
-            entry = self.store.load(merger.record.key)
-            if entry is None or not merger.meet(entry):
-                break
-        return None
+        """Take the session's lock: :func:`.lease.take_lease`."""
+        return take_lease(self, record, changes, timeout=timeout, lease=lease)
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -436,11 +402,3 @@ class Repository:
         except StoreError as error:
             # The session is stored; that old ones were not cleared away is no reason to fail its request.
             log.warning("expired sessions were not purged: %s", error)
-
-
-def _check_fence(record: Record, fence: int | None) -> None:
-    if fence is not None and record.header.fence != fence:
-        raise LockLostError(
-            "the lock's lease ran out and another request took it; what was changed under the lock is not "
-            "saved. Hold the lock for less time, or give lock() a longer lease."
-        )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import random
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from flask.sessions import SessionMixin
 
 from .. import signals
-from ..errors import LockLostError, StoreError
+from ..errors import StoreError
+from .adoption import adopt
 from .lazy import LazyDict
+from .locking import lock
 from .outage import SessionUnavailable
 from .owners import USER_KEY, Begun
 from .rebase import Changes
@@ -30,10 +29,6 @@ log = logging.getLogger("flask_cloakroom.sessions")
 #: So many cookies of the session's name are tried, when a browser sends several (of another path or domain, which
 #: would hide ours for ever). Each costs a store command, so a flood of them must not.
 MAX_COOKIES: Final = 3
-
-#: How long a request waits for another one of the same browser to make the session in which both go on; seconds. That
-#: takes a few store commands. One that waited in vain is nobody's, and the next is somebody's again.
-ADOPTION_PATIENCE: Final = 1.0
 
 
 class ServerSession(LazyDict, SessionMixin):
@@ -165,66 +160,8 @@ class ServerSession(LazyDict, SessionMixin):
             self._rebase(self._record.values)
 
     def adopt(self, ticket: str, contents: Mapping[str, Any], *, first: bool) -> bool:
-        """Be the session of this ticket from here on; where there is none, make it of this one and ``contents``.
-
-        For requests of one browser that all begin the same login: they end on one session, whoever comes first. What
-        this request has changed so far stays. Of a session that is stored already, only the request that is ``first``
-        moves it there. False: the session of that ticket has ended, or was never made.
-
-        Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
-        """
-        self._opened()
-        if self._locked:
-            self.update(contents)
-            self.rotate()  # when the lock is given back: what it keeps others from must not move before
-            return True
-        repository = self._interface.repository
-        moves = self._record is not None
-        with self._outage():
-            found = self._await(ticket, 0 if first or not (moves or self.superseded) else ADOPTION_PATIENCE)
-            if found is None and not moves and not self.superseded:
-                self.update(contents)
-                values = {key: packed for key, packed in self._changes().items() if packed is not None}
-                made = repository.create_at(ticket, values, permanent=self.permanent, begun=self._login)
-                if made is not None:
-                    self._cookie = ticket
-                    self._record = made
-                    self._rebase(made.values)
-                    self._send(signals.session_created, sid=made.sid)
-                    return True
-                found = self._await(ticket, 0)
-        if found is not None:
-            self._become(found)
-        elif moves and first:
-            self._destination = ticket
-            self.update(contents)
-            self.rotate()
-            self.save_now()
-        else:
-            return False
-        return self._record is not None
-
-    def _await(self, ticket: str, patience: float) -> Record | None:
-        """Return the session of a ticket; if there is none, wait for who is making it, for so many seconds."""
-        deadline = time.monotonic() + patience
-        while True:
-            found = self._interface.repository.load(ticket)
-            if isinstance(found, Record):
-                return found
-            if found is not Absence.UNKNOWN or time.monotonic() >= deadline:
-                return None
-            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
-
-    def _become(self, record: Record) -> None:
-        """Go on as another session, with what this request has changed so far."""
-        changes, data = self._changes(), self._data or {}
-        changed = {key: data[key] for key, packed in changes.items() if packed is not None}
-        self._record, self._absence, self._cookie, self._found = record, None, record.ticket, True
-        self._rotating = self._cleared = False
-        self._begin(record.values)
-        self.update(changed)
-        for key in changes.keys() - changed.keys():
-            self.pop(key, None)
+        """Go on as the session of this ticket, for a login that parallel requests make: :func:`.adoption.adopt`."""
+        return adopt(self, ticket, contents, first=first)
 
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
@@ -263,74 +200,8 @@ class ServerSession(LazyDict, SessionMixin):
         Raises LockTimeoutError; LockLostError if the session has ended, or at the end of the block if the lease ran
         out and somebody took the lock; ValueError for a time that is none.
         """
-        if not (0 <= timeout < math.inf and 0 < lease < math.inf):
-            raise ValueError(f"timeout must be 0 or more and lease more than 0 seconds, not {timeout!r} and {lease!r}")
-        self._opened()
-        if self._record is None or self._locked or self._cleared:
+        with lock(self, timeout, lease):
             yield
-            return
-        repository = self._interface.repository
-        changes = self._changes()
-        if USER_KEY in changes:
-            # The lock would save it under the old ticket.
-            self._rotating = True
-            with self._outage():
-                self._commit_stored(self._record, changes, False, False)
-            changes = {}
-        held: Committed | None = None
-        if self._record is not None:
-            with self._outage():
-                held = repository.lock(self._record, changes, timeout=timeout, lease=lease)
-        if held is None:
-            self._discard("gone")
-            raise LockLostError("the session has ended meanwhile, so there is nothing to lock")
-        self._resume(held)
-        self._locked = True
-        try:
-            yield
-        finally:
-            self._locked = False
-            if self._record is not None and not self._cleared:
-                self._release(self._record)
-
-    def _release(self, record: Record) -> None:
-        repository = self._interface.repository
-        rotates = False
-        try:
-            changes = self._changes()
-            rotates = USER_KEY in changes
-            with self._outage():
-                if rotates:
-                    committed = repository.rotate(record, changes, fence=record.header.fence, begun=self._login)
-                else:
-                    committed = repository.commit(record, changes, release=True)
-        except LockLostError:
-            # Nor may the end of the request save them.
-            self._begin(record.values)
-            raise
-        except SessionUnavailable:
-            raise
-        except Exception:
-            # What was changed can't be stored or merged; that is no reason to keep the others out.
-            with self._outage():
-                repository.commit(record, {}, release=True)
-            raise
-        if committed is None:
-            self._discard("gone")
-            return
-        self._resume(committed)
-        if rotates:
-            self._rotating = False
-            sid = committed.record.sid
-            self._send(signals.session_rotated, sid=sid, old_sid=record.sid, reason="privilege")
-
-    def _resume(self, committed: Committed) -> None:
-        """Go on in the same request from what is stored now."""
-        self._report(committed)
-        if self._record is not None and committed.record.ticket != self._record.ticket:
-            self._cookie = committed.record.ticket  # another request renewed it meanwhile
-        self._record = committed.record
-        self._rebase(committed.record.values)
 
     # -- opening ------------------------------------------------------------------------------------------
 
