@@ -258,6 +258,8 @@ class OwnerIndex:
         Raises StoreError; then some may have ended and others not.
         """
         power = self.require()
+        # Before the sessions, so that none begins by it once they were looked for; and after, for a login that was
+        # under way. One that is made meanwhile and stays may so be one that is not remembered.
         self._repository.families.end_all(name, spare=spare)
 
         def is_spared(header: Header) -> bool:
@@ -271,6 +273,7 @@ class OwnerIndex:
             elif spare and (entry := self._repository.store.load(claim.key)) and self._is_live(entry):
                 continue
             self._forget(power, name, claim.key)
+        self._repository.families.end_all(name, spare=spare)
         return ended
 
     def end_everybody(self) -> int:

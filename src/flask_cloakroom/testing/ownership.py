@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 import pytest
 
 from ..errors import SessionLimitError
-from ..sessions import envelope, owners
-from ..sessions.owners import USER_KEY, Ownership, SessionLimit, _indexed
+from ..sessions import envelope, families, owners
+from ..sessions.families import Standing, Succession
+from ..sessions.owners import USER_KEY, Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
 from ..sessions.record import Committed, Record
 from ..sessions.repository import Repository
 from ..sessions.ticket import Tickets
@@ -26,6 +27,8 @@ from .stage import packed
 
 #: Two operations have no fewer orders than these, or the test forces nothing.
 FEWEST_ORDERS: Final = 3
+#: Seconds for which a login is remembered.
+LIFETIME: Final = 3600
 
 Operation = Callable[[Any], Any]
 
@@ -58,6 +61,37 @@ class Users:
         """Alice logs in, in a new session."""
         return lambda store: self.repository(store).create(packed({USER_KEY: self.alice}))
 
+    def login_remembered(self) -> Operation:
+        """The same, and it is remembered."""
+
+        def login(store: Any) -> str:
+            repository, begun = self.repository(store), Begun(handle=new_handle())
+            token = repository.families.issue(self.alice, "", LIFETIME, begun)
+            repository.create(packed({USER_KEY: self.alice}), begun=begun)
+            return token
+
+        return login
+
+    def use(self, token: str) -> Operation:
+        """A browser comes with a token whose session is over."""
+
+        def use(store: Any) -> Any:
+            repository = self.repository(store)
+            found = repository.families.find(token)
+            return found and repository.families.use(found[0], token, "")
+
+        return use
+
+    def extend(self, token: str) -> Operation:
+        """A remembered login is remembered for longer."""
+
+        def extend(store: Any) -> Any:
+            repository = self.repository(store)
+            found = repository.families.find(token)
+            return found and repository.families.extend(found[0])
+
+        return extend
+
     def rotate(self, record: Record, *, renewal: bool = False, user: str | None = None) -> Operation:
         """A session moves, and becomes this user's if one is given."""
         changes = packed({} if user is None else {USER_KEY: user})
@@ -71,7 +105,7 @@ class Users:
         """A session is ended by who has it."""
         return lambda store: self.repository(store).destroy(record)
 
-    def end(self, record: Record) -> Operation:
+    def end(self, record: Record | OwnedSession) -> Operation:
         """One of Alice's sessions is ended by its handle."""
         owner = Ownership.parse(record.header.owner)
         assert owner is not None
@@ -85,13 +119,18 @@ class Users:
         """Alice's sessions are listed."""
         return lambda store: self.repository(store).owners.sessions(self.names[0])
 
-    def living(self, keys: set[bytes]) -> dict[bytes, Ownership]:
-        """Return which of these entries are sessions of somebody's, by what the store holds."""
+    def read_remembered(self) -> Operation:
+        """What remembers Alice's logins is listed."""
+        return lambda store: self.repository(store).families.of(self.names[0])
+
+    def living(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
+        """Return which of these entries are sessions of somebody's, or remember one, by what the store holds."""
         found = {}
         for key in keys:
             entry = self.store.load(key)
             header = None if entry is None else envelope.open_header(entry.data)[0]
-            owner = None if header is None or header.superseded else Ownership.parse(header.owner)
+            is_other = header is None or header.superseded or header.remembers is not remembered
+            owner = None if header is None or is_other else Ownership.parse(header.owner)
             if owner is not None:
                 found[key] = owner
         return found
@@ -105,6 +144,9 @@ class Users:
             assert set(mine) <= noted, "a live session is missing in the index"
             listed = self.repository(self.store).owners.sessions(name)
             assert {found.owner.handle for found in listed} == set(mine.values())
+            remembered = {claim.key for claim in self.store.owned(families._indexed(name))}
+            tokens = self.living(keys, remembered=True)
+            assert {key for key, owner in tokens.items() if owner.name == name} <= remembered
         return living
 
 
@@ -234,6 +276,63 @@ class OwnershipContract(ContractBase):
             turns.run(users.rotate(session, user=users.bob), users.end_all())
             living = users.check_index({session.key, *turns.created})
             assert {owner.name for owner in living.values()} <= {users.names[1]}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_remembered_login_beside_revocation_of_all(self, indexed: Store) -> None:
+        """If the login that was under way is ended, what remembers it is as well."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token, _ = turns.run(users.login_remembered(), users.end_all())
+            living = users.check_index(turns.created)
+            if not living:
+                assert users.repository(indexed).families.find(token) is None
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_remembering_beside_reading(self, indexed: Store) -> None:
+        """Whoever lists the logins at that moment takes no claim for a dead one's, or the family begins anew."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token, _ = turns.run(users.login_remembered(), users.read_remembered())
+            users.check_index(turns.created)
+            assert users.repository(indexed).families.find(token) is not None
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("way", ["use", "extend"])
+    @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
+    def test_token_beside_revocation(self, indexed: Store, everything: bool, way: str) -> None:
+        """A token that is used or lives longer while its login is revoked is revoked, and so is what it led to."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            login = users.login_remembered()
+            token = login(indexed)
+            (session,) = users.repository(indexed).owners.sessions(users.names[0])
+            revoke = users.end_all() if everything else users.end(session)
+            made, _ = turns.run(users.use(token) if way == "use" else users.extend(token), revoke)
+            find = users.repository(indexed).families.find
+            assert find(token) is None
+            assert not isinstance(made, Succession) or find(made.token) is None
+            assert users.check_index({session.key, *turns.created}) == {}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_two_uses_of_a_token(self, indexed: Store) -> None:
+        """Both lead to one next token and to one session; one of them was the first."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token = users.login_remembered()(indexed)
+            one, other = turns.run(users.use(token), users.use(token))
+            assert (one.token, one.ticket) == (other.token, other.ticket)
+            assert sorted((one.first, other.first)) == [False, True]
+            found = users.repository(indexed).families.find(one.token)
+            assert found is not None
+            assert found[1] is Standing.CURRENT
 
         assert in_every_order(indexed, run) >= FEWEST_ORDERS
 
