@@ -115,10 +115,11 @@ def _site(store: str, place: Place, times: list[float]) -> Flask:
 
 def _begin(repository: Repository, user: str) -> None:
     from flask_cloakroom.sessions import codec
+    from flask_cloakroom.sessions.owners import Begun
 
     contents = CONTENTS | {"_user_id": user, "_fresh": True, "_id": "b" * 64}
     note = f'{{"address": "192.0.2.1", "agent": "{AGENT}"}}'
-    repository.create({key: codec.pack(value) for key, value in contents.items()}, note=note)
+    repository.create({key: codec.pack(value) for key, value in contents.items()}, begun=Begun(note))
 
 
 def _fill(repository: Repository, many: int) -> float:
