@@ -215,3 +215,57 @@ def test_server_that_is_no_master_is_refused(own_sentinel_setup: SentinelSetup) 
     assert send(app, "/marks", visitor.ticket).status_code == 503
     setup.admin(master).replicaof("NO", "ONE")
     assert timed(app, visitor, "after") == 200
+
+
+def test_idle_connections_do_not_lead_to_a_replaced_master(own_sentinel_setup: SentinelSetup) -> None:
+    """A process that asked for nothing during a failover reads and writes at the new master, and not at the old one.
+
+    Even if that only hung, goes on, and takes itself for the master.
+    """
+    setup = own_sentinel_setup
+    hosts = setup.place.partition("/")[0]
+    # Named in another order, they are another place, as for another process.
+    other = setup.url.replace(hosts, ",".join(reversed(hosts.split(","))))
+    writer, idle = (make_app(url, SESSION_KEY_PREFIX="shared:") for url in (setup.url, other))
+    clients: list[FlaskRedis] = [FlaskRedis(app) for app in (writer, idle)]
+    visitor = Visitor(writer)
+    send(writer, "/mark/before", visitor.ticket)
+    for app in (writer, idle):
+        assert send(app, "/marks", visitor.ticket).status_code == 200
+    for client in clients:
+        client.set("x", "before")
+    wait_until(lambda: setup.is_replicated(setup.master_port()), "both are replicated")
+    old = setup.pause_master()
+    setup.wait_for_new_master(old)
+    wait_until(lambda: send(writer, "/mark/after", visitor.ticket).status_code == 200, "it is served again")
+    wait_until(lambda: _has_set(clients[0], "x", "after"), "so is the client")
+    setup.resume(old)
+    assert setup.admin(old).info("replication")["role"] == "master"
+    assert clients[1].get("x") == b"after"
+    assert set(send(idle, "/marks", visitor.ticket).json) == {"before", "after"}
+    clients[1].set("y", "kept")
+    assert send(idle, "/mark/kept", visitor.ticket).status_code == 200
+    setup.wait_until_replica(old)
+    assert clients[0].get("y") == b"kept"
+    assert set(send(writer, "/marks", visitor.ticket).json) == {"before", "after", "kept"}
+
+
+def _has_set(client: FlaskRedis, key: str, value: str) -> bool:
+    try:
+        return bool(client.set(key, value))
+    except redis.RedisError:
+        return False
+
+
+def test_sentinels_that_are_all_gone(own_sentinel_setup: SentinelSetup) -> None:
+    """Do no harm while the master is there: pages go on, and wait for no Sentinel."""
+    setup = own_sentinel_setup
+    app = make_app(setup.url)
+    visitor = Visitor(app)
+    send(app, "/mark/before", visitor.ticket)
+    setup.sentinels.stop()
+    time.sleep(1.1)
+    began = time.monotonic()
+    for _ in range(50):
+        assert send(app, "/marks", visitor.ticket).status_code == 200
+    assert time.monotonic() - began < 1

@@ -11,23 +11,31 @@ from typing import Any
 
 import pytest
 import redis
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
 from sched_processes import RedisServer, Site, missing  # noqa: E402
-from sched_site import create_app  # noqa: E402
+from sched_site import create_app, passwords  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no setting of the one who runs the tests reach the site, nor what it writes the checkout."""
     for name in list(os.environ):
-        if name in ("REDIS_URL", "PORT") or name.startswith("SCHED_"):
+        if name in ("REDIS_URL", "DATABASE_URL", "PORT") or name.startswith("SCHED_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCHED_INSTANCE_PATH", str(tmp_path / "instance"))
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as weakly as argon2 can: the tests sign in hundreds of times. Processes have the site's own."""
+    monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +102,34 @@ def site(empty_redis: str) -> Iterator[Site]:
     """The site as a process of its own, on a Redis with nothing in it."""
     with Site(REDIS_URL=empty_redis) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it, kept from speaking to anybody but the site."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, (shutil.which(name) for name in names)), None)
+    if path is None:
+        missing("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the environment's SCREENSHOTS, or a temporary folder."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from browsing import DESKTOP, MOBILE, Looks, fill_login, ticket, visit
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 from redis import Redis
-from sched_processes import Site, missing
+from sched_processes import Site
 
 pytestmark = pytest.mark.browser
 
-COOKIE = "sched_session"
-DESKTOP: ViewportSize = {"width": 1280, "height": 800}
-MOBILE: ViewportSize = {"width": 390, "height": 844}
 # Which of the two it is depends on who is faster, the stream or the buyer.
 PEN_IS_SOLD = re.compile("Fountain pen (has just|is) sold out; it is in your cart.")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, as the system has it, kept from speaking to anybody but the site."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, (shutil.which(name) for name in names)), None)
-    if path is None:
-        missing("Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis", "sqlite"])
@@ -61,38 +34,14 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield site
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: the environment's SCREENSHOTS, or a temporary folder."""
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def visit(browser: Browser, site: Site, **options: object) -> BrowserContext:
-    """A browser of its own for one visitor, who waits no longer than ten seconds for anything."""
-    context = browser.new_context(base_url=site.url, **{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
-    context.set_default_timeout(10_000)
-    return context
-
-
-def ticket(context: BrowserContext) -> str:
-    return next(cookie["value"] for cookie in context.cookies() if cookie["name"] == COOKIE)
-
-
-def fill_login(page: Page, password: str) -> None:
-    page.get_by_label("Username").fill("mira")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-
-
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
 def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
     """A cart fills, survives the login, can be changed, and ends with the session at the sign out."""
     with visit(browser, site, java_script_enabled=javascript) as context:
         page = context.new_page()
         trouble: list[str] = []
-        page.on("console", lambda message: trouble.append(message.text))
+        # What is merely told there, as that the sign out has cleared what the browser kept, is no trouble.
+        page.on("console", lambda message: trouble.append(message.text) if message.type != "info" else None)
         page.on("pageerror", lambda error: trouble.append(str(error)))
 
         page.goto("/")
@@ -172,6 +121,8 @@ def test_keyboard(browser: Browser, site: Site) -> None:
         page.keyboard.press("Tab")
         expect(page.get_by_label("Password")).to_be_focused()
         page.keyboard.type("half-past-nine")
+        page.keyboard.press("Tab")
+        expect(page.get_by_label("Remember me")).to_be_focused()
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Sign in")).to_be_focused()
         page.keyboard.press("Enter")
@@ -326,14 +277,7 @@ def test_looks(browser: Browser, site: Site, pictures: Path, scheme: str, size: 
     """Every page fits the screen's width and follows the reader's preference for dark."""
     with visit(browser, site, viewport=size, color_scheme=scheme) as context:
         page = context.new_page()
-
-        def look(name: str) -> None:
-            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-            brightness = sum(int(part) for part in background[4:-1].split(",")) / 3
-            assert (brightness < 64) == (scheme == "dark")
-            page.screenshot(path=pictures / f"{name}-{size['width']}-{scheme}.png", full_page=True)
-
+        look = Looks(page, pictures, size, scheme)
         for path, name in (
             ("/session", "session-new"),
             ("/cart", "cart-empty"),

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import html
+import re
 from unittest import mock
 
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
-from sched_site import accounts
+from redis import Redis
+from sched_site import accounts, create_app, passwords
+from sched_site.accounts import User
+from sched_site.database import db
 from werkzeug.test import TestResponse
 
+from flask_cloakroom import current_user
+
 COOKIE = "sched_session"
+REMEMBER = "sched_remember"
 
 
-def sign_in(client: FlaskClient, username: str = "mira", password: str = "half-past-nine") -> TestResponse:
-    return client.post("/login", data={"username": username, "password": password})
+def sign_in(client: FlaskClient, username: str = "mira", password: str = "half-past-nine", **more: str) -> TestResponse:
+    return client.post("/login", data={"username": username, "password": password, **more})
+
+
+def switch_off(app: Flask, username: str) -> None:
+    with app.app_context():
+        db.session.query(User).filter_by(username=username).update({"active": False})
+        db.session.commit()
 
 
 def with_ticket(app: Flask, ticket: str) -> FlaskClient:
@@ -30,18 +44,17 @@ def ticket_of(client: FlaskClient) -> str:
     return cookie.value
 
 
-@pytest.mark.parametrize(("username", "password"), accounts.SAMPLE_LOGINS)
-def test_every_sample_account(client: FlaskClient, username: str, password: str) -> None:
-    """Each account that the site offers works, and is kept as session["user"]."""
+@pytest.mark.parametrize("sample", accounts.SAMPLES, ids=lambda sample: sample.username)
+def test_every_sample_account(client: FlaskClient, sample: accounts.Sample) -> None:
+    """Each account that the site offers works, and is who the pages say."""
+    assert sample.password in client.get("/login").text
     with client:
-        response = sign_in(client, username, password)
+        response = sign_in(client, sample.username, sample.password)
         assert (response.status_code, response.location) == (302, "/")
-        assert session["user"] == username
+        assert current_user.username == sample.username
     page = client.get("/").text
-    assert "Signed in as" in page
-    account = accounts.find(username)
-    assert account is not None
-    assert f"Welcome, {account.name}." in page
+    assert "signed in as" in page
+    assert f"Welcome, {sample.name}." in page
     assert "Sign out</button>" in page
 
 
@@ -63,12 +76,9 @@ def test_username_is_forgiving(client: FlaskClient) -> None:
     [
         {"username": "mira", "password": "wrong"},
         {"username": "mira", "password": "HALF-PAST-NINE"},
-        {"username": "mira", "password": ""},
+        {"username": "mira", "password": " half-past-nine"},
+        {"username": "mira", "password": " "},
         {"username": "nobody", "password": "half-past-nine"},
-        {"username": "", "password": ""},
-        {"username": "mira"},
-        {"password": "half-past-nine"},
-        {},
         {"username": "mira\0", "password": "half-past-nine"},
         {"username": "<b>", "password": "x" * 10_000},
     ],
@@ -78,11 +88,41 @@ def test_wrong_password(client: FlaskClient, form: dict[str, str]) -> None:
     response = client.post("/login", data=form)
     assert response.status_code == 200
     assert response.text.count("Incorrect username or password.") == 1
-    assert 'role="alert"' in response.text
-    assert response.text.count('aria-invalid="true" aria-describedby="messages"') == 2
+    assert 'id="form-error" role="alert"' in response.text
+    assert "<title>Error: Sign in" in response.text
+    assert response.text.count('aria-describedby="form-error" aria-invalid="true"') == 2
     assert "<b>" not in response.text
-    if form.get("password"):
-        assert f'value="{form["password"]}"' not in response.text, "the password is never sent back"
+    assert f'value="{form["password"]}"' not in response.text, "the password is never sent back"
+
+
+def test_wrong_name_and_wrong_password_are_one_page(client: FlaskClient) -> None:
+    """But for the name that was typed, the pages are the same to the letter; so is that of an account switched off."""
+    switch_off(client.application, "june")
+    pages = {
+        sign_in(client, name, password).text.replace(f'value="{name}"', "")
+        for name, password in [("mira", "wrong"), ("nobody", "wrong"), ("june", "noon-sharp"), ("june", "wrong")]
+    }
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "missing"),
+    [
+        ({"username": "mira", "password": ""}, ["password"]),
+        ({"username": "mira"}, ["password"]),
+        ({"username": "nobody"}, ["password"]),
+        ({"password": "half-past-nine"}, ["username"]),
+        ({}, ["username", "password"]),
+    ],
+)
+def test_something_is_missing(client: FlaskClient, form: dict[str, str], missing: list[str]) -> None:
+    """What was left empty is said beside the field, and tied to it; no password is compared."""
+    with mock.patch.object(passwords, "matches") as matches:
+        page = client.post("/login", data=form).text
+    assert matches.call_count == 0
+    for name in ("username", "password"):
+        assert (f'aria-describedby="{name}-error" aria-invalid="true"' in page) == (name in missing)
+        assert (f'id="{name}-error">Enter your {name}.<' in page) == (name in missing)
 
 
 def test_wrong_password_leaves_nothing(client: FlaskClient) -> None:
@@ -101,16 +141,6 @@ def test_wrong_password_changes_nothing(client: FlaskClient) -> None:
     with client:
         client.get("/")
         assert set(session) == {"cart"}
-
-
-def test_unknown_user_takes_as_much_work(client: FlaskClient) -> None:
-    """One hash is computed whether the name exists or not, with the same method and the same cost."""
-    with mock.patch.object(accounts, "check_password_hash", wraps=accounts.check_password_hash) as check:
-        sign_in(client, "nobody", "wrong")
-        sign_in(client, "mira", "wrong")
-    hashes = [call.args[0] for call in check.call_args_list]
-    assert len(hashes) == 2
-    assert len({stored.split("$")[0] for stored in hashes}) == 1
 
 
 def test_login_rotates(app: Flask, client: FlaskClient) -> None:
@@ -146,18 +176,29 @@ def test_login_page_when_signed_in(app: Flask, client: FlaskClient) -> None:
     assert sign_in(client, "tomas", "tea-at-four").location == "/"
     with client:
         client.get("/")
-        assert session["user"] == "mira"
+        assert current_user.username == "mira"
     assert ticket_of(client) == before
 
 
-def test_account_that_is_gone(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_that_is_gone(app: Flask, client: FlaskClient) -> None:
     """Whose account was removed is nobody, and can sign in as somebody else."""
     sign_in(client)
-    monkeypatch.delitem(accounts._ACCOUNTS, "mira")
+    with app.app_context():
+        db.session.query(User).filter_by(username="mira").delete()
+        db.session.commit()
     assert "Sign out</button>" not in client.get("/").text
     assert client.get("/login").status_code == 200
     assert sign_in(client, "tomas", "tea-at-four").status_code == 302
     assert "Tomás" in client.get("/").text
+
+
+def test_account_that_is_switched_off(app: Flask, client: FlaskClient) -> None:
+    """Whose account is switched off is signed out by it, at the next click, also if the browser is remembered."""
+    sign_in(client, remember="y")
+    switch_off(app, "mira")
+    assert client.get("/account").status_code == 302
+    client.delete_cookie(COOKIE)
+    assert client.get("/account").status_code == 302
 
 
 def test_sign_out(app: Flask, client: FlaskClient) -> None:
@@ -182,9 +223,11 @@ def test_sign_out(app: Flask, client: FlaskClient) -> None:
 
 
 def test_sign_out_of_nobody(client: FlaskClient) -> None:
-    """Signing out twice, or without having signed in, does no harm."""
+    """Signing out twice, or without having signed in, does no harm: a cart that was begun since stays."""
+    client.post("/cart/add", data={"product": "desk-bell"})
     for _ in range(2):
         assert client.post("/logout", follow_redirects=True).status_code == 200
+    assert "Desk bell" in client.get("/cart").text
 
 
 def test_sign_out_and_in_again(client: FlaskClient) -> None:
@@ -203,3 +246,104 @@ def test_cookie(client: FlaskClient) -> None:
     header = sign_in(client).headers["Set-Cookie"]
     assert "HttpOnly" in header
     assert "SameSite=Lax" in header
+
+
+class TestRemember:
+    """Being signed in after the browser was closed, which ends the cookies that have no date."""
+
+    def close_browser(self, client: FlaskClient) -> None:
+        for name in (COOKIE, REMEMBER):
+            cookie = client.get_cookie(name)
+            if cookie is not None and cookie.expires is None and cookie.max_age is None:
+                client.delete_cookie(name)
+
+    def test_not_asked_for(self, client: FlaskClient) -> None:
+        """Without the tick the login ends with the browser."""
+        sign_in(client)
+        self.close_browser(client)
+        assert client.get_cookie(COOKIE) is None
+        assert client.get("/account").status_code == 302
+
+    def test_asked_for(self, client: FlaskClient) -> None:
+        """With it the login goes on, and the cart too."""
+        client.post("/cart/add", data={"product": "desk-bell"})
+        sign_in(client, remember="y")
+        self.close_browser(client)
+        assert client.get("/account").status_code == 200
+        assert "Desk bell" in client.get("/cart").text
+
+    def test_when_the_session_is_over(self, client: FlaskClient) -> None:
+        """Whose session is over is signed in again, not freshly: the password page asks who they are."""
+        sign_in(client, remember="y")
+        client.delete_cookie(COOKIE)
+        assert "Remembered" in client.get("/account").text
+        assert client.get("/account/password").location.startswith("/confirm?")
+
+    def test_signing_out_forgets(self, client: FlaskClient) -> None:
+        """Who signs out is not remembered any more."""
+        sign_in(client, remember="y")
+        client.post("/logout")
+        assert client.get_cookie(REMEMBER) is None
+        assert client.get("/account").status_code == 302
+
+    def test_cookie(self, client: FlaskClient) -> None:
+        """No script can read what remembers the browser, and forms on other sites are sent without it."""
+        headers = sign_in(client, remember="y").headers.getlist("Set-Cookie")
+        (header,) = (header for header in headers if header.startswith(REMEMBER))
+        assert "HttpOnly" in header
+        assert "SameSite=Lax" in header
+
+
+class TestNext:
+    """Where one goes on to after signing in."""
+
+    def test_what_was_asked_for(self, client: FlaskClient) -> None:
+        """Who asked for a page that is for users gets there, also after a wrong password; asking begins no session."""
+        response = client.get("/account?tab=2")
+        assert response.location == "/login?next=%2Faccount%3Ftab%3D2"
+        assert "Set-Cookie" not in response.headers
+        page = client.get(response.location).text
+        assert "Sign in, and you get there." in page
+        action = re.search(r'<form method="post" action="(/login[^"]*)"', page)
+        assert action
+        address = html.unescape(action[1])
+        form = {"username": "mira", "password": "wrong"}
+        assert action[0] in client.post(address, data=form).text
+        form["password"] = "half-past-nine"
+        assert client.post(address, data=form).location == "/account?tab=2"
+        assert client.get(address).location == "/account?tab=2"
+
+    @pytest.mark.parametrize(
+        "hostile",
+        ["//evil.example", "/\\evil.example", "https://evil.example/", "http:///evil.example", "javascript:1"],
+    )
+    @pytest.mark.parametrize("path", ["/login", "/confirm"])
+    def test_never_another_site(self, client: FlaskClient, path: str, hostile: str) -> None:
+        """A target on another site is not gone to, wherever it is asked for, and the page links to none."""
+        if path == "/confirm":
+            sign_in(client)
+        page = client.get(path, query_string={"next": hostile}).text
+        assert f'href="{hostile}' not in page
+        form = {"username": "mira", "password": "half-past-nine"}
+        assert client.post(path, query_string={"next": hostile}, data=form).location in ("/", "/account")
+        assert client.post("/login", query_string={"next": hostile}, data=form).location == "/"
+
+
+def test_a_page_costs_one_command(empty_redis: str) -> None:
+    """A page that shows who is signed in asks the session's store once; for a stranger, and for health, never."""
+    app = create_app({"REDIS_URL": empty_redis})
+    client = app.test_client()
+    sign_in(client)
+    client.get("/cart")  # shows the welcome
+    with Redis.from_url(empty_redis) as server:
+
+        def asked(client: FlaskClient, path: str) -> list[str]:
+            server.config_resetstat()
+            assert client.get(path).status_code == 200
+            return sorted(set(server.info("commandstats")) - {"cmdstat_config|resetstat", "cmdstat_info"})
+
+        for path in ("/cart", "/session"):
+            assert asked(client, path) == ["cmdstat_get"]
+            assert server.info("commandstats")["cmdstat_get"]["calls"] == 1
+            assert asked(app.test_client(), path) == []
+        assert asked(client, "/health") == []

@@ -15,7 +15,10 @@ from sched_site import create_app
 from sched_site.redis_client import redis
 
 COOKIE = "sched_session"
-PATHS = ["/", "/cart", "/login", "/session", "/product/desk-bell", "/nothing-here"]
+PATHS = [
+    *("/", "/cart", "/login", "/session", "/product/desk-bell", "/nothing-here"),
+    *("/account", "/account/password", "/confirm"),
+]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
@@ -112,10 +115,10 @@ def test_not_kept_by_browsers(visitor: FlaskClient, path: str) -> None:
     assert "no-store" in visitor.get(path).headers["Cache-Control"]
 
 
-def test_current_page_is_marked(client: FlaskClient) -> None:
+def test_current_page_is_marked(visitor: FlaskClient) -> None:
     """The menu tells which page this is, not by colour alone."""
-    for path in ("/", "/cart", "/session"):
-        marked = [link for link in Outline(client.get(path).text).all("a") if "aria-current" in link]
+    for path in ("/", "/cart", "/session", "/account"):
+        marked = [link for link in Outline(visitor.get(path).text).all("a") if "aria-current" in link]
         assert [link["href"] for link in marked] == [path]
 
 
@@ -152,7 +155,7 @@ def test_session_page(app: Flask, visitor: FlaskClient) -> None:
         sid = session.sid  # type: ignore[attr-defined]
     assert sid
     assert f'id="sid">{sid}<' in page
-    for text in ('session["cart"]', ">dict<", ">str<", "&#39;mira&#39;", "Decimal(&#39;12.40&#39;)"):
+    for text in ('session["cart"]', ">dict<", ">str<", "&#39;1&#39;", "_user_id", "Decimal(&#39;12.40&#39;)"):
         assert text in page
     assert page.count("<time datetime=") == 2
     assert "loaded from the store" in page
@@ -235,7 +238,7 @@ def test_redis_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert described() == ("Redis (embedded/0)", "embedded/0")
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1/3")
     assert described() == ("Redis (127.0.0.1:1/3)", "127.0.0.1:1/3")
-    assert not Path(os.environ["SCHED_INSTANCE_PATH"]).exists()
+    assert not Path(os.environ["SCHED_INSTANCE_PATH"], "redis").exists()
 
 
 def test_settings_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_says_what_one_needs_to_know(tmp_path: Path) -> None:
         assert site.request("GET", "/health").text == '{"status":"ok"}\n'
         _, said = site.stop()
     assert "SQLite (mine.sqlite3)" in said
+    assert "Accounts are in   SQLite (sched.sqlite3)" in said
     assert "mira / half-past-nine" in said
 
 

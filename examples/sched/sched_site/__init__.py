@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,21 @@ from flask_bootstrap import Bootstrap5
 
 from flask_cloakroom import Cloakroom
 
-from . import auth, cart, catalogue, dark_mode, errors, notices, sales, session_page, shop
+from . import (
+    account,
+    accounts,
+    auth,
+    cart,
+    catalogue,
+    dark_mode,
+    database,
+    errors,
+    notices,
+    rate_limits,
+    sales,
+    session_page,
+    shop,
+)
 from .redis_client import redis
 
 # Nothing is from elsewhere, and no script stands in a page. `data:` is for the toolkit's own small images.
@@ -28,19 +43,24 @@ CONTENT_SECURITY_POLICY = (
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application.
 
-    Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, and
-    any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance folder, which
-    the environment's ``SCHED_INSTANCE_PATH`` moves.
+    Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, ``DATABASE_URL``,
+    and any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance
+    folder, which the environment's ``SCHED_INSTANCE_PATH`` moves.
     """
     folder = os.environ.get("SCHED_INSTANCE_PATH")
     app = Flask(__name__, instance_path=str(Path(folder).resolve()) if folder else None)
     app.config.update(
         # For the sessions and for all else that is in Redis. A private server that starts and ends with the site.
         REDIS_URL=os.environ.get("REDIS_URL") or "embedded://",
+        # For the accounts. Without one, a file in the instance folder.
+        SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL"),
         SESSION_MERGE={"cart": cart.merge},
         # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
         SESSION_COOKIE_NAME="sched_session",
         SESSION_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_NAME="sched_remember",
+        # Longer than a session lasts that nobody uses, or else it would be of no use.
+        REMEMBER_COOKIE_DURATION=timedelta(days=90),
         MAX_CONTENT_LENGTH=64 * 1024,  # no form here is longer
         SEND_FILE_MAX_AGE_DEFAULT=3600,
         BOOTSTRAP_SERVE_LOCAL=True,
@@ -49,12 +69,15 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.update(config or {})
 
     redis.init_app(app)
-    Cloakroom(app)
+    database.init_app(app)
+    auth.init_app(Cloakroom(app))
     Bootstrap5(app)
-    for part in (auth, shop, sales, session_page, dark_mode):
+    for part in (auth, account, shop, sales, session_page, dark_mode):
         app.register_blueprint(part.blueprint)
     notices.init_app(app)
     errors.init_app(app)
+    rate_limits.init_app(app)
+    accounts.init_app(app)
     app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["money"] = catalogue.money

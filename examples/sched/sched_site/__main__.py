@@ -11,12 +11,13 @@ import socket
 from types import FrameType
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 from waitress import create_server
 
 from flask_cloakroom import SettingError
 
-from . import create_app, notices
-from .accounts import SAMPLE_LOGINS
+from . import create_app, database, notices
+from .accounts import SAMPLES
 from .redis_client import redis
 
 HOST = "127.0.0.1"
@@ -39,6 +40,9 @@ def main() -> None:
         app = create_app()
     except (SettingError, ImportError) as error:
         raise SystemExit(f"The site cannot start. {error}") from None
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise SystemExit(f"The site cannot start. DATABASE_URL: {reason}") from None
     threads = THREADS + app.config["NOTICE_STREAMS"]
     # One request more is read while one is answered, which is how Waitress notices that a stream's browser has gone.
     server = create_server(app, sockets=[listener], threads=threads, channel_request_lookahead=1, ident=None)
@@ -105,7 +109,9 @@ def _greet(app: Flask, port: int) -> None:
     if app.config["REDIS_URL"].startswith("embedded://"):
         print("                  A private server, for trying things out. It starts and ends with the site;")
         print(f"                  its data is in {app.instance_path}/redis")
-    print("Sign in as        " + "\n                  ".join(" / ".join(pair) for pair in SAMPLE_LOGINS))
+    print(f"Accounts are in   {database.label(app)}")
+    logins = [f"{sample.username} / {sample.password}" for sample in SAMPLES]
+    print("Sign in as        " + "\n                  ".join(logins))
     print("Ctrl-C stops it. Everything is kept for the next time.", flush=True)
 
 

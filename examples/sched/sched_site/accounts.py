@@ -1,66 +1,156 @@
-"""The people who can sign in: a handful of samples. They move to a database when the site gets one."""
+"""The people who can sign in."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import secrets
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from werkzeug.security import check_password_hash
+from flask import Flask
+from sqlalchemy import String, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Query, mapped_column
+
+from flask_cloakroom import UserMixin
+
+from . import database, passwords
+from .database import db
+
+#: Characters of a username at most.
+LONGEST_USERNAME = 64
 
 
-class Account(NamedTuple):
-    """Somebody who can sign in. The password is kept as a hash only."""
+def _new_stamp() -> str:
+    return secrets.token_urlsafe(16)
+
+
+class User(UserMixin, db.Model):
+    """Somebody who can sign in. Of the password there is only a hash."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    #: As :func:`normal` makes it.
+    username: Mapped[str] = mapped_column(String(LONGEST_USERNAME), unique=True)
+    #: How the person is called on pages.
+    name: Mapped[str] = mapped_column(String(200))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    #: False switches the account off without deleting it.
+    active: Mapped[bool] = mapped_column(default=True)
+    #: What :meth:`session_auth_hash` returns.
+    stamp: Mapped[str] = mapped_column(String(32), default=_new_stamp)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the account is switched on. If not it cannot log in, and its logins end."""
+        return self.active
+
+    def session_auth_hash(self) -> str:
+        """Return what every login of the user depends on, remembered ones too: another value ends them all.
+
+        It is a random stamp of its own and not the password's hash, because the hash also changes when the same
+        password is hashed anew, at a login with better parameters, and that is no reason to end other devices' logins.
+        And if a database gives the id of a deleted account to a new one, no old login fits it.
+        """
+        return self.stamp
+
+    def has_password(self, password: str) -> bool:
+        """Tell whether that is the password."""
+        return passwords.matches(self.password_hash, password)
+
+    def set_password(self, password: str) -> None:
+        """Change the password, which ends all logins. Is written with the database session's next commit."""
+        self.password_hash = passwords.hashed(password)
+        self.stamp = _new_stamp()
+
+    @classmethod
+    def authenticate(cls, query: Callable[..., Query[Any]], username: str, password: str) -> tuple[User | None, bool]:
+        """Return the user of that name, if there is one, and whether they may log in with that password.
+
+        ``query`` is ``db.session.query``. An account that is switched off may not, and nothing tells it from a wrong
+        password or a name that there is not: neither what is returned as the second, nor the time that it takes.
+
+        A hash that is not of today's kind is replaced, and committed.
+        """
+        # PostgreSQL cannot be asked for a NUL, and no name has one.
+        user: User | None = None if "\0" in username else query(cls).filter_by(username=username).one_or_none()
+        matches = passwords.matches(None if user is None else user.password_hash, password)
+        if user is None or not (matches and user.active):
+            return user, False
+        if passwords.needs_upgrade(user.password_hash):
+            # Only in the place of what was compared: another request may have changed the password meanwhile.
+            same = query(cls).filter_by(id=user.id, password_hash=user.password_hash)
+            same.update({"password_hash": passwords.hashed(password)})
+            same.session.commit()
+        return user, True
+
+
+def normal(username: str | None) -> str:
+    """Return a username as accounts have it: capitals, and spaces around it, do not matter."""
+    return (username or "").lower().strip()
+
+
+def load_user(user_id: str) -> User | None:
+    """Return the user of an id, for the login."""
+    return db.session.get(User, int(user_id))
+
+
+class Sample(NamedTuple):
+    """An account that is there from the start."""
 
     username: str
+    password: str
     name: str
     password_hash: str
 
 
-_ACCOUNTS = {
-    account.username: account
-    for account in (
-        Account(
-            "mira",
-            "Mira",
-            "scrypt:32768:8:1$UuIrHuaRSs0wzZm4$6fd8862e40d105f1a0af25bcf87ad8e8f3918aee0e51d3de3b65485dac084e43"
-            "6870e9949faef4fba312aaa5ea5b4e378d5065b53dc42c578186f617e76c56c3",
-        ),
-        Account(
-            "tomas",
-            "Tomás",
-            "scrypt:32768:8:1$dgG72thVOzgpocN3$4f88763df1fdaf0de4cb80bc134c41de07765cbe11252a5b6cde4dee6f9df11f"
-            "8f3e9b7a9a77a81dc2e244654bc584e4eb011aeaf2909cb8dd8695c133e305ad",
-        ),
-        Account(
-            "june",
-            "June",
-            "scrypt:32768:8:1$LPQJHjZq9FxLnKyv$2e147b24fa3d4dc6144cb90681759bd414a28241683d9c1a98cad33481e90ece"
-            "0768cd29a0daa6f46076576b70baa7433782858301da6ae1fe934592ae45ce29",
-        ),
-    )
-}
-
-# Compared with when the name is unknown, so that the time of the answer does not tell which names exist.
-# The password that it was made from is known to nobody's account.
-_NOBODY_HASH = (
-    "scrypt:32768:8:1$vqloRdH0Fx4TdgqK$b25c5c81a43740fedf6dccde529105f33b864253faeb260db9c23b943b02f076"
-    "5947b79819d06c0a11a2de563a4b244e06c653e7ac31f56ca16f165cff6d6501"
-)
-
-#: What the login page and the demo show, so that a visitor can try. A real site has nothing like it.
-SAMPLE_LOGINS = (
-    ("mira", "half-past-nine"),
-    ("tomas", "tea-at-four"),
-    ("june", "noon-sharp"),
+#: What the login page and the demo show, so that a visitor can try. A real site has nothing like it. The hashes are as
+#: the site made them before it had argon2; a login upgrades them.
+SAMPLES = (
+    Sample(
+        "mira",
+        "half-past-nine",
+        "Mira",
+        "scrypt:32768:8:1$UuIrHuaRSs0wzZm4$6fd8862e40d105f1a0af25bcf87ad8e8f3918aee0e51d3de3b65485dac084e43"
+        "6870e9949faef4fba312aaa5ea5b4e378d5065b53dc42c578186f617e76c56c3",
+    ),
+    Sample(
+        "tomas",
+        "tea-at-four",
+        "Tomás",
+        "scrypt:32768:8:1$dgG72thVOzgpocN3$4f88763df1fdaf0de4cb80bc134c41de07765cbe11252a5b6cde4dee6f9df11f"
+        "8f3e9b7a9a77a81dc2e244654bc584e4eb011aeaf2909cb8dd8695c133e305ad",
+    ),
+    Sample(
+        "june",
+        "noon-sharp",
+        "June",
+        "scrypt:32768:8:1$LPQJHjZq9FxLnKyv$2e147b24fa3d4dc6144cb90681759bd414a28241683d9c1a98cad33481e90ece"
+        "0768cd29a0daa6f46076576b70baa7433782858301da6ae1fe934592ae45ce29",
+    ),
 )
 
 
-def find(username: str | None) -> Account | None:
-    """Return the account of that name, or None."""
-    return _ACCOUNTS.get(username or "")
+def init_app(app: Flask) -> None:
+    """Make the table and the sample accounts, if they are not there."""
+    with app.app_context():
+        database.create_tables()
+        add_samples()
+        # A server may fork now, and two processes must not speak on one connection.
+        db.engine.dispose()
+    # Now and not when the first unknown name is given, which would take twice as long for it.
+    passwords.nobody(passwords.HASHER)
 
 
-def authenticate(username: str, password: str) -> Account | None:
-    """Return the account if the password is right, else None; one hash is computed in every case."""
-    account = find(username)
-    matches = check_password_hash(account.password_hash if account else _NOBODY_HASH, password)
-    return account if account and matches else None
+def add_samples() -> None:
+    """Make the sample accounts that are missing; any number of processes may do so at once."""
+    wanted = [sample.username for sample in SAMPLES]
+    there = set(db.session.scalars(select(User.username).where(User.username.in_(wanted))))
+    for sample in SAMPLES:
+        if sample.username in there:
+            continue
+        db.session.add(User(username=sample.username, name=sample.name, password_hash=sample.password_hash))
+        try:
+            db.session.commit()
+        except IntegrityError:  # another process was faster, and the account is there
+            db.session.rollback()

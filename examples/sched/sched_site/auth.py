@@ -1,21 +1,39 @@
-"""Signing in and out, with the user's name kept as ``session["user"]``."""
+"""Signing in and out, and showing once more who one is."""
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from flask_cloakroom import session
+from flask_cloakroom import (
+    Cloakroom,
+    confirm_login,
+    current_user,
+    login_required,
+    login_user,
+    logout_user,
+    safe_next,
+)
 
-from . import accounts, cart, recent
+from . import accounts, cart, rate_limits, recent
+from .accounts import User
+from .database import db
+from .forms import ConfirmForm, LoginForm
 
 blueprint = Blueprint("auth", __name__)
 
+WRONG = "Incorrect username or password."
+NOT_YOURS = "That is not your password."
 
-@blueprint.app_context_processor
-def _current_account() -> dict[str, object]:
-    # A function and not a value: a page that does not call it leaves the session alone.
-    return {"current_account": lambda: accounts.find(session.get("user"))}
+
+def init_app(cloakroom: Cloakroom) -> None:
+    """Tell who a user is, and where one signs in."""
+    cloakroom.user_loader(accounts.load_user)
+    manager = cloakroom.login_manager
+    manager.login_view = "auth.login"
+    manager.refresh_view = "auth.confirm"
+    # The pages say it themselves: a message begins a session, also for robots that follow a link.
+    manager.login_message = manager.needs_refresh_message = None
 
 
 @blueprint.route("/login", methods=["GET", "POST"], strict_slashes=False)
@@ -25,29 +43,49 @@ def login() -> ResponseReturnValue:
     A wrong password answers 200 with the form and a message: 401 would have to name a scheme of HTTP
     authentication (RFC 9110, 15.5.2), and there is none here.
     """
-    if accounts.find(session.get("user")):
-        return redirect(url_for("shop.index"))
-    if request.method == "GET":
-        return render_template("login.html", samples=accounts.SAMPLE_LOGINS)
+    if current_user.is_authenticated:
+        return redirect(safe_next(url_for("shop.index")))
+    form = LoginForm(request.form)
+    error = None
+    if request.method == "POST" and form.validate():
+        user, authenticated = User.authenticate(db.session.query, form.username.data, form.password.data)
+        if user and authenticated and login_user(user, remember=form.remember.data):
+            # Who is not remembered may be at somebody else's computer: the session ends with the browser.
+            session.permanent = form.remember.data
+            rate_limits.forgive()
+            kept = " Your cart came along." if cart.count() else ""
+            flash(f"Welcome, {user.name}. Your session has a new id.{kept}", "success")
+            return redirect(safe_next(url_for("shop.index")))
+        error = WRONG
+    return render_template("login.html", form=form, error=error, samples=accounts.SAMPLES)
 
-    form = request.form.to_dict()
-    username = form.get("username", "").lower().strip()
-    account = accounts.authenticate(username, form.get("password", ""))
-    if account is None:
-        flash("Incorrect username or password.", "danger")
-        return render_template("login.html", samples=accounts.SAMPLE_LOGINS, username=username, failed=True)
 
-    session["user"] = account.username
-    session.rotate()  # the new ticket is one that nobody saw before the login
-    kept = " Your cart came along." if cart.count() else ""
-    flash(f"Welcome, {account.name}. Your session has a new id.{kept}", "success")
-    return redirect(url_for("shop.index"))
+@blueprint.route("/confirm", methods=["GET", "POST"])
+@login_required
+def confirm() -> ResponseReturnValue:
+    """Ask for the password once more, and mark the login as fresh.
+
+    Whose password it must be is what the session says, and nothing that is sent with the form.
+    """
+    form = ConfirmForm(request.form)
+    error = None
+    if request.method == "POST" and form.validate():
+        if current_user.has_password(form.password.data):
+            confirm_login()
+            rate_limits.forgive()
+            return redirect(safe_next(url_for("account.show")))
+        error = NOT_YOURS
+    return render_template("confirm.html", form=form, error=error)
 
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End the session, cart included, and forget what the visitor looked at."""
-    recent.forget()
-    session.destroy()
-    flash("You are signed out, and your session is gone.", "success")
+    """End the session, cart included, and forget what the visitor looked at.
+
+    A stale button of somebody who is signed out already ends nothing: what they have is a session of their own.
+    """
+    if current_user.is_authenticated:
+        recent.forget()
+        logout_user()
+        flash("You are signed out, and your session is gone.", "success")
     return redirect(url_for("auth.login"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Flask, render_template
+from flask import Flask, current_app, render_template
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 Text = tuple[str, str, str]
@@ -14,6 +15,11 @@ TEXTS: dict[int, Text] = {
     400: ("patch-question", "That request made no sense to us", "Go back, and try it once more."),
     404: ("signpost-split", "There is nothing at this address", "It may have moved, or the link is wrong."),
     405: ("sign-turn-left", "This address is not for visiting", "It takes a button on one of our pages."),
+    429: (
+        "hourglass-top",
+        "That was too many tries",
+        "For your safety we take only so many in a while. Please wait some minutes, and try again.",
+    ),
     500: ("tools", "Something broke on our side", "It has been noted down. Please try again in a while."),
     503: (
         "hourglass-split",
@@ -27,21 +33,33 @@ REDIS_IS_AWAY: Text = (
     "Our stock room does not answer",
     "We cannot see what there is just now. Your cart is as it was. Please try again in a moment.",
 )
+DATABASE_IS_AWAY: Text = (
+    "person-badge",
+    "Our guest book does not answer",
+    "We cannot see who you are just now. You are neither signed in nor out by it. Please try again in a moment.",
+)
 
 
 def init_app(app: Flask) -> None:
     """Show a friendly page for every HTTP error, those made from unexpected exceptions included."""
-    app.register_error_handler(HTTPException, _show)
+    app.register_error_handler(HTTPException, show)
     app.register_error_handler(RedisError, _show_redis_is_away)
+    app.register_error_handler(OperationalError, _show_database_is_away)
 
 
-def _show(error: HTTPException) -> ResponseReturnValue:
+def show(error: HTTPException) -> ResponseReturnValue:
+    """Show the page for an error."""
     text = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
     return _page(error, text)
 
 
 def _show_redis_is_away(error: RedisError) -> ResponseReturnValue:
     return _page(ServiceUnavailable(retry_after=5), REDIS_IS_AWAY)
+
+
+def _show_database_is_away(error: OperationalError) -> ResponseReturnValue:
+    current_app.logger.error("the database does not answer: %s", error.orig)
+    return _page(ServiceUnavailable(retry_after=5), DATABASE_IS_AWAY)
 
 
 def _page(error: HTTPException, text: Text) -> ResponseReturnValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ class Endpoint:
     def __init__(self, driver: Driver, url: RedisURL, folder: Path | None, sentinel_options: dict[str, Any]) -> None:
         self.driver = driver
         self.label = str(url)
+        #: Asks Sentinel anew who is the master, where there is one; for who takes a connection that lay idle.
+        self.look_again: Callable[[], None] | None = None
         self.is_embedded = url.topology is Topology.EMBEDDED
         self.bound = Bound()
         self.watch = Watch(self.label)
@@ -60,6 +63,7 @@ class Endpoint:
                 self._address["route"] = _embedded_route(folder, self.watch)
             case Topology.SENTINEL:
                 route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.bound, **sentinel_options)
+                self.look_again = route.look_again
                 self._address |= {"route": route, driver.connect_hook: route.greet}
             case _:
                 self._address["host"], self._address["port"] = url.hosts[0]

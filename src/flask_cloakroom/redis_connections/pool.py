@@ -88,6 +88,8 @@ class BoundedPool:
         self.bound = bound
         self.watch = watch
         self._wait = timeout
+        #: Asks Sentinel anew, where there is one; else None.
+        self._look_again = getattr(options.get("route"), "look_again", None)
         self._available_connections = Idle()
         self._in_use_connections: set[Any] = set()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
@@ -110,6 +112,8 @@ class BoundedPool:
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """Return a connection that is ready for a command, and is the caller's until it is released."""
+        if self._look_again is not None:
+            self._look_again()
         try:
             connection = self._take() if self.bound.waiting else self._available_connections.pop()
         except IndexError:

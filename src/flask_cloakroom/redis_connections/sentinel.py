@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
+import time
 import weakref
 from typing import Any, Final
 
@@ -17,6 +18,14 @@ from .watch import Watch
 #: Seconds for reaching one Sentinel, and for its answer. It answers from memory, so who takes longer is not there, and
 #: the next one is asked; all three of the usual three are tried within the time of a page.
 SENTINEL_TIMEOUT: Final = 0.5
+
+#: Seconds for which a process believes what it was told of the master before it asks again, as soon as it needs a
+#: connection. A failover takes longer than that (Sentinel's shortest is down-after plus a vote), and asking takes about
+#: as long as a command.
+BELIEF: Final = 1.0
+#: The same when no Sentinel answered: so that pages do not wait for them each second, when all of them are gone and the
+#: master is not.
+BELIEF_WITHOUT_SENTINELS: Final = 30.0
 
 
 class SentinelRoute:
@@ -48,18 +57,41 @@ class SentinelRoute:
         self._inquiries = itertools.count()
         #: The master that was found last, and by which inquiry.
         self._found: tuple[int, tuple[str, int] | None] = (-1, None)
+        #: Until when, by the monotonic clock, that is believed.
+        self._believed_until = 0.0
         call_in_child(self._start_anew)
         self._start_anew()
 
     def _start_anew(self) -> None:
         # In a forked child: another thread may have held the lock, and the connections are the parent's.
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._led: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def lead(self, connection: Any) -> None:
         """Set where ``connection`` is to connect. Raises the driver's ConnectionError if no Sentinel knows."""
         connection.inquiry = next(self._inquiries)
         connection.host, connection.port = self._find_master()
+
+    def look_again(self) -> None:
+        """Ask who is the master, if that was not asked a moment ago, and leave the one that is it no more.
+
+        For connections that lay idle: a server that hung and goes on takes itself for the master until a Sentinel
+        reaches it, and who did not talk to it meanwhile has noticed nothing.
+        """
+        if time.monotonic() < self._believed_until:
+            return
+        with self._asking:
+            if time.monotonic() < self._believed_until:
+                return  # another thread has asked meanwhile
+            inquiry = next(self._inquiries)
+            try:
+                address = self._find_master()
+            except self._errors.ConnectionError:
+                self._believed_until = time.monotonic() + BELIEF_WITHOUT_SENTINELS
+                return
+            self._believed_until = time.monotonic() + BELIEF
+            self._note(address, inquiry)
 
     def _find_master(self) -> tuple[str, int]:
         unknown = False
@@ -105,14 +137,17 @@ class SentinelRoute:
         If it is another one than before, the connections to that one end, also those that somebody waits on: a server
         that hung would answer them later, as if it were the master still.
         """
-        address = (connection.host, connection.port)
+        return self._note((connection.host, connection.port), connection.inquiry, connection)
+
+    def _note(self, address: tuple[str, int], asked: int, connection: Any = None) -> bool:
         with self._lock:
             inquiry, present = self._found
-            if address != present and connection.inquiry < inquiry:
+            if address != present and asked < inquiry:
                 return False
-            self._found = max(inquiry, connection.inquiry), address
+            self._found = max(inquiry, asked), address
             others = [other for other in self._led if (other.host, other.port) != address]
-            self._led.add(connection)
+            if connection is not None:
+                self._led.add(connection)
         if self._watch.master_is("{}:{}".format(*address)):
             self._bound.close_idle()
             for other in others:

@@ -80,6 +80,7 @@ class DirectTransport:
         # Waiting for room, connecting, and waiting for the answer: each has its half, and no page needs all three.
         self._wait = timeout / 2
         self._options = {**options, "socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
+        self._look_again = endpoint.look_again
         self._idle = Idle()
         self._bound.join(self._idle)
         call_in_child(self._leave_inherited)
@@ -99,6 +100,8 @@ class DirectTransport:
 
     def _send(self, packed: bytes) -> Any:
         wire: _Wire | None
+        if self._look_again is not None:
+            self._look_again()
         try:
             wire = self._room() if self._bound.waiting else self._idle.pop()
         except IndexError:
