@@ -35,6 +35,8 @@ CONTENTS: dict[str, Any] = {
 
 #: The measured pages, by what they do with the session.
 PAGES = {"/alone": "leaves it alone", "/read": "reads", "/write": "changes"}
+#: Those of a site with logins, by what they ask of the login.
+LOGIN_PAGES = {"/alone": "asks nothing of the login", "/members": "behind login_required"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,20 @@ def _cloakroom_memory(app: Flask, place: Place) -> None:
     _cloakroom(app, SESSION_TYPE="memory")
 
 
+def _flask_login(app: Flask, place: Place) -> None:
+    import flask_login
+
+    _flask_session(app, place)
+    _member_pages(app, flask_login)
+
+
+def _cloakroom_login(app: Flask, place: Place) -> None:
+    import flask_cloakroom
+
+    _cloakroom_redis(app, place)
+    _member_pages(app, flask_cloakroom)
+
+
 FLASK_SESSION_DB = 1
 CLOAKROOM_DB = 2
 RAW_DB = 3
@@ -100,6 +116,12 @@ CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
     "cloakroom-memory": _cloakroom_memory,
 }
 
+#: With logins; both have the loader that costs least.
+LOGIN_CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
+    "flask-session + flask-login": _flask_login,
+    "cloakroom, logins": _cloakroom_login,
+}
+
 #: What the bare application is sent, and does not look at: a header of the usual length.
 BARE_COOKIE = f"session={'t' * 43}"
 
@@ -110,7 +132,7 @@ ONE_PROCESS = {"cloakroom-memory"}
 def make_app(contestant: str, place: Place) -> Flask:
     """Return the site of the benchmark under ``contestant``."""
     app = Flask("benchmark", static_folder=None, instance_path=place.folder)
-    CONTESTANTS[contestant](app, place)
+    (CONTESTANTS | LOGIN_CONTESTANTS)[contestant](app, place)
     if contestant == "bare":
         _constant_pages(app)
     else:
@@ -138,10 +160,35 @@ def _session_pages(app: Flask) -> None:
         return str(session["n"])
 
 
+def _member_pages(app: Flask, login: Any) -> None:
+    """Add the same views over either package: their names are the same."""
+    manager = login.LoginManager(app)
+
+    class Member(login.UserMixin):  # type: ignore[misc]
+        id = USER
+
+    member = Member()
+
+    @manager.user_loader  # type: ignore[untyped-decorator]
+    def load_user(user_id: str) -> Any:
+        return member if user_id == USER else None
+
+    @app.get("/login")
+    def log_in() -> str:
+        session.update(CONTENTS)
+        return str(login.login_user(member))
+
+    @app.get("/members")
+    @login.login_required  # type: ignore[untyped-decorator]
+    def members() -> str:
+        return USER
+
+
 def _constant_pages(app: Flask) -> None:
     """The same answers with no session behind them: what the others' time is compared with."""
 
     @app.get("/alone")
+    @app.get("/members")
     @app.get("/read")
     def name() -> str:
         return USER
@@ -151,9 +198,12 @@ def _constant_pages(app: Flask) -> None:
         return str(1)
 
 
-def start_session(app: Flask) -> str:
-    """Begin a session with the measured contents; return the ``Cookie`` header that a browser would send."""
-    response = Client(app).get("/start")
+def start_session(app: Flask, path: str = "/start") -> str:
+    """Begin a session with the measured contents; return the ``Cookie`` header that a browser would send.
+
+    ``path``: "/login" for one in which somebody is logged in.
+    """
+    response = Client(app).get(path)
     if response.status_code != 200:
         raise RuntimeError(f"no session could be started: {response.status}")
     jar = SimpleCookie(response.headers["Set-Cookie"])

@@ -11,10 +11,10 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from apps import PAGES, Place, make_app, prepare, start_session
+from apps import LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Place, make_app, prepare, start_session
 from raw import RawRedis, word
 
 REQUESTS = 100
@@ -75,15 +75,22 @@ class _Monitor:
 
 def count(contestants: list[str], place: Place) -> dict[str, dict[str, Counts]]:
     """Return the commands per request by contestant and page."""
-    found: dict[str, dict[str, Counts]] = {}
-    for contestant in contestants:
-        app = make_app(contestant, place)
-        cookie = start_session(app)
-        found[contestant] = {}
-        for page in PAGES:
-            request = prepare(app, page, cookie)
-            request()  # connects, and makes the server know the script
-            found[contestant][page] = _count_page(place.socket, request)
+    return {name: _count_pages(name, place, "/start", PAGES) for name in contestants}
+
+
+def count_logins(place: Place) -> dict[str, dict[str, Counts]]:
+    """Return the same for the sites with logins."""
+    return {name: _count_pages(name, place, "/login", LOGIN_PAGES) for name in LOGIN_CONTESTANTS}
+
+
+def _count_pages(contestant: str, place: Place, start: str, pages: Iterable[str]) -> dict[str, Counts]:
+    app = make_app(contestant, place)
+    cookie = start_session(app, start)
+    found = {}
+    for page in pages:
+        request = prepare(app, page, cookie)
+        request()  # connects, and makes the server know the script
+        found[page] = _count_page(place.socket, request)
     return found
 
 

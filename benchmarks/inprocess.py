@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from apps import BARE_COOKIE, CLOAKROOM_DB, PAGES, RAW_DB, USER, Place, make_app, prepare, start_session
+from apps import (
+    BARE_COOKIE,
+    CLOAKROOM_DB,
+    LOGIN_CONTESTANTS,
+    LOGIN_PAGES,
+    PAGES,
+    RAW_DB,
+    USER,
+    Place,
+    make_app,
+    prepare,
+    start_session,
+)
 from raw import RawRedis, number, redis_get, redis_get_and_replace, sqlite_read, word
 
 Call = Callable[[], object]
@@ -58,7 +70,23 @@ def spread(values: list[float]) -> tuple[float, float]:
 
 def measure(contestants: list[str], place: Place, rounds: int, block: int) -> Samples:
     """Time every page of every contestant, and the raw round trips, in the same rounds."""
-    calls = _page_calls(contestants, place) | _raw_calls(place)
+    return _in_turns(_page_calls(contestants, place) | _raw_calls(place), rounds, block)
+
+
+def measure_logins(place: Place, rounds: int, block: int) -> Samples:
+    """Time the pages of the sites with logins, and those of the bare application."""
+    calls: dict[str, Call] = {}
+    for contestant in ("bare", *LOGIN_CONTESTANTS):
+        app = make_app(contestant, place)
+        cookie = BARE_COOKIE if contestant == "bare" else start_session(app, "/login")
+        for page in LOGIN_PAGES:
+            call = calls[f"{contestant} {page}"] = prepare(app, page, cookie)
+            if call() != USER.encode():
+                raise RuntimeError(f"{contestant} {page} let nobody in")
+    return _in_turns(calls, rounds, block)
+
+
+def _in_turns(calls: dict[str, Call], rounds: int, block: int) -> Samples:
     names = list(calls)
     series: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()

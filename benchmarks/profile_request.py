@@ -12,14 +12,14 @@ import pstats
 import tempfile
 from pathlib import Path
 
-from apps import CONTESTANTS, PAGES, Place, make_app, prepare, start_session
+from apps import CONTESTANTS, LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Place, make_app, prepare, start_session
 from tools import end_on_terminate, redis_server
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contestant", choices=CONTESTANTS)
-    parser.add_argument("page", choices=PAGES)
+    parser.add_argument("contestant", choices=CONTESTANTS | LOGIN_CONTESTANTS)
+    parser.add_argument("page", choices=PAGES | LOGIN_PAGES)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--sort", choices=("tottime", "cumulative"), default="tottime")
     parser.add_argument("--package", action="store_true", help="only functions of flask_cloakroom")
@@ -28,7 +28,8 @@ def main() -> None:
     end_on_terminate()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, redis_server(Path(folder)) as path:
         app = make_app(options.contestant, Place(path, folder))
-        cookie = "" if options.contestant == "bare" else start_session(app)
+        start = "/login" if options.contestant in LOGIN_CONTESTANTS else "/start"
+        cookie = "" if options.contestant == "bare" else start_session(app, start)
         request = prepare(app, options.page, cookie)
         for _ in range(100):
             request()

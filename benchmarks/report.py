@@ -13,10 +13,11 @@ from importlib.metadata import version
 from statistics import median
 
 import targets
-from apps import CONTESTANTS, ONE_PROCESS, PAGES
+from apps import CONTESTANTS, LOGIN_CONTESTANTS, LOGIN_PAGES, ONE_PROCESS, PAGES
 from calls import Calls
 from commands import REQUESTS, Counts
 from inprocess import IN_A_VIEW, RAW_GET, RAW_REPLACE, RAW_SQLITE, Samples, spread
+from owners import OwnersScale
 from scale import PurgeWait, ReadScale
 from served import CONNECTIONS, SESSIONS, WORKERS, Rate
 from sizes import Size
@@ -24,7 +25,7 @@ from targets import Row
 from tools import need
 
 _PACKAGES = (
-    *("flask-cloakroom", "Flask", "Werkzeug", "Flask-Session", "redis", "hiredis", "msgpack", "msgspec"),
+    *("flask-cloakroom", "Flask", "Werkzeug", "Flask-Session", "Flask-Login", "redis", "hiredis", "msgpack", "msgspec"),
     *("itsdangerous", "gunicorn"),
 )
 
@@ -43,6 +44,9 @@ class Results:
     calls: Calls | None = None
     reads: ReadScale | None = None
     purge: PurgeWait | None = None
+    logins: Samples | None = None
+    login_commands: dict[str, dict[str, Counts]] | None = None
+    owners: dict[str, OwnersScale] = field(default_factory=dict)
     contestants: list[str] = field(default_factory=list)
 
     def request_rows(self, samples: Samples | None) -> list[Row]:
@@ -55,22 +59,27 @@ class Results:
         rows = self.request_rows(self.samples)
         if self.commands and {"flask-session", "cloakroom-redis"} <= set(self.commands):
             rows += targets.of_commands(self.commands)
+        if self.logins and self.login_commands:
+            rows += targets.of_logins(self.logins, self.login_commands)
         if self.calls:
             rows += targets.of_calls(self.calls)
         if self.reads:
             rows.append(targets.of_reads(self.reads))
         if self.purge:
             rows.append(targets.of_purge(self.purge))
+        for store, found in self.owners.items():
+            rows += targets.of_owners(store, found)
         return rows
 
     def json(self) -> dict[str, object]:
         """Return the figures for a program to read."""
-        parts = ("commands", "sizes", "served", "reads", "purge")
+        parts = ("commands", "login_commands", "sizes", "served", "reads", "purge", "owners")
         return {
             "about": self.about,
             "targets": [asdict(row) for row in self.rows()],
             "requests": _figures(self.samples),
             "requests_cores_asleep": _figures(self.asleep),
+            "requests_with_logins": _figures(self.logins),
             "calls": _figures(self.calls),
         } | {name: asdict(self).get(name) for name in parts}
 
@@ -138,6 +147,8 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "On cores that fall asleep", _ASLEEP, _asleep_tables(results, results.asleep)
     if results.commands:
         yield "Commands to Redis", _COMMANDS, _commands_table(results.commands)
+    if results.logins:
+        yield "With logins", _LOGINS, _logins_table(results.logins, results.login_commands)
     if results.calls:
         yield "Calls", _CALLS, _calls_table(results.calls)
     if results.sizes:
@@ -146,6 +157,8 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "Served", _SERVED, _served_table(results.served)
     if results.reads or results.purge:
         yield "SQLite with many sessions", "", _scale_table(results.reads, results.purge)
+    if results.owners:
+        yield "A user's sessions among many", _OWNERS, _owners_table(results.owners)
 
 
 _TARGETS = (
@@ -167,6 +180,14 @@ _ASLEEP = (
 _COMMANDS = (
     f"Per request, over {REQUESTS} requests. Redis counts a script's inner commands too "
     "(`INFO commandstats`); those that clients sent and waited for are told apart by `MONITOR`."
+)
+_LOGINS = (
+    "Microseconds a request takes inside one process, medians, on Redis with a loader that costs nothing; in brackets "
+    "what it adds to bare Flask, and after it the commands that it sends."
+)
+_OWNERS = (
+    "Milliseconds of a call inside a view, medians, and in brackets the longest. All sessions were made by the "
+    "package's own calls."
 )
 _CALLS = (
     "Microseconds of one call on a Unix socket, medians. `FlaskRedis` is called inside an application's context. Its "
@@ -233,6 +254,26 @@ def _commands_table(counts: dict[str, dict[str, Counts]]) -> str:
         for page, title in PAGES.items()
     ]
     return table(("", "page", "sent", "inside scripts", "as INFO commandstats counts"), rows)
+
+
+def _logins_table(samples: Samples, counts: dict[str, dict[str, Counts]] | None) -> str:
+    rows = [("bare", *(_number(samples.median(f"bare {page}")) for page in LOGIN_PAGES))]
+    for name in LOGIN_CONTESTANTS:
+        cells = []
+        for page in LOGIN_PAGES:
+            sent = f"; {counts[name][page].sent:g}" if counts else ""
+            cells.append(f"{_number(samples.median(f'{name} {page}'))} ({_number(samples.added(name, page))}){sent}")
+        rows.append((name, *cells))
+    return table(("", *LOGIN_PAGES.values()), rows)
+
+
+def _owners_table(owners: dict[str, OwnersScale]) -> str:
+    rows = []
+    for store, found in owners.items():
+        for what, times in ((found.listing, found.list_ms), (found.ending, found.end_ms)):
+            rows.append((f"{what}, {store}", f"{median(times):.2f} ({max(times):.2f})"))
+        rows.append((f"a login while filling up to {found.many:,}, {store}", f"{found.fill_us / 1000:.2f}"))
+    return table(("", "ms"), rows)
 
 
 def _calls_table(calls: Calls) -> str:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("requests", "commands", "calls", "sizes", "served", "reads", "purge")
-NEEDED = ("flask_cloakroom", "flask_session", "gunicorn", "hiredis", "matplotlib", "redis")
+PARTS = ("requests", "commands", "logins", "calls", "sizes", "served", "reads", "purge", "owners")
+NEEDED = ("flask_cloakroom", "flask_login", "flask_session", "gunicorn", "hiredis", "matplotlib", "redis")
 
 
 def use_environment() -> None:

@@ -14,6 +14,7 @@ import calls
 import chart
 import commands
 import inprocess
+import owners
 import report
 import scale
 import served
@@ -54,6 +55,12 @@ def measure(options: argparse.Namespace) -> report.Results:
         with fresh_place() as place:
             on_redis = [name for name in stored if "sqlite" not in name]
             results.commands = commands.count(on_redis, place)
+    if "logins" in options.parts:
+        say("pages of a site with logins")
+        with fresh_place() as place, cores_awake():
+            results.logins = inprocess.measure_logins(place, rounds=200 if full else 60, block=40)
+        with fresh_place() as place:
+            results.login_commands = commands.count_logins(place)
     if "calls" in options.parts:
         with fresh_place() as place, cores_awake():
             results.calls = calls.measure(place, rounds=200 if full else 60)
@@ -71,6 +78,10 @@ def measure(options: argparse.Namespace) -> report.Results:
     if "purge" in options.parts:
         with fresh_place() as place:
             results.purge = scale.purge(Path(place.folder), expired=200_000 if full else 40_000)
+    if "owners" in options.parts:
+        for store in owners.STORES:
+            with fresh_place() as place:
+                results.owners[store] = owners.measure(store, place, many=1_000_000 if full else 100_000)
     return results
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 
 import calls
-from apps import PAGES
+from apps import LOGIN_PAGES, PAGES
 from calls import Calls
 from commands import Counts
 from inprocess import RAW_GET, RAW_REPLACE, Samples, spread
+from owners import OwnersScale
 from scale import PurgeWait, ReadScale
 
 
@@ -51,6 +52,19 @@ def of_requests(samples: Samples) -> Iterator[Row]:
         yield _ratio(f"{PAGES[page]}, SQLite", "the cookie session's added cost", ours, theirs, reach)
 
 
+#: The contestants with logins.
+OURS, THEIRS = "cloakroom, logins", "flask-session + flask-login"
+
+
+def of_logins(samples: Samples, counts: dict[str, dict[str, Counts]]) -> Iterator[Row]:
+    """Yield the targets for pages of a site with logins."""
+    ours, theirs = (samples.added_by_round(name, "/members") for name in (OURS, THEIRS))
+    title = f"{LOGIN_PAGES['/members']}, Redis"
+    yield _ratio(title, "Flask-Session's and Flask-Login's added cost", ours, theirs, 0.40)
+    for (page, title), reach in zip(LOGIN_PAGES.items(), (0, 1), strict=True):
+        yield _commands(title, counts[OURS][page].sent, counts[THEIRS][page].sent, reach)
+
+
 def _ratio(page: str, compared_with: str, ours: list[float], theirs: list[float], reach: float) -> Row:
     """Compare round by round: the machine may change its pace between rounds, and seldom does within one."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
@@ -72,16 +86,20 @@ def of_commands(counts: dict[str, dict[str, Counts]]) -> Iterator[Row]:
     """Yield the target for the number of commands."""
     for (page, title), reach in zip(PAGES.items(), (0, 1, 2), strict=True):
         ours, theirs = (counts[name][page].sent for name in ("cloakroom-redis", "flask-session"))
-        yield Row(
-            page=f"{title}, Redis",
-            compared_with="commands sent, Flask-Session's beside them",
-            ours=f"{ours:g}",
-            theirs=f"{theirs:g}",
-            value=f"{ours:g}",
-            spread="",
-            target=f"{reach}",
-            met=ours <= reach,
-        )
+        yield _commands(title, ours, theirs, reach)
+
+
+def _commands(title: str, ours: float, theirs: float, reach: int) -> Row:
+    return Row(
+        page=f"{title}, Redis",
+        compared_with="commands sent, the others' beside them",
+        ours=f"{ours:g}",
+        theirs=f"{theirs:g}",
+        value=f"{ours:g}",
+        spread="",
+        target=f"{reach}",
+        met=ours <= reach,
+    )
 
 
 def of_calls(measured: Calls) -> Iterator[Row]:
@@ -128,3 +146,20 @@ def of_purge(wait: PurgeWait) -> Row:
         target="under 50 ms",
         met=longest < 50,
     )
+
+
+def of_owners(store: str, scale: OwnersScale) -> Iterator[Row]:
+    """Yield the targets for the list of a user's sessions, and for its end."""
+    for what, times, reach in ((scale.listing, scale.list_ms, 5.0), (scale.ending, scale.end_ms, 1000.0)):
+        value = median(times)
+        low, high = spread(times)
+        yield Row(
+            page=f"{what}, {store}",
+            compared_with=f"among {scale.many:,}",
+            ours=f"{value:.2f} ms",
+            theirs="",
+            value=f"{value:.2f} ms",
+            spread=f"{low:.2f} to {high:.2f} ms",
+            target=f"under {reach:g} ms",
+            met=value < reach,
+        )

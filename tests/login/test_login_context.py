@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask, copy_current_request_context, g, render_template_string
 from login_sites import Browser, MakeSite, Site, User
 
@@ -21,6 +22,7 @@ from flask_cloakroom import (
     user_accessed,
     user_loaded_from_request,
 )
+from servers import RedisServer
 
 
 class CountedStore:
@@ -31,9 +33,15 @@ class CountedStore:
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("load", "create", "replace", "touch", "delete"):
+        found = getattr(self.store, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any) -> Any:
             self.calls.append(name)
-        return getattr(self.store, name)
+            return found(*arguments)
+
+        return call
 
 
 def count(site: Site) -> CountedStore:
@@ -52,8 +60,8 @@ def count(site: Site) -> CountedStore:
         ("/secret", ["load"]),
         ("/how", ["load"]),
         # The second "load" of both is of what remembers the login, which the browser shows.
-        ("/logout", ["load", "load", "delete", "replace"]),
-        ("/login?user=alice", ["load", "load", "create", "replace"]),
+        ("/logout", ["load", "load", "delete", "release", "replace", "release"]),
+        ("/login?user=alice", ["load", "load", "claim", "create", "replace", "release"]),
     ],
 )
 def test_store_commands(server_site: Site, path: str, calls: list[str]) -> None:
@@ -71,6 +79,24 @@ def test_store_commands(server_site: Site, path: str, calls: list[str]) -> None:
         assert "Cache-Control" not in response.headers
         assert "Set-Cookie" not in response.headers
     assert len(server_site.loads) == (0 if not calls or path.startswith("/login") else 1)
+
+
+@pytest.mark.parametrize(("path", "commands"), [("/members", {"get": 1}), ("/alone", {}), ("/page", {})])
+def test_redis_commands(
+    make_site: MakeSite, own_redis_server: RedisServer, path: str, commands: dict[str, int]
+) -> None:
+    """The same, as the server counts them."""
+    site = make_site("server", store=own_redis_server.url)
+    site.app.add_url_rule("/page", "page", lambda: render_template_string("{{ request.path }}"))
+    browser = site.browser("alice", remember=True)
+    assert browser.text("/members") == "members"
+    with redis.Redis.from_url(own_redis_server.url) as client:
+        client.config_resetstat()
+        assert browser.open(path).status_code == 200
+        counted: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    ours = {name.removeprefix("cmdstat_"): one["calls"] for name, one in counted.items()}
+    ours.pop("config|resetstat")
+    assert ours == commands
 
 
 def test_a_visitor_without_cookies_costs_nothing(server_site: Site) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flask_cloakroom.stores import Purges, Walks
+from flask_cloakroom.stores import Conflict, Entry, Gone, Owners, Purges, Saved, Walks
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.testing import InterleavingStore
 
@@ -86,6 +86,39 @@ def test_it_has_the_verbs_and_nothing_else(between: InterleavingStore) -> None:
     """It does not pretend to powers that the store behind it may not have."""
     assert not isinstance(between, Purges)
     assert not isinstance(between, Walks)
+    assert not isinstance(InterleavingStore(WithoutOwners()), Owners)
+
+
+def test_it_knows_the_owner_index(between: InterleavingStore) -> None:
+    """Where the store behind it has one, its verbs are calls like the others."""
+    assert isinstance(between, Owners)
+    with between.before("owned", lambda: between.claim(b"owner", b"k", 60)):
+        assert [claim.key for claim in between.owned(b"owner")] == [b"k"]
+    with between.after("release", lambda: between.claim(b"owner", b"k", 60)):
+        assert between.release(b"owner", b"k") is True
+    assert between.calls == [("owned", b"owner"), ("claim", b"k"), ("release", b"k"), ("claim", b"k")]
+
+
+class WithoutOwners:
+    """The five verbs, and none of them is called."""
+
+    def load(self, key: bytes) -> Entry | None:
+        raise NotImplementedError
+
+    def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        raise NotImplementedError
+
+    def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
+        raise NotImplementedError
+
+    def touch(self, key: bytes, ttl: int) -> bool:
+        raise NotImplementedError
+
+    def delete(self, key: bytes) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 def test_the_kit_says_what_it_needs() -> None:

@@ -66,6 +66,18 @@ def end_entry(repository: Repository, key: bytes, found: Entry, spare: Callable[
     return deleted
 
 
+def destination(repository: Repository, key: bytes, found: Entry) -> tuple[bytes, Entry | None]:
+    """Return what is where the session has moved to from what was found under ``key``: that itself if it has not.
+
+    Raises StoreError.
+    """
+    deadline = time.monotonic() + PATIENCE
+    entry: Entry | None = found
+    while entry is not None and (successor := successor_of(entry)) and time.monotonic() < deadline:
+        key, entry = successor, repository.store.load(successor)
+    return key, entry
+
+
 def successor_of(entry: Entry) -> bytes | None:
     """Return the key of the session that a mark points to, b"" if to none; None if this is no mark."""
     try:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..errors import StoreError
 from ..stores.base import Conflict, Entry, Owners, Saved, Walks
 from . import codec, envelope
+from .endings import bury
 from .envelope import EnvelopeError, Header, Seal
 from .owners import CLAIM_SLACK, NOTHING_BEGUN, Begun, Ownership, new_handle
 from .ticket import mask_successor, public_id, unmask_successor
@@ -36,6 +37,9 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Seconds for which the token of before is good: as long as a request that was under way may last (gunicorn's limit).
 OVERLAP_SECONDS: Final = 30
+#: How often a family is begun anew because somebody read the index just then and took it for a dead one's. Whoever
+#: revokes reads twice.
+TRIES: Final = 4
 #: Random bytes of the selector and of the secret. OWASP ASVS 5.0, 7.2.3, asks for 128 bits, which each has alone.
 SELECTOR_BYTES: Final = 18
 SECRET_BYTES: Final = 24
@@ -116,11 +120,14 @@ class Families:
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
         """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
-        token = f"{secrets.token_urlsafe(SELECTOR_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}"
-        self._begin(token, user_id, auth_hash, lifetime, begun)
-        return token
+        for _ in range(TRIES):
+            token = f"{secrets.token_urlsafe(SELECTOR_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}"
+            if self._begin(token, user_id, auth_hash, lifetime, begun):
+                return token
+        raise StoreError("the store refuses every new remember token as if it were there already")
 
-    def _begin(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, begun: Begun) -> None:
+    def _begin(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, begun: Begun) -> bool:
+        """Store a new family. False: something is there, be it the mark of who took its claim for a dead one's."""
         repository = self._repository
         selector = token.partition(".")[0]
         owner = Ownership(repository.tickets.owner_name(user_id), begun.handle or new_handle(), begun.note)
@@ -128,11 +135,16 @@ class Families:
         header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
         key, current = repository.tickets.family_key(selector), repository.tickets.token_digest(token)
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
+        _, patience = repository.mark()
+        began = time.monotonic()
         self._claim(family)
         if repository.store.create(key, self._pack(family), self._remaining(family)) is None:
-            raise StoreError("the store refuses a new remember token as if it were there already")
-        # Once more, because somebody who read the index in between may have taken it for a dead one's.
-        self._claim(family)
+            return False
+        if time.monotonic() - began > patience:
+            # By now such a mark may have gone again.
+            self._end(key, header)
+            raise StoreError("the store took too long to remember a login")
+        return True
 
     def begin_with(self, foreign: str, user_id: str, lifetime: int) -> str:
         """Begin a family with a credential that others issued, unless that was spent. Return its first token.
@@ -142,7 +154,8 @@ class Families:
         """
         token = _token_of(foreign)
         if self._spend(token):
-            self._begin(token, user_id, None, lifetime, NOTHING_BEGUN)
+            if not self._begin(token, user_id, None, lifetime, NOTHING_BEGUN):
+                raise StoreError("the store refuses a remember token as if it were there already")
             return token
         # Another request may have spent it a moment ago, and be about to begin the family.
         deadline = time.monotonic() + SPENDING_PATIENCE
@@ -266,11 +279,17 @@ class Families:
         if power is None:
             return
         for claim in power.owned(_indexed(name)):
-            entry = self._repository.store.load(claim.key)
+            store = self._repository.store
+            entry = store.load(claim.key)
+            if entry is None and not bury(self._repository, claim.key):
+                entry = store.load(claim.key)  # it has come this very moment
+            # Else it may not come any more: it would be alive, and not in the index.
             header = None if entry is None else _header_of(entry)
             owner = None if header is None else Ownership.parse(header.owner)
-            if header is None or owner is None or not header.remembers or self._now() >= header.deadline:
+            if header is None or owner is None or not header.remembers:
                 power.release(_indexed(name), claim.key)
+            elif self._now() >= header.deadline:
+                self._end(claim.key, header)  # nor may a request that is under way lengthen its life
             elif owner.name == name:
                 yield claim.key, header, owner
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from ..errors import CloakroomError, SessionLimitError, StoreError
 from ..stores.base import Claim, Entry, Owners, Walks
 from . import codec, envelope
-from .endings import bury, end, end_entry
+from .endings import bury, destination, end, end_entry
 from .envelope import EnvelopeError, Header
 from .rebase import Values
 
@@ -200,10 +200,10 @@ class OwnerIndex:
             if alive >= most:
                 self._evict(power, name, claim.key, most, handles)
                 continue
-            header = self._look(power, name, claim)
-            if header is None:
+            found = self._look(power, name, claim)
+            if found is None:
                 continue
-            owner = None if header is _PENDING else Ownership.parse(header.owner)
+            owner = None if found.header is _PENDING else Ownership.parse(found.header.owner)
             if owner is None:
                 alive += 1
             elif owner.handle not in handles:  # else it is just moving, and stands here twice
@@ -258,6 +258,8 @@ class OwnerIndex:
         Raises StoreError; then some may have ended and others not.
         """
         power = self.require()
+        # Before the sessions, so that none begins by it once they were looked for; and after, for a login that was
+        # under way. One that is made meanwhile and stays may so be one that is not remembered.
         self._repository.families.end_all(name, spare=spare)
 
         def is_spared(header: Header) -> bool:
@@ -271,6 +273,7 @@ class OwnerIndex:
             elif spare and (entry := self._repository.store.load(claim.key)) and self._is_live(entry):
                 continue
             self._forget(power, name, claim.key)
+        self._repository.families.end_all(name, spare=spare)
         return ended
 
     def end_everybody(self) -> int:
@@ -304,15 +307,15 @@ class OwnerIndex:
 
     def _sift(self, power: Owners, name: str) -> Iterator[OwnedSession]:
         for claim in power.owned(_indexed(name)):
-            header = self._look(power, name, claim)
-            if header is None or header is _PENDING:
+            found = self._look(power, name, claim)
+            if found is None or found.header is _PENDING:
                 continue
-            owner = Ownership.parse(header.owner)
+            owner = Ownership.parse(found.header.owner)
             if owner is not None and owner.name == name:
-                yield OwnedSession(claim.key, header, owner)
+                yield OwnedSession(found.key, found.header, owner)
 
-    def _look(self, power: Owners, name: str, claim: Claim) -> Header | None:
-        """Return the header of a claim's session; None, and forget the claim, if there is none any more."""
+    def _look(self, power: Owners, name: str, claim: Claim) -> _Found | None:
+        """Return a claim's session, where it is by now; None, and forget the claim, if there is none any more."""
         entry = self._repository.store.load(claim.key)
         if entry is None:
             longest = self._repository.lifetimes.idle + CLAIM_SLACK
@@ -320,14 +323,25 @@ class OwnerIndex:
             if absolute is not None:
                 longest = min(longest, absolute + 1 + CLAIM_SLACK)
             if longest - claim.left < PENDING_SECONDS:
-                return _PENDING
+                return _Found(claim.key, _PENDING)
             # It may yet come, however late: so that it can't, before nobody knows of it.
             if not bury(self._repository, claim.key):
-                return _PENDING
-        elif (header := self._is_live(entry)) is not None:
-            return header
+                return _Found(claim.key, _PENDING)
+        else:
+            # It may have moved since the claims were read, to where another claim is, which was not read.
+            key, entry = destination(self._repository, claim.key, entry)
+            header = None if entry is None else self._is_live(entry)
+            if header is not None:
+                if key != claim.key:
+                    self._forget(power, name, claim.key)
+                return _Found(key, header)
         self._forget(power, name, claim.key)
         return None
+
+
+class _Found(NamedTuple):
+    key: bytes
+    header: Header
 
 
 #: Stands for the header of a session that is about to be created.

@@ -36,9 +36,11 @@ pytest.register_assert_rewrite(
     f"{__name__}.verbs",
     f"{__name__}.powers",
     f"{__name__}.owners",
+    f"{__name__}.ownership",
     f"{__name__}.parallel",
     f"{__name__}.races",
     f"{__name__}.rotations",
+    f"{__name__}.schedules",
 )
 
 from .contract import StoreContract  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .owners import OwnersContract
+from .ownership import OwnershipContract
 from .parallel import ParallelContract
 from .powers import PowersContract
 from .races import RaceContract
@@ -10,5 +11,13 @@ from .rotations import RotationContract
 from .verbs import VerbContract
 
 
-class StoreContract(VerbContract, PowersContract, OwnersContract, ParallelContract, RaceContract, RotationContract):
+class StoreContract(
+    VerbContract,
+    PowersContract,
+    OwnersContract,
+    ParallelContract,
+    RaceContract,
+    RotationContract,
+    OwnershipContract,
+):
     """Inherit this and give it one fixture, ``store``: see :mod:`flask_cloakroom.testing`."""

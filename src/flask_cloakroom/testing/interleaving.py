@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from ..stores.base import Conflict, Entry, Gone, Saved, Store
+from ..stores.base import Claim, Conflict, Entry, Gone, Owners, Saved, Store
 
 T = TypeVar("T")
 
-Verb = Literal["load", "create", "replace", "touch", "delete"]
+Verb = Literal["load", "create", "replace", "touch", "delete", "claim", "release", "owned"]
 
 
 class Call(NamedTuple):
     """A call that reached the store."""
 
     verb: Verb
+    #: The entry's, of ``owned`` the owner.
     key: bytes
 
 
@@ -45,7 +46,14 @@ class InterleavingStore:
     Calls that the callable makes itself go straight through: they neither run nor count for other callables. It is an
     AssertionError if the call that was waited for never came. A callable that raises takes the place of the call
     (``before``) or of its answer (``after``: the store did it, and nobody hears of it). For one thread.
+
+    It has the verbs of the owner index if ``store`` has them, and no other power.
     """
+
+    def __new__(cls, store: Store, *_: Any) -> Self:
+        """Return one with the owner's verbs where the store has them."""
+        with_owners: type[Any] = InterleavingOwners
+        return super().__new__(with_owners if cls is InterleavingStore and isinstance(store, Owners) else cls)
 
     def __init__(self, store: Store) -> None:
         """Wrap ``store``, which stays its owner's to close."""
@@ -115,3 +123,18 @@ class InterleavingStore:
 
     def close(self) -> None:
         """Nothing to do: the store belongs to whoever made it."""
+
+
+class InterleavingOwners(InterleavingStore):
+    """The same in front of a store with an owner index."""
+
+    _store: Any
+
+    def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
+        return self._call("claim", key, lambda: bool(self._store.claim(owner, key, ttl, limit)))
+
+    def release(self, owner: bytes, key: bytes) -> bool:
+        return self._call("release", key, lambda: bool(self._store.release(owner, key)))
+
+    def owned(self, owner: bytes) -> list[Claim]:
+        return self._call("owned", owner, lambda: list(self._store.owned(owner)))

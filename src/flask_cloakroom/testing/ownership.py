@@ -1,0 +1,386 @@
+"""Sessions of users, whatever two requests do at once: none that lives is missing in the index, what ended stays so.
+
+Each test runs two operations in every order that their calls of the store can have.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import pytest
+
+from ..errors import SessionLimitError
+from ..sessions import envelope, families, owners
+from ..sessions.families import Standing, Succession
+from ..sessions.owners import USER_KEY, Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
+from ..sessions.record import Committed, Record
+from ..sessions.repository import Repository
+from ..sessions.ticket import Tickets
+from ..stores.base import Owners, Store
+from .base import ContractBase
+from .interleaving import InterleavingOwners, Verb
+from .schedules import Turns, in_every_order
+from .stage import packed
+
+#: Two operations have no fewer orders than these, or the test forces nothing.
+FEWEST_ORDERS: Final = 3
+#: Seconds for which a login is remembered.
+LIFETIME: Final = 3600
+
+Operation = Callable[[Any], Any]
+
+
+class KilledError(Exception):
+    """The process ended here."""
+
+
+class Users:
+    """Alice and Bob, who are new in each order, and what they do."""
+
+    def __init__(self, store: Any, limit: SessionLimit | None = None) -> None:
+        self.store = store
+        self.tickets = Tickets("flask_cloakroom.testing")
+        self._limit = limit
+        # A clock that stands still: operations do the same in every order.
+        self._now = time.time()
+        self.alice, self.bob = (f"{name} {secrets.token_hex(8)}" for name in ("alice", "bob"))
+        self.names = [self.tickets.owner_name(user) for user in (self.alice, self.bob)]
+
+    def repository(self, store: Any) -> Repository:
+        """Return one process's view of the sessions."""
+        return Repository(store, self.tickets, limit=self._limit, clock=lambda: self._now)
+
+    def begin(self, user: str | None = None) -> Record:
+        """Begin a session before anything happens at once."""
+        return self.repository(self.store).create(packed({} if user is None else {USER_KEY: user}))
+
+    def login(self) -> Operation:
+        """Alice logs in, in a new session."""
+        return lambda store: self.repository(store).create(packed({USER_KEY: self.alice}))
+
+    def login_remembered(self) -> Operation:
+        """The same, and it is remembered."""
+
+        def login(store: Any) -> str:
+            repository, begun = self.repository(store), Begun(handle=new_handle())
+            token = repository.families.issue(self.alice, "", LIFETIME, begun)
+            repository.create(packed({USER_KEY: self.alice}), begun=begun)
+            return token
+
+        return login
+
+    def use(self, token: str) -> Operation:
+        """A browser comes with a token whose session is over."""
+
+        def use(store: Any) -> Any:
+            repository = self.repository(store)
+            found = repository.families.find(token)
+            return found and repository.families.use(found[0], token, "")
+
+        return use
+
+    def extend(self, token: str) -> Operation:
+        """A remembered login is remembered for longer."""
+
+        def extend(store: Any) -> Any:
+            repository = self.repository(store)
+            found = repository.families.find(token)
+            return found and repository.families.extend(found[0])
+
+        return extend
+
+    def rotate(self, record: Record, *, renewal: bool = False, user: str | None = None) -> Operation:
+        """A session moves, and becomes this user's if one is given."""
+        changes = packed({} if user is None else {USER_KEY: user})
+        return lambda store: self.repository(store).rotate(record, changes, renewal=renewal)
+
+    def commit(self, record: Record) -> Operation:
+        """A request on a session ends; it was activity."""
+        return lambda store: self.repository(store).commit(record, packed({"n": 1}), seen=True)
+
+    def logout(self, record: Record) -> Operation:
+        """A session is ended by who has it."""
+        return lambda store: self.repository(store).destroy(record)
+
+    def end(self, record: Record | OwnedSession) -> Operation:
+        """One of Alice's sessions is ended by its handle."""
+        owner = Ownership.parse(record.header.owner)
+        assert owner is not None
+        return lambda store: self.repository(store).owners.end(owner.name, owner.handle)
+
+    def end_all(self) -> Operation:
+        """All of Alice's sessions are ended."""
+        return lambda store: self.repository(store).owners.end_all(self.names[0])
+
+    def read(self) -> Operation:
+        """Alice's sessions are listed."""
+        return lambda store: self.repository(store).owners.sessions(self.names[0])
+
+    def read_remembered(self) -> Operation:
+        """What remembers Alice's logins is listed."""
+        return lambda store: self.repository(store).families.of(self.names[0])
+
+    def living(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
+        """Return which of these entries are sessions of somebody's, or remember one, by what the store holds."""
+        found = {}
+        for key in keys:
+            entry = self.store.load(key)
+            header = None if entry is None else envelope.open_header(entry.data)[0]
+            is_other = header is None or header.superseded or header.remembers is not remembered
+            owner = None if header is None or is_other else Ownership.parse(header.owner)
+            if owner is not None:
+                found[key] = owner
+        return found
+
+    def check_index(self, keys: set[bytes]) -> dict[bytes, Ownership]:
+        """Make sure that whatever lives is noted, and listed where it is looked for; return it."""
+        living = self.living(keys)
+        for name in self.names:
+            noted = {claim.key for claim in self.store.owned(_indexed(name))}
+            mine = {key: owner.handle for key, owner in living.items() if owner.name == name}
+            assert set(mine) <= noted, "a live session is missing in the index"
+            listed = self.repository(self.store).owners.sessions(name)
+            assert {found.owner.handle for found in listed} == set(mine.values())
+            remembered = {claim.key for claim in self.store.owned(families._indexed(name))}
+            tokens = self.living(keys, remembered=True)
+            assert {key for key, owner in tokens.items() if owner.name == name} <= remembered
+        return living
+
+
+class OwnershipContract(ContractBase):
+    """Operations on users' sessions, two at a time, and one that is killed at each of its calls."""
+
+    @pytest.fixture
+    def indexed(self, store: Store) -> Store:
+        """Return the store, if it has an owner index."""
+        if not isinstance(store, Owners):
+            pytest.skip("this store has no owner index")
+        return store
+
+    def test_login_beside_revocation_of_all(self, indexed: Store) -> None:
+        """What was there before is ended; a login that was under way as well, if it began before."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            before = users.begin(users.alice)
+            turns.run(users.login(), users.end_all())
+            living = users.check_index({before.key, *turns.created})
+            assert before.key not in living
+            if turns.calls.index((0, "claim")) < turns.calls.index((1, "owned")):
+                assert not living
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_slow_login_beside_reading(self, indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A login that took so long that its claim is taken for a dead one does not begin without one."""
+        monkeypatch.setattr(owners, "PENDING_SECONDS", -1)
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            turns.run(users.login(), users.read())
+            users.check_index(turns.created)
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("policy", ["oldest", "refuse"])
+    def test_two_logins_with_a_limit_of_one(self, indexed: Store, policy: Literal["oldest", "refuse"]) -> None:
+        """One of them lives, and not two, and not none; who is refused is told so."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed, SessionLimit(1, policy))
+            results = turns.run(users.login(), users.login())
+            assert len(users.check_index(turns.created)) == 1
+            refused = sum(isinstance(result, SessionLimitError) for result in results)
+            made = sum(isinstance(result, Record) for result in results)
+            assert (made, refused) == ((1, 1) if policy == "refuse" else (2, 0))
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_login_with_a_limit_beside_rotation(self, indexed: Store) -> None:
+        """Of two sessions one moves while a third begins: the new one lives, and no more than two do.
+
+        In the moment in which the one that moves stands twice in the index it may be taken for two, and end too many.
+        """
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed, SessionLimit(2))
+            before = [users.begin(users.alice) for _ in range(2)]
+            made, _ = turns.run(users.login(), users.rotate(before[1]))
+            living = users.check_index({*(record.key for record in before), *turns.created})
+            assert len(living) <= 2
+            assert made.key in living
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_two_logins_in_one_session(self, indexed: Store) -> None:
+        """A visitor logs in twice at once: one is in, and there is no second session."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            visit = users.begin()
+            both = [users.rotate(visit, user=user) for user in (users.alice, users.bob)]
+            results = turns.run(*both)
+            living = users.check_index({visit.key, *turns.created})
+            (winner,) = [result for result in results if isinstance(result, Committed)]
+            assert list(living) == [winner.record.key]
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
+    def test_rotation_beside_revocation(self, indexed: Store, everything: bool, renewal: bool) -> None:
+        """Wherever the session is by then, it is ended: neither ticket opens anything."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            session = users.begin(users.alice)
+            revoke = users.end_all() if everything else users.end(session)
+            turns.run(users.rotate(session, renewal=renewal), revoke)
+            assert users.check_index({session.key, *turns.created}) == {}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
+    def test_commit_beside_revocation(self, indexed: Store, everything: bool) -> None:
+        """A request that is under way, and lengthens the session, brings nothing back."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            session = users.begin(users.alice)
+            turns.run(users.commit(session), users.end_all() if everything else users.end(session))
+            assert users.check_index({session.key, *turns.created}) == {}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
+    def test_logout_beside_rotation(self, indexed: Store, renewal: bool) -> None:
+        """A session that is ended while it moves is ended."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            session = users.begin(users.alice)
+            turns.run(users.logout(session), users.rotate(session, renewal=renewal))
+            assert users.check_index({session.key, *turns.created}) == {}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_change_of_user_beside_revocation(self, indexed: Store) -> None:
+        """A session that becomes another user's meanwhile is ended, or is that one's in the index as well."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            session = users.begin(users.alice)
+            turns.run(users.rotate(session, user=users.bob), users.end_all())
+            living = users.check_index({session.key, *turns.created})
+            assert {owner.name for owner in living.values()} <= {users.names[1]}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_remembered_login_beside_revocation_of_all(self, indexed: Store) -> None:
+        """If the login that was under way is ended, what remembers it is as well."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token, _ = turns.run(users.login_remembered(), users.end_all())
+            living = users.check_index(turns.created)
+            if not living:
+                assert users.repository(indexed).families.find(token) is None
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_remembering_beside_reading(self, indexed: Store) -> None:
+        """Whoever lists the logins at that moment takes no claim for a dead one's, or the family begins anew."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token, _ = turns.run(users.login_remembered(), users.read_remembered())
+            users.check_index(turns.created)
+            assert users.repository(indexed).families.find(token) is not None
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("way", ["use", "extend"])
+    @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
+    def test_token_beside_revocation(self, indexed: Store, everything: bool, way: str) -> None:
+        """A token that is used or lives longer while its login is revoked is revoked, and so is what it led to."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            login = users.login_remembered()
+            token = login(indexed)
+            (session,) = users.repository(indexed).owners.sessions(users.names[0])
+            revoke = users.end_all() if everything else users.end(session)
+            made, _ = turns.run(users.use(token) if way == "use" else users.extend(token), revoke)
+            find = users.repository(indexed).families.find
+            assert find(token) is None
+            assert not isinstance(made, Succession) or find(made.token) is None
+            assert users.check_index({session.key, *turns.created}) == {}
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    def test_two_uses_of_a_token(self, indexed: Store) -> None:
+        """Both lead to one next token and to one session; one of them was the first."""
+
+        def run(turns: Turns) -> None:
+            users = Users(indexed)
+            token = users.login_remembered()(indexed)
+            one, other = turns.run(users.use(token), users.use(token))
+            assert (one.token, one.ticket) == (other.token, other.ticket)
+            assert sorted((one.first, other.first)) == [False, True]
+            found = users.repository(indexed).families.find(one.token)
+            assert found is not None
+            assert found[1] is Standing.CURRENT
+
+        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    @pytest.mark.parametrize("what", ["login", "rotation", "renewal", "change of user", "logout", "end", "end all"])
+    def test_killed_at_each_call(self, indexed: Store, what: str, moment: str) -> None:
+        """What lives is in the index, whichever call of the store was the last, done or not."""
+        died = 0
+        for at in range(1, 100):
+            users = Users(indexed, SessionLimit(2))
+            session = users.begin(users.alice)
+            operation = {
+                "login": users.login(),
+                "rotation": users.rotate(session),
+                "renewal": users.rotate(session, renewal=True),
+                "change of user": users.rotate(session, user=users.bob),
+                "logout": users.logout(session),
+                "end": users.end(session),
+                "end all": users.end_all(),
+            }[what]
+            mortal = _Mortal(indexed, at, moment == "before")
+            try:
+                operation(mortal)
+            except KilledError:
+                died += 1
+            else:
+                break
+            finally:
+                users.check_index({session.key, *mortal.created})
+        assert died == len(mortal.calls) > 0
+
+
+class _Mortal(InterleavingOwners):
+    """The store of a process that ends at its ``at``-th call."""
+
+    def __init__(self, store: Store, at: int, before: bool) -> None:
+        super().__init__(store)
+        self._at = at
+        self._before = before
+        self.created: set[bytes] = set()
+
+    def _call(self, verb: Verb, key: bytes, work: Callable[[], Any]) -> Any:
+        last = len(self.calls) + 1 == self._at
+        if last and self._before:
+            raise KilledError
+        if verb == "create":
+            self.created.add(key)
+        result = super()._call(verb, key, work)
+        if last:
+            raise KilledError
+        return result
