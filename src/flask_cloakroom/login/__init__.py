@@ -1,11 +1,14 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
+from .access import require_login
 from .actions import confirm_login, login_fresh, login_remembered, login_user, logout_user, set_login_view
 from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
 from .client import FlaskLoginClient
 from .current import current_user
 from .manager import LoginManager
+from .marks import public
 from .mixins import AnonymousUserMixin, UserMixin
+from .permissions import permission_required
 from .signing import decode_cookie, encode_cookie
 from .urls import login_url, make_next_param
 from .views import fresh_login_required, login_required
@@ -31,6 +34,9 @@ __all__ = [
     "logout_everywhere",
     "logout_user",
     "make_next_param",
+    "permission_required",
+    "public",
+    "require_login",
     "revoke_session",
     "set_login_view",
 ]

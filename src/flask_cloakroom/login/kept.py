@@ -122,4 +122,6 @@ def server_session(session: SessionMixin) -> ServerSession | None:
 def public_id(session: SessionMixin) -> str:
     """Return how the log names the session; it opens nothing."""
     kept = server_session(session)
-    return "session in cookie" if kept is None else f"session {kept.sid or 'new'}"
+    if kept is None:
+        return "session in cookie"
+    return "session not asked" if kept._data is None else f"session {kept.sid or 'new'}"

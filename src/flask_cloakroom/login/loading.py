@@ -24,13 +24,13 @@ log = logging.getLogger("flask_cloakroom.login")
 MAX_TOKENS: Final = 3
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
+def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call an application's function, which may be async.
 
     In an async view there is a loop in this thread, and a second one needs a thread of its own.
     """
     if not inspect.iscoroutinefunction(function):
-        return function(*arguments)
+        return function(*arguments, **named)
     # Here, because it takes longer to import than all of this package, and few applications need it.
     import asyncio
     import contextvars
@@ -40,9 +40,9 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return function(*arguments)
+        return function(*arguments, **named)
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, function, *arguments).result()
+        return pool.submit(contextvars.copy_context().run, function, *arguments, **named).result()
 
 
 def load(state: LoginState) -> None:

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, Request, Response, abort, flash, redirect, request, session
+from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, request, session
 from flask.sessions import SessionMixin
 
 from .. import signals
 from ..redirects import safe_path
+from . import kept
+from .access import require_login
 from .config import (
     ID_ATTRIBUTE,
     LOGIN_MESSAGE,
@@ -62,6 +64,8 @@ class LoginManager(LegacyManager):
         #: Make the response for those who are not logged in, or not freshly.
         self.unauthorized_callback: Callable[[], Any] | None = None
         self.needs_refresh_callback: Callable[[], Any] | None = None
+        #: Makes the response for those who are logged in and must not see the page. None: they get a 403.
+        self.forbidden_callback: Callable[[], Any] | None = None
         #: The method of user objects that returns the id.
         self.id_attribute = ID_ATTRIBUTE
         #: Makes what issues and checks remember tokens; is given the application.
@@ -108,6 +112,15 @@ class LoginManager(LegacyManager):
         self.needs_refresh_callback = callback
         return callback
 
+    def forbidden_handler(self, callback: C) -> C:
+        """Register what makes the response for those who are logged in and must not see the page."""
+        self.forbidden_callback = callback
+        return callback
+
+    def require_login(self, target: Flask | Blueprint) -> None:
+        """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
+        require_login(target, self)
+
     @property
     def user_callback(self) -> Callable[[Any], Any] | None:
         """What :meth:`user_loader` registered."""
@@ -131,10 +144,10 @@ class LoginManager(LegacyManager):
         Raises a 401 if there is neither.
         """
         app = this_app()
-        log.info("%s was refused: nobody is logged in", request.endpoint)
+        self._log_refusal("nobody is logged in")
         signals.user_unauthorized.send(app)
         if self.unauthorized_callback is not None:
-            return call(self.unauthorized_callback)
+            return _answered(self.unauthorized_callback)
         views = self.blueprint_login_views
         found = (views[name] for name in (*request.blueprints, None) if views.get(name))
         return self._sent_to(app, next(found, self.login_view), self.login_message, self.login_message_category)
@@ -145,11 +158,25 @@ class LoginManager(LegacyManager):
         Raises a 401 if there is neither.
         """
         app = this_app()
-        log.info("%s was refused: the login is not fresh", request.endpoint)
+        self._log_refusal("the login is not fresh")
         signals.user_needs_refresh.send(app)
         if self.needs_refresh_callback is not None:
-            return call(self.needs_refresh_callback)
+            return _answered(self.needs_refresh_callback)
         return self._sent_to(app, self.refresh_view, self.needs_refresh_message, self.needs_refresh_message_category)
+
+    def forbidden(self) -> Any:
+        """Return the response for those who are logged in and must not see the page: the handler's.
+
+        Raises a 403 if there is none.
+        """
+        self._log_refusal("the user has no permission")
+        if self.forbidden_callback is not None:
+            return _answered(self.forbidden_callback)
+        abort(403)
+        return None
+
+    def _log_refusal(self, reason: str) -> None:
+        log.info("%s: %s was refused: %s", kept.public_id(self.session_of(this_request())), request.endpoint, reason)
 
     def _sent_to(self, app: Flask, view: str | None, message: Any, category: str) -> Any:
         if not view:
@@ -165,6 +192,11 @@ class LoginManager(LegacyManager):
         return redirect(login_url(view, next_url=request.url))
 
     # -- for this package -----------------------------------------------------------------------------------
+
+    @property
+    def login_views(self) -> list[str]:
+        """Where one logs in: all of them."""
+        return [view for view in (self.login_view, *self.blueprint_login_views.values()) if view]
 
     #: Under what a request keeps its state.
     state_name = "_flask_cloakroom_login"
@@ -199,3 +231,11 @@ class LoginManager(LegacyManager):
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return what issues and checks the application's remember tokens."""
         return self.remember_tokens(app)
+
+
+def _answered(handler: Callable[[], Any]) -> Any:
+    """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
+    answer = call(handler)
+    if answer is None:
+        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
+    return answer
