@@ -1,8 +1,17 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
 from .access import require_login
-from .actions import confirm_login, login_fresh, login_remembered, login_user, logout_user, set_login_view
+from .actions import (
+    confirm_login,
+    login_fresh,
+    login_remembered,
+    login_source,
+    login_user,
+    logout_user,
+    set_login_view,
+)
 from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
+from .authenticators import Refused
 from .client import FlaskLoginClient
 from .current import current_user
 from .manager import LoginManager
@@ -18,6 +27,7 @@ __all__ = [
     "AnonymousUserMixin",
     "FlaskLoginClient",
     "LoginManager",
+    "Refused",
     "UserMixin",
     "active_sessions",
     "confirm_login",
@@ -28,6 +38,7 @@ __all__ = [
     "login_fresh",
     "login_remembered",
     "login_required",
+    "login_source",
     "login_url",
     "login_user",
     "logout_everybody",

@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from .current import current_manager, this_login
+from .current import current_manager, this_login, user_of
+from .state import LoginSource
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out
 from .views import checked_age
 
@@ -58,6 +59,18 @@ def login_fresh(max_age: timedelta | float | None = None) -> bool:
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
     return is_remembered(this_login())
+
+
+def login_source() -> LoginSource | None:
+    """Tell by what the request's user was found; None if nobody is logged in.
+
+    "session"; "remember", in the request that the cookie of an earlier login began this one in; "header", by an
+    authenticator; "browser", by an authenticator and a credential that browsers send by themselves, as they do
+    cookies; "request_loader". Only "header" says that no other site can have made a browser send the request.
+    """
+    state = this_login()
+    user_of(state)
+    return state.source
 
 
 def set_login_view(login_view: str, blueprint: Blueprint | None = None) -> None:

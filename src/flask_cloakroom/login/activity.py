@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, has_request_context
+from flask.sessions import SessionMixin
 
 from ..errors import CloakroomError
 from ..sessions.interface import ServerSessionInterface
@@ -158,13 +159,19 @@ class Activity:
     def _name_of(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
+    def _session(self) -> SessionMixin | None:
+        """Return the session by which the request's user may be logged in."""
+        return None if self._state is None or self._state.ignores_session else self._state.session
+
     def _is_current(self, name: str) -> bool:
         """Tell whether the owner of that name is logged in by the session of this request."""
-        mine = None if self._state is None else self._state.session.get(USER_ID)
+        session = self._session()
+        mine = None if session is None else session.get(USER_ID)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:
-        found = None if self._state is None else kept.server_session(self._state.session)
+        session = self._session()
+        found = None if session is None else kept.server_session(session)
         if found is None:
             return None
         found._opened()

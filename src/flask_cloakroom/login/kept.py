@@ -122,6 +122,4 @@ def server_session(session: SessionMixin) -> ServerSession | None:
 def public_id(session: SessionMixin) -> str:
     """Return how the log names the session; it opens nothing."""
     kept = server_session(session)
-    if kept is None:
-        return "session in cookie"
-    return "session not asked" if kept._data is None else f"session {kept.sid or 'new'}"
+    return "session in cookie" if kept is None else f"session {kept.sid or 'new'}"

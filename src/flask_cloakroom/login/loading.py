@@ -1,48 +1,27 @@
-"""Who makes this request: by their session, by the cookie that remembers them, or by what the request says."""
+"""Who makes this request: by its credentials, by the session, by the cookie that remembers a login, or by a loader."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
 from .. import signals
 from . import kept
+from .authenticators import authenticate
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
 from .flags import is_set
 from .notes import note_of
 from .protection import is_same_browser
 from .remember import Remembered
 from .settings import UNSET, checked_protection
-from .state import LoginState, this_app
+from .state import LoginSource, LoginState
+from .verdicts import call
 
 log = logging.getLogger("flask_cloakroom.login")
 
 #: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
 #: before ours, and a flood of them must not cost us.
 MAX_TOKENS: Final = 3
-
-
-def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call an application's function, which may be async.
-
-    In an async view there is a loop in this thread, and a second one needs a thread of its own.
-    """
-    if not inspect.iscoroutinefunction(function):
-        return function(*arguments, **named)
-    # Here, because it takes longer to import than all of this package, and few applications need it.
-    import asyncio
-    import contextvars
-    from concurrent.futures import ThreadPoolExecutor
-
-    function = this_app().ensure_sync(function)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return function(*arguments, **named)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, function, *arguments, **named).result()
 
 
 def load(state: LoginState) -> None:
@@ -56,15 +35,18 @@ def load(state: LoginState) -> None:
     state.loading = True
     try:
         signals.user_accessed.send(state.app)
-        user, ended = _from_session(state)
-        if user is None and not ended:
-            user = _from_remember_cookie(state)
+        source: LoginSource | None
+        user, source = authenticate(state)
         if user is None:
-            user = _from_request(state)
+            (user, ended), source = _from_session(state), "session"
+            if user is None and not ended:
+                user, source = _from_remember_cookie(state), "remember"
+            if user is None:
+                user, source = _from_request(state), "request_loader"
         if user is None:
             state.set_user(manager.anonymous_user(), private=False)
         else:
-            state.set_user(user, private=True)
+            state.set_user(user, private=True, source=source)
     finally:
         state.loading = False
 

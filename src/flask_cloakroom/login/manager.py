@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, request, session
 from flask.sessions import SessionMixin
@@ -13,6 +13,7 @@ from .. import signals
 from ..redirects import safe_path
 from . import kept
 from .access import require_login
+from .authenticators import Authenticator
 from .config import (
     ID_ATTRIBUTE,
     LOGIN_MESSAGE,
@@ -22,13 +23,13 @@ from .config import (
 )
 from .current import EXTENSION_KEY, manager_of, user_context
 from .legacy import LegacyManager
-from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
 from .state import known_state_of, this_app, this_request
 from .urls import expand_login_view, login_url, make_next_param
+from .verdicts import call
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -70,6 +71,8 @@ class LoginManager(LegacyManager):
         self.id_attribute = ID_ATTRIBUTE
         #: Makes what issues and checks remember tokens; is given the application.
         self.remember_tokens: Callable[[Flask], RememberTokens] = SignedTokens
+        #: Those registered with :meth:`authenticator`, in that order.
+        self.authenticators: list[Authenticator] = []
         self._user_callback: Callable[[Any], Any] | None = None
         self._request_callback: Callable[[Any], Any] | None = None
         self._header_callback: Callable[[str], Any] | None = None
@@ -101,6 +104,30 @@ class LoginManager(LegacyManager):
         """Register what returns the user that a request shows by itself (a header, a token), or None."""
         self._request_callback = callback
         return callback
+
+    @overload
+    def authenticator(self, scheme: C) -> C: ...
+
+    @overload
+    def authenticator(self, scheme: str | None = None, *, challenge: str | None = None) -> Callable[[C], C]: ...
+
+    def authenticator(self, scheme: Any = None, *, challenge: str | None = None) -> Any:
+        """Register what finds the user of a request by a credential in it, before any session is looked at.
+
+        They are asked in their order, each with the request. One returns the user; or None, if the request shows
+        nothing of its kind; or raises :class:`Refused`, and then the answer is a 401. With a ``scheme``, as "Bearer",
+        it is asked only if that is the Authorization header's, and then None is a refusal too, as is a header that
+        cannot be read. ``challenge`` is the 401's header WWW-Authenticate.
+        """
+
+        def register(callback: C) -> C:
+            self.authenticators.append(Authenticator.made(callback, scheme, challenge))
+            return callback
+
+        if callable(scheme):
+            callback, scheme = scheme, None
+            return register(callback)
+        return register
 
     def unauthorized_handler(self, callback: C) -> C:
         """Register what makes the response for those who are not logged in."""
@@ -134,7 +161,8 @@ class LoginManager(LegacyManager):
     @property
     def has_loader(self) -> bool:
         """Whether anybody can be logged in."""
-        return not (self._user_callback is None and self._request_callback is None and self._header_callback is None)
+        callbacks = (self._user_callback, self._request_callback, self._header_callback)
+        return bool(self.authenticators) or any(callback is not None for callback in callbacks)
 
     # -- responses ------------------------------------------------------------------------------------------
 
@@ -176,7 +204,11 @@ class LoginManager(LegacyManager):
         return None
 
     def _log_refusal(self, reason: str) -> None:
-        log.info("%s: %s was refused: %s", kept.public_id(self.session_of(this_request())), request.endpoint, reason)
+        state = known_state_of(this_request(), self)
+        # The session is not opened for the log's sake.
+        by_session = state is not None and state.loaded and not state.ignores_session
+        named = kept.public_id(self.session_of(this_request())) if by_session else "no session"
+        log.info("%s: %s was refused: %s", named, request.endpoint, reason)
 
     def _sent_to(self, app: Flask, view: str | None, message: Any, category: str) -> Any:
         if not view:

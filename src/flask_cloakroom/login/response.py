@@ -27,7 +27,7 @@ def finish(state: LoginState, response: Response) -> None:
         response.headers["Cache-Control"] = "no-store"
     if state.clear_site_data and settings.clear_site_data:
         response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
-    if state.remember is None and state.private and settings.refresh_each_request:
+    if settings.refresh_each_request and state.remember is None and state.private and not state.ignores_session:
         _refresh(state)
     if state.remember is not None:
         if state.remember:

@@ -47,7 +47,7 @@ def log_in(
         state.set_remember(token, lifetime)
     elif _remembers_another(state, str(user_id)):
         state.set_remember("")  # or that one would be logged in again when this session is over
-    state.set_user(user, private=True)
+    state.set_user(user, private=True, source="session")
     signals.user_logged_in.send(state.app, user=user)
     return True
 
@@ -101,10 +101,11 @@ def _user_to_log_out(state: LoginState) -> Any:
 def confirm(state: LoginState) -> None:
     """Do :func:`.actions.confirm_login`."""
     user_of(state)
-    session = state.session
-    if session.get(USER_ID) is None:
+    # The session may be another's than that of the user who shows a credential with the request.
+    if state.ignores_session or state.session.get(USER_ID) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
+    session = state.session
     session[FRESH] = True
     session[FRESH_AT] = int(time.time())
     session[BROWSER] = browser_id(state.user_agent)
@@ -115,6 +116,8 @@ def confirm(state: LoginState) -> None:
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
     user_of(state)
+    if state.ignores_session:
+        return False
     session = state.session
     if session.get(USER_ID) is None or session.get(FRESH) is not True:
         return False
@@ -128,6 +131,8 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 def is_remembered(state: LoginState) -> bool:
     """Do :func:`.actions.login_remembered`."""
     user_of(state)
+    if state.ignores_session:
+        return False
     user_id = state.session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)

@@ -1,4 +1,4 @@
-"""What an application's function decides: yes, or anything else for no. What only looks like a yes is an error."""
+"""Calling an application's functions, async ones too, and taking them at their word: yes, or else no."""
 
 from __future__ import annotations
 
@@ -7,7 +7,28 @@ from collections.abc import Callable
 from typing import Any
 
 from .flags import Flag
-from .loading import call
+from .state import this_app
+
+
+def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call an application's function, which may be async.
+
+    In an async view there is a loop in this thread, and a second one needs a thread of its own.
+    """
+    if not inspect.iscoroutinefunction(function):
+        return function(*arguments, **named)
+    # Here, because it takes longer to import than all of this package, and few applications need it.
+    import asyncio
+    import contextvars
+    from concurrent.futures import ThreadPoolExecutor
+
+    function = this_app().ensure_sync(function)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function(*arguments, **named)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(contextvars.copy_context().run, function, *arguments, **named).result()
 
 
 def verdict(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:

@@ -70,8 +70,15 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
 
 
 def refuse_strangers(state: LoginState) -> Any:
-    """Return the response for those who are not logged in; None for those who are."""
-    return None if is_set(user_of(state), "is_authenticated") else state.manager.unauthorized()
+    """Return the response for those who are not logged in; None for those who are.
+
+    Raises the 401 of an authenticator that refused the request's credential.
+    """
+    if is_set(user_of(state), "is_authenticated"):
+        return None
+    if state.refused is not None:
+        raise state.refused
+    return state.manager.unauthorized()
 
 
 def lets_pass(state: LoginState) -> bool:
