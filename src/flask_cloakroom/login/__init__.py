@@ -14,6 +14,7 @@ from .activity import ActiveSession, active_sessions, logout_everybody, logout_e
 from .authenticators import Refused
 from .client import FlaskLoginClient
 from .current import current_user
+from .kinds import UserKind
 from .manager import LoginManager
 from .marks import public
 from .mixins import AnonymousUserMixin, UserMixin
@@ -28,6 +29,7 @@ __all__ = [
     "FlaskLoginClient",
     "LoginManager",
     "Refused",
+    "UserKind",
     "UserMixin",
     "active_sessions",
     "confirm_login",

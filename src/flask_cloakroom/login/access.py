@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from flask import Blueprint, Flask, Request
 
-from .current import manager_of, managers_of
+from .current import managers_of, this_login
 from .marks import is_public, unwrapped
-from .state import state_of, this_app, this_request
+from .state import this_app, this_request
 from .views import lets_pass, refuse_strangers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Access:
         if not required or _is_for_everybody(app, request, app.view_functions.get(request.endpoint)):
             return None
         for manager in required:
-            state = state_of(request, manager_of(app) if manager is None else manager)
+            state = this_login() if manager is None else manager._this()
             refused = None if lets_pass(state) else refuse_strangers(state)
             if refused is not None:
                 return refused

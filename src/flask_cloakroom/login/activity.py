@@ -94,7 +94,12 @@ def logout_everybody() -> int:
 
 def this_activity() -> Activity:
     """Return that of the present application, and of the present request if there is one."""
-    manager, app = current_manager(), this_app()
+    return activity_of(current_manager())
+
+
+def activity_of(manager: LoginManager) -> Activity:
+    """Return the same of another manager."""
+    app = this_app()
     return Activity(manager, app, state_of(this_request(), manager) if has_request_context() else None)
 
 

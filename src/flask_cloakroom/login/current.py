@@ -64,7 +64,7 @@ def get_user() -> Any:
     return user_of(this_login())
 
 
-class _UserProxy(LocalProxy[Any]):
+class UserProxy(LocalProxy[Any]):
     """Stands for the request's user, and has their flags in both forms whatever class they are of."""
 
     __slots__ = ()
@@ -75,7 +75,7 @@ class _UserProxy(LocalProxy[Any]):
 
 
 #: The user who makes the present request, or an anonymous one. Loaded when it is first used, and in every template.
-current_user: Any = _UserProxy(get_user)
+current_user: Any = UserProxy(get_user)
 
 
 def user_context() -> dict[str, Any]:

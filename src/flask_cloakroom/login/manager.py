@@ -27,7 +27,7 @@ from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
-from .state import known_state_of, this_app, this_request
+from .state import LoginState, known_state_of, state_of, this_app, this_request
 from .urls import expand_login_view, login_url, make_next_param
 from .verdicts import call
 
@@ -252,6 +252,10 @@ class LoginManager(LegacyManager):
         if state is not None:
             finish(state, response)
         return response
+
+    def _this(self) -> LoginState:
+        """Return what the present request knows of its login by this manager."""
+        return state_of(this_request(), self)
 
     def id_of(self, user: Any) -> Any:
         """Return the user's id. Raises ValueError for one that has none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
@@ -97,6 +97,11 @@ class LoginSettings:
     #: The value of the header Clear-Site-Data at a logout, or None.
     clear_site_data: str | None
     auth_header: str
+
+    def of_kind(self, kind: str) -> LoginSettings:
+        """Return those of another kind of user: with a cookie of its own."""
+        cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
+        return replace(self, cookie=cookie, find_tokens=cookie.finder(_PLAUSIBLE))
 
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:

@@ -22,10 +22,11 @@ KEY_BYTES: Final = 32
 class Tickets:
     """Issues and reads the tickets of one namespace."""
 
-    def __init__(self, namespace: str, length: int = TICKET_BYTES) -> None:
+    def __init__(self, namespace: str, length: int = TICKET_BYTES, *, kind: str = "") -> None:
         """``namespace`` keeps applications on one store apart; ``length`` is in random bytes.
 
-        Raises ValueError for a length outside 16 to 64, or a namespace with a NUL in it.
+        ``kind`` keeps the sessions of one application apart that it has side by side: letters, digits and "_". Raises
+        ValueError for a length outside 16 to 64, or a namespace with a NUL in it.
         """
         if not MIN_TICKET_BYTES <= length <= MAX_TICKET_BYTES:
             raise ValueError(f"must be from {MIN_TICKET_BYTES} to {MAX_TICKET_BYTES}, not {length}")
@@ -33,11 +34,19 @@ class Tickets:
             raise ValueError("must not contain a NUL character")
         self._length = length
         # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
-        self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
-        self._owner_prefix = b"flask-cloakroom:owner:" + namespace.encode() + b"\0"
+        named = b":" + namespace.encode() + b"\0"
+        if kind:  # before the colon, where no namespace can stand
+            named = b"-of-kind" + named + kind.encode() + b"\0"
+        self._namespace = namespace
+        self._prefix = b"flask-cloakroom:ticket" + named
+        self._owner_prefix = b"flask-cloakroom:owner" + named
         #: A regular expression for what could be one of ours.
         self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
         self._matches = re.compile(self.pattern).fullmatch
+
+    def of_kind(self, kind: str) -> Tickets:
+        """Return those of another kind of session in the same namespace: neither's are worth anything as the other."""
+        return Tickets(self._namespace, self._length, kind=kind)
 
     def issue(self) -> str:
         """Return a new ticket."""
