@@ -27,6 +27,8 @@ from .login import (
     decode_cookie,
     encode_cookie,
     fresh_login_required,
+    impersonate,
+    impersonator,
     login_fresh,
     login_remembered,
     login_required,
@@ -42,12 +44,15 @@ from .login import (
     require_login,
     revoke_session,
     set_login_view,
+    stop_impersonating,
 )
 from .redirects import safe_next
 from .redis_client import FlaskRedis
 from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
 from .sessions.extension import session
 from .signals import (
+    impersonation_ended,
+    impersonation_started,
     redis_lost,
     redis_moved,
     redis_restored,
@@ -100,6 +105,10 @@ __all__ = [
     "decode_cookie",
     "encode_cookie",
     "fresh_login_required",
+    "impersonate",
+    "impersonation_ended",
+    "impersonation_started",
+    "impersonator",
     "locked_session",
     "login_fresh",
     "login_remembered",
@@ -131,6 +140,7 @@ __all__ = [
     "session_reused",
     "session_rotated",
     "set_login_view",
+    "stop_impersonating",
     "user_accessed",
     "user_loaded_from_cookie",
     "user_loaded_from_request",

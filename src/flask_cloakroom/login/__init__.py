@@ -3,12 +3,15 @@
 from .access import require_login
 from .actions import (
     confirm_login,
+    impersonate,
+    impersonator,
     login_fresh,
     login_remembered,
     login_source,
     login_user,
     logout_user,
     set_login_view,
+    stop_impersonating,
 )
 from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
 from .authenticators import Refused
@@ -37,6 +40,8 @@ __all__ = [
     "decode_cookie",
     "encode_cookie",
     "fresh_login_required",
+    "impersonate",
+    "impersonator",
     "login_fresh",
     "login_remembered",
     "login_required",
@@ -52,4 +57,5 @@ __all__ = [
     "require_login",
     "revoke_session",
     "set_login_view",
+    "stop_impersonating",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
+from . import impersonation
 from .current import current_manager, this_login, user_of
 from .state import LoginSource
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out
@@ -71,6 +72,35 @@ def login_source() -> LoginSource | None:
     state = this_login()
     user_of(state)
     return state.source
+
+
+def impersonate(user: Any) -> None:
+    """Let the current user see the site as ``user`` from here on; the session gets a new id. For support.
+
+    ``@login_manager.impersonation_allowed`` must say that they may, now and at every request to come. The session stays
+    that of the current user: what ends their login ends this. It is never fresh meanwhile. Ended by
+    :func:`stop_impersonating`, by a login, and by a logout.
+
+    Raises a 403 if it is not allowed, or ``user`` is not active; ValueError for the same user; RuntimeError if nobody
+    is logged in by this session, it impersonates somebody already, or nothing was registered that could allow it.
+    """
+    state = this_login()
+    user_of(state)
+    impersonation.start(state, user)
+
+
+def stop_impersonating() -> bool:
+    """Be the impersonator again, in a session with a new id. False: nobody was impersonated, and nothing happened."""
+    state = this_login()
+    user_of(state)
+    return impersonation.stop(state)
+
+
+def impersonator() -> Any:
+    """Return the user who is really logged in, if they impersonate the current one; else None."""
+    state = this_login()
+    user_of(state)
+    return state.impersonator
 
 
 def set_login_view(login_view: str, blueprint: Blueprint | None = None) -> None:

@@ -13,6 +13,7 @@ from flask import Flask, Request, Response, has_request_context
 
 from ..errors import SettingError
 from ..sessions.interface import KindInterface
+from . import impersonation
 from .activity import ActiveSession, activity_of
 from .current import KINDS_KEY, UserProxy, user_of
 from .kind_sessions import KindCookieInterface, interface_beside
@@ -118,9 +119,19 @@ class UserKind(LoginManager):
 
     def login_source(self) -> LoginSource | None:
         """Do :func:`flask_cloakroom.login_source`."""
-        state = self._this()
-        user_of(state)
-        return state.source
+        return self._loaded().source
+
+    def impersonate(self, user: Any) -> None:
+        """Do :func:`flask_cloakroom.impersonate`, within this kind."""
+        impersonation.start(self._loaded(), user)
+
+    def stop_impersonating(self) -> bool:
+        """Do :func:`flask_cloakroom.stop_impersonating`."""
+        return impersonation.stop(self._loaded())
+
+    def impersonator(self) -> Any:
+        """Do :func:`flask_cloakroom.impersonator`."""
+        return self._loaded().impersonator
 
     # -- decorators -----------------------------------------------------------------------------------------
 
@@ -215,6 +226,11 @@ class UserKind(LoginManager):
         if app.extensions.get(KINDS_KEY, {}).get(self.name) is not self:
             raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
         return state_of(this_request(), self)
+
+    def _loaded(self) -> LoginState:
+        state = self._this()
+        user_of(state)
+        return state
 
     def _get_user(self) -> Any:
         return user_of(self._this()) if has_request_context() else None

@@ -6,9 +6,9 @@ import logging
 from typing import Any, Final
 
 from .. import signals
-from . import kept
+from . import impersonation, kept
 from .authenticators import authenticate
-from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, IMPERSONATED, USER_ID
 from .flags import is_set
 from .notes import note_of
 from .protection import is_same_browser
@@ -36,9 +36,10 @@ def load(state: LoginState) -> None:
     try:
         signals.user_accessed.send(state.app)
         source: LoginSource | None
+        impersonator: Any = None
         user, source = authenticate(state)
         if user is None:
-            (user, ended), source = _from_session(state), "session"
+            (user, impersonator, ended), source = _from_session(state), "session"
             if user is None and not ended:
                 user, source = _from_remember_cookie(state), "remember"
             if user is None:
@@ -46,31 +47,39 @@ def load(state: LoginState) -> None:
         if user is None:
             state.set_user(manager.anonymous_user(), private=False)
         else:
-            state.set_user(user, private=True, source=source)
+            state.set_user(user, private=True, source=source, impersonator=impersonator)
     finally:
         state.loading = False
 
 
-def _from_session(state: LoginState) -> tuple[Any, bool]:
-    """Return the session's user or None, and whether a login was ended."""
+def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
+    """Return the session's user or None, who impersonates them if somebody does, and whether a login was ended."""
     session, manager = state.session, state.manager
     user_id = session.get(USER_ID)
     if user_id is None or manager.user_callback is None:
-        return None, False  # an application that has but a request_loader reads the session in that
+        return None, None, False  # an application that has but a request_loader reads the session in that
     problem: str | None = None
-    user = None
+    user: Any = None
+    impersonator: Any = None
+    impersonated = session.get(IMPERSONATED)
     if not _is_protected(state):
         problem = "it is in another browser"
     else:
         user = call(manager.user_callback, user_id)
         problem = _problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+        if problem is None and impersonated is not None:
+            impersonator, user = user, call(manager.user_callback, impersonated)
+            problem = impersonation.problem_with(manager, impersonator, user)
     if problem is None:
-        return user, False
+        return user, impersonator, False
     log.info("%s: its login ends, because %s", kept.public_id(session), problem)
     kept.end(session)
+    if impersonated is not None:
+        target, logged_in = (None, user) if impersonator is None else (user, impersonator)
+        impersonation.tell_end(state, target, logged_in)
     if state.settings.cookie.name in state.request.cookies:
         state.set_remember("")
-    return None, True
+    return None, None, True
 
 
 def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str | None:

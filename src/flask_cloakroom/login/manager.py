@@ -73,6 +73,8 @@ class LoginManager(LegacyManager):
         self.remember_tokens: Callable[[Flask], RememberTokens] = SignedTokens
         #: Those registered with :meth:`authenticator`, in that order.
         self.authenticators: list[Authenticator] = []
+        #: Decides who may impersonate whom. None: nobody.
+        self.impersonation_callback: Callable[[Any, Any], Any] | None = None
         self._user_callback: Callable[[Any], Any] | None = None
         self._request_callback: Callable[[Any], Any] | None = None
         self._header_callback: Callable[[str], Any] | None = None
@@ -144,6 +146,14 @@ class LoginManager(LegacyManager):
         self.forbidden_callback = callback
         return callback
 
+    def impersonation_allowed(self, callback: C) -> C:
+        """Register what decides, of an impersonator and a user, whether the one may :func:`impersonate` the other.
+
+        It is asked at the begin, and then at every request.
+        """
+        self.impersonation_callback = callback
+        return callback
+
     def require_login(self, target: Flask | Blueprint) -> None:
         """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
         require_login(target, self)
@@ -192,12 +202,12 @@ class LoginManager(LegacyManager):
             return _answered(self.needs_refresh_callback)
         return self._sent_to(app, self.refresh_view, self.needs_refresh_message, self.needs_refresh_message_category)
 
-    def forbidden(self) -> Any:
+    def forbidden(self, reason: str = "the user has no permission") -> Any:
         """Return the response for those who are logged in and must not see the page: the handler's.
 
-        Raises a 403 if there is none.
+        Raises a 403 if there is none. ``reason`` is for the log.
         """
-        self._log_refusal("the user has no permission")
+        self._log_refusal(reason)
         if self.forbidden_callback is not None:
             return _answered(self.forbidden_callback)
         abort(403)

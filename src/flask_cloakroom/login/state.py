@@ -31,6 +31,7 @@ class LoginState:
     __slots__ = (
         "app",
         "clear_site_data",
+        "impersonator",
         "loaded",
         "loading",
         "manager",
@@ -55,6 +56,8 @@ class LoginState:
         self.loaded = False
         #: By what the user was found.
         self.source: LoginSource | None = None
+        #: The user who is really logged in, if ``user`` is one whom they impersonate.
+        self.impersonator: Any = None
         #: The answer to a credential that an authenticator refused.
         self.refused: HTTPException | None = None
         #: Whether a loader runs right now; if that asks for the current user, nobody is logged in yet.
@@ -88,10 +91,13 @@ class LoginState:
         """Whether the request brought a credential of its own, good or bad, so that its session counts for nothing."""
         return self.refused is not None or self.source in ("header", "browser")
 
-    def set_user(self, user: Any, *, private: bool, source: LoginSource | None = None) -> None:
+    def set_user(
+        self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
+    ) -> None:
         """Make ``user`` the request's. ``private``: it is somebody, and not an anonymous one."""
         self.user = user
         self.source = source
+        self.impersonator = impersonator
         self.refused = None
         self.loaded = True
         self.private = self.private or private

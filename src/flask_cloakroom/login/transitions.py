@@ -7,13 +7,14 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
-from . import kept
-from .config import BROWSER, FRESH, FRESH_AT, USER_ID
+from . import impersonation, kept
+from .config import BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .current import user_of
 from .flags import is_set
 from .loading import tokens_in
@@ -41,6 +42,7 @@ def log_in(
     if remember:
         lifetime = _seconds_of(duration, state.settings)
         token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime)
+    before, impersonator = _impersonation(state)
     if not kept.begin(state.session, described, note_of(state, remembered=remember)):
         return False
     if token is not None:
@@ -48,8 +50,18 @@ def log_in(
     elif _remembers_another(state, str(user_id)):
         state.set_remember("")  # or that one would be logged in again when this session is over
     state.set_user(user, private=True, source="session")
+    if impersonator is not None:
+        impersonation.tell_end(state, before, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
+
+
+def _impersonation(state: LoginState) -> tuple[Any, Any]:
+    """Return who is impersonated in this session, and by whom; None and None if nobody is."""
+    if state.session.get(IMPERSONATED) is None:
+        return None, None
+    user = user_of(state)
+    return user, state.impersonator
 
 
 def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
@@ -74,6 +86,7 @@ def _remembers_another(state: LoginState, user_id: str) -> bool:
 def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
+    impersonator = state.impersonator
     session = state.session
     if kept.has_login(session):
         log.debug("%s: logged out", kept.public_id(session))
@@ -81,7 +94,9 @@ def log_out(state: LoginState) -> bool:
     forget(state)
     state.clear_site_data = True
     try:
-        signals.user_logged_out.send(state.app, user=user)
+        if impersonator is not None:
+            impersonation.tell_end(state, user, impersonator)
+        signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
     finally:
         state.set_user(state.manager.anonymous_user(), private=False)
     return True
@@ -101,6 +116,10 @@ def _user_to_log_out(state: LoginState) -> Any:
 def confirm(state: LoginState) -> None:
     """Do :func:`.actions.confirm_login`."""
     user_of(state)
+    if state.impersonator is not None:
+        # Whose password was asked for? Neither of the two would be enough for both.
+        log.info("%s: a confirmation was refused: it impersonates somebody", kept.public_id(state.session))
+        raise Forbidden
     # The session may be another's than that of the user who shows a credential with the request.
     if state.ignores_session or state.session.get(USER_ID) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
@@ -116,7 +135,7 @@ def confirm(state: LoginState) -> None:
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
     user_of(state)
-    if state.ignores_session:
+    if state.ignores_session or state.impersonator is not None:
         return False
     session = state.session
     if session.get(USER_ID) is None or session.get(FRESH) is not True:
@@ -131,7 +150,7 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 def is_remembered(state: LoginState) -> bool:
     """Do :func:`.actions.login_remembered`."""
     user_of(state)
-    if state.ignores_session:
+    if state.ignores_session or state.impersonator is not None:
         return False
     user_id = state.session.get(USER_ID)
     if state.remember is not None or user_id is None:

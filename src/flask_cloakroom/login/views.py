@@ -52,9 +52,11 @@ def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
 
     def refuse(state: LoginState) -> Any:
         refused = refuse_strangers(state)
-        if refused is None and not is_fresh(state, seconds):
-            refused = state.manager.needs_refresh()
-        return refused
+        if refused is not None or is_fresh(state, seconds):
+            return refused
+        if state.impersonator is not None:  # a refresh view could not make it fresh
+            return state.manager.forbidden("it impersonates somebody")
+        return state.manager.needs_refresh()
 
     return refuse
 
