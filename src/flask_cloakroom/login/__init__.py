@@ -25,12 +25,14 @@ from .permissions import permission_required
 from .signing import decode_cookie, encode_cookie
 from .urls import login_url, make_next_param
 from .views import fresh_login_required, login_required
+from .watch import LoginWatch, login_watch
 
 __all__ = [
     "ActiveSession",
     "AnonymousUserMixin",
     "FlaskLoginClient",
     "LoginManager",
+    "LoginWatch",
     "Refused",
     "UserKind",
     "UserMixin",
@@ -48,6 +50,7 @@ __all__ = [
     "login_source",
     "login_url",
     "login_user",
+    "login_watch",
     "logout_everybody",
     "logout_everywhere",
     "logout_user",

@@ -90,7 +90,8 @@ def authenticate(state: LoginState) -> tuple[Any, LoginSource | None]:
         except HTTPException as error:
             if isinstance(error, Refused):
                 error.challenge = error.challenge or authenticator.challenge
-                log.info("%s was refused: %s", state.request.endpoint, error.reason)
+            reason = error.reason if isinstance(error, Refused) else error.name
+            log.info("no session: %s was refused: %s", state.request.endpoint, reason)
             state.set_user(state.manager.anonymous_user(), private=False)
             state.refused = error
             raise

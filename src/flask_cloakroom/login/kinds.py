@@ -24,6 +24,7 @@ from .settings import LoginSettings, settings_of
 from .state import LoginSource, LoginState, state_of, this_app, this_request
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out
 from .views import checked_age, guarded, refuse_stale, refuse_strangers
+from .watch import LoginWatch
 
 if TYPE_CHECKING:
     from flask.sessions import SessionMixin
@@ -132,6 +133,10 @@ class UserKind(LoginManager):
     def impersonator(self) -> Any:
         """Do :func:`flask_cloakroom.impersonator`."""
         return self._loaded().impersonator
+
+    def login_watch(self) -> LoginWatch:
+        """Do :func:`flask_cloakroom.login_watch`."""
+        return LoginWatch(self._this())
 
     # -- decorators -----------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
         problem = "it is in another browser"
     else:
         user = call(manager.user_callback, user_id)
-        problem = _problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+        problem = problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
         if problem is None and impersonated is not None:
             impersonator, user = user, call(manager.user_callback, impersonated)
             problem = impersonation.problem_with(manager, impersonator, user)
@@ -82,7 +82,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     return None, None, True
 
 
-def _problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str | None:
+def problem_with(user: Any, auth_hash: object, *, forced: bool = False) -> str | None:
     """Return why this user must not be logged in by what was kept of an earlier login; None if they may."""
     if user is None:
         return "the user is not there any more"
@@ -140,7 +140,7 @@ def _from_remember_cookie(state: LoginState) -> Any:
             log.info("%s: a remember token was refused (forged, expired, or not ours)", kept.public_id(session))
             continue
         user = call(manager.user_callback, remembered.user_id)
-        problem = _problem_with(user, remembered.auth_hash)
+        problem = problem_with(user, remembered.auth_hash)
         if problem is None:
             return user if _resume(state, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)

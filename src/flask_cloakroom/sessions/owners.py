@@ -88,6 +88,11 @@ class OwnerIndex:
         store: Any = self._repository.store
         return store if isinstance(store, Owners) else None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store has an index."""
+        return self._power() is not None
+
     def require(self) -> Owners:
         """Return the store's power. Raises CloakroomError if it has none."""
         power = self._power()
