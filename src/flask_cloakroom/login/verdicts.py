@@ -27,8 +27,15 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return function(*arguments, **named)
+    context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, function, *arguments, **named).result()
+        try:
+            return pool.submit(context.run, function, *arguments, **named).result()
+        finally:
+            # What it set is seen here, as where there is no loop and no thread.
+            for variable, value in context.items():
+                if variable.get(context) is not value:
+                    variable.set(value)
 
 
 def verdict(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
