@@ -113,6 +113,14 @@ def test_a_bad_credential_is_a_401(
     assert browser.who == "bob"
 
 
+@pytest.mark.parametrize("header", ["Bearer\tx", "Bearer\u00a0x", "Basic not-base-64"])
+def test_a_header_that_cannot_be_read(site: Site, header: str) -> None:
+    """Is refused before the authenticator is asked, which would look at nothing, or at half of it."""
+    for scheme in ("Bearer", "Basic"):
+        site.manager.authenticator(scheme)(lambda request: site.users["alice"])
+    assert site.browser("bob").open("/who", headers={"Authorization": header}).status_code == 401
+
+
 def test_nobody_after_a_refusal(api: Site) -> None:
     """A view or an error page that goes on all the same has an anonymous user, whose session says nothing."""
     seen: list[Any] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from flask_cloakroom import (
     logout_everywhere,
     stop_impersonating,
 )
+from flask_cloakroom.login import response
 
 
 class Desk:
@@ -297,14 +300,19 @@ class TestOtherEnds:
 class TestRemembering:
     """Remember cookies are the impersonator's, and have nothing to do with it."""
 
-    def test_none_is_set(self, make_site: MakeSite, kind: str) -> None:
+    def test_none_is_set(self, make_site: MakeSite, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither at the begin nor at the end, nor is the impersonator's issued anew meanwhile."""
         desk = Desk(make_site(kind, REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True))
         browser = desk.site.browser("root", remember=True)
         token = browser.cookies["remember_token"]
-        for path in ("/as/alice", "/who", "/back"):
-            browser.open(path)
-            assert browser.cookies["remember_token"] == token
+        browser.open("/as/alice")
+        with monkeypatch.context() as later:
+            now = time.time()
+            later.setattr(response, "time", SimpleNamespace(time=lambda: now + 1000))
+            for path in ("/who", "/members"):
+                assert "Set-Cookie" not in browser.open(path).headers
+        browser.open("/back")
+        assert browser.cookies["remember_token"] == token
 
     def test_a_new_session(self, desk: Desk) -> None:
         """When the session is over, the cookie brings back the impersonator, and nobody else."""

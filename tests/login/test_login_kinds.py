@@ -146,6 +146,22 @@ def test_one_is_worth_nothing_as_the_other(shop: Shop) -> None:
             assert sorted(thief.text("/both").split()) == ["None", "alice"]
 
 
+def test_two_kinds_beside_the_application(shop: Shop) -> None:
+    """Nor is one kind's worth anything as another's."""
+    auditors = UserKind("auditor", shop.app)
+    auditors.user_loader(shop.staff.get)
+    shop.app.add_url_rule("/auditor", "auditor", lambda: str(auditors.current_user.get_id()))
+    shop.app.add_url_rule("/auditor/in", "auditor_in", lambda: str(auditors.login_user(shop.staff["alice"], True)))
+    browser = shop.browser()
+    browser.open("/staff/login/alice?remember=1")
+    browser.open("/auditor/in")
+    assert (browser.text("/auditor"), browser.text("/both")) == ("alice", "None alice")
+    for name in ("session", "remember_token"):
+        thief = shop.site.browser()
+        thief.client.set_cookie(f"{name}_auditor", cookies(browser)[f"{name}_operator"])
+        assert thief.text("/auditor") == "None"
+
+
 def test_remembering(shop: Shop) -> None:
     """Each kind has its own cookie; a logout of the operator ends theirs alone."""
     browser = shop.browser()

@@ -159,6 +159,14 @@ class TestServer:
         clock.passed += 2 * DAY
         assert not watch.is_good()
 
+    def test_a_store_that_loses_an_expiry(self, server_site: Site) -> None:
+        """Lengthens no login: the deadline in the session is looked at too."""
+        watch = watch_of(server_site, server_site.browser("alice"))
+        repository = repository_of(server_site)
+        now = repository._clock
+        repository._clock = lambda: now() + 32 * DAY
+        assert not watch.is_good()
+
     @pytest.mark.parametrize("pause", [0, 40, DAY])
     @pytest.mark.parametrize("path", ["/confirm", "/login?user=alice"])
     def test_a_change_of_privilege(self, server_site: Site, clock: Clock, path: str, pause: int) -> None:
