@@ -355,31 +355,44 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask, Request
+from flask.views import MethodView
 from flask_cloakroom import (
     MISSING,
     Cloakroom,
     CloakroomError,
     FlaskLoginClient,
     LoginManager,
+    LoginWatch,
+    Refused,
     ServerSession,
     Session,
     SessionTooLargeError,
     SessionValueError,
     SettingError,
+    UserKind,
     UserMixin,
     confirm_login,
     current_user,
     fresh_login_required,
+    impersonate,
+    impersonation_started,
+    impersonator,
     locked_session,
     login_required,
+    login_source,
     login_user,
+    login_watch,
     logout_user,
     passive,
+    permission_required,
+    public,
     register_type,
+    require_login,
     safe_next,
     session,
     session_conflict,
+    stop_impersonating,
     user_logged_in,
 )
 from flask_cloakroom.stores import Entry, Store
@@ -493,6 +506,68 @@ def add_logins(app: Flask) -> LoginManager:
     return manager
 
 
+def add_access(app: Flask, manager: LoginManager) -> UserKind:
+    operators = UserKind("operator", app)
+    office = Blueprint("office", __name__)
+    operators.require_login(office)
+    require_login(app)
+
+    @operators.user_loader
+    async def load(user_id: str) -> Account | None:
+        return Account(int(user_id))
+
+    @manager.authenticator("Bearer", challenge="Bearer")
+    def by_token(request: Request) -> Account | None:
+        return None
+
+    @operators.authenticator
+    async def by_key(request: Request) -> Account | None:
+        raise Refused("no")
+
+    @manager.impersonation_allowed
+    def allowed(operator: Account, user: Account) -> bool:
+        return operator.id < user.id
+
+    @app.get("/about")
+    @public
+    def about() -> str:
+        return login_source() or "nobody"
+
+    @public
+    class Page(MethodView):
+        @public
+        def get(self) -> str:
+            return "page"
+
+    @app.get("/admin")
+    @permission_required(lambda user: user.id == 1)
+    async def admin() -> str:
+        impersonate(Account(2))
+        print(impersonator(), stop_impersonating())
+        watch: LoginWatch = login_watch()
+        return str(watch.is_good())
+
+    @office.get("/vault")
+    @operators.fresh_login_required(max_age=timedelta(minutes=10))
+    def vault() -> str:
+        entered: bool = operators.login_user(Account(1))
+        return str(operators.current_user.is_active and entered)
+
+    @office.get("/plain")
+    @operators.login_required
+    @operators.permission_required(allowed)
+    def plain() -> str:
+        return str(len(operators.active_sessions()))
+
+    @impersonation_started.connect_via(app)
+    def on_start(sender: Flask, user: Account, impersonator: Account, **rest: object) -> None:
+        print(user.get_id(), impersonator.get_id())
+
+    app.add_url_rule("/page", view_func=Page.as_view("page"))
+    app.register_blueprint(office)
+    return operators
+
+
 def mine(given: ServerSession) -> timedelta | None:
     if given.created is None or given.last_seen is None:
         return None
@@ -517,6 +592,7 @@ create_app(SQLiteStore("x.db"))
 WRONG_PROJECT = """
 from flask import Flask
 from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
+from flask_cloakroom import UserKind, permission_required, public, require_login
 from flask_cloakroom.stores.sqlite import SQLiteStore
 
 Cloakroom("app")  # error
@@ -529,6 +605,11 @@ LoginManager("app")  # error
 login_required(5)  # error
 login_user(5, duration="1")  # error
 LoginManager().no_such_thing  # error
+public(5)  # error
+require_login("app")  # error
+permission_required("is_admin")  # error
+UserKind(5)  # error
+LoginManager().authenticator(5)  # error
 """
 
 

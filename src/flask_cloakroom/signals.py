@@ -83,5 +83,12 @@ user_needs_refresh = _signals.signal("needs-refresh")
 #: A request asks for its user for the first time.
 user_accessed = _signals.signal("accessed")
 
+#: A user sees the site as another from here on. Arguments: ``user`` (the other), ``impersonator``.
+impersonation_started = _signals.signal("impersonation-started")
+
+#: And does so no more: by ``stop_impersonating()``, a login, a logout, or because the session's login ended. Arguments:
+#: ``user`` and ``impersonator``, None for one who was not loaded any more. A session that expires tells nobody.
+impersonation_ended = _signals.signal("impersonation-ended")
+
 #: A login turned up in another browser than the one it was made in: it is fresh no more, or has ended.
 session_protected = _signals.signal("session-protected")

@@ -273,3 +273,13 @@ class TestReports:
         run = active_site.app.test_cli_runner().invoke
         assert run(sessions, ["list", "alice"]).output.rstrip().endswith("127.0.0.1, only remembered")
         assert "live sessions: 0;" in run(sessions, ["count"]).output
+
+
+def test_everybody_of_one_application(make_site: MakeSite) -> None:
+    """Another application on the same store, of another namespace, keeps its users and what remembers them."""
+    site, other = (make_site("server", store="sqlite:///s.db", SESSION_NAMESPACE=name) for name in ("one", "two"))
+    mine, theirs = (each.browser("alice", remember=True) for each in (site, other))
+    with site.app.app_context():
+        assert logout_everybody() == 1
+    assert (mine.who, theirs.who) == ("nobody", "alice")
+    assert theirs.copy("remember_token").who == "alice"

@@ -1,28 +1,41 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
+from .access import require_login
 from .actions import (
     confirm_login,
+    impersonate,
+    impersonator,
     login_fresh,
     login_remembered,
+    login_source,
     login_user,
     logout_user,
     set_login_view,
+    stop_impersonating,
     update_session_auth_hash,
 )
 from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
+from .authenticators import Refused
 from .client import FlaskLoginClient
 from .current import current_user
+from .kinds import UserKind
 from .manager import LoginManager
+from .marks import public
 from .mixins import AnonymousUserMixin, UserMixin
+from .permissions import permission_required
 from .signing import decode_cookie, encode_cookie
 from .urls import login_url, make_next_param
 from .views import fresh_login_required, login_required
+from .watch import LoginWatch, login_watch
 
 __all__ = [
     "ActiveSession",
     "AnonymousUserMixin",
     "FlaskLoginClient",
     "LoginManager",
+    "LoginWatch",
+    "Refused",
+    "UserKind",
     "UserMixin",
     "active_sessions",
     "confirm_login",
@@ -30,16 +43,24 @@ __all__ = [
     "decode_cookie",
     "encode_cookie",
     "fresh_login_required",
+    "impersonate",
+    "impersonator",
     "login_fresh",
     "login_remembered",
     "login_required",
+    "login_source",
     "login_url",
     "login_user",
+    "login_watch",
     "logout_everybody",
     "logout_everywhere",
     "logout_user",
     "make_next_param",
+    "permission_required",
+    "public",
+    "require_login",
     "revoke_session",
     "set_login_view",
+    "stop_impersonating",
     "update_session_auth_hash",
 ]

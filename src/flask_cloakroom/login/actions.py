@@ -7,7 +7,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from .current import current_manager, this_login
+from . import impersonation
+from .current import current_manager, this_login, user_of
+from .state import LoginSource
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .views import checked_age
 
@@ -69,6 +71,47 @@ def login_fresh(max_age: timedelta | float | None = None) -> bool:
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
     return is_remembered(this_login())
+
+
+def login_source() -> LoginSource | None:
+    """Tell by what the request's user was found; None if nobody is logged in.
+
+    "session"; "remember", in the request that the cookie of an earlier login began this one in; "header", by an
+    authenticator; "browser", by an authenticator and a credential that browsers send by themselves, as they do
+    cookies; "request_loader". Only "header" says that no other site can have made a browser send the request.
+    """
+    state = this_login()
+    user_of(state)
+    return state.source
+
+
+def impersonate(user: Any) -> None:
+    """Let the current user see the site as ``user`` from here on; the session gets a new id. For support.
+
+    ``@login_manager.impersonation_allowed`` must say that they may, now and at every request to come. The session stays
+    that of the current user: what ends their login ends this. It is never fresh meanwhile. Ended by
+    :func:`stop_impersonating`, by a login, and by a logout.
+
+    Raises a 403 if it is not allowed, or ``user`` is not active; ValueError for the same user; RuntimeError if nobody
+    is logged in by this session, it impersonates somebody already, or nothing was registered that could allow it.
+    """
+    state = this_login()
+    user_of(state)
+    impersonation.start(state, user)
+
+
+def stop_impersonating() -> bool:
+    """Be the impersonator again, in a session with a new id. False: nobody was impersonated, and nothing happened."""
+    state = this_login()
+    user_of(state)
+    return impersonation.stop(state)
+
+
+def impersonator() -> Any:
+    """Return the user who is really logged in, if they impersonate the current one; else None."""
+    state = this_login()
+    user_of(state)
+    return state.impersonator
 
 
 def set_login_view(login_view: str, blueprint: Blueprint | None = None) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, has_request_context
+from flask.sessions import SessionMixin
 
 from .. import signals
 from ..errors import CloakroomError
@@ -98,7 +99,12 @@ def logout_everybody() -> int:
 
 def this_activity() -> Activity:
     """Return that of the present application, and of the present request if there is one."""
-    manager, app = current_manager(), this_app()
+    return activity_of(current_manager())
+
+
+def activity_of(manager: LoginManager) -> Activity:
+    """Return the same of another manager."""
+    app = this_app()
     return Activity(manager, app, state_of(this_request(), manager) if has_request_context() else None)
 
 
@@ -176,13 +182,19 @@ class Activity:
     def _name_of(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
+    def _session(self) -> SessionMixin | None:
+        """Return the session by which the request's user may be logged in."""
+        return None if self._state is None or self._state.ignores_session else self._state.session
+
     def _is_current(self, name: str) -> bool:
         """Tell whether the owner of that name is logged in by the session of this request."""
-        mine = None if self._state is None else self._state.session.get(USER_ID)
+        session = self._session()
+        mine = None if session is None else session.get(USER_ID)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:
-        owner = None if self._state is None else kept.owner_of(self._state.session)
+        session = self._session()
+        owner = None if session is None else kept.owner_of(session)
         return None if owner is None else owner.handle
 
 

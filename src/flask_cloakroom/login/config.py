@@ -39,10 +39,23 @@ AUTH_HASH: Final = "_auth_hash"
 FORCED: Final = "_forced"
 #: And when that was shown, in seconds since the epoch.
 FRESH_AT: Final = "_fresh_at"
+#: The id of the user as whom the one who is logged in sees the site.
+IMPERSONATED: Final = "_impersonated"
 
 #: The keys that a login has in the session. "next" is there with USE_SESSION_FOR_NEXT; the two of remembering are
 #: Flask-Login's, and not written any more.
-SESSION_KEYS = {USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, "_remember", "_remember_seconds", "next"}
+SESSION_KEYS = {
+    USER_ID,
+    FRESH,
+    FRESH_AT,
+    BROWSER,
+    AUTH_HASH,
+    FORCED,
+    IMPERSONATED,
+    "_remember",
+    "_remember_seconds",
+    "next",
+}
 
 #: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
 EXEMPT_METHODS = {"OPTIONS"}

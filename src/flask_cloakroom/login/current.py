@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Where an application keeps its manager.
 EXTENSION_KEY: Final = "flask_cloakroom.login"
+#: And where those of its other kinds of user, by name.
+KINDS_KEY: Final = "flask_cloakroom.login.kinds"
 
 
 def manager_of(app: Flask) -> LoginManager:
@@ -24,6 +26,13 @@ def manager_of(app: Flask) -> LoginManager:
     if manager is None:
         raise RuntimeError(f"the application {app.name!r} has no LoginManager: call login_manager.init_app(app) first")
     return manager
+
+
+def managers_of(app: Flask) -> list[LoginManager]:
+    """Return the application's managers: its own, if it has one, and those of its other kinds of user."""
+    main: LoginManager | None = app.extensions.get(EXTENSION_KEY)
+    kinds: dict[str, LoginManager] = app.extensions.get(KINDS_KEY, {})
+    return [*kinds.values()] if main is None else [main, *kinds.values()]
 
 
 def current_manager() -> LoginManager:
@@ -55,7 +64,7 @@ def get_user() -> Any:
     return user_of(this_login())
 
 
-class _UserProxy(LocalProxy[Any]):
+class UserProxy(LocalProxy[Any]):
     """Stands for the request's user, and has their flags in both forms whatever class they are of."""
 
     __slots__ = ()
@@ -66,7 +75,7 @@ class _UserProxy(LocalProxy[Any]):
 
 
 #: The user who makes the present request, or an anonymous one. Loaded when it is first used, and in every template.
-current_user: Any = _UserProxy(get_user)
+current_user: Any = UserProxy(get_user)
 
 
 def user_context() -> dict[str, Any]:

@@ -13,12 +13,12 @@ from flask.sessions import SessionMixin
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
-from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, USER_ID
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .protection import browser_id
 
 log = logging.getLogger("flask_cloakroom.login")
 
-_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED)
+_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED)
 
 
 def auth_hash_of(user: Any) -> str:

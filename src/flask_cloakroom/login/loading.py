@@ -1,47 +1,26 @@
-"""Who makes this request: by their session, by the cookie that remembers them, or by what the request says."""
+"""Who makes this request: by its credentials, by the session, by the cookie that remembers a login, or by a loader."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from flask.sessions import SessionMixin
 
 from .. import signals
-from . import kept
-from .config import AUTH_HASH, BROWSER, FORCED, FRESH, USER_ID
+from . import impersonation, kept
+from .authenticators import authenticate
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, IMPERSONATED, USER_ID
 from .flags import is_set
 from .notes import begun_by
 from .presented import forget, tokens_in
 from .protection import is_same_browser
 from .remember import Remembered
 from .settings import UNSET, checked_protection
-from .state import LoginState, this_app
+from .state import LoginSource, LoginState
+from .verdicts import call
 
 log = logging.getLogger("flask_cloakroom.login")
-
-
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call an application's function, which may be async.
-
-    In an async view there is a loop in this thread, and a second one needs a thread of its own.
-    """
-    if not inspect.iscoroutinefunction(function):
-        return function(*arguments)
-    # Here, because it takes longer to import than all of this package, and few applications need it.
-    import asyncio
-    import contextvars
-    from concurrent.futures import ThreadPoolExecutor
-
-    function = this_app().ensure_sync(function)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return function(*arguments)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, function, *arguments).result()
 
 
 def load(state: LoginState) -> None:
@@ -55,41 +34,53 @@ def load(state: LoginState) -> None:
     state.loading = True
     try:
         signals.user_accessed.send(state.app)
-        user, ended = _from_session(state)
-        if user is None and not ended:
-            user = _from_remember_cookie(state)
+        source: LoginSource | None
+        impersonator: Any = None
+        user, source = authenticate(state)
         if user is None:
-            user = _from_request(state)
+            (user, impersonator, ended), source = _from_session(state), "session"
+            if user is None and not ended:
+                user, source = _from_remember_cookie(state), "remember"
+            if user is None:
+                user, source = _from_request(state), "request_loader"
         if user is None:
             state.set_user(manager.anonymous_user(), private=False)
         else:
-            state.set_user(user, private=True)
+            state.set_user(user, private=True, source=source, impersonator=impersonator)
     finally:
         state.loading = False
 
 
-def _from_session(state: LoginState) -> tuple[Any, bool]:
-    """Return the session's user or None, and whether a login was ended."""
+def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
+    """Return the session's user or None, who impersonates them if somebody does, and whether a login was ended."""
     session, manager = state.session, state.manager
     user_id = session.get(USER_ID)
     if user_id is None or manager.user_callback is None:
-        return None, False  # an application that has but a request_loader reads the session in that
+        return None, None, False  # an application that has but a request_loader reads the session in that
     problem: str | None = None
-    user = None
+    user: Any = None
+    impersonator: Any = None
+    impersonated = session.get(IMPERSONATED)
     if not _is_protected(state):
         problem = "it is in another browser"
     else:
         user = call(manager.user_callback, user_id)
-        problem = _problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+        problem = problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+        if problem is None and impersonated is not None:
+            impersonator, user = user, call(manager.user_callback, impersonated)
+            problem = impersonation.problem_with(manager, impersonator, user)
     if problem is None:
-        return user, False
+        return user, impersonator, False
     log.info("%s: its login ends, because %s", kept.public_id(session), problem)
     forget(state, kept.owner_of(session))
     kept.end(session)
-    return None, True
+    if impersonated is not None:
+        target, logged_in = (None, user) if impersonator is None else (user, impersonator)
+        impersonation.tell_end(state, target, logged_in)
+    return None, None, True
 
 
-def _problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
+def problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
     """Return why this user must not be logged in by what was kept of an earlier login; None if they may."""
     if user is None:
         return "the user is not there any more"
@@ -137,7 +128,7 @@ def _from_remember_cookie(state: LoginState) -> Any:
             log.info("%s: a remember token was not used: the request is older than that", kept.public_id(session))
             return None
         user = call(manager.user_callback, remembered.user_id)
-        problem = _problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
+        problem = problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
             return user if _resume(state, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)

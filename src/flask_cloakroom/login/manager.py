@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from flask import Flask, Request, Response, abort, flash, redirect, request, session
+from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, request, session
 from flask.sessions import SessionMixin
 
 from .. import signals
 from ..redirects import safe_path
 from ..sessions.interface import ServerSessionInterface
+from . import kept
+from .access import require_login
+from .authenticators import Authenticator
 from .config import (
     ID_ATTRIBUTE,
     LOGIN_MESSAGE,
@@ -21,15 +24,15 @@ from .config import (
 )
 from .current import EXTENSION_KEY, manager_of, user_context
 from .legacy import LegacyManager
-from .loading import call
 from .mixins import AnonymousUserMixin
 from .remember import RememberTokens, SignedTokens
 from .remember_legacy import LegacyTokens
 from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
-from .state import known_state_of, this_app, this_request
+from .state import LoginState, known_state_of, state_of, this_app, this_request
 from .urls import expand_login_view, login_url, make_next_param
+from .verdicts import call
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -65,11 +68,17 @@ class LoginManager(LegacyManager):
         #: Make the response for those who are not logged in, or not freshly.
         self.unauthorized_callback: Callable[[], Any] | None = None
         self.needs_refresh_callback: Callable[[], Any] | None = None
+        #: Makes the response for those who are logged in and must not see the page. None: they get a 403.
+        self.forbidden_callback: Callable[[], Any] | None = None
         #: The method of user objects that returns the id.
         self.id_attribute = ID_ATTRIBUTE
         #: Makes what issues and checks remember tokens, given the application. None: stored ones for sessions on the
         #: server, signed ones for others.
         self.remember_tokens: Callable[[Flask], RememberTokens] | None = None
+        #: Those registered with :meth:`authenticator`, in that order.
+        self.authenticators: list[Authenticator] = []
+        #: Decides who may impersonate whom. None: nobody.
+        self.impersonation_callback: Callable[[Any, Any], Any] | None = None
         self._user_callback: Callable[[Any], Any] | None = None
         self._request_callback: Callable[[Any], Any] | None = None
         self._header_callback: Callable[[str], Any] | None = None
@@ -102,6 +111,30 @@ class LoginManager(LegacyManager):
         self._request_callback = callback
         return callback
 
+    @overload
+    def authenticator(self, scheme: C) -> C: ...
+
+    @overload
+    def authenticator(self, scheme: str | None = None, *, challenge: str | None = None) -> Callable[[C], C]: ...
+
+    def authenticator(self, scheme: Any = None, *, challenge: str | None = None) -> Any:
+        """Register what finds the user of a request by a credential in it, before any session is looked at.
+
+        They are asked in their order, each with the request. One returns the user; or None, if the request shows
+        nothing of its kind; or raises :class:`Refused`, and then the answer is a 401. With a ``scheme``, as "Bearer",
+        it is asked only if that is the Authorization header's, and then None is a refusal too, as is a header that
+        cannot be read. ``challenge`` is the 401's header WWW-Authenticate.
+        """
+
+        def register(callback: C) -> C:
+            self.authenticators.append(Authenticator.made(callback, scheme, challenge))
+            return callback
+
+        if callable(scheme):
+            callback, scheme = scheme, None
+            return register(callback)
+        return register
+
     def unauthorized_handler(self, callback: C) -> C:
         """Register what makes the response for those who are not logged in."""
         self.unauthorized_callback = callback
@@ -111,6 +144,23 @@ class LoginManager(LegacyManager):
         """Register what makes the response for those whose login is not fresh."""
         self.needs_refresh_callback = callback
         return callback
+
+    def forbidden_handler(self, callback: C) -> C:
+        """Register what makes the response for those who are logged in and must not see the page."""
+        self.forbidden_callback = callback
+        return callback
+
+    def impersonation_allowed(self, callback: C) -> C:
+        """Register what decides, of an impersonator and a user, whether the one may :func:`impersonate` the other.
+
+        It is asked at the begin, and then at every request.
+        """
+        self.impersonation_callback = callback
+        return callback
+
+    def require_login(self, target: Flask | Blueprint) -> None:
+        """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
+        require_login(target, self)
 
     @property
     def user_callback(self) -> Callable[[Any], Any] | None:
@@ -125,7 +175,8 @@ class LoginManager(LegacyManager):
     @property
     def has_loader(self) -> bool:
         """Whether anybody can be logged in."""
-        return not (self._user_callback is None and self._request_callback is None and self._header_callback is None)
+        callbacks = (self._user_callback, self._request_callback, self._header_callback)
+        return bool(self.authenticators) or any(callback is not None for callback in callbacks)
 
     # -- responses ------------------------------------------------------------------------------------------
 
@@ -135,10 +186,10 @@ class LoginManager(LegacyManager):
         Raises a 401 if there is neither.
         """
         app = this_app()
-        log.info("%s was refused: nobody is logged in", request.endpoint)
+        self._log_refusal("nobody is logged in")
         signals.user_unauthorized.send(app)
         if self.unauthorized_callback is not None:
-            return call(self.unauthorized_callback)
+            return _answered(self.unauthorized_callback)
         views = self.blueprint_login_views
         found = (views[name] for name in (*request.blueprints, None) if views.get(name))
         return self._sent_to(app, next(found, self.login_view), self.login_message, self.login_message_category)
@@ -149,11 +200,29 @@ class LoginManager(LegacyManager):
         Raises a 401 if there is neither.
         """
         app = this_app()
-        log.info("%s was refused: the login is not fresh", request.endpoint)
+        self._log_refusal("the login is not fresh")
         signals.user_needs_refresh.send(app)
         if self.needs_refresh_callback is not None:
-            return call(self.needs_refresh_callback)
+            return _answered(self.needs_refresh_callback)
         return self._sent_to(app, self.refresh_view, self.needs_refresh_message, self.needs_refresh_message_category)
+
+    def forbidden(self, reason: str = "the user has no permission") -> Any:
+        """Return the response for those who are logged in and must not see the page: the handler's.
+
+        Raises a 403 if there is none. ``reason`` is for the log.
+        """
+        self._log_refusal(reason)
+        if self.forbidden_callback is not None:
+            return _answered(self.forbidden_callback)
+        abort(403)
+        return None
+
+    def _log_refusal(self, reason: str) -> None:
+        state = known_state_of(this_request(), self)
+        # The session is not opened for the log's sake.
+        by_session = state is not None and state.loaded and not state.ignores_session
+        named = kept.public_id(self.session_of(this_request())) if by_session else "no session"
+        log.info("%s: %s was refused: %s", named, request.endpoint, reason)
 
     def _sent_to(self, app: Flask, view: str | None, message: Any, category: str) -> Any:
         if not view:
@@ -172,6 +241,11 @@ class LoginManager(LegacyManager):
         return redirect(login_url(view, next_url=request.url))
 
     # -- for this package -----------------------------------------------------------------------------------
+
+    @property
+    def login_views(self) -> list[str]:
+        """Where one logs in: all of them."""
+        return [view for view in (self.login_view, *self.blueprint_login_views.values()) if view]
 
     #: Under what a request keeps its state.
     state_name = "_flask_cloakroom_login"
@@ -196,6 +270,10 @@ class LoginManager(LegacyManager):
             finish(state, response)
         return response
 
+    def _this(self) -> LoginState:
+        """Return what the present request knows of its login by this manager."""
+        return state_of(this_request(), self)
+
     def id_of(self, user: Any) -> Any:
         """Return the user's id. Raises ValueError for one that has none."""
         user_id = getattr(user, self.id_attribute)()
@@ -212,9 +290,20 @@ class LoginManager(LegacyManager):
         elif isinstance(interface, ServerSessionInterface):
             tokens = StoredTokens(app, interface.repository)
         else:
-            tokens = SignedTokens(app)
+            tokens = self._signed_tokens(app)
         settings = self.settings_for(app)
         return LegacyTokens(app, tokens, settings.remember_for) if settings.accept_legacy else tokens
+
+    def _signed_tokens(self, app: Flask) -> RememberTokens:
+        return SignedTokens(app)
+
+
+def _answered(handler: Callable[[], Any]) -> Any:
+    """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
+    answer = call(handler)
+    if answer is None:
+        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
+    return answer
 
 
 def _can_be_shown(request: Request) -> bool:

@@ -99,6 +99,9 @@ class SignedTokens:
     Nor can one be revoked alone: a copy is good until it expires, ``session_auth_hash()`` changes, or the key does.
     """
 
+    #: The name of the :class:`.kinds.UserKind` that has them; "" for the application's own users.
+    kind = ""
+
     def __init__(self, app: Flask, *, clock: Callable[[], float] = time.time) -> None:
         """``clock`` returns seconds since the epoch."""
         self._app = app
@@ -159,6 +162,7 @@ class SignedTokens:
     def _serializer(self, keys: list[str | bytes]) -> URLSafeSerializer:
         # The salt keeps apart what else is signed with this key, and applications that share it (CVE-2020-17526).
         namespace = self._app.config.get("SESSION_NAMESPACE") or self._app.name
-        salt = f"flask_cloakroom.login.remember:{namespace}"
+        of_kind = f"-of-kind:{self.kind}" if self.kind else ""
+        salt = f"flask_cloakroom.login.remember{of_kind}:{namespace}"
         signer = {"key_derivation": "hmac", "digest_method": sha256}
         return URLSafeSerializer([as_key(key) for key in keys], salt=salt, serializer=json, signer_kwargs=signer)

@@ -30,7 +30,8 @@ def finish(state: LoginState, response: Response) -> None:
         response.headers["Cache-Control"] = "no-store"
     if state.clear_site_data and settings.clear_site_data:
         response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
-    if state.remember is None and state.private and settings.refresh_each_request:
+    by_session = state.private and not state.ignores_session and state.impersonator is None
+    if settings.refresh_each_request and by_session and state.remember is None:
         try:
             _refresh(state)
         except SessionUnavailable:

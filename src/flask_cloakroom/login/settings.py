@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
@@ -100,6 +100,12 @@ class LoginSettings:
     #: The value of the header Clear-Site-Data at a logout, or None.
     clear_site_data: str | None
     auth_header: str
+
+    def of_kind(self, kind: str) -> LoginSettings:
+        """Return those of another kind of user: with a cookie of its own."""
+        cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
+        # Flask-Login has one kind of user: its cookie of a customer would be good as that of the operator with that id.
+        return replace(self, cookie=cookie, find_tokens=cookie.finder(_PLAUSIBLE), accept_legacy=False)
 
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:

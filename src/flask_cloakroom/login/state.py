@@ -6,17 +6,23 @@ lies on ``g`` belongs to all of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flask import Flask, Request, current_app
 from flask import request as current_request
 
 if TYPE_CHECKING:
     from flask.sessions import SessionMixin
+    from werkzeug.exceptions import HTTPException
 
     from .manager import LoginManager
     from .remember import RememberTokens
     from .settings import LoginSettings
+
+
+#: By what a request's user was found: their session; the cookie that remembers a login, which made them one in this
+#: request; an authenticator; one by a credential that browsers send by themselves; a request_loader.
+LoginSource = Literal["session", "remember", "header", "browser", "request_loader"]
 
 
 class LoginState:
@@ -25,14 +31,17 @@ class LoginState:
     __slots__ = (
         "app",
         "clear_site_data",
+        "impersonator",
         "loaded",
         "loading",
         "manager",
         "private",
+        "refused",
         "remember",
         "remember_for",
         "request",
         "settings",
+        "source",
         "user",
     )
 
@@ -45,6 +54,12 @@ class LoginState:
         self.user: Any = None
         #: Whether ``user`` is known, be it an anonymous one.
         self.loaded = False
+        #: By what the user was found.
+        self.source: LoginSource | None = None
+        #: The user who is really logged in, if ``user`` is one whom they impersonate.
+        self.impersonator: Any = None
+        #: The answer to a credential that an authenticator refused.
+        self.refused: HTTPException | None = None
         #: Whether a loader runs right now; if that asks for the current user, nobody is logged in yet.
         self.loading = False
         #: Whether somebody was logged in at any time of the request, so that the response is theirs alone.
@@ -71,9 +86,19 @@ class LoginState:
         """What the browser calls itself."""
         return self.request.headers.get("User-Agent")
 
-    def set_user(self, user: Any, *, private: bool) -> None:
+    @property
+    def ignores_session(self) -> bool:
+        """Whether the request brought a credential of its own, good or bad, so that its session counts for nothing."""
+        return self.refused is not None or self.source in ("header", "browser")
+
+    def set_user(
+        self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
+    ) -> None:
         """Make ``user`` the request's. ``private``: it is somebody, and not an anonymous one."""
         self.user = user
+        self.source = source
+        self.impersonator = impersonator
+        self.refused = None
         self.loaded = True
         self.private = self.private or private
 

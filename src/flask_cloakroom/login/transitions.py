@@ -7,14 +7,15 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
 from ..sessions.owners import NOTHING_BEGUN, Begun, new_handle
-from . import kept
-from .config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, USER_ID
+from . import impersonation, kept
+from .config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .current import user_of
 from .flags import is_set
 from .notes import begun_by, is_remembered_by
@@ -45,6 +46,7 @@ def log_in(
     else:
         handle = forget_others(state, str(user_id))
         begun = begun_by(state, remembered=bool(handle), handle=handle)
+    impersonated, impersonator = _impersonation(state)
     before = kept.owner_of(state.session) if remember else None
     if not kept.begin(state.session, described, begun):
         if token is not None:
@@ -53,9 +55,19 @@ def log_in(
     if token is not None:
         forget(state, before)
         state.set_remember(token, lifetime)
-    state.set_user(user, private=True)
+    state.set_user(user, private=True, source="session")
+    if impersonator is not None:
+        impersonation.tell_end(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
+
+
+def _impersonation(state: LoginState) -> tuple[Any, Any]:
+    """Return who is impersonated in this session, and by whom; None and None if nobody is."""
+    if state.session.get(IMPERSONATED) is None:
+        return None, None
+    user = user_of(state)
+    return user, state.impersonator
 
 
 def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
@@ -72,6 +84,7 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
 def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
+    impersonator = state.impersonator
     session = state.session
     forget(state, kept.owner_of(session))
     if kept.has_login(session):
@@ -79,7 +92,9 @@ def log_out(state: LoginState) -> bool:
         kept.end(session)
     state.clear_site_data = True
     try:
-        signals.user_logged_out.send(state.app, user=user)
+        if impersonator is not None:
+            impersonation.tell_end(state, user, impersonator)
+        signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
     finally:
         state.set_user(state.manager.anonymous_user(), private=False)
     return True
@@ -99,10 +114,15 @@ def _user_to_log_out(state: LoginState) -> Any:
 def confirm(state: LoginState) -> None:
     """Do :func:`.actions.confirm_login`."""
     user_of(state)
-    session = state.session
-    if session.get(USER_ID) is None:
+    if state.impersonator is not None:
+        # Whose password was asked for? Neither of the two would be enough for both.
+        log.info("%s: a confirmation was refused: it impersonates somebody", kept.public_id(state.session))
+        raise Forbidden
+    # The session may be another's than that of the user who shows a credential with the request.
+    if state.ignores_session or state.session.get(USER_ID) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
+    session = state.session
     session[FRESH] = True
     session[FRESH_AT] = int(time.time())
     session[BROWSER] = browser_id(state.user_agent)
@@ -115,7 +135,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     user = user_of(state) if user is None else user
     session = state.session
     user_id = session.get(USER_ID)
-    if user_id is None or state.manager.id_of(user) != user_id:
+    if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = kept.auth_hash_of(user)
     owner = kept.owner_of(session)
@@ -134,6 +154,8 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
     user_of(state)
+    if state.ignores_session or state.impersonator is not None:
+        return False
     session = state.session
     if session.get(USER_ID) is None or session.get(FRESH) is not True:
         return False
@@ -147,6 +169,8 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 def is_remembered(state: LoginState) -> bool:
     """Do :func:`.actions.login_remembered`."""
     user_of(state)
+    if state.ignores_session or state.impersonator is not None:
+        return False
     session = state.session
     user_id = session.get(USER_ID)
     if state.remember is not None or user_id is None:

@@ -43,15 +43,22 @@ def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | 
 
     Raises ValueError for an age that is not above zero.
     """
-    seconds = checked_age(max_age)
+    refuse = refuse_stale(checked_age(max_age))
+    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
+
+
+def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
+    """Return what refuses those who are not freshly logged in, within the last so many seconds if it is a number."""
 
     def refuse(state: LoginState) -> Any:
         refused = refuse_strangers(state)
-        if refused is None and not is_fresh(state, seconds):
-            refused = state.manager.needs_refresh()
-        return refused
+        if refused is not None or is_fresh(state, seconds):
+            return refused
+        if state.impersonator is not None:  # a refresh view could not make it fresh
+            return state.manager.forbidden("it impersonates somebody")
+        return state.manager.needs_refresh()
 
-    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
+    return refuse
 
 
 def checked_age(max_age: timedelta | float | None) -> float | None:
@@ -65,21 +72,32 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
 
 
 def refuse_strangers(state: LoginState) -> Any:
-    """Return the response for those who are not logged in; None for those who are."""
-    return None if is_set(user_of(state), "is_authenticated") else state.manager.unauthorized()
+    """Return the response for those who are not logged in; None for those who are.
+
+    Raises the 401 of an authenticator that refused the request's credential.
+    """
+    if is_set(user_of(state), "is_authenticated"):
+        return None
+    if state.refused is not None:
+        raise state.refused
+    return state.manager.unauthorized()
 
 
-def guarded(view: F, refuse: Callable[[LoginState], Any]) -> F:
+def lets_pass(state: LoginState) -> bool:
+    """Tell whether nobody has to be logged in for this request."""
+    return state.request.method in EXEMPT_METHODS or state.settings.disabled
+
+
+def guarded(view: F, refuse: Callable[[LoginState], Any], find_state: Callable[[], LoginState] = this_login) -> F:
     """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None."""
     is_async = inspect.iscoroutinefunction(view)
 
     @wraps(view)
     def decorated(*args: Any, **kwargs: Any) -> Any:
-        state = this_login()
-        if state.request.method not in EXEMPT_METHODS and not state.settings.disabled:
-            refused = refuse(state)
-            if refused is not None:
-                return refused
+        state = find_state()
+        refused = None if lets_pass(state) else refuse(state)
+        if refused is not None:
+            return refused
         return (this_app().ensure_sync(view) if is_async else view)(*args, **kwargs)
 
     return decorated  # type: ignore[return-value]

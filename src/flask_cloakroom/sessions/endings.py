@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..stores.base import Conflict, Entry, Saved
 from . import envelope
@@ -14,6 +14,10 @@ from .ticket import KEY_BYTES
 
 if TYPE_CHECKING:
     from .repository import Repository
+
+#: So many moves are followed from one mark to the next. More do not happen while somebody follows them; marks that lead
+#: in a circle are forged.
+LONGEST_CHAIN: Final = 100
 
 
 def bury(repository: Repository, key: bytes) -> bool:
@@ -71,9 +75,10 @@ def destination(repository: Repository, key: bytes, found: Entry) -> tuple[bytes
 
     Raises StoreError.
     """
-    deadline = time.monotonic() + PATIENCE
     entry: Entry | None = found
-    while entry is not None and (successor := successor_of(entry)) and time.monotonic() < deadline:
+    for _ in range(LONGEST_CHAIN):
+        if entry is None or not (successor := successor_of(entry)):
+            break
         key, entry = successor, repository.store.load(successor)
     return key, entry
 

@@ -265,7 +265,7 @@ class Families:
         ended = 0
         for key, entry in store.walk():
             header = _header_of(entry)
-            if header is not None and header.remembers:
+            if header is not None and header.remembers and self._repository.owners.is_of_here(header):
                 ended += self._end(key, header)
         return ended
 

@@ -42,11 +42,15 @@ class ServerSessionInterface(SessionInterface):
         with self._starting:
             if "repository" in self.__dict__:  # another thread's first request was a moment faster
                 return self.__dict__["repository"]  # type: ignore[no-any-return]
-            self.settings = settings = SessionSettings.read(self.app)
-            self.__dict__["repository"] = repository = settings.make_repository()
-            if isinstance(repository.store, UsesRedis):
-                repository.store.connector.warn_in_production(self.app)
+            self.__dict__["repository"] = repository = self._make_repository()
             return repository
+
+    def _make_repository(self) -> Repository:
+        self.settings = SessionSettings.read(self.app)
+        repository = self.settings.make_repository()
+        if isinstance(repository.store, UsesRedis):
+            repository.store.connector.warn_in_production(self.app)
+        return repository
 
     @cached_property
     def find_tickets(self) -> Callable[[str], list[str]]:
@@ -108,6 +112,22 @@ class ServerSessionInterface(SessionInterface):
         else:
             max_age = self.repository.remaining(record.header) if record.header.permanent else None
             cookie.set(response, ticket, max_age)
+
+
+class KindInterface(ServerSessionInterface):
+    """Sessions of another kind beside an application's own: in its store, with a cookie and a namespace of theirs."""
+
+    def __init__(self, main: ServerSessionInterface, kind: str) -> None:
+        self.app = main.app
+        self.main = main
+        self.kind = kind
+        self.settings = main.settings.of_kind(kind)
+        self._starting = threading.Lock()
+
+    def _make_repository(self) -> Repository:
+        store = self.main.repository.store  # first, because that makes the settings final
+        self.settings = self.main.settings.of_kind(self.kind)
+        return self.settings.make_repository(store)
 
 
 def _vary_on_cookie(response: Response) -> None:

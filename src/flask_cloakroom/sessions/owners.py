@@ -279,8 +279,8 @@ class OwnerIndex:
     def end_everybody(self) -> int:
         """End the sessions of all owners, in as many walks over the store as it takes to find no more; return how many.
 
-        What remembers logins ends before, in a walk of its own.
-        Sessions that begin after this was called are spared. Raises StoreError; CloakroomError if it can't be walked.
+        What remembers logins ends before and after, in walks of its own. Sessions that begin after this was called are
+        spared, and those of other namespaces. Raises StoreError; CloakroomError if it can't be walked.
         """
         store: Any = self._repository.store
         if not isinstance(store, Walks):
@@ -293,10 +293,16 @@ class OwnerIndex:
             ended = 0
             for key, entry in store.walk():
                 header = self._is_live(entry)
-                if header is not None and header.owner and header.created <= began:
+                if header is not None and header.created <= began and self.is_of_here(header):
                     ended += end_entry(self._repository, key, entry)
             total += ended
+        # Once more, for a login that was under way: its session has ended, and it must not be back by itself.
+        self._repository.families.end_everybody()
         return total
+
+    def is_of_here(self, header: Header) -> bool:
+        """Tell whether a session has an owner, and one of this namespace: others may be in the same store."""
+        return header.owner.startswith(self._repository.tickets.owner_tag)
 
     def _is_live(self, entry: Entry) -> Header | None:
         try:

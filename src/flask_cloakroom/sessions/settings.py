@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,9 +101,17 @@ class SessionSettings:
             limit=_read_limit(read),
         )
 
-    def make_repository(self) -> Repository:
-        """Return what opens and saves sessions as these settings say. Raises :class:`SettingError`."""
-        store = self.make_store()
+    def of_kind(self, kind: str) -> SessionSettings:
+        """Return those of another kind of session beside this one: with a cookie and a namespace of its own."""
+        cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
+        return replace(self, cookie=cookie, tickets=self.tickets.of_kind(kind))
+
+    def make_repository(self, store: Store | None = None) -> Repository:
+        """Return what opens and saves sessions as these settings say. Raises :class:`SettingError`.
+
+        ``store``: one that is open already, for the one that they name.
+        """
+        store = self.make_store() if store is None else store
         if self.limit is not None and not isinstance(store, Owners):
             raise SettingError(
                 "SESSION_LIMIT_PER_USER", f"needs a store that knows whose sessions it has; {store} doesn't"

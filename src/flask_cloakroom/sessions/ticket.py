@@ -22,10 +22,11 @@ KEY_BYTES: Final = 32
 class Tickets:
     """Issues and reads the tickets of one namespace."""
 
-    def __init__(self, namespace: str, length: int = TICKET_BYTES) -> None:
+    def __init__(self, namespace: str, length: int = TICKET_BYTES, *, kind: str = "") -> None:
         """``namespace`` keeps applications on one store apart; ``length`` is in random bytes.
 
-        Raises ValueError for a length outside 16 to 64, or a namespace with a NUL in it.
+        ``kind`` keeps the sessions of one application apart that it has side by side: letters, digits and "_". Raises
+        ValueError for a length outside 16 to 64, or a namespace with a NUL in it.
         """
         if not MIN_TICKET_BYTES <= length <= MAX_TICKET_BYTES:
             raise ValueError(f"must be from {MIN_TICKET_BYTES} to {MAX_TICKET_BYTES}, not {length}")
@@ -33,13 +34,23 @@ class Tickets:
             raise ValueError("must not contain a NUL character")
         self._length = length
         # The NUL ends the namespace, so that no namespace and ticket can be read as another pair.
-        self._prefix = b"flask-cloakroom:ticket:" + namespace.encode() + b"\0"
-        self._owner_prefix = b"flask-cloakroom:owner:" + namespace.encode() + b"\0"
-        self._family_prefix = b"flask-cloakroom:family:" + namespace.encode() + b"\0"
-        self._token_prefix = b"flask-cloakroom:remember-token:" + namespace.encode() + b"\0"
+        named = b":" + namespace.encode() + b"\0"
+        if kind:  # before the colon, where no namespace can stand
+            named = b"-of-kind" + named + kind.encode() + b"\0"
+        self._namespace = namespace
+        self._prefix = b"flask-cloakroom:ticket" + named
+        self._owner_prefix = b"flask-cloakroom:owner" + named
+        self._family_prefix = b"flask-cloakroom:family" + named
+        self._token_prefix = b"flask-cloakroom:remember-token" + named
+        #: What the names of all owners in this namespace begin with, and others with odds of 2**-64.
+        self.owner_tag = hashlib.sha256(self._owner_prefix).hexdigest()[:16]
         #: A regular expression for what could be one of ours.
         self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
         self._matches = re.compile(self.pattern).fullmatch
+
+    def of_kind(self, kind: str) -> Tickets:
+        """Return those of another kind of session in the same namespace: neither's are worth anything as the other."""
+        return Tickets(self._namespace, self._length, kind=kind)
 
     def issue(self) -> str:
         """Return a new ticket."""
@@ -62,11 +73,12 @@ class Tickets:
         return hashlib.sha256(self._token_prefix + token.encode()).digest()
 
     def owner_name(self, user_id: str) -> str:
-        """Return what stands for a user in the store: 32 hexadecimal digits, others in each namespace.
+        """Return what stands for a user in the store: :attr:`owner_tag` and 32 hexadecimal digits.
 
         Who knows a user's id and the namespace can compute it: it keeps ids out of what is stored, and is no secret.
         """
-        return hashlib.sha256(self._owner_prefix + user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        digest = hashlib.sha256(self._owner_prefix + user_id.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.owner_tag + digest[:32]
 
 
 def sealing_key(ticket: str) -> bytes:

@@ -1,0 +1,106 @@
+"""Logins by what a request itself shows, such as an API token in a header: asked before any session is looked at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from werkzeug.exceptions import HTTPException, Unauthorized
+
+from .. import signals
+from ..errors import CloakroomError
+from .flags import is_set
+from .state import LoginSource, LoginState
+from .verdicts import call
+
+log = logging.getLogger("flask_cloakroom.login")
+
+#: Schemes that browsers send by themselves once they were used (RFC 7617, RFC 7616, RFC 4559): also with a request
+#: that another site made them send.
+SENT_BY_BROWSERS: Final = frozenset({"basic", "digest", "negotiate", "ntlm"})
+
+
+class Refused(CloakroomError, Unauthorized):
+    """A credential was shown, and it is no good: the answer is a 401, and nothing else is tried.
+
+    For an authenticator to raise. ``reason`` is for the log and not for the visitor; ``challenge`` is the header
+    WWW-Authenticate, in the place of that of the authenticator.
+    """
+
+    def __init__(self, reason: str, challenge: str | None = None) -> None:
+        super().__init__()
+        self.reason = reason
+        self.challenge = challenge
+
+    def __str__(self) -> str:
+        return self.reason
+
+    def get_headers(self, *arguments: Any, **named: Any) -> list[tuple[str, str]]:
+        """Return the response's headers, as werkzeug asks for them."""
+        headers = super().get_headers(*arguments, **named)
+        return headers if self.challenge is None else [*headers, ("WWW-Authenticate", self.challenge)]
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """A function that finds the user of a request, and what it is asked for."""
+
+    function: Callable[..., Any]
+    #: The scheme of the Authorization header that is this one's alone, in lower case; None: it is asked every time.
+    scheme: str | None = None
+    #: What WWW-Authenticate says where this one refused.
+    challenge: str | None = None
+
+    @classmethod
+    def made(cls, function: Callable[..., Any], scheme: str | None, challenge: str | None) -> Authenticator:
+        """Return one with the scheme's usual challenge if none is given."""
+        if scheme is not None and challenge is None:
+            challenge = 'Basic realm="login", charset="UTF-8"' if scheme.lower() == "basic" else scheme
+        return cls(function, None if scheme is None else scheme.lower(), challenge)
+
+    def user_of(self, state: LoginState) -> Any:
+        """Return the user, None for a request that is not this one's. Raises :class:`Refused`."""
+        request = state.request
+        if self.scheme is not None:
+            if _scheme_of(state) != self.scheme:
+                return None
+            given = request.authorization
+            if given is None or given.type != self.scheme:
+                raise Refused(f"the header for {self.scheme} cannot be read")
+        user = call(self.function, request)
+        if isinstance(user, Refused):
+            raise user
+        if user is None and self.scheme is not None:
+            raise Refused(f"the credential for {self.scheme} is nobody's")
+        if user is not None and not is_set(user, "is_active"):
+            raise Refused("the user is not active")
+        return user
+
+
+def authenticate(state: LoginState) -> tuple[Any, LoginSource | None]:
+    """Return the user whom the first authenticator finds that knows the request's credential, and how; else None.
+
+    Raises what that one raises; then nobody is logged in for the rest of the request, whatever else it brought.
+    """
+    for authenticator in state.manager.authenticators:
+        try:
+            user = authenticator.user_of(state)
+        except HTTPException as error:
+            if isinstance(error, Refused):
+                error.challenge = error.challenge or authenticator.challenge
+            reason = error.reason if isinstance(error, Refused) else error.name
+            log.info("no session: %s was refused: %s", state.request.endpoint, reason)
+            state.set_user(state.manager.anonymous_user(), private=False)
+            state.refused = error
+            raise
+        if user is not None:
+            signals.user_loaded_from_request.send(state.app, user=user)
+            return user, "browser" if _scheme_of(state) in SENT_BY_BROWSERS else "header"
+    return None, None
+
+
+def _scheme_of(state: LoginState) -> str:
+    header = state.request.headers.get("Authorization", "")
+    return header.split(None, 1)[0].lower() if header.strip() else ""

@@ -1,0 +1,248 @@
+"""Several kinds of user side by side, as customers and operators: each with a session of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from flask import Flask, Request, Response, has_request_context
+
+from ..errors import SettingError
+from ..sessions.interface import KindInterface
+from . import impersonation
+from .activity import ActiveSession, activity_of
+from .current import KINDS_KEY, UserProxy, user_of
+from .kind_sessions import KindCookieInterface, interface_beside
+from .manager import LoginManager
+from .permissions import without_permission
+from .remember import SignedTokens
+from .settings import LoginSettings, settings_of
+from .state import LoginSource, LoginState, state_of, this_app, this_request
+from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
+from .views import checked_age, guarded, refuse_stale, refuse_strangers
+from .watch import LoginWatch
+
+if TYPE_CHECKING:
+    from flask.sessions import SessionMixin
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*").fullmatch
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a kind of user is made of in one application; made anew when what it was made from is another."""
+
+    main: Any
+    interface: KindInterface | KindCookieInterface
+    main_settings: LoginSettings
+    settings: LoginSettings
+
+
+class UserKind(LoginManager):
+    """Another kind of user beside the application's own, with its own loaders, views, messages and handlers.
+
+    Its logins are in a session of their own: in the same store with the same settings, under the names of the
+    application's cookies with ``_<name>`` behind them. Nothing of one kind is worth anything as another. What are
+    functions for the application's users are methods here, which do the same.
+    """
+
+    def __init__(self, name: str, app: Flask | None = None) -> None:
+        """``name``: small letters, digits and "_", other than "user". With ``app``, do :meth:`init_app` at once."""
+        if not isinstance(name, str) or not _NAME(name) or name == "user":
+            raise ValueError(f'a kind of user has a name like "operator", other than "user"; not {name!r}')
+        self.name = name
+        #: Under what a request keeps its state.
+        self.state_name = f"_flask_cloakroom_login_{name}"
+        self._session_name = f"{self.state_name}_session"
+        self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
+        #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
+        self.current_user: Any = UserProxy(self._get_user)
+        super().__init__()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
+        """Add this kind of user to the application, with ``current_<name>`` in its templates.
+
+        Call it early: ``after_request`` functions that are registered before run when its session is saved already.
+        Raises ValueError if there is another kind of this name, :class:`~flask_cloakroom.SettingError` for a setting.
+        """
+        settings = settings_of(app)
+        kinds: dict[str, UserKind] = app.extensions.setdefault(KINDS_KEY, {})
+        present = kinds.get(self.name)
+        if present is self:
+            return
+        if present is not None:
+            raise ValueError(f"the application {app.name!r} has another UserKind({self.name!r}); give this one a name")
+        taken = {app.config["SESSION_COOKIE_NAME"], settings.cookie.name}
+        if taken & {f"{name}_{self.name}" for name in taken}:
+            raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
+        kinds[self.name] = self
+        app.after_request(self._finish)
+        if add_context_processor:
+            app.context_processor(lambda: {f"current_{self.name}": self.current_user})
+
+    # -- what views do --------------------------------------------------------------------------------------
+
+    def login_user(
+        self,
+        user: Any,
+        remember: bool = False,
+        duration: timedelta | None = None,
+        force: bool = False,
+        fresh: bool = True,
+    ) -> bool:
+        """Do :func:`flask_cloakroom.login_user`."""
+        return log_in(self._this(), user, remember=remember, duration=duration, force=force, fresh=fresh)
+
+    def logout_user(self) -> bool:
+        """Do :func:`flask_cloakroom.logout_user`; users of other kinds stay logged in."""
+        return log_out(self._this())
+
+    def confirm_login(self) -> None:
+        """Do :func:`flask_cloakroom.confirm_login`."""
+        confirm(self._this())
+
+    def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
+        """Do :func:`flask_cloakroom.login_fresh`."""
+        return is_fresh(self._this(), checked_age(max_age))
+
+    def login_remembered(self) -> bool:
+        """Do :func:`flask_cloakroom.login_remembered`."""
+        return is_remembered(self._this())
+
+    def login_source(self) -> LoginSource | None:
+        """Do :func:`flask_cloakroom.login_source`."""
+        return self._loaded().source
+
+    def impersonate(self, user: Any) -> None:
+        """Do :func:`flask_cloakroom.impersonate`, within this kind."""
+        impersonation.start(self._loaded(), user)
+
+    def stop_impersonating(self) -> bool:
+        """Do :func:`flask_cloakroom.stop_impersonating`."""
+        return impersonation.stop(self._loaded())
+
+    def impersonator(self) -> Any:
+        """Do :func:`flask_cloakroom.impersonator`."""
+        return self._loaded().impersonator
+
+    def login_watch(self) -> LoginWatch:
+        """Do :func:`flask_cloakroom.login_watch`."""
+        return LoginWatch(self._this())
+
+    # -- decorators -----------------------------------------------------------------------------------------
+
+    def login_required(self, view: F) -> F:
+        """Do :func:`flask_cloakroom.login_required`."""
+        return guarded(view, refuse_strangers, self._this)
+
+    @overload
+    def fresh_login_required(self, view: F) -> F: ...
+
+    @overload
+    def fresh_login_required(self, *, max_age: timedelta | float) -> Callable[[F], F]: ...
+
+    def fresh_login_required(
+        self, view: F | None = None, *, max_age: timedelta | float | None = None
+    ) -> F | Callable[[F], F]:
+        """Do :func:`flask_cloakroom.fresh_login_required`."""
+        refuse = refuse_stale(checked_age(max_age))
+        return (lambda view: guarded(view, refuse, self._this)) if view is None else guarded(view, refuse, self._this)
+
+    def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
+        """Do :func:`flask_cloakroom.permission_required`."""
+        refuse = without_permission(predicate)
+        return lambda view: guarded(view, refuse, self._this)
+
+    # -- the sessions of a user -------------------------------------------------------------------------------
+
+    def active_sessions(self, user: Any = None) -> list[ActiveSession]:
+        """Do :func:`flask_cloakroom.active_sessions`."""
+        return activity_of(self).sessions(user)
+
+    def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
+        """Do :func:`flask_cloakroom.revoke_session`, of this kind's sessions only."""
+        return activity_of(self).revoke(handle, operator=operator)
+
+    def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
+        """Do :func:`flask_cloakroom.logout_everywhere`, of this kind's sessions only."""
+        return activity_of(self).end_all(user, keep_current=keep_current)
+
+    def logout_everybody(self) -> int:
+        """Do :func:`flask_cloakroom.logout_everybody`, of this kind's users only."""
+        return activity_of(self).end_everybody()
+
+    def update_session_auth_hash(self, user: Any = None) -> None:
+        """Do :func:`flask_cloakroom.update_session_auth_hash`."""
+        update_auth_hash(self._this(), user)
+
+    # -- for this package -----------------------------------------------------------------------------------
+
+    def settings_for(self, app: Flask) -> LoginSettings:
+        """Return the application's settings, with a remember cookie of its own."""
+        return self._place(app).settings
+
+    def interface_for(self, app: Flask) -> KindInterface | KindCookieInterface:
+        """Return what opens and saves this kind's sessions. Raises CloakroomError where there can be none."""
+        return self._place(app).interface
+
+    def session_of(self, request: Request) -> SessionMixin:
+        """Return the session of this kind, which is opened when it is first used."""
+        found: SessionMixin | None = request.__dict__.get(self._session_name)
+        if found is None:
+            app = this_app()
+            interface = self.interface_for(app)
+            found = interface.open_session(app, request)
+            if found is None:  # without a SECRET_KEY
+                found = interface.make_null_session(app)
+            if isinstance(interface, KindCookieInterface):
+                found.accessed = True
+            request.__dict__[self._session_name] = found
+        return found
+
+    def _finish(self, response: Response) -> Response:
+        """Finish the response of a request that asked for its user of this kind, and save the session."""
+        super()._finish(response)
+        app, found = this_app(), this_request().__dict__.get(self._session_name)
+        if found is not None:
+            interface = self.interface_for(app)
+            if not interface.is_null_session(found):
+                interface.save_session(app, found, response)
+        return response
+
+    def _place(self, app: Flask) -> _Place:
+        main, settings = app.session_interface, settings_of(app)
+        place = self._places.get(app)
+        if place is None or place.main is not main:
+            interface = interface_beside(main, app, self.name)
+            place = self._places[app] = _Place(main, interface, settings, settings.of_kind(self.name))
+        elif place.main_settings is not settings:
+            place.main_settings, place.settings = settings, settings.of_kind(self.name)
+        return place
+
+    def _signed_tokens(self, app: Flask) -> SignedTokens:
+        tokens = SignedTokens(app)
+        tokens.kind = self.name
+        return tokens
+
+    def _this(self) -> LoginState:
+        """Return what the present request knows of its login of this kind."""
+        app = this_app()
+        if app.extensions.get(KINDS_KEY, {}).get(self.name) is not self:
+            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
+        return state_of(this_request(), self)
+
+    def _loaded(self) -> LoginState:
+        state = self._this()
+        user_of(state)
+        return state
+
+    def _get_user(self) -> Any:
+        return user_of(self._this()) if has_request_context() else None
