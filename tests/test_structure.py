@@ -359,6 +359,7 @@ from flask import Blueprint, Flask, Request
 from flask.views import MethodView
 from flask_cloakroom import (
     MISSING,
+    ActiveSession,
     Cloakroom,
     CloakroomError,
     FlaskLoginClient,
@@ -372,6 +373,7 @@ from flask_cloakroom import (
     SettingError,
     UserKind,
     UserMixin,
+    active_sessions,
     confirm_login,
     current_user,
     fresh_login_required,
@@ -379,20 +381,24 @@ from flask_cloakroom import (
     impersonation_started,
     impersonator,
     locked_session,
+    login_fresh,
     login_required,
     login_source,
     login_user,
     login_watch,
+    logout_everywhere,
     logout_user,
     passive,
     permission_required,
     public,
     register_type,
     require_login,
+    revoke_session,
     safe_next,
     session,
     session_conflict,
     stop_impersonating,
+    update_session_auth_hash,
     user_logged_in,
 )
 from flask_cloakroom.stores import Entry, Store
@@ -496,6 +502,14 @@ def add_logins(app: Flask) -> LoginManager:
         confirm_login()
         logout_user()
         return "ok"
+
+    @app.post("/password")
+    @fresh_login_required(max_age=timedelta(minutes=10))
+    def password() -> str:
+        update_session_auth_hash()
+        others: list[ActiveSession] = [one for one in active_sessions() if not one.current and one.live]
+        ended: int = sum(revoke_session(one.handle) for one in others) + logout_everywhere(keep_current=True)
+        return f"{ended} {login_fresh(60)}"
 
     @user_logged_in.connect_via(app)
     def on_login(sender: Flask, user: Account, **rest: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,23 @@ class Browser:
         """Return another browser with the cookies as they are now, or with those of these names."""
         cookies = {name: value for name, value in self.cookies.items() if not names or name in names}
         return Browser(self.site, cookies, self.agent)
+
+
+def ask_at_once(browsers: list[Browser]) -> list[str]:
+    """Let each ask who it is, all at the same moment, and return the answers."""
+    start = threading.Barrier(len(browsers))
+    answers: list[str] = []
+
+    def ask(one: Browser) -> None:
+        start.wait()
+        answers.append(one.who)
+
+    threads = [threading.Thread(target=ask, args=(one,)) for one in browsers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
 
 
 def add_views(site: Site) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
 import pytest
-from login_sites import Browser, MakeSite, Site
+from login_sites import Browser, MakeSite, Site, ask_at_once
 
 from flask_cloakroom import SettingError, encode_cookie, remember_token_reused
 from flask_cloakroom.sessions.families import OVERLAP_SECONDS
@@ -107,19 +106,7 @@ def test_parallel_requests(make_site: MakeSite) -> None:
     """Twenty with one such cookie: one login."""
     site = make_site(REMEMBER_COOKIE_ACCEPT_LEGACY=True)
     browsers = [holder(site, cookie(site)) for _ in range(20)]
-    start = threading.Barrier(len(browsers))
-    answers: list[str] = []
-
-    def ask(one: Browser) -> None:
-        start.wait()
-        answers.append(one.who)
-
-    threads = [threading.Thread(target=ask, args=(one,)) for one in browsers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == ["alice"] * 20
+    assert ask_at_once(browsers) == ["alice"] * 20
     repository = site.app.session_interface.repository  # type: ignore[attr-defined]
     name = repository.tickets.owner_name("alice")
     assert (len(repository.owners.sessions(name)), len(repository.families.of(name))) == (1, 1)

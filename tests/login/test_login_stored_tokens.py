@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import session
-from login_sites import Browser, MakeSite, Site
+from login_sites import Browser, MakeSite, Site, ask_at_once
 
 from flask_cloakroom import (
     StoreError,
@@ -250,14 +249,8 @@ class TestParallel:
             visitor.open("/cart/tea")
             browser.client.set_cookie("session", visitor.cookies["session"])
         browsers = [browser.copy() for _ in range(20)]
-        start = threading.Barrier(len(browsers))
-        answers: list[str] = []
         logins: list[Any] = []
         alarms: list[Any] = []
-
-        def ask(one: Browser) -> None:
-            start.wait()
-            answers.append(one.who)
 
         def note_login(sender: Any, user: Any) -> None:
             logins.append(user.id)
@@ -266,11 +259,7 @@ class TestParallel:
             alarms.append(1)
 
         with user_loaded_from_cookie.connected_to(note_login), remember_token_reused.connected_to(note_alarm):
-            threads = [threading.Thread(target=ask, args=(one,)) for one in browsers]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            answers = ask_at_once(browsers)
         assert answers == ["alice"] * 20
         assert (logins, alarms) == (["alice"], [])
         assert (sessions(stored), families(stored)) == (1, 1)
