@@ -22,7 +22,7 @@ from flask_cloakroom import (
     user_loaded_from_cookie,
 )
 from flask_cloakroom.sessions import envelope
-from flask_cloakroom.sessions.families import OVERLAP_SECONDS, Standing
+from flask_cloakroom.sessions.families import CLOCK_SKEW, OVERLAP_SECONDS, Standing
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -202,7 +202,7 @@ class TestUse:
         other_device = remembered(stored)
         first, second = (thief, victim) if thief_first else (victim, thief)
         assert first.who == "alice"
-        later(stored, OVERLAP_SECONDS + 2)
+        later(stored, OVERLAP_SECONDS + CLOCK_SKEW + 2)
         heard: list[Any] = []
 
         def hear(sender: Any, **arguments: Any) -> None:
@@ -332,6 +332,83 @@ class TestParallel:
         assert sessions(stored) == 1
 
 
+class TestCopies:
+    """A thief with a copy of a token that is still good, while its owner's session lives."""
+
+    @pytest.fixture
+    def both(self, stored: Site) -> tuple[Browser, Browser]:
+        """The owner, and the thief, who has used the copy."""
+        owner = stored.browser("alice", remember=True)
+        thief = owner.copy("remember_token")
+        assert thief.who == "alice"
+        return owner, thief
+
+    def test_one_login_is_one_session(self, stored: Site, both: tuple[Browser, Browser]) -> None:
+        """The use of the copy ends the owner's session, so that the owner shows the token that was copied."""
+        owner, thief = both
+        assert sessions(stored) == 1
+        later(stored, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+        heard: list[Any] = []
+
+        def hear(sender: Any, **arguments: Any) -> None:
+            heard.append(arguments["user_id"])
+
+        with remember_token_reused.connected_to(hear):
+            assert owner.who == "nobody"
+        assert heard == ["alice"]
+        assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]
+
+    @pytest.mark.parametrize("seconds", [0, OVERLAP_SECONDS + CLOCK_SKEW + 2])
+    def test_logout_of_the_owner(self, stored: Site, both: tuple[Browser, Browser], seconds: int) -> None:
+        """Ends the thief's login, whichever token the owner's browser has."""
+        owner, thief = both
+        later(stored, seconds)
+        owner.open("/logout")
+        assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]
+
+    def test_everywhere(self, stored: Site, both: tuple[Browser, Browser]) -> None:
+        """From another device."""
+        _, thief = both
+        do(stored, stored.browser("alice"), lambda: logout_everywhere(keep_current=True))
+        assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]
+
+    def test_no_more_than_the_limit(self, make_site: MakeSite, url: str) -> None:
+        """Passing a token on makes no further session."""
+        site = a_site(make_site, url, SESSION_LIMIT_PER_USER=2)
+        browser = site.browser("alice", remember=True)
+        for _ in range(4):
+            browser = browser.copy("remember_token")
+            assert browser.who == "alice"
+            site.browser("alice")
+            assert sessions(site) <= 2
+
+
+class TestOwnSession:
+    """The browser's window was closed: its session lives, and nobody has its ticket."""
+
+    @pytest.mark.parametrize("most", [1, 3])
+    def test_a_limit_puts_nobody_out_of_their_own_login(self, make_site: MakeSite, url: str, most: int) -> None:
+        """The session that was left behind is the one that goes."""
+        site = a_site(make_site, url, SESSION_LIMIT_PER_USER=most)
+        browser = site.browser("alice", remember=True)
+        others = [site.browser("alice") for _ in range(most - 1)]
+        again = browser.copy("remember_token")
+        assert [one.who for one in (again, *others)] == ["alice"] * most
+        assert again.copy("remember_token").who == "alice"
+
+    def test_what_was_refused_keeps_its_token(self, make_site: MakeSite, url: str) -> None:
+        """SESSION_LIMIT_POLICY "refuse": the browser gets the next token with the refusal, or it would be an alarm."""
+        site = a_site(make_site, url, SESSION_LIMIT_PER_USER=1, SESSION_LIMIT_POLICY="refuse")
+        browser = remembered(site)
+        other = site.browser("alice")
+        token = browser.cookies["remember_token"]
+        assert browser.who == "nobody"
+        assert browser.cookies["remember_token"] != token
+        other.open("/logout")
+        later(site, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+        assert browser.who == "alice"
+
+
 class TestEnd:
     """What was ended stays ended."""
 
@@ -452,6 +529,32 @@ class TestEnd:
                 assert browser.who == "nobody", (verb, after)
                 assert (sessions(stored), families(stored)) == (0, 0), (verb, after)
 
+    def test_the_store_fails_when_it_is_asked_again(self, stored: Site) -> None:
+        """Forced: it was revoked, and whether it stands cannot be known: then nobody gets the session's ticket."""
+        browser = remembered(stored)
+        name = repository(stored).tickets.owner_name("alice")
+
+        def fail() -> None:
+            raise StoreError("down")
+
+        def revoke_and_fail() -> None:
+            repository(stored).families.end_all(name)
+            Meanwhile(stored, "load", fail)
+
+        Meanwhile(stored, "create", revoke_and_fail, after=True)
+        assert browser.open("/who").status_code == 503
+        assert "session" not in browser.cookies
+        assert browser.who == "nobody"
+
+    def test_logged_in_again_where_the_cookie_was_lost(self, stored: Site) -> None:
+        """The token that the browser does not show any more ends, and is worth nothing after the logout."""
+        browser = stored.browser("alice", remember=True)
+        copy = browser.copy("remember_token")
+        browser.client.delete_cookie("remember_token")
+        browser.login("alice")
+        assert copy.who == "nobody"
+        assert browser.who == "alice"
+
     def test_logged_out_while_it_is_used(self, stored: Site) -> None:
         """Forced: the browser's own logout between the use of the token and the session."""
         browser = stored.browser("alice", remember=True)
@@ -532,5 +635,7 @@ class TestFamily:
             Standing.CURRENT,
         ]
         later(site, OVERLAP_SECONDS + 2)
+        assert found.find(second)[1] is Standing.LATE
+        later(site, OVERLAP_SECONDS + CLOCK_SKEW + 2)
         assert found.find(second)[1] is Standing.OLD
         assert "alice" not in repr(family)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from flask import Blueprint, Flask, Request
+from werkzeug.exceptions import HTTPException
 
 from .current import managers_of, this_login
 from .marks import is_public, unwrapped
@@ -57,6 +58,8 @@ class _Access:
     def __init__(self) -> None:
         #: By blueprint, None for the application: whose logins it needs; None for those of its manager.
         self._managers: dict[str | None, list[LoginManager | None]] = {}
+        #: To which endpoints the login views lead that are paths or URLs.
+        self.endpoints: dict[Any, str | None] = {}
 
     def add(self, blueprint: str | None, manager: LoginManager | None) -> None:
         required = self._managers.setdefault(blueprint, [])
@@ -83,8 +86,8 @@ class _Access:
 def _is_for_everybody(app: Flask, request: Request, view: Any) -> bool:
     if is_public(view, request.method) or any(_is_static(step) for step in unwrapped(view)):
         return True
-    views = (view for manager in managers_of(app) for view in manager.login_views)
-    return any(_is_at(view, request) for view in views)
+    views = [pair for manager in managers_of(app) for pair in manager.login_views]
+    return any(_endpoint_of(app, request, view, blueprint) == request.endpoint for blueprint, view in views)
 
 
 def _is_static(view: Any) -> bool:
@@ -95,11 +98,31 @@ def _is_static(view: Any) -> bool:
     return getattr(view, "__module__", None) == "flask.app" and getattr(view, "__name__", None) == "<lambda>"
 
 
-def _is_at(login_view: str, request: Request) -> bool:
-    """Tell whether the request is for this login view: an endpoint, a path or a URL."""
-    if login_view.startswith(("https://", "http://", "/")):
-        parts = urlsplit(login_view)
-        return parts.netloc in ("", request.host) and unquote(parts.path or "/") == request.root_path + request.path
-    if login_view.startswith("."):  # as url_for() has it: of the blueprint that the request is in
-        login_view = f"{request.blueprint or ''}{login_view}".removeprefix(".")
-    return login_view == request.endpoint
+def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str | None) -> str | None:
+    """Return the endpoint of a login view, be it an endpoint, a path or a URL; None for one elsewhere."""
+    if login_view.startswith("."):  # as url_for() has it: of the blueprint that it is for, or of the request's
+        return f"{blueprint or request.blueprint or ''}{login_view}".removeprefix(".")
+    if not login_view.startswith(("https://", "http://", "/")):
+        return login_view
+    own = app.config["SERVER_NAME"]
+    known: dict[Any, str | None] = app.extensions[_KEY].endpoints
+    key = (login_view, request.root_path, own)
+    if key not in known:
+        known[key] = _matched(app, *key)
+    return known[key]
+
+
+def _matched(app: Flask, url: str, root: str, own: str | None) -> str | None:
+    """Return the endpoint at a path or URL.
+
+    What a request says of its host decides nothing: anybody can name there the host of a login view that is elsewhere.
+    """
+    parts = urlsplit(url)
+    if parts.netloc and parts.netloc != own:
+        return None
+    try:
+        found = app.url_map.bind(own or "localhost").match(unquote(parts.path or "/").removeprefix(root), method="GET")
+    except HTTPException:  # there is nothing, or something else
+        return None
+    endpoint: str = found[0]
+    return endpoint

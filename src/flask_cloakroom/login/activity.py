@@ -19,7 +19,7 @@ from ..sessions.repository import Repository
 from . import kept
 from .agents import names_in
 from .config import USER_ID
-from .current import current_manager, user_of
+from .current import current_manager, managers_of, user_of
 from .flags import is_set
 from .manager import LoginManager
 from .notes import moment_in, read_note, text_in
@@ -89,12 +89,16 @@ def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
 
 
 def logout_everybody() -> int:
-    """For operators: end the sessions of all who are logged in, in one walk over the store; return how many.
+    """For operators: end the sessions of all who are logged in, of every kind of user, and what remembers them.
+
+    Returns how many sessions ended. The store is walked over some times for each kind.
 
     It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
     request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
     """
-    return this_activity().end_everybody()
+    app = this_app()
+    current_manager()  # an application without one has nobody to log out, and should hear of it
+    return sum(Activity(manager, app, None).end_everybody() for manager in managers_of(app))
 
 
 def this_activity() -> Activity:
@@ -140,6 +144,7 @@ class Activity:
             return False
         if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
             log_out(self._state)
+            owners.end(name, its_handle)
             self._report_revoked(handle, operator)
             return True
         if not its_handle or not owners.end(name, its_handle):
@@ -156,10 +161,11 @@ class Activity:
         owners, user_id = self._owners(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_current(name)
-        ended = owners.end_all(name, spare=self._current_handle() if is_mine else None)
+        ended = 0
         if self._state and is_mine and not keep_current:
             log_out(self._state)
             ended += 1
+        ended += owners.end_all(name, spare=self._current_handle() if is_mine and keep_current else None)
         log.info("a user was logged out everywhere: %d sessions ended", ended)
         signals.user_logged_out_everywhere.send(self._app, user_id=str(user_id), ended=ended)
         return ended

@@ -116,6 +116,24 @@ def _restore(session: ServerSession, before: dict[str, Any]) -> None:
     session.update(before)
 
 
+def end_others(session: ServerSession, user_id: Any, handle: str) -> None:
+    """End the sessions that a login has had before, where the store can tell which those are.
+
+    Raises SessionUnavailable (503) if the store is down.
+    """
+    repository = session._interface.repository
+    if repository.owners.is_kept:
+        with session._outage():
+            repository.owners.end_sessions(repository.tickets.owner_name(str(user_id)), handle)
+
+
+def give_up(session: SessionMixin) -> None:
+    """Let nothing of this request be saved, and its answer be a 503."""
+    kept = server_session(session)
+    if kept is not None:
+        kept.give_up()
+
+
 def owner_of(session: SessionMixin) -> Ownership | None:
     """Return what the stored session says of its owner."""
     kept = server_session(session)

@@ -8,6 +8,7 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..sessions.outage import SessionUnavailable
 from . import impersonation, kept
 from .authenticators import authenticate
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, IMPERSONATED, USER_ID
@@ -137,6 +138,14 @@ def _from_remember_cookie(state: LoginState) -> Any:
     return None
 
 
+def _stands(state: LoginState, remembered: Remembered) -> bool:
+    try:
+        return state.tokens.stands(remembered)
+    except SessionUnavailable:
+        kept.give_up(state.session)  # nobody may get the ticket of a login of which it is not known whether it stands
+        raise
+
+
 def _is_superseded(session: SessionMixin) -> bool:
     server_session = kept.server_session(session)
     return server_session is not None and server_session.superseded
@@ -145,30 +154,37 @@ def _is_superseded(session: SessionMixin) -> bool:
 def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
     session, tokens = state.session, state.tokens
-    described = kept.description(
-        user, state.manager.id_of(user), fresh=False, forced=False, user_agent=state.user_agent
-    )
+    user_id = state.manager.id_of(user)
+    described = kept.description(user, user_id, fresh=False, forced=False, user_agent=state.user_agent)
     used = tokens.use(remembered, described.get(AUTH_HASH, ""))
     if used is None:
         log.info("%s: a remember token was refused, because it was revoked meanwhile", kept.public_id(session))
         return False
+    if used.token is not None:
+        # Now, because the one that the browser has is spent: whatever fails from here on, it must get this one.
+        state.set_remember(used.token, used.lifetime)
     begun = begun_by(state, remembered=True, handle=remembered.handle)
     server_session = kept.server_session(session)
     if server_session is None or used.ticket is None:
         begins = kept.begin(session, described, begun)
     else:
+        if used.first:
+            # A browser that shows its token has lost the session that it had by it. If another one has that, by a copy
+            # of the token, it has to show that copy, and is found out.
+            kept.end_others(server_session, user_id, remembered.handle)
         begins = kept.join(server_session, described, begun, used.ticket, first=used.first)
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.
-    if begins and not tokens.stands(remembered):
+    if begins and not _stands(state, remembered):
         log.info("%s: a remember token was revoked while it was used", kept.public_id(session))
         kept.end(session)
+        state.remember = None
         begins = False
     if not begins:
         return False
-    state.remember = None  # another one, before this, may have been bad
-    if used.token is not None:
-        state.set_remember(used.token, used.lifetime)
+    if used.token is None:
+        state.remember = None  # another one, before this, may have been bad
+    state.resumed = remembered
     if used.first:
         signals.user_loaded_from_cookie.send(state.app, user=user)
     return True

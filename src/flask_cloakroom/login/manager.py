@@ -243,9 +243,10 @@ class LoginManager(LegacyManager):
     # -- for this package -----------------------------------------------------------------------------------
 
     @property
-    def login_views(self) -> list[str]:
-        """Where one logs in: all of them."""
-        return [view for view in (self.login_view, *self.blueprint_login_views.values()) if view]
+    def login_views(self) -> list[tuple[str | None, str]]:
+        """Where one logs in: all of them, each with the blueprint that it is for."""
+        views = [(None, self.login_view), *self.blueprint_login_views.items()]
+        return [(blueprint, view) for blueprint, view in views if view]
 
     #: Under what a request keeps its state.
     state_name = "_flask_cloakroom_login"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from .state import LoginState
@@ -48,5 +49,7 @@ def _parts_of(predicate: Callable[..., Any]) -> list[str]:
         parameters = list(inspect.signature(predicate).parameters.values())
     except ValueError:  # it is not written in Python
         return []
+    # What functools.partial() gives is the application's to say, and not the visitor's.
+    given = getattr(predicate, "keywords", {}) if isinstance(predicate, partial) else {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters[1:] if parameter.kind in named]
+    return [parameter.name for parameter in parameters[1:] if parameter.kind in named and parameter.name not in given]

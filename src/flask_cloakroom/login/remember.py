@@ -44,6 +44,9 @@ class Remembered:
     #: What is stored of it, if anything is.
     family: Family | None = None
 
+    def __repr__(self) -> str:
+        return f"<Remembered used={self.used}>"
+
 
 class Used(NamedTuple):
     """What the use of a token leads to."""
@@ -55,6 +58,9 @@ class Used(NamedTuple):
     ticket: str | None = None
     #: Whether this request was the first who used it.
     first: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Used first={self.first}>"
 
 
 class RememberTokens(Protocol):
@@ -78,6 +84,10 @@ class RememberTokens(Protocol):
 
     def stands(self, remembered: Remembered) -> bool:
         """Tell whether a token that was used has not been revoked since. Asked once the login is there."""
+        ...
+
+    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
+        """Return the token that takes the place of this one now that the user has another digest; None if it ended."""
         ...
 
     def extend(self, remembered: Remembered) -> str | None:
@@ -147,6 +157,10 @@ class SignedTokens:
     def stands(self, remembered: Remembered) -> bool:
         """Yes: nobody can revoke it."""
         return True
+
+    def renew(self, remembered: Remembered, auth_hash: str) -> str:
+        """Issue another one; those of before end with the digest that they carry."""
+        return self.issue(remembered.user_id, auth_hash, max(1, remembered.lifetime - remembered.age))
 
     def extend(self, remembered: Remembered) -> str:
         """Issue another one."""

@@ -70,6 +70,10 @@ class LegacyTokens:
         """Ask the others."""
         return self._tokens.stands(remembered)
 
+    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
+        """Ask the others."""
+        return self._tokens.renew(remembered, auth_hash)
+
     def extend(self, remembered: Remembered) -> str | None:
         """Ask the others."""
         return self._tokens.extend(remembered)

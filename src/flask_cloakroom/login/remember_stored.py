@@ -48,6 +48,7 @@ class StoredTokens:
         if standing is Standing.OLD:
             with _outage():
                 self._report(family)
+        if standing in (Standing.OLD, Standing.LATE):
             return None
         return Remembered(
             family.user_id,
@@ -85,22 +86,34 @@ class StoredTokens:
         return family.header.deadline - self._repository.now_ms() // 1000
 
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
-        """Begin a family with it, once; a parallel request finds that, and whoever comes later has a copy."""
+        """Begin a family with it, once; a parallel request finds that.
+
+        Whoever comes later is refused, and that is no alarm: all devices of a user have the same one.
+        """
         with _outage():
             token = self._families.begin_with(foreign, user_id, lifetime)
-        return self.resolve(token)
+        found = self._find(token)
+        return None if found is None or found[1] in (Standing.OLD, Standing.LATE) else self.resolve(token)
 
     def spend(self, foreign: str) -> None:
-        """End the family that began with it, or see to it that there will be none."""
+        """End the family that this browser has just begun with it, or see to it that none begins."""
         with _outage():
             token = self._families.spend(foreign)
-        self.revoke(token)
+        found = self._find(token)
+        if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
+            self.revoke(token)
 
     def stands(self, remembered: Remembered) -> bool:
         """Ask the store again."""
         assert remembered.family is not None
         with _outage():
             return self._families.stands(remembered.family)
+
+    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
+        """Put another token in its place, in the same family."""
+        assert remembered.family is not None
+        with _outage():
+            return self._families.renew(remembered.family, auth_hash)
 
     def extend(self, remembered: Remembered) -> str | None:
         """Write a later deadline. The token stays; it changes when it is used."""
@@ -109,13 +122,16 @@ class StoredTokens:
             return remembered.token if self._families.extend(remembered.family) else None
 
     def revoke(self, token: str) -> str:
-        """End the token's family, also if it is an old one of it."""
+        """End the token's family. If it is an old one of it, somebody else has the present one, and ends as well."""
         found = self._find(token)
         if found is None:
             return ""
-        family = found[0]
+        family, standing = found
         with _outage():
-            self._families.end(family)
+            if standing is Standing.OLD:
+                self._report(family)
+            else:
+                self._families.end(family)
         return family.owner.handle
 
     def revoke_login(self, owner: Ownership) -> None:

@@ -13,6 +13,8 @@ from .state import LoginState
 if TYPE_CHECKING:
     from flask import Response
 
+    from .remember import Remembered
+
 log = logging.getLogger("flask_cloakroom.login")
 
 #: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is issued anew when so much of its life has passed: often enough
@@ -36,6 +38,8 @@ def finish(state: LoginState, response: Response) -> None:
             _refresh(state)
         except SessionUnavailable:
             log.warning("a remember token was not extended, because the store is down; the next request will")
+    if state.remember and state.resumed is not None and not _stands(state, state.resumed):
+        state.remember = None  # a slow page must not take the token away that a login has set meanwhile
     if state.remember is not None:
         if state.remember:
             settings.cookie.set(response, state.remember, state.remember_for)
@@ -44,13 +48,20 @@ def finish(state: LoginState, response: Response) -> None:
         response.vary.add("Cookie")
 
 
+def _stands(state: LoginState, remembered: Remembered) -> bool:
+    try:
+        return state.tokens.stands(remembered)
+    except SessionUnavailable:
+        return True  # the browser's own token is spent
+
+
 def _refresh(state: LoginState) -> None:
     """Issue the browser's token anew, if it is good and the present user's."""
     session, tokens = state.session, state.tokens
     user_id = session.get(USER_ID)
     for token in tokens_in(state):
         remembered = tokens.resolve(token)
-        if remembered is None or remembered.user_id != str(user_id):
+        if remembered is None or remembered.used or remembered.user_id != str(user_id):
             continue
         if remembered.auth_hash != session.get(AUTH_HASH, ""):
             continue

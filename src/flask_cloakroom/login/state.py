@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
 
     from .manager import LoginManager
-    from .remember import RememberTokens
+    from .remember import Remembered, RememberTokens
     from .settings import LoginSettings
 
 
@@ -40,6 +40,7 @@ class LoginState:
         "remember",
         "remember_for",
         "request",
+        "resumed",
         "settings",
         "source",
         "user",
@@ -68,6 +69,8 @@ class LoginState:
         self.clear_site_data = False
         #: The remember token that the response shall set, "" to delete the cookie, None to leave it alone.
         self.remember: str | None = None
+        #: By what the user was logged in again in this request, if they were.
+        self.resumed: Remembered | None = None
         #: Seconds that the cookie with that token shall live.
         self.remember_for = 0
 

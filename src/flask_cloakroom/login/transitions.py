@@ -13,7 +13,7 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
-from ..sessions.owners import NOTHING_BEGUN, Begun, new_handle
+from ..sessions.owners import Ownership, new_handle
 from . import impersonation, kept
 from .config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .current import user_of
@@ -38,23 +38,22 @@ def log_in(
         return False
     user_id = state.manager.id_of(user)
     described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
-    token, lifetime = None, 0
+    before = kept.owner_of(state.session)
+    token, lifetime, handle = None, 0, ""
     if remember:
-        lifetime = _seconds_of(duration, state.settings)
-        begun = begun_by(state, remembered=True, handle=new_handle())
+        lifetime, handle = _seconds_of(duration, state.settings), new_handle()
+        begun = begun_by(state, remembered=True, handle=handle)
         token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun)
     else:
         handle = forget_others(state, str(user_id))
-        begun = begun_by(state, remembered=bool(handle), handle=handle)
+        lost = before is not None and not handle and is_remembered_by(before.note)
+        begun = begun_by(state, remembered=bool(handle), handle=new_handle() if lost else handle)
     impersonated, impersonator = _impersonation(state)
-    before = kept.owner_of(state.session) if remember else None
     if not kept.begin(state.session, described, begun):
         if token is not None:
             state.tokens.revoke(token)
         return False
-    if token is not None:
-        forget(state, before)
-        state.set_remember(token, lifetime)
+    _forget_before(state, before, token, lifetime, handle)
     state.set_user(user, private=True, source="session")
     if impersonator is not None:
         impersonation.tell_end(state, impersonated, impersonator)
@@ -68,6 +67,24 @@ def _impersonation(state: LoginState) -> tuple[Any, Any]:
         return None, None
     user = user_of(state)
     return user, state.impersonator
+
+
+def _forget_before(state: LoginState, before: Ownership | None, token: str | None, lifetime: int, handle: str) -> None:
+    """End what remembered a login in this browser until now, unless that is the one which goes on; set the new token.
+
+    Raises SessionUnavailable (503) if the store is down; then the login that was begun is not saved.
+    """
+    try:
+        if token is not None:
+            forget(state, before)
+        elif before is not None and before.handle != handle and is_remembered_by(before.note):
+            state.tokens.revoke_login(before)
+    except SessionUnavailable:
+        kept.give_up(state.session)
+        raise
+    if token is not None:
+        state.set_remember(token, lifetime)
+        state.resumed = None
 
 
 def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
@@ -138,17 +155,16 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = kept.auth_hash_of(user)
-    owner = kept.owner_of(session)
     session[AUTH_HASH] = digest
     kept.rotate(session)
-    begun = NOTHING_BEGUN if owner is None else Begun(owner.note, owner.handle)
     for token in tokens_in(state):
         remembered = state.tokens.resolve(token)
-        if remembered is not None and remembered.user_id == str(user_id):
-            left = max(1, remembered.lifetime - remembered.age)
-            state.set_remember(state.tokens.issue(str(user_id), digest, left, begun), left)
-            state.tokens.revoke(token)
-            return
+        if remembered is None or remembered.user_id != str(user_id):
+            continue
+        renewed = state.tokens.renew(remembered, digest)
+        if renewed is not None:
+            state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
+        return
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import signals
-from .record import Absence, Record
+from . import codec
+from .rebase import rebase
+from .record import Absence, Committed, Record
 
 if TYPE_CHECKING:
     from .session import ServerSession
@@ -28,10 +30,6 @@ def adopt(session: ServerSession, ticket: str, contents: Mapping[str, Any], *, f
     Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
     """
     session._opened()
-    if session._locked:
-        session.update(contents)
-        session.rotate()  # when the lock is given back: what it keeps others from must not move before
-        return True
     begins = session._record is None and not session.superseded
     with session._outage():
         found = _await(session, ticket, 0 if first or begins else PATIENCE)
@@ -40,7 +38,7 @@ def adopt(session: ServerSession, ticket: str, contents: Mapping[str, Any], *, f
                 return True
             found = _await(session, ticket, 0)
     if found is not None:
-        _become(session, found)
+        _become(session, found, contents)
     elif first and session._record is not None:
         session._destination = ticket
         session.update(contents)
@@ -75,13 +73,26 @@ def _await(session: ServerSession, ticket: str, patience: float) -> Record | Non
         time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
 
 
-def _become(session: ServerSession, record: Record) -> None:
-    """Go on as another session, with what this request has changed so far."""
+def _become(session: ServerSession, record: Record, login: Mapping[str, Any]) -> None:
+    """Go on as another session, with what this request has changed so far merged into it.
+
+    A request that cleared its session has cleared this one too, but for the ``login``.
+    """
     changes, data = session._changes(), session._data or {}
-    changed = {key: data[key] for key, packed in changes.items() if packed is not None}
+    live = {key: data[key] for key, packed in changes.items() if packed is not None}
+    strategies = session._interface.repository.strategies
+    values, contested = rebase(dict(session._base), record.values, changes, strategies)
+    cleared = session._cleared
     session._record, session._absence, session._cookie, session._found = record, None, record.ticket, True
     session._rotating = session._cleared = False
     session._begin(record.values)
-    session.update(changed)
-    for key in changes.keys() - changed.keys():
-        session.pop(key, None)
+    for key in changes:
+        if key not in values:
+            session.pop(key, None)
+        elif values[key] != record.values.get(key):
+            # The view's own object where it can be, because the view may go on changing it.
+            session[key] = live[key] if values[key] == changes[key] else codec.unpack(values[key])
+    if cleared:
+        for key in record.values.keys() - changes.keys() - login.keys():
+            session.pop(key, None)
+    session._report(Committed(record, True, contested))

@@ -37,6 +37,8 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Seconds for which the token of before is good: as long as a request that was under way may last (gunicorn's limit).
 OVERLAP_SECONDS: Final = 30
+#: Seconds that the clocks of an application's servers may be apart: an old token is no alarm before that has passed.
+CLOCK_SKEW: Final = 60
 #: How often a family is begun anew because somebody read the index just then and took it for a dead one's. Whoever
 #: revokes reads twice.
 TRIES: Final = 4
@@ -62,6 +64,8 @@ class Standing(Enum):
     CURRENT = "current"
     #: The one of a moment ago.
     PREVIOUS = "previous"
+    #: The one before, when it is too late for a request that was under way, unless clocks differ.
+    LATE = "late"
     #: Replaced long ago, or never one of it.
     OLD = "old"
 
@@ -107,6 +111,9 @@ class Succession(NamedTuple):
     ticket: str
     #: Whether this use was the first of the token.
     first: bool
+
+    def __repr__(self) -> str:
+        return f"<Succession first={self.first}>"
 
 
 _STORED: Final = ("user_id", "auth_hash", "lifetime", "current", "previous", "successor")
@@ -230,6 +237,28 @@ class Families:
             return None
         return Succession(f"{family.selector}.{secret}", ticket, False)
 
+    def renew(self, family: Family, auth_hash: str) -> str | None:
+        """Give the family another token and this digest; the one before is good for nothing. None: it has ended."""
+        repository = self._repository
+        current: Family | None = family
+        while current is not None:
+            token = f"{family.selector}.{secrets.token_urlsafe(SECRET_BYTES)}"
+            made = replace(
+                current,
+                header=current.header._replace(renewed=self._now()),
+                auth_hash=auth_hash,
+                current=repository.tickets.token_digest(token),
+                previous=current.current,  # so that a request under way is refused, and is no alarm
+                successor=b"",
+            )
+            result = repository.store.replace(family.key, self._pack(made), self._remaining(made), current.version)
+            if type(result) is Saved:
+                return token
+            current = None
+            if type(result) is Conflict:
+                current = self._open(family.selector, family.key, result.entry)
+        return None
+
     def extend(self, family: Family) -> bool:
         """Let the family live for its whole lifetime from now. False: it has changed or ended meanwhile."""
         now = self._now()
@@ -325,8 +354,10 @@ class Families:
         digest = self._repository.tickets.token_digest(token)
         if hmac.compare_digest(digest, family.current):
             return Standing.CURRENT
-        recent = self._now() <= family.header.renewed + OVERLAP_SECONDS
-        return Standing.PREVIOUS if recent and hmac.compare_digest(digest, family.previous) else Standing.OLD
+        age = self._now() - family.header.renewed
+        if age > OVERLAP_SECONDS + CLOCK_SKEW or not hmac.compare_digest(digest, family.previous):
+            return Standing.OLD
+        return Standing.PREVIOUS if age <= OVERLAP_SECONDS else Standing.LATE
 
     def _pack(self, family: Family) -> bytes:
         values = {name: codec.pack(getattr(family, name)) for name in _STORED}

@@ -160,7 +160,7 @@ class OwnerIndex:
             assert limit is not None
             raise SessionLimitError(limit.most)
         if limit is not None and limit.policy == "oldest":
-            self._make_room(power, owner.name, limit.most)
+            self._make_room(power, owner.name, limit.most, owner.handle)
 
     def _claim(self, power: Owners, owner: Ownership, header: Header, key: bytes, limit: SessionLimit | None) -> bool:
         most = limit.most if limit is not None and limit.policy == "refuse" else None
@@ -184,7 +184,7 @@ class OwnerIndex:
         except StoreError as error:
             log.warning("the claim of an ended session was not released: %s", error)
 
-    def _make_room(self, power: Owners, name: str, most: int) -> None:
+    def _make_room(self, power: Owners, name: str, most: int, begins: str) -> None:
         """End all but the ``most`` sessions that were used last, those that others are about to create included.
 
         Exact without a lock: claims of one owner stand in one order, and each login comes here after its claim and
@@ -194,11 +194,12 @@ class OwnerIndex:
         claims = power.owned(_indexed(name))
         if len(claims) <= most:
             return
+        # What remembers the login that begins must not end with a session which that has left behind.
         handles: set[str] = set()
         alive = 0
         for claim in reversed(claims):
             if alive >= most:
-                self._evict(power, name, claim.key, most, handles)
+                self._evict(power, name, claim.key, most, {*handles, begins})
                 continue
             found = self._look(power, name, claim)
             if found is None:
@@ -241,9 +242,15 @@ class OwnerIndex:
 
         False: there is none. Raises StoreError.
         """
-        power = self.require()
+        self.require()
         # First, so that no session begins by it once this has looked for sessions.
         ended = self._repository.families.end_login(name, handle)
+        return self.end_sessions(name, handle) or ended
+
+    def end_sessions(self, name: str, handle: str) -> bool:
+        """End the sessions of an owner that have this handle, and not what remembers their login. False: none."""
+        power = self.require()
+        ended = False
         for session in list(self._sift(power, name)):
             if session.owner.handle == handle:
                 ended = end(self._repository, session.key) or ended

@@ -21,7 +21,7 @@ from .families import Families
 from .lease import check_fence, take_lease
 from .merge import Strategy
 from .merger import Merger
-from .owners import Begun, OwnerIndex, SessionLimit
+from .owners import Begun, OwnerIndex, Ownership, SessionLimit
 from .rebase import Changes, Values
 from .record import Absence, Committed, Lifetimes, Record
 from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
@@ -202,6 +202,10 @@ class Repository:
             self.owners.admit(header, key, moves)
         version = self.store.create(key, data, self.remaining(header))
         if version is None:
+            owner = Ownership.parse(header.owner)
+            if owner is not None and (entry := self.store.load(key)) and successor_of(entry) is not None:
+                # Ended before it began: by a limit, perhaps, that knew of no more than its claim.
+                self.families.end_login(owner.name, owner.handle)
             return None
         record = Record(ticket, key, version, header, values)
         if header.owner and time.monotonic() - began > MARK_SECONDS:

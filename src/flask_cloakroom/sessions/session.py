@@ -163,6 +163,11 @@ class ServerSession(LazyDict, SessionMixin):
         """Go on as the session of this ticket, for a login that parallel requests make: :func:`.adoption.adopt`."""
         return adopt(self, ticket, contents, first=first)
 
+    def give_up(self) -> None:
+        """Save nothing of what this request did or does, and let its answer be a 503 that sets no cookie of ours."""
+        self._opened()
+        self._failed = True
+
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
 
@@ -292,6 +297,7 @@ class ServerSession(LazyDict, SessionMixin):
     def _commit_new(self, changes: Changes) -> None:
         if not changes:
             return
+        # clear() too, because it is how many a login view begins: the second click on the button logs in as well.
         restarted = self._restarted or self._rotating or self._cleared
         if self._absence is Absence.SUPERSEDED and not restarted:
             # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
@@ -353,6 +359,7 @@ class ServerSession(LazyDict, SessionMixin):
                 renewal=not privilege,
                 begun=self._login,
                 ticket=self._destination,
+                fence=record.header.fence if self._locked else None,
             )
             if committed is not None:
                 self._cookie = committed.record.ticket
