@@ -358,7 +358,16 @@ class TestCopies:
         assert heard == ["alice"]
         assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]
 
-    @pytest.mark.parametrize("seconds", [0, OVERLAP_SECONDS + CLOCK_SKEW + 2])
+    @pytest.mark.parametrize("seconds", [OVERLAP_SECONDS + 2, OVERLAP_SECONDS + CLOCK_SKEW + 2])
+    def test_login_of_the_owner(self, stored: Site, both: tuple[Browser, Browser], seconds: int) -> None:
+        """With the password, in the browser that still has the token: the thief's login ends by that."""
+        owner, thief = both
+        later(stored, seconds)
+        owner.login("alice")
+        assert [owner.who, thief.who, thief.copy("remember_token").who] == ["alice", "nobody", "nobody"]
+        assert "remember_token" not in owner.cookies
+
+    @pytest.mark.parametrize("seconds", [0, OVERLAP_SECONDS + 2, OVERLAP_SECONDS + CLOCK_SKEW + 2])
     def test_logout_of_the_owner(self, stored: Site, both: tuple[Browser, Browser], seconds: int) -> None:
         """Ends the thief's login, whichever token the owner's browser has."""
         owner, thief = both

@@ -41,7 +41,7 @@ def forget(state: LoginState, owner: Ownership | None) -> None:
 
 
 def forget_others(state: LoginState, user_id: str) -> str:
-    """End what remembers another user in this browser, or they would be logged in again when this session is over.
+    """End what else this browser is remembered by: other users would be logged in again when this session is over.
 
     Return the handle of the login that remembers this one, "" if there is none.
     """
@@ -49,11 +49,10 @@ def forget_others(state: LoginState, user_id: str) -> str:
     tokens = state.tokens
     for token in tokens_in(state):
         remembered = tokens.resolve(token)
-        if remembered is None:
-            continue
-        if remembered.user_id == user_id:
+        if remembered is not None and remembered.user_id == user_id:
             handle = remembered.handle
         else:
+            # Also one that is good for nothing any more: if somebody has the one that took its place, that ends too.
             tokens.revoke(token)
             state.set_remember("")
     return handle

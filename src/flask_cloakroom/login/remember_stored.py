@@ -67,11 +67,13 @@ class StoredTokens:
         Nobody can tell which, so both parties have to log in again (and only one of them can).
         """
         log.warning("%r: an old token came back, which may be a copy; the login ends on its device", family)
-        owner = family.owner
         self._families.end(family)
+        self._end_sessions(family)
+        signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
+
+    def _end_sessions(self, family: Family) -> None:
         if self._repository.owners.is_kept:
-            self._repository.owners.end(owner.name, owner.handle)
-        signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=owner.handle)
+            self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
         """Make the next token, or find out which one a parallel request has made."""
@@ -132,6 +134,8 @@ class StoredTokens:
                 self._report(family)
             else:
                 self._families.end(family)
+                if standing is Standing.LATE:
+                    self._end_sessions(family)
         return family.owner.handle
 
     def revoke_login(self, owner: Ownership) -> None:
