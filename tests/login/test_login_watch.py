@@ -27,6 +27,7 @@ from flask_cloakroom import (
     revoke_session,
     stop_impersonating,
 )
+from flask_cloakroom.sessions.owners import OwnerIndex
 
 DAY = 24 * 3600
 
@@ -182,14 +183,13 @@ class TestServer:
         clock.passed += pause
         assert not watch.is_good()
 
-    def test_without_an_index(self, server_site: Site, clock: Clock) -> None:
+    def test_without_an_index(self, server_site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         """A store that has none shows no way after the mark is gone; then it is not good, rather than unknown."""
         server_site.app.testing = True
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         browser.open("/confirm")
-        owners = repository_of(server_site).owners
-        owners._power = lambda: None
+        monkeypatch.setattr(OwnerIndex, "power", None)
         assert watch.is_good()
         browser.open("/confirm")
         clock.passed += 40

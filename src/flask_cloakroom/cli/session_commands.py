@@ -82,16 +82,15 @@ def list_of(user_id: str) -> None:
     repository = _repository()
     name = repository.tickets.owner_name(user_id)
     try:
-        found = [(session.header, session.owner, "") for session in repository.owners.sessions(name)]
-        handles = {owner.handle for _, owner, _ in found}
-        found += [(*one, ", only remembered") for one in repository.families.of(name) if one[1].handle not in handles]
+        found = repository.owners.logins(name)
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
-    for header, owner, state in found:
+    for header, owner, live in found:
         note = read_note(owner.note)
         began, seen = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (header.created, header.seen))
         device = " on ".join(filter(None, names_in(text_in(note.get("agent"))))) or "unknown device"
         address = text_in(note.get("address")) or "unknown address"
+        state = "" if live else ", only remembered"
         click.echo(f"{owner.handle}  since {began}, last seen {seen} UTC, {device}, {address}{state}")
     if not found:
         click.echo("Nowhere.")

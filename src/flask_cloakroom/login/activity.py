@@ -127,12 +127,8 @@ class Activity:
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
         """Do :func:`active_sessions`."""
-        name = self._name_of(user)
+        found = self._owners().logins(self._name_of(user))
         current = self._current_handle()
-        found = [(one.header, one.owner, True) for one in self._owners().sessions(name)]
-        handles = {owner.handle for _, owner, _ in found}
-        found += [(*one, False) for one in self._repository.families.of(name) if one[1].handle not in handles]
-        found.sort(key=lambda one: one[0].seen, reverse=True)
         return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:

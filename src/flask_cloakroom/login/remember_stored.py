@@ -48,6 +48,9 @@ class StoredTokens:
         if standing is Standing.OLD:
             with _outage():
                 self._report(family)
+        return self._remembered(token, family, standing)
+
+    def _remembered(self, token: str, family: Family, standing: Standing) -> Remembered | None:
         if standing in (Standing.OLD, Standing.LATE):
             return None
         return Remembered(
@@ -95,7 +98,7 @@ class StoredTokens:
         with _outage():
             token = self._families.begin_with(foreign, user_id, lifetime)
         found = self._find(token)
-        return None if found is None or found[1] in (Standing.OLD, Standing.LATE) else self.resolve(token)
+        return None if found is None else self._remembered(token, *found)
 
     def spend(self, foreign: str) -> None:
         """End the family that this browser has just begun with it, or see to it that none begins."""
@@ -103,7 +106,8 @@ class StoredTokens:
             token = self._families.spend(foreign)
         found = self._find(token)
         if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
-            self.revoke(token)
+            with _outage():
+                self._families.end(found[0])
 
     def stands(self, remembered: Remembered) -> bool:
         """Ask the store again."""

@@ -54,7 +54,7 @@ def end_entry(repository: Repository, key: bytes, found: Entry, spare: Callable[
             # A chain has as many links as renewals fit into the time; only a forged one would have no end.
             key, entry = successor, repository.store.load(successor) if successor else None
             continue
-        header = _header_of(entry)
+        header = header_of(entry)
         if header is not None and spare is not None and spare(header):
             return False
         result = repository.store.replace(key, mark, ttl, entry.version)
@@ -92,7 +92,8 @@ def successor_of(entry: Entry) -> bytes | None:
     return payload[:KEY_BYTES] if header.superseded else None
 
 
-def _header_of(entry: Entry) -> Header | None:
+def header_of(entry: Entry) -> Header | None:
+    """Return the header of what is stored; None if it cannot be read."""
     try:
         return envelope.open_header(entry.data)[0]
     except EnvelopeError:

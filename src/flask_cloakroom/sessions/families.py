@@ -23,9 +23,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import StoreError
-from ..stores.base import Conflict, Entry, Owners, Saved, Walks
+from ..stores.base import Conflict, Entry, Saved, Walks
 from . import codec, envelope
-from .endings import bury
+from .endings import bury, header_of
 from .envelope import EnvelopeError, Header, Seal
 from .owners import CLAIM_SLACK, NOTHING_BEGUN, Begun, Ownership, new_handle
 from .ticket import mask_successor, public_id, unmask_successor
@@ -183,7 +183,7 @@ class Families:
 
     def _was_spent_now(self, token: str) -> bool:
         entry = self._repository.store.load(self._spent_key(token))
-        header = None if entry is None else _header_of(entry)
+        header = None if entry is None else header_of(entry)
         return header is not None and self._now() <= header.created + OVERLAP_SECONDS
 
     def _spent_key(self, token: str) -> bytes:
@@ -293,7 +293,7 @@ class Families:
         assert isinstance(store, Walks)
         ended = 0
         for key, entry in store.walk():
-            header = _header_of(entry)
+            header = header_of(entry)
             if header is not None and header.remembers and self._repository.owners.is_of_here(header):
                 ended += self._end(key, header)
         return ended
@@ -304,7 +304,7 @@ class Families:
 
     def _of(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
         """Yield an owner's live families, and forget the claims of those that are no more."""
-        power = self._power()
+        power = self._repository.owners.power
         if power is None:
             return
         for claim in power.owned(_indexed(name)):
@@ -313,7 +313,7 @@ class Families:
             if entry is None and not bury(self._repository, claim.key):
                 entry = store.load(claim.key)  # it has come this very moment
             # Else it may not come any more: it would be alive, and not in the index.
-            header = None if entry is None else _header_of(entry)
+            header = None if entry is None else header_of(entry)
             owner = None if header is None else Ownership.parse(header.owner)
             if header is None or owner is None or not header.remembers:
                 power.release(_indexed(name), claim.key)
@@ -325,7 +325,7 @@ class Families:
     def _end(self, key: bytes, header: Header) -> bool:
         # Deleted first: what is not in the index any more must not be alive.
         deleted = self._repository.store.delete(key)
-        power, owner = self._power(), Ownership.parse(header.owner)
+        power, owner = self._repository.owners.power, Ownership.parse(header.owner)
         if power is not None and owner is not None:
             try:
                 power.release(_indexed(owner.name), key)
@@ -341,12 +341,8 @@ class Families:
     def _remaining(self, family: Family) -> int:
         return max(1, family.header.deadline - self._now())
 
-    def _power(self) -> Owners | None:
-        store: Any = self._repository.store
-        return store if isinstance(store, Owners) else None
-
     def _claim(self, family: Family) -> None:
-        power = self._power()
+        power = self._repository.owners.power
         if power is not None:
             power.claim(_indexed(family.owner.name), family.key, self._remaining(family) + CLAIM_SLACK)
 
@@ -393,10 +389,3 @@ def _token_of(foreign: str) -> str:
 def _indexed(name: str) -> bytes:
     """Return what the store calls an owner here: another name than where their sessions are noted."""
     return hashlib.sha256(b"flask-cloakroom:remembered:" + name.encode()).digest()[:16]
-
-
-def _header_of(entry: Entry) -> Header | None:
-    try:
-        return envelope.open_header(entry.data)[0]
-    except EnvelopeError:
-        return None

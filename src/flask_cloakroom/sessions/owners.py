@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ..errors import CloakroomError, SessionLimitError, StoreError
 from ..stores.base import Claim, Entry, Owners, Walks
-from . import codec, envelope
-from .endings import bury, destination, end, end_entry
-from .envelope import EnvelopeError, Header
+from . import codec
+from .endings import bury, destination, end, end_entry, header_of
+from .envelope import Header
 from .rebase import Values
 
 if TYPE_CHECKING:
@@ -100,18 +100,20 @@ class OwnerIndex:
         self._repository = repository
         self.limit = limit
 
-    def _power(self) -> Owners | None:
+    @property
+    def power(self) -> Owners | None:
+        """The store's, if it has it."""
         store: Any = self._repository.store
         return store if isinstance(store, Owners) else None
 
     @property
     def is_kept(self) -> bool:
         """Whether the store can tell which sessions belong to a user."""
-        return self._power() is not None
+        return self.power is not None
 
     def require(self) -> Owners:
         """Return the store's power. Raises CloakroomError if it has none."""
-        power = self._power()
+        power = self.power
         if power is None:
             raise CloakroomError(
                 f"{self._repository.store} cannot tell which sessions belong to a user: it has none of claim(), "
@@ -145,7 +147,7 @@ class OwnerIndex:
         ``moves`` is what the header of the session said that this one takes the place of: if that has the same owner,
         it is not one more. Raises SessionLimitError if the limit refuses it; then nothing was done.
         """
-        owner, power = Ownership.parse(header.owner), self._power()
+        owner, power = Ownership.parse(header.owner), self.power
         if owner is None or power is None:
             return
         was = Ownership.parse(moves)
@@ -168,13 +170,13 @@ class OwnerIndex:
 
     def keep(self, header: Header, key: bytes) -> None:
         """Claim ``key`` for as long as its session may live, before a write that lengthens that."""
-        owner, power = Ownership.parse(header.owner), self._power()
+        owner, power = Ownership.parse(header.owner), self.power
         if owner is not None and power is not None:
             self._claim(power, owner, header, key, None)
 
     def release(self, header: Header, key: bytes) -> None:
         """Forget ``key``, whose session has ended or moved. That the store fails is only logged: it may hold more."""
-        owner, power = Ownership.parse(header.owner), self._power()
+        owner, power = Ownership.parse(header.owner), self.power
         if owner is not None and power is not None:
             self._forget(power, owner.name, key)
 
@@ -236,6 +238,16 @@ class OwnerIndex:
             if other is None or other.header.renewed <= session.header.renewed:
                 found[session.owner.handle] = session
         return sorted(found.values(), key=lambda session: session.header.seen, reverse=True)
+
+    def logins(self, name: str) -> list[tuple[Header, Ownership, bool]]:
+        """Return the logins of an owner, those used last first, and whether each has a live session.
+
+        One that has none is only remembered. Raises as :meth:`sessions` does.
+        """
+        found = [(session.header, session.owner, True) for session in self.sessions(name)]
+        handles = {owner.handle for _, owner, _ in found}
+        found += [(*one, False) for one in self._repository.families.of(name) if one[1].handle not in handles]
+        return sorted(found, key=lambda login: login[0].seen, reverse=True)
 
     def end(self, name: str, handle: str) -> bool:
         """End the login of an owner that has this handle: what remembers it, and its session, wherever that moves.
@@ -312,11 +324,10 @@ class OwnerIndex:
         return header.owner.startswith(self._repository.tickets.owner_tag)
 
     def _is_live(self, entry: Entry) -> Header | None:
-        try:
-            header, _, _ = envelope.open_header(entry.data)
-        except EnvelopeError:
+        header = header_of(entry)
+        if header is None or header.superseded or header.remembers or self._repository.is_over(header):
             return None
-        return None if header.superseded or header.remembers or self._repository.is_over(header) else header
+        return header
 
     def _sift(self, power: Owners, name: str) -> Iterator[OwnedSession]:
         for claim in power.owned(_indexed(name)):

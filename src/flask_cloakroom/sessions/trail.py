@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from . import envelope
+from .endings import LONGEST_CHAIN
 from .envelope import EnvelopeError, Header
 from .owners import Ownership
 from .ticket import KEY_BYTES, public_id
 
 if TYPE_CHECKING:
     from .repository import Repository
-
-#: So many changes of the id are followed one by one: more than a login has between two looks at it. After that the
-#: owner index is asked, so that a chain without an end, which only a forger makes, costs no more than this.
-LONGEST_CHAIN: Final = 100
 
 
 class Trail:
@@ -39,6 +36,7 @@ class Trail:
         the way to it is lost in ``repository.MARK_SECONDS``; then the owner index shows it, if the store has one.
         """
         key = self._key
+        # After so many the index is asked.
         for _ in range(LONGEST_CHAIN):
             entry = self._repository.store.load(key)
             if entry is None:
