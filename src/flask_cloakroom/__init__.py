@@ -1,5 +1,6 @@
 """Flask-Cloakroom: what a Flask site knows its visitors by. You hand in your coat and get a ticket."""
 
+from .csrf import CSRFClient, CSRFError, CSRFProtect, csrf_meta_tag, generate_csrf, validate_csrf
 from .errors import (
     CloakroomError,
     ContentionError,
@@ -42,6 +43,7 @@ from .redis_client import FlaskRedis
 from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
 from .sessions.extension import session
 from .signals import (
+    csrf_refused,
     redis_lost,
     redis_moved,
     redis_restored,
@@ -72,6 +74,9 @@ __all__ = [
     "MISSING",
     "ActiveSession",
     "AnonymousUserMixin",
+    "CSRFClient",
+    "CSRFError",
+    "CSRFProtect",
     "Cloakroom",
     "CloakroomError",
     "ContentionError",
@@ -91,10 +96,13 @@ __all__ = [
     "UserMixin",
     "active_sessions",
     "confirm_login",
+    "csrf_meta_tag",
+    "csrf_refused",
     "current_user",
     "decode_cookie",
     "encode_cookie",
     "fresh_login_required",
+    "generate_csrf",
     "locked_session",
     "login_fresh",
     "login_remembered",
@@ -133,4 +141,5 @@ __all__ = [
     "user_login_confirmed",
     "user_needs_refresh",
     "user_unauthorized",
+    "validate_csrf",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .csrf import CSRFProtect
 from .login import LoginManager
 from .login.current import user_context
 from .redis_client import FlaskRedis
@@ -25,6 +26,8 @@ class Cloakroom:
         self.redis = FlaskRedis()
         #: Logins; of use once there is a loader.
         self.login_manager = LoginManager()
+        #: Protection against forged requests.
+        self.csrf = CSRFProtect()
         if app is not None:
             self.init_app(app)
 
@@ -41,6 +44,12 @@ class Cloakroom:
             app.context_processor(self._user_context)
         elif isinstance(present, LoginManager):
             self.login_manager = present
+        # And with the protection, whichever of the two is set up first.
+        protection = app.extensions.get("csrf")
+        if isinstance(protection, CSRFProtect):
+            self.csrf = protection
+        elif protection is None:
+            self.csrf.init_app(app, unless_replaced=True)
 
     def user_loader(self, callback: C) -> C:
         """Register what returns the user of an id, or None: :meth:`LoginManager.user_loader`."""

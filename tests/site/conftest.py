@@ -20,6 +20,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app  # noqa: E402
 
+from flask_cloakroom import CSRFClient  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,6 +30,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name in ("REDIS_URL", "PORT") or name.startswith("SCHED_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCHED_INSTANCE_PATH", str(tmp_path / "instance"))
+
+
+@pytest.fixture(autouse=True)
+def _own_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what test clients post come from the site's own pages."""
+    monkeypatch.setattr(Flask, "test_client_class", CSRFClient)
 
 
 @pytest.fixture(scope="session")
