@@ -100,18 +100,20 @@ def judged(environ: dict[str, Any], trusted: Set[Origin]) -> Verdict:
     if site is not None:
         return _MATCHES if given is not None and Origin.parse(given) in trusted else _OTHER_SITE
     if given is not None:
-        passes = _is_own_text(given, environ) or _is_ours(Origin.parse(given), environ, trusted)
+        passes = given == _own_text(environ) or _is_ours(Origin.parse(given), environ, trusted)
         return _MATCHES if passes else _OTHER_ORIGIN
     url = environ.get("HTTP_REFERER")
     if not url:  # an empty one says as much as none
         return _SILENT
-    return _REFERRER_MATCHES if _is_ours(Origin.of_url(url), environ, trusted) else _OTHER_REFERRER
+    own = _own_text(environ)
+    passes = (own is not None and url.startswith(f"{own}/")) or _is_ours(Origin.of_url(url), environ, trusted)
+    return _REFERRER_MATCHES if passes else _OTHER_REFERRER
 
 
-def _is_own_text(given: str, environ: dict[str, Any]) -> bool:
-    """Tell whether an Origin header is, letter for letter, scheme and host of the request; most are, and it is fast."""
+def _own_text(environ: dict[str, Any]) -> str | None:
+    """Return the origin of the request as most browsers write it. To compare with it is faster than to read theirs."""
     host = environ.get("HTTP_HOST")
-    return bool(host) and given == f"{environ['wsgi.url_scheme']}://{host}"
+    return f"{environ['wsgi.url_scheme']}://{host}" if host else None
 
 
 def _is_ours(origin: Origin | None, environ: dict[str, Any], trusted: Set[Origin]) -> bool:

@@ -23,6 +23,8 @@ from .tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
 
+    from ..sessions.cookie import SessionCookie
+
 log = logging.getLogger("flask_cloakroom.csrf")
 
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
@@ -153,15 +155,25 @@ def _finish(response: Response) -> Response:
     if state is None:
         return response
     if state.looked_at is not None:
-        # In one line: Flask's own session keeps only the first.
-        response.headers["Vary"] = ", ".join([*response.headers.getlist("Vary"), state.looked_at])
+        given = response.headers.getlist("Vary")
+        if given:  # in one line with it, because Flask's own session keeps only the first
+            response.headers["Vary"] = ", ".join([*given, state.looked_at])
+        else:
+            response.headers.add("Vary", state.looked_at)
         state.looked_at = None  # two objects may protect one application
     if state.token is not None:
         cookie = settings_of(this_app()).cookie
-        if cookie is not None and not is_token_of_session(request.cookies.get(cookie.name, "")):
-            cookie.set(response, state.token, None)
+        if cookie is not None:
+            _give_to_scripts(cookie, request, response, state.token)
         state.token = None
     return response
+
+
+def _give_to_scripts(cookie: SessionCookie, request: Request, response: Response, token: str) -> None:
+    if is_token_of_session(request.cookies.get(cookie.name, "")):
+        return
+    if is_token_of_session(token):  # and not one from before a login in this very request
+        cookie.set(response, token, None)
 
 
 def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:

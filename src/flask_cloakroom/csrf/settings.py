@@ -117,8 +117,7 @@ class CSRFSettings:
 
 def settings_of(app: Flask) -> CSRFSettings:
     """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
-    get = app.config.get
-    values = [get(name) for name in _NAMES]
+    values = list(map(app.config.get, _NAMES))
     kept: tuple[list[Any], CSRFSettings] | None = app.extensions.get(_CACHE)
     if kept is not None and kept[0] == values:
         return kept[1]
