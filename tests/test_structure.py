@@ -355,11 +355,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask
 from flask_cloakroom import (
     MISSING,
     Cloakroom,
     CloakroomError,
+    CSRFClient,
+    CSRFError,
+    CSRFProtect,
     FlaskLoginClient,
     LoginManager,
     ServerSession,
@@ -371,6 +374,7 @@ from flask_cloakroom import (
     confirm_login,
     current_user,
     fresh_login_required,
+    generate_csrf,
     locked_session,
     login_required,
     login_user,
@@ -381,6 +385,7 @@ from flask_cloakroom import (
     session,
     session_conflict,
     user_logged_in,
+    validate_csrf,
 )
 from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
@@ -493,6 +498,29 @@ def add_logins(app: Flask) -> LoginManager:
     return manager
 
 
+class Client(CSRFClient, FlaskLoginClient):
+    pass
+
+
+def add_protection(app: Flask) -> None:
+    csrf: CSRFProtect = CSRFProtect(app)
+    api = csrf.exempt(Blueprint("api", __name__))
+    app.register_blueprint(api)
+    app.test_client_class = Client
+
+    @app.post("/hook")
+    @csrf.exempt
+    def hook(number: int) -> str:
+        token: str = generate_csrf()
+        try:
+            validate_csrf(token, time_limit=60)
+        except CSRFError as error:
+            return str(error.code)
+        return token
+
+    print(hook(1).upper())
+
+
 def mine(given: ServerSession) -> timedelta | None:
     if given.created is None or given.last_seen is None:
         return None
@@ -517,6 +545,7 @@ create_app(SQLiteStore("x.db"))
 WRONG_PROJECT = """
 from flask import Flask
 from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
+from flask_cloakroom import CSRFProtect, validate_csrf
 from flask_cloakroom.stores.sqlite import SQLiteStore
 
 Cloakroom("app")  # error
@@ -529,6 +558,9 @@ LoginManager("app")  # error
 login_required(5)  # error
 login_user(5, duration="1")  # error
 LoginManager().no_such_thing  # error
+CSRFProtect("app")  # error
+CSRFProtect().exempt("module.view")  # error
+validate_csrf(5)  # error
 """
 
 

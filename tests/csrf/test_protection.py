@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from csrf_sites import make_app, post, reason_of
 from flask import Blueprint, Flask, session
+from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 from flask.views import MethodView
 
@@ -23,7 +24,10 @@ from flask_cloakroom import (
     StoreError,
     UserMixin,
     csrf_refused,
+    current_user,
+    generate_csrf,
     login_required,
+    login_user,
     session_created,
 )
 from flask_cloakroom.csrf.origin import judged
@@ -252,6 +256,23 @@ class TestCloakroom:
         Cloakroom(app)
         app.extensions["csrf"] = object()
         assert post(app.test_client()).status_code == 400
+
+    @pytest.mark.parametrize("kind", ["server", "cookie"])
+    def test_remembered_visitor(self, kind: str) -> None:
+        """A page may render its token before it asks for the user: who is remembered is found first."""
+        app = self.make()
+        cloakroom = Cloakroom(app)
+        if kind == "cookie":
+            app.session_interface = SecureCookieSessionInterface()
+        cloakroom.user_loader(lambda user_id: User())
+        app.add_url_rule("/in", "in", lambda: str(login_user(User(), remember=True)))
+        app.add_url_rule("/page", "page", lambda: f"{generate_csrf()} {current_user.get_id()}")
+        client = app.test_client()
+        client.get("/in")
+        client.delete_cookie("session")
+        token, user_id = client.get("/page").text.split()
+        assert user_id == "7"
+        assert post(client, token).status_code == 200
 
 
 class TestHeaderLogins:

@@ -22,6 +22,10 @@ from .token import MISSING, check_token, make_token, new_secret
 
 NOTHING_IN_SESSION: Final = "The CSRF session token is missing."
 
+#: Where an application keeps what is called before a token is made for a visitor whom nobody has logged in yet: a
+#: remembered login that is found later in the same page would make the token void. For the part that has logins.
+FIND_LOGIN: Final = "flask_cloakroom.csrf find login"
+
 _SEPARATOR: Final = "."
 #: Hexadecimal digits: it need only tell one user from the next, and the secret beside it is what nobody can guess.
 _OWNER_DIGITS: Final = 16
@@ -33,7 +37,11 @@ def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None =
     ``token_key`` is the key of the session and of ``g`` (WTF_CSRF_FIELD_NAME), ``secret_key`` an additional key that
     the token shall be bound to (WTF_CSRF_SECRET_KEY). Neither is needed.
     """
-    settings = settings_of(this_app())
+    app = this_app()
+    settings = settings_of(app)
+    find_login = app.extensions.get(FIND_LOGIN)
+    if find_login is not None and session.get(USER_KEY) is None:
+        find_login()
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
