@@ -362,6 +362,9 @@ from flask_cloakroom import (
     ActiveSession,
     Cloakroom,
     CloakroomError,
+    CSRFClient,
+    CSRFError,
+    CSRFProtect,
     FlaskLoginClient,
     LoginManager,
     LoginWatch,
@@ -377,6 +380,7 @@ from flask_cloakroom import (
     confirm_login,
     current_user,
     fresh_login_required,
+    generate_csrf,
     impersonate,
     impersonation_started,
     impersonator,
@@ -400,6 +404,7 @@ from flask_cloakroom import (
     stop_impersonating,
     update_session_auth_hash,
     user_logged_in,
+    validate_csrf,
 )
 from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
@@ -582,6 +587,29 @@ def add_access(app: Flask, manager: LoginManager) -> UserKind:
     return operators
 
 
+class Client(CSRFClient, FlaskLoginClient):
+    pass
+
+
+def add_protection(app: Flask) -> None:
+    csrf: CSRFProtect = CSRFProtect(app)
+    api = csrf.exempt(Blueprint("api", __name__))
+    app.register_blueprint(api)
+    app.test_client_class = Client
+
+    @app.post("/hook")
+    @csrf.exempt
+    def hook(number: int) -> str:
+        token: str = generate_csrf()
+        try:
+            validate_csrf(token, time_limit=60)
+        except CSRFError as error:
+            return str(error.code)
+        return token
+
+    print(hook(1).upper())
+
+
 def mine(given: ServerSession) -> timedelta | None:
     if given.created is None or given.last_seen is None:
         return None
@@ -607,6 +635,7 @@ WRONG_PROJECT = """
 from flask import Flask
 from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
 from flask_cloakroom import UserKind, permission_required, public, require_login
+from flask_cloakroom import CSRFProtect, validate_csrf
 from flask_cloakroom.stores.sqlite import SQLiteStore
 
 Cloakroom("app")  # error
@@ -624,6 +653,9 @@ require_login("app")  # error
 permission_required("is_admin")  # error
 UserKind(5)  # error
 LoginManager().authenticator(5)  # error
+CSRFProtect("app")  # error
+CSRFProtect().exempt("module.view")  # error
+validate_csrf(5)  # error
 """
 
 

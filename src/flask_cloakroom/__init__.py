@@ -1,5 +1,6 @@
 """Flask-Cloakroom: what a Flask site knows its visitors by. You hand in your coat and get a ticket."""
 
+from .csrf import CSRFClient, CSRFError, CSRFProtect, csrf_meta_tag, generate_csrf, validate_csrf
 from .errors import (
     CloakroomError,
     ContentionError,
@@ -54,6 +55,7 @@ from .redis_client import FlaskRedis
 from .sessions import MISSING, ServerSession, Session, locked_session, passive, register_type
 from .sessions.extension import session
 from .signals import (
+    csrf_refused,
     impersonation_ended,
     impersonation_started,
     redis_lost,
@@ -86,6 +88,9 @@ __all__ = [
     "MISSING",
     "ActiveSession",
     "AnonymousUserMixin",
+    "CSRFClient",
+    "CSRFError",
+    "CSRFProtect",
     "Cloakroom",
     "CloakroomError",
     "ContentionError",
@@ -108,10 +113,13 @@ __all__ = [
     "UserMixin",
     "active_sessions",
     "confirm_login",
+    "csrf_meta_tag",
+    "csrf_refused",
     "current_user",
     "decode_cookie",
     "encode_cookie",
     "fresh_login_required",
+    "generate_csrf",
     "impersonate",
     "impersonation_ended",
     "impersonation_started",
@@ -161,4 +169,5 @@ __all__ = [
     "user_login_confirmed",
     "user_needs_refresh",
     "user_unauthorized",
+    "validate_csrf",
 ]

@@ -92,3 +92,6 @@ impersonation_ended = _signals.signal("impersonation-ended")
 
 #: A login turned up in another browser than the one it was made in: it is fresh no more, or has ended.
 session_protected = _signals.signal("session-protected")
+
+#: A request was refused, because another site may have forged it. Arguments: ``reason`` (as in the error's page).
+csrf_refused = _signals.signal("csrf-refused")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask, redirect, render_template_string, request, url_for
 
-from flask_cloakroom import Cloakroom
+from flask_cloakroom import Cloakroom, CSRFClient
 
 DROPIN = Path(__file__).parents[2] / "dropin" / "src"
 
@@ -123,6 +123,7 @@ def make_site(flask_login: Any, kind: str, form: str, called: bool) -> tuple[Fla
 def test_study_note(flask_login: Any, kind: str, form: str, called: bool) -> None:
     """The whole visit: refused, wrong password, in, out, switched off."""
     app, users = make_site(flask_login, kind, form, called)
+    app.test_client_class = CSRFClient
     client = app.test_client()
     assert client.get("/anonymous/").text == "True False"
     refused = client.get("/appointments/")

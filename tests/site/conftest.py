@@ -22,6 +22,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app, passwords  # noqa: E402
 
+from flask_cloakroom import CSRFClient  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,6 +38,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords as weakly as argon2 can: the tests sign in hundreds of times. Processes have the site's own."""
     monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture(autouse=True)
+def _own_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what test clients post come from the site's own pages."""
+    monkeypatch.setattr(Flask, "test_client_class", CSRFClient)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ class Site:
 
     def request(self, method: str, path: str, *, cookie: str = "", **form: str) -> Answer:
         """Ask the site for something, following no redirect."""
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie, "Origin": self.url}
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
         try:
             connection.request(method, path, urlencode(form) if method == "POST" else None, headers)

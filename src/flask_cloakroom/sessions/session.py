@@ -30,6 +30,9 @@ log = logging.getLogger("flask_cloakroom.sessions")
 #: would hide ours for ever). Each costs a store command, so a flood of them must not.
 MAX_COOKIES: Final = 3
 
+#: Where an application keeps a set of keys whose values belong to one id of the session, and not to the next one.
+KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
+
 
 class ServerSession(LazyDict, SessionMixin):
     """The visitor's session, used like a dict. Nothing is read before the first use, no value before its own.
@@ -145,6 +148,8 @@ class ServerSession(LazyDict, SessionMixin):
         empty session, and what they write is dropped.
         """
         self._rotating = self._pending = True
+        for key in self._interface.app.extensions.get(KEYS_OF_ONE_ID, ()):
+            self.pop(key, None)
 
     def describe(self, login: Begun) -> None:
         """Say what the list of a user's sessions shows of this one, if it is saved with a new id. For logins."""

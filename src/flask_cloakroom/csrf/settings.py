@@ -1,0 +1,214 @@
+"""The settings of ``app.config`` that concern request forgery, checked here.
+
+As those of logins: at start, and again when one of them has another value than before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import SettingError
+from ..sessions.cookie import SessionCookie
+from ..sessions.cookie_settings import read_cookie
+from ..settings import Reader, described
+from .origin import Origin
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger("flask_cloakroom.csrf")
+
+#: Safe methods (RFC 9110, 9.2.1): a view for one of them changes nothing, so nobody gains by forging it.
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+#: Flask-WTF's names, then ours. None for the methods: all but the safe ones.
+DEFAULTS: Final[dict[str, Any]] = {
+    "WTF_CSRF_ENABLED": True,
+    "WTF_CSRF_CHECK_DEFAULT": True,
+    "WTF_CSRF_METHODS": None,
+    "WTF_CSRF_FIELD_NAME": "csrf_token",
+    "WTF_CSRF_HEADERS": ["X-CSRFToken", "X-CSRF-Token"],
+    "WTF_CSRF_META_NAME": "csrf-token",
+    "WTF_CSRF_SECRET_KEY": None,
+    "WTF_CSRF_SSL_STRICT": False,
+    "WTF_CSRF_TIME_LIMIT": None,
+    "CSRF_COOKIE": None,
+    "CSRF_REQUIRE_TOKEN": False,
+    "CSRF_TRUSTED_ORIGINS": (),
+}
+#: What Flask-WTF leaves in the configuration, where its forms and applications look for it.
+LEFT_IN_CONFIG: Final = (
+    "WTF_CSRF_ENABLED",
+    "WTF_CSRF_CHECK_DEFAULT",
+    "WTF_CSRF_FIELD_NAME",
+    "WTF_CSRF_HEADERS",
+    "WTF_CSRF_META_NAME",
+    "WTF_CSRF_SSL_STRICT",
+    "WTF_CSRF_TIME_LIMIT",
+)
+#: What the readable cookie has from the session's: it is of use where that one is sent.
+_FROM_SESSION: Final = ("DOMAIN", "PATH", "SECURE", "SAMESITE", "PARTITIONED")
+_NAMES: Final = (
+    *DEFAULTS,
+    *(f"SESSION_COOKIE_{part}" for part in ("NAME", *_FROM_SESSION)),
+    "APPLICATION_ROOT",
+)
+#: RFC 9110, 5.6.2: methods, names of headers and of cookies are tokens.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII).fullmatch
+_METHOD: Final = re.compile(r"[A-Z][A-Z\-]*", re.ASCII).fullmatch
+#: How alike two names are that are taken for one and its misspelling; see difflib.
+_ALIKE: Final = 0.85
+
+_CACHE: Final = "flask_cloakroom.csrf settings"
+
+
+@dataclass(frozen=True, slots=True)
+class CSRFSettings:
+    """All of them, checked."""
+
+    enabled: bool
+    check_default: bool
+    #: The methods that are checked; None for all but the safe ones.
+    methods: frozenset[str] | None
+    field: str
+    #: Names of headers that may carry the token, as WSGI has them.
+    headers: tuple[str, ...]
+    meta_name: str
+    #: Goes into every token; b"" for nothing.
+    key: bytes
+    #: Seconds that a token is good for; None for as long as its session.
+    time_limit: int | None
+    ssl_strict: bool
+    require_token: bool
+    trusted: frozenset[Origin]
+    #: The cookie that scripts read the token from, if there is to be one.
+    cookie: SessionCookie | None
+
+    @classmethod
+    def read(cls, app: Flask) -> CSRFSettings:
+        """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
+        config: dict[str, Any] = {**DEFAULTS, **app.config}
+        read = Reader(config)
+        limit = config["WTF_CSRF_TIME_LIMIT"]
+        return cls(
+            enabled=read.boolean("WTF_CSRF_ENABLED"),
+            check_default=read.boolean("WTF_CSRF_CHECK_DEFAULT"),
+            methods=_read_methods(config["WTF_CSRF_METHODS"]),
+            field=_read_name(read, "WTF_CSRF_FIELD_NAME"),
+            headers=_read_headers(config["WTF_CSRF_HEADERS"]),
+            meta_name=_read_name(read, "WTF_CSRF_META_NAME"),
+            key=as_key(config["WTF_CSRF_SECRET_KEY"]),
+            time_limit=None if limit is None else read.seconds("WTF_CSRF_TIME_LIMIT", at_least=1),
+            ssl_strict=read.boolean("WTF_CSRF_SSL_STRICT"),
+            require_token=read.boolean("CSRF_REQUIRE_TOKEN"),
+            trusted=_read_origins(config["CSRF_TRUSTED_ORIGINS"]),
+            cookie=_read_cookie(config),
+        )
+
+    def checks(self, method: str) -> bool:
+        """Tell whether requests of a method are checked."""
+        return method not in SAFE_METHODS if self.methods is None else method in self.methods
+
+
+def settings_of(app: Flask) -> CSRFSettings:
+    """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
+    values = list(map(app.config.get, _NAMES))
+    kept: tuple[list[Any], CSRFSettings] | None = app.extensions.get(_CACHE)
+    if kept is not None and kept[0] == values:
+        return kept[1]
+    settings = CSRFSettings.read(app)
+    if kept is None:
+        _warn_of_misspelled(app)
+    if not settings.enabled and not (app.debug or app.testing):
+        log.warning("WTF_CSRF_ENABLED is off: requests that other sites forge are not refused")
+    app.extensions[_CACHE] = (values, settings)
+    return settings
+
+
+def as_key(key: Any) -> bytes:
+    """Return the bytes of a WTF_CSRF_SECRET_KEY; b"" for None. Raises :class:`SettingError`."""
+    if key is None:
+        return b""
+    if not isinstance(key, str | bytes) or not key:
+        raise SettingError(
+            "WTF_CSRF_SECRET_KEY", f"must be a str or bytes that is not empty, or None, not {_what(key)}"
+        )
+    return key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
+
+
+def _what(value: Any) -> str:
+    return "an empty one" if value in ("", b"") else described(value)
+
+
+def _read_name(read: Reader, name: str) -> str:
+    text = read.text(name)
+    if not text:
+        raise SettingError(name, f'must not be empty; the default is "{DEFAULTS[name]}"')
+    return text
+
+
+def _listed(name: str, value: Any, example: str) -> list[str]:
+    """Return a list of str. A single str is a mistake that would be taken for a list of letters."""
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
+        raise SettingError(name, f"must be a list of str, as {example}, not {described(value)}")
+    return list(value)
+
+
+def _read_methods(value: Any) -> frozenset[str] | None:
+    if value is None:
+        return None
+    methods = _listed("WTF_CSRF_METHODS", value, '["POST", "PUT", "PATCH", "DELETE"]')
+    for method in methods:
+        if not _METHOD(method):
+            raise SettingError("WTF_CSRF_METHODS", f'must be methods in capitals, as "POST", not {method!r}')
+    if not methods:
+        raise SettingError("WTF_CSRF_METHODS", "is empty; to check nothing, set WTF_CSRF_ENABLED = False")
+    return frozenset(methods)
+
+
+def _read_headers(value: Any) -> tuple[str, ...]:
+    headers = _listed("WTF_CSRF_HEADERS", value, '["X-CSRFToken", "X-CSRF-Token"]')
+    for header in headers:
+        if not _TOKEN(header):
+            raise SettingError("WTF_CSRF_HEADERS", f'must be names of headers, as "X-CSRFToken", not {header!r}')
+    return tuple("HTTP_" + header.upper().replace("-", "_") for header in headers)
+
+
+def _read_origins(value: Any) -> frozenset[Origin]:
+    found = set()
+    for text in _listed("CSRF_TRUSTED_ORIGINS", value, '["https://pay.example.org"]'):
+        origin = Origin.parse(text)
+        if origin is None:
+            problem = f'must be origins, as "https://pay.example.org", with no path and no "*", not {text!r}'
+            raise SettingError("CSRF_TRUSTED_ORIGINS", problem)
+        found.add(origin)
+    return frozenset(found)
+
+
+def _read_cookie(config: Mapping[str, Any]) -> SessionCookie | None:
+    name = config["CSRF_COOKIE"]
+    if name is None:
+        return None
+    if not isinstance(name, str) or not _TOKEN(name):
+        raise SettingError("CSRF_COOKIE", f'must be the name of a cookie, as "XSRF-TOKEN", or None, not {_what(name)}')
+    if name == config.get("SESSION_COOKIE_NAME"):
+        raise SettingError("CSRF_COOKIE", "is the name of the session's cookie; each needs its own")
+    parts = {f"CSRF_COOKIE_{part}": config.get(f"SESSION_COOKIE_{part}") for part in _FROM_SESSION}
+    for part in ("SECURE", "PARTITIONED"):
+        parts[f"CSRF_COOKIE_{part}"] = bool(parts[f"CSRF_COOKIE_{part}"])
+    # Scripts read it, which is all that it is for.
+    parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
+    return read_cookie(Reader({**config, **parts}), "CSRF")
+
+
+def _warn_of_misspelled(app: Flask) -> None:
+    for name in app.config:
+        if isinstance(name, str) and "CSRF_" in name and name not in DEFAULTS:
+            close = difflib.get_close_matches(name, DEFAULTS, 1, _ALIKE)
+            if close:
+                log.warning("%s is no setting of Flask-Cloakroom; is %s meant?", name, close[0])

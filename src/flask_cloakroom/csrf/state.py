@@ -1,0 +1,47 @@
+"""What one request has to tell its response. It is kept on the request, as a request may share ``g`` with others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Flask, Request, current_app, request
+
+_NAME: Final = "_flask_cloakroom_csrf"
+
+
+class CSRFState:
+    """Lives as long as the request. Made when it is checked, or renders a token."""
+
+    __slots__ = ("looked_at", "token")
+
+    def __init__(self) -> None:
+        #: Headers that the answer rests on, as Vary names them.
+        self.looked_at: str | None = None
+        #: The token that was rendered, if one was.
+        self.token: str | None = None
+
+
+def state_of(request: Request) -> CSRFState:
+    """Return the request's state."""
+    state: CSRFState | None = request.__dict__.get(_NAME)
+    if state is None:
+        state = request.__dict__[_NAME] = CSRFState()
+    return state
+
+
+def known_state_of(request: Request) -> CSRFState | None:
+    """Return the same, or None if there is nothing to tell."""
+    state: CSRFState | None = request.__dict__.get(_NAME)
+    return state
+
+
+def this_app() -> Flask:
+    """Return the application itself and not a proxy for it."""
+    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return found
+
+
+def this_request() -> Request:
+    """Return the request itself and not a proxy for it."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return found

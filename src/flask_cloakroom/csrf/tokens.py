@@ -1,0 +1,126 @@
+"""The tokens of a session: what pages render, and what requests bring back.
+
+The secret lies in the session, on the server or in Flask's cookie, under the name of the form's field. Beside it
+stands whose it is: the secret of a visitor is none of the user who they become by logging in, whoever logs them in.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from hashlib import sha256
+from typing import Any, Final
+
+from flask import g, has_request_context, session
+from markupsafe import Markup, escape
+
+from ..sessions.owners import USER_KEY
+from .errors import CSRFError
+from .settings import CSRFSettings, as_key, settings_of
+from .state import state_of, this_app, this_request
+from .token import MISSING, check_token, make_token, new_secret
+
+NOTHING_IN_SESSION: Final = "The CSRF session token is missing."
+
+#: Where an application keeps what is called before a token is made for a visitor whom nobody has logged in yet: a
+#: remembered login that is found later in the same page would make the token void. For the part that has logins.
+FIND_LOGIN: Final = "flask_cloakroom.csrf find login"
+
+_SEPARATOR: Final = "."
+#: Hexadecimal digits: it need only tell one user from the next, and the secret beside it is what nobody can guess.
+_OWNER_DIGITS: Final = 16
+
+
+def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None = None) -> str:
+    """Return a token for the session's forms, the same at each call of one request; also as ``csrf_token()`` in pages.
+
+    ``token_key`` is the key of the session and of ``g`` (WTF_CSRF_FIELD_NAME), ``secret_key`` an additional key that
+    the token shall be bound to (WTF_CSRF_SECRET_KEY). Neither is needed.
+    """
+    app = this_app()
+    settings = settings_of(app)
+    find_login = app.extensions.get(FIND_LOGIN)
+    if find_login is not None and session.get(USER_KEY) is None:
+        find_login()
+    field = token_key or settings.field
+    secret = _secret_in_session(field)
+    if secret is None:
+        secret = session[field] = new_secret() + _SEPARATOR + _whose()
+    keyed = _keyed(secret, settings, secret_key)
+    now = int(time.time())
+    token = g.get(field)
+    if not isinstance(token, str) or not _is_good(token, keyed, now):
+        # The first call, or the session has another secret since then: somebody was logged in by this very request.
+        token = make_token(keyed, now)
+        setattr(g, field, token)
+    if token_key is None and has_request_context():
+        state_of(this_request()).token = token
+    return token
+
+
+def validate_csrf(
+    data: str | None,
+    secret_key: str | bytes | None = None,
+    time_limit: float | None = None,
+    token_key: str | None = None,
+) -> None:
+    """Raise :class:`CSRFError` unless ``data`` is a token of this session. ``time_limit`` is in seconds.
+
+    The arguments that are None are as the settings say.
+    """
+    settings = settings_of(this_app())
+    if not data or not isinstance(data, str):
+        raise CSRFError(MISSING)
+    secret = _secret_in_session(token_key or settings.field)
+    if secret is None:
+        raise CSRFError(NOTHING_IN_SESSION)
+    limit = settings.time_limit if time_limit is None else time_limit
+    check_token(data, _keyed(secret, settings, secret_key), int(time.time()), limit)
+
+
+def csrf_meta_tag(
+    name: str | None = None, secret_key: str | bytes | None = None, token_key: str | None = None
+) -> Markup:
+    """Return ``<meta name="csrf-token" content="…">`` for scripts. ``name`` is else that of WTF_CSRF_META_NAME."""
+    name = settings_of(this_app()).meta_name if name is None else name
+    return Markup('<meta name="{}" content="{}">').format(escape(name), generate_csrf(secret_key, token_key))
+
+
+def is_token_of_session(token: str) -> bool:
+    """Tell whether a token that the browser holds already is still good."""
+    try:
+        validate_csrf(token)
+    except CSRFError:
+        return False
+    return True
+
+
+def _secret_in_session(field: str) -> str | None:
+    """Return the secret that the session holds for whoever it belongs to now; None if it holds none for them."""
+    secret = session.get(field)
+    if not isinstance(secret, str):
+        return None
+    _, separator, whose = secret.rpartition(_SEPARATOR)
+    return secret if separator and whose == _whose() else None
+
+
+def _whose() -> str:
+    """Return a digest of the id of the user who is logged in, "" for nobody."""
+    user_id = session.get(USER_KEY)
+    if user_id is None:
+        return ""
+    return sha256(str(user_id).encode("utf-8", "surrogatepass")).hexdigest()[:_OWNER_DIGITS]
+
+
+def _keyed(secret: str, settings: CSRFSettings, key: Any) -> bytes:
+    given = settings.key if key is None else as_key(key)
+    text = secret.encode("utf-8", "surrogatepass")
+    return hmac.digest(given, text, "sha256") if given else text
+
+
+def _is_good(token: str, keyed: bytes, now: int) -> bool:
+    try:
+        check_token(token, keyed, now, None)
+    except CSRFError:
+        return False
+    return True
