@@ -28,7 +28,7 @@ MODULES = {
 
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
-    {"errors", "signals", "forking"},
+    {"errors", "signals", "hooks", "forking"},
     {"settings"},
     {"redis_connections"},
     {"stores"},
