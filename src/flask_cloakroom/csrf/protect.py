@@ -161,6 +161,7 @@ class CSRFProtect:
                 reason = SAYS_NOTHING
             else:
                 reason = _problem_with_token(request, settings)
+                state.suspect = reason != MISSING
         state.passed = reason is None or _is_shown_by_header(app)
         if not state.passed:
             log.info("%s %s was refused: %s", request.method, request.endpoint, reason)

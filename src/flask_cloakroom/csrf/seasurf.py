@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import has_request_context, session
 
+from .. import signals
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
 from .protect import CSRFProtect
 from .seasurf_settings import SEASURF
 from .settings import settings_of, spell
-from .state import known_state_of, this_app, this_request
+from .state import known_state_of, state_of, this_app, this_request
 from .tokens import generate_csrf, is_token_of_session, renew_secret
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class SeaSurf(CSRFProtect):
         # Flask-WTF's forms look there for what their hidden field is called.
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
+        signals.user_logged_in.connect(_suspect_token, app)
 
     def include(self, view: T) -> T:
         """Protect a view, or those of a blueprint, with SEASURF_INCLUDE_OR_EXEMPT_VIEWS = "include". A decorator."""
@@ -99,10 +101,10 @@ class SeaSurf(CSRFProtect):
         if not settings.enabled or not self._may_have_cookie(app, request, response, settings):
             return None
         try:
-            rendered = state is not None and state.token is not None
-            if not rendered and not _lacks_token(request, settings):
+            wanted = (state is not None and state.token is not None) or _lacks_token(request, settings, state)
+            if not wanted or is_yes(app, self._without_cookie, response):
                 return None
-            return None if is_yes(app, self._without_cookie, response) else generate_csrf()
+            return generate_csrf()
         except SessionUnavailable:
             return None  # the session's own part answers with a 503
 
@@ -114,12 +116,19 @@ class SeaSurf(CSRFProtect):
         return checked or self._with_cookie.cover(app, request) or self._is_covered(app, request, settings)
 
 
-def _lacks_token(request: Request, settings: CSRFSettings) -> bool:
-    """Tell whether the browser has no token, or one that is void; the latter only if the session was opened anyway.
+def _lacks_token(request: Request, settings: CSRFSettings, state: CSRFState | None) -> bool:
+    """Tell whether the browser has no token in its cookie, or one that is void.
 
-    A void one is none of a visitor who was just logged out: nothing shall begin a session for them.
+    The latter is looked for only where it is likely, because it takes the session; and an empty session, as that of a
+    visitor who was just logged out, is not begun anew for it.
     """
     present = None if settings.cookie is None else request.cookies.get(settings.cookie.name)
     if not present:
         return True
-    return session.accessed and bool(session) and not is_token_of_session(present)
+    return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
+
+
+def _suspect_token(app: Flask, **_: Any) -> None:
+    """Note that somebody was logged in: the tokens of who the visitor was are void."""
+    if has_request_context():
+        state_of(this_request()).suspect = True
