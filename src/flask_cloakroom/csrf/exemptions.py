@@ -55,7 +55,7 @@ class Views:
 class Paths:
     """URLs of this site, each with all that lies below it: "/api" is also "/api/users", and not "/apistore"."""
 
-    def __init__(self, urls: str | Iterable[str] = ()) -> None:
+    def __init__(self, urls: str | Iterable[str]) -> None:
         """Take paths from the server's root, one or several. Raises ValueError for what is none."""
         given = (urls,) if isinstance(urls, str) else tuple(urls)
         for url in given:
@@ -66,8 +66,6 @@ class Paths:
 
     def cover(self, request: Request) -> bool:
         """Tell whether a request is for one of them, or for what lies below."""
-        if not self._below:
-            return False
         path = request.script_root + request.path
         return path in self._exact or path.startswith(self._below)
 

@@ -50,7 +50,7 @@ class CSRFProtect:
     def __init__(self, app: Flask | None = None) -> None:
         """With ``app``, do :meth:`init_app` at once."""
         self._exempt = Views("exempt")
-        self._exempt_paths = Paths()
+        self._exempt_paths: Paths | None = None
         self._skips: Callable[[Request], Any] | None = None
         self._has_forms = False
         if app is not None:
@@ -130,8 +130,9 @@ class CSRFProtect:
     def _is_exempt(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
         """Tell whether the application said of a request's view or URL that it is not protected."""
         # Where only marked views are protected, the other mark says nothing.
-        by_view = not settings.only_included and self._exempt.cover(app, request)
-        return by_view or self._exempt_paths.cover(request)
+        if not settings.only_included and self._exempt.cover(app, request):
+            return True
+        return self._exempt_paths is not None and self._exempt_paths.cover(request)
 
     def _is_skipped(self, app: Flask, request: Request) -> bool:
         return self._skips is not None and is_yes(app, self._skips, request)
@@ -146,7 +147,7 @@ class CSRFProtect:
             return
         if not settings.checks(request.method):
             return
-        if apply_exemptions and self._is_skipped(app, request):
+        if apply_exemptions and self._skips is not None and self._is_skipped(app, request):
             return
         self._decide(app, request, settings)
 
@@ -155,8 +156,11 @@ class CSRFProtect:
         verdict = judged(request.environ, settings.trusted, settings.check_referrer)
         state = state_of(request)
         state.looked_at = verdict.looked_at
+        if verdict.passes and not settings.require_token:  # as nearly always
+            state.passed = True
+            return
         reason = verdict.reason
-        if reason is None and (settings.require_token or not verdict.passes):
+        if reason is None:
             if settings.ssl_strict and request.is_secure and not verdict.passes:
                 reason = SAYS_NOTHING
             else:
