@@ -172,13 +172,14 @@ def test_what_is_no_header(app: Flask, loader: str, shown: str) -> None:
 def test_header_of_its_own(app: Flask, headers: dict[str, str]) -> None:
     """An authenticator for another header is the only one that is asked, and then it has to know it."""
     manager: Any = app.login_manager  # type: ignore[attr-defined]
-    manager.authenticator(header="X-API-Key")(lambda request: TOKENS.get(request.headers["X-API-Key"]))
+    manager.authenticator(header="X-API-Key")(lambda request: TOKENS.get(request.headers.get("X-API-Key", "")))
     client = app.test_client()
     assert client.post("/mine", headers={**headers, "X-API-Key": "alices"}).text == "alice"
     assert client.post("/mine", headers={**headers, "X-API-Key": "made up"}).status_code == 401
     assert client.post("/mine", headers=headers).status_code == 400
     client.get("/in/alice")
     assert client.post("/mine", headers={**headers, "X-API-Key": "alices"}).status_code == 400
+    assert client.post("/mine", headers={"Sec-Fetch-Site": "same-origin"}).text == "alice"
 
 
 def test_header_without_its_authenticator(app: Flask) -> None:

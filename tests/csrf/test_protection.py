@@ -348,7 +348,7 @@ class TestCosts:
     def test_nothing_but_the_browsers_verdict_is_needed(self) -> None:
         """Where there is one neither the host nor the scheme is looked at, which a proxy may have changed."""
         for site, passes in [("same-origin", True), ("none", True), ("same-site", False), ("cross-site", False)]:
-            assert judged({"HTTP_SEC_FETCH_SITE": site}, set()).passes is passes
+            assert judged({"HTTP_SEC_FETCH_SITE": site}, set(), True).passes is passes
 
 
 class TestRefusals:

@@ -27,6 +27,7 @@ from flask_cloakroom import (
     StoreError,
     UserMixin,
     csrf_refused,
+    generate_csrf,
     login_user,
     logout_user,
 )
@@ -327,9 +328,8 @@ class TestValidate:
     def test_in_an_exempt_view(self, app: Flask, csrf: Any, client: FlaskClient) -> None:
         """Checks, with the same means as elsewhere; and then the response has the cookie."""
         app.add_url_rule("/some", "some", csrf.exempt(lambda: str(csrf.validate())), methods=["GET", "POST"])
-        refused = client.post("/some")
-        assert refused.status_code == 403
-        assert cookie_of(refused)
+        assert client.post("/some").status_code == 403
+        assert cookie_of(client.post("/some", headers=OWN))
         assert send(client, client.get("/form").text, "/some").text == "None"
         assert client.post("/some", headers=OWN).text == "None"
         assert client.post("/some", headers=FOREIGN).status_code == 403
@@ -364,9 +364,10 @@ class TestToken:
         """Ends them, too; and the response of the login brings the new one for scripts."""
         old, cookie = client.get("/form").text, value_of(client)
         client.get("/login/7")
-        assert send(client, old).status_code == 403
         assert value_of(client) != cookie
         assert send(client, value_of(client)).text == "changed"
+        for void in (old, cookie):
+            assert send(client, void).status_code == 403
 
     def test_it_is_another_text_each_time(self, client: FlaskClient) -> None:
         """A compressed page tells nothing of it."""
@@ -388,11 +389,32 @@ class TestCookie:
         assert cookie_of(client.get("/plain"))
 
     def test_with_a_post(self, client: FlaskClient) -> None:
-        """A post that passed, or was refused, brings one as well."""
+        """A post that passed brings one as well."""
         assert cookie_of(client.post("/change", headers=OWN))
-        client.delete_cookie("_csrf_token")
-        assert cookie_of(client.post("/change"))
         assert send(client, value_of(client)).text == "changed"
+
+    @pytest.mark.parametrize("headers", [{}, FOREIGN, {"X-CSRFToken": "x" * 72}])
+    @pytest.mark.parametrize("cookie", ["", "x" * 72])
+    def test_with_a_refusal(self, client: FlaskClient, headers: dict[str, str], cookie: str) -> None:
+        """No session is begun, so that a form of another site cannot take the visitor's away."""
+        if cookie:
+            client.set_cookie("_csrf_token", cookie)
+        response = client.post("/change", headers=headers)
+        assert response.status_code == 403
+        assert "Set-Cookie" not in response.headers
+
+    def test_with_a_servers_error(self, app: Flask, client: FlaskClient) -> None:
+        """Nor with a page that failed."""
+        app.add_url_rule("/fails", "fails", lambda: ("sorry", 500))
+        assert "Set-Cookie" not in client.get("/fails").headers
+
+    @pytest.mark.parametrize("strict", ["CSRF_COOKIE_SAMESITE", "SESSION_COOKIE_SAMESITE"])
+    def test_link_from_another_site(self, make: Make, strict: str) -> None:
+        """With Strict cookies the browser may have a session and not have sent it: none is begun in its place."""
+        app = make(**{strict: "strict"})
+        assert "Set-Cookie" not in app.test_client().get("/plain", headers=FOREIGN).headers
+        assert cookie_of(app.test_client().get("/plain", headers=OWN))
+        assert cookie_of(make().test_client().get("/plain", headers=FOREIGN))
 
     def test_void_one(self, app: Flask, client: FlaskClient) -> None:
         """Is replaced where the session is opened anyway: a refused request brings the one that will pass."""
@@ -501,8 +523,8 @@ class TestSettings:
     def test_off(self, make: Make, off: dict[str, Any]) -> None:
         """Nothing is checked, and no cookie is set; outside of debug mode and tests a line in the log says so."""
         client = make(**off).test_client()
-        assert client.post("/change", headers=FOREIGN).text == "changed"
         assert cookie_of(client.get("/plain")) is None
+        assert client.post("/change", headers=FOREIGN).text == "changed"
 
     def test_off_in_production(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         """A line in the log says so."""
@@ -654,6 +676,8 @@ class TestWithOthers:
             assert Cloakroom(app).csrf is csrf
         else:
             Cloakroom(app)
+            with app.test_request_context():
+                generate_csrf()
             flask_seasurf.SeaSurf(app)
         app.add_url_rule("/form", "form", lambda: render_template_string("{{ csrf_token() }}"))
         app.add_url_rule("/change", "change", lambda: "changed", methods=["POST"])
@@ -704,6 +728,8 @@ class TestCosts:
         client.get("/plain")
         assert store.calls == ["create"]
         store.calls.clear()
+        for _ in range(10):
+            app.test_client().post("/change", headers=FOREIGN)
         response = client.get("/plain")
         client.post("/change", headers=OWN)
         client.post("/change", headers=FOREIGN)

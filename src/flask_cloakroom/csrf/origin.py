@@ -91,7 +91,7 @@ _OTHER_REFERRER: Final = Verdict(False, WRONG_REFERRER, ALL_HEADERS)
 _SILENT: Final = Verdict(False, None, ALL_HEADERS)
 
 
-def judged(environ: dict[str, Any], trusted: Set[Origin], referrer: bool = True) -> Verdict:
+def judged(environ: dict[str, Any], trusted: Set[Origin], referrer: bool) -> Verdict:
     """Say what the headers of a WSGI request tell of where it comes from; the Referer only if ``referrer``."""
     site = environ.get("HTTP_SEC_FETCH_SITE")
     if site in OWN_SITES:

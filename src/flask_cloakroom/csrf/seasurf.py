@@ -101,7 +101,7 @@ class SeaSurf(CSRFProtect):
         if not settings.enabled or not self._may_have_cookie(app, request, response, settings):
             return None
         try:
-            wanted = (state is not None and state.token is not None) or _lacks_token(request, settings, state)
+            wanted = (state is not None and state.token is not None) or _lacks_token(app, request, settings, state)
             if not wanted or is_yes(app, self._without_cookie, response):
                 return None
             return generate_csrf()
@@ -116,16 +116,28 @@ class SeaSurf(CSRFProtect):
         return checked or self._with_cookie.cover(app, request) or self._is_covered(app, request, settings)
 
 
-def _lacks_token(request: Request, settings: CSRFSettings, state: CSRFState | None) -> bool:
+def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CSRFState | None) -> bool:
     """Tell whether the browser has no token in its cookie, or one that is void.
 
-    The latter is looked for only where it is likely, because it takes the session; and an empty session, as that of a
-    visitor who was just logged out, is not begun anew for it.
+    The latter is looked for only where it is likely, because it takes the session; and no session is begun for it, nor
+    for a request that was refused. To a form of another site browsers send no cookie that is Lax, but they take the
+    one that answers it: the visitor's session would be gone.
     """
-    present = None if settings.cookie is None else request.cookies.get(settings.cookie.name)
-    if not present:
-        return True
+    present = "" if settings.cookie is None else request.cookies.get(settings.cookie.name, "")
+    if not present and (state is None or state.passed is not False):
+        return not _hides_cookies(app, request, settings)
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
+
+
+def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool:
+    """Tell whether the browser may have the cookies and not have sent them, as with a link from another site.
+
+    The first page that follows sets them; to begin a session here would end the one that the visitor has.
+    """
+    if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
+        return False
+    ours = None if settings.cookie is None else settings.cookie.samesite
+    return "Strict" in (ours, str(app.config.get("SESSION_COOKIE_SAMESITE")).title())
 
 
 def _suspect_token(app: Flask, **_: Any) -> None:
