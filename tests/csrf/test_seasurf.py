@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from flask_cloakroom import (
     Cloakroom,
+    CSRFClient,
     CSRFError,
     CSRFProtect,
     LoginManager,
@@ -705,6 +706,14 @@ class TestWithOthers:
         app.add_url_rule("/send", "send", lambda: str(FlaskForm().validate()), methods=["POST"])
         token = client.get("/page").text.partition('value="')[2].partition('"')[0]
         assert send(client, token, "/send").text == "True"
+
+    def test_client_for_tests(self, app: Flask) -> None:
+        """``CSRFClient`` posts as the site's own pages do, over HTTPS as well; a test of what is refused says so."""
+        app.test_client_class = CSRFClient
+        client = app.test_client()
+        assert client.post("/change").text == "changed"
+        assert client.post("/change", base_url=SECURE).text == "changed"
+        assert client.post("/change", headers=FOREIGN).status_code == 403
 
     def test_settings_of_ours(self, make: Make) -> None:
         """Those that SeaSurf has no name for count with it."""
