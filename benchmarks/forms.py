@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,6 +42,8 @@ class Forms:
     """Microseconds of each page, and the commands that it sends to Redis."""
 
     samples: Samples
+    #: Microseconds of the check alone, as it runs inside such requests, one figure a round.
+    check: list[float]
     commands: dict[str, dict[str, Counts]]
 
 
@@ -70,9 +74,8 @@ def _make_app(contestant: str, place: Place) -> Flask:
     return app
 
 
-def _calls(contestant: str, place: Place) -> dict[str, Callable[[], bytes]]:
+def _calls(app: Flask, contestant: str, place: Place) -> dict[str, Callable[[], bytes]]:
     """Return what sends each request, having made sure that it is let in, and that one without a token is not."""
-    app = _make_app(contestant, place)
     cookie = BARE_COOKIE if contestant == BARE else start_session(app)
     show = _prepare(app, EnvironBuilder(path="/form", headers=[("Cookie", cookie)]))
     found = _TOKEN.search(show().decode())
@@ -113,9 +116,32 @@ def _prepare(app: Flask, builder: EnvironBuilder) -> Callable[[], bytes]:
     return call
 
 
+def _time_check(place: Place, rounds: int, block: int) -> list[float]:
+    """Time the check where it runs: between the other parts of a request, with the caches as those leave them."""
+    app = _make_app(OURS, place)
+    protection = app.extensions["csrf"]
+    check = protection._check
+    times: list[int] = []
+
+    def timed(app: Flask) -> None:
+        start = time.perf_counter_ns()
+        check(app)
+        times.append(time.perf_counter_ns() - start)
+
+    protection._check = timed
+    send = _calls(app, OURS, place)["/send"]
+    series = []
+    for _ in range(rounds):
+        times.clear()
+        for _ in range(block):
+            send()
+        series.append(median(times) / 1000)
+    return series
+
+
 def measure(place: Place, rounds: int, block: int) -> Forms:
     """Time the pages in turns, then count what they send."""
-    calls = {name: _calls(name, place) for name in SESSIONS}
+    calls = {name: _calls(_make_app(name, place), name, place) for name in SESSIONS}
     timed: dict[str, Callable[[], object]] = {
         f"{name} {page}": call for name, pages in calls.items() for page, call in pages.items()
     }
@@ -125,4 +151,4 @@ def measure(place: Place, rounds: int, block: int) -> Forms:
         for name, pages in calls.items()
         if name != BARE
     }
-    return Forms(samples, commands)
+    return Forms(samples, _time_check(place, rounds, block), commands)

@@ -117,7 +117,7 @@ class CSRFProtect:
 
     def _check(self, app: Flask) -> None:
         """Check the present request if it is to be."""
-        if not self._has_forms:
+        if not self._has_forms and _FORMS in sys.modules:
             self._has_forms = _adopt_forms()
         request = this_request()
         config = app.config
@@ -253,10 +253,7 @@ def _protects_present_app() -> bool:
 
 
 def _adopt_forms() -> bool:
-    """Let Flask-WTF's forms carry our tokens, if it is in use; tell whether they do."""
-    module = sys.modules.get(_FORMS)
-    if module is None:
-        return False
+    """Let the forms of Flask-WTF, which is in use, carry our tokens; tell whether they do."""
     from .forms import adopt
 
-    return adopt(module, _protects_present_app)
+    return adopt(sys.modules[_FORMS], _protects_present_app)
