@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
-from sched_processes import Site
 
 COOKIE = "sched_session"
+#: Names that are this machine, and nobody else is spoken to.
+RESOLVER = (
+    "MAP *.test 127.0.0.1, MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+)
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 MOBILE: ViewportSize = {"width": 390, "height": 844}
 
 
-def visit(browser: Browser, site: Site, **options: object) -> BrowserContext:
+class Visited(Protocol):
+    """What has an address: a :class:`~sched_processes.Site`, or one that a test serves itself."""
+
+    @property
+    def url(self) -> str:
+        """The origin."""
+
+
+def visit(browser: Browser, site: Visited, **options: object) -> BrowserContext:
     """A browser of its own for one visitor, who waits no longer than ten seconds for anything."""
     context = browser.new_context(base_url=site.url, **{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
     context.set_default_timeout(10_000)

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
+from browsing import RESOLVER  # noqa: E402
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app, passwords  # noqa: E402
 
@@ -128,7 +129,7 @@ def browser() -> Iterator[Browser]:
                 "--disable-component-update",
                 "--disable-sync",
                 "--no-first-run",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                f"--host-resolver-rules={RESOLVER}",
             ],
         )
         yield browser
