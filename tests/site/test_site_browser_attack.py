@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from browsing import DESKTOP, MOBILE, Looks, visit
+from browsing import MOBILE, Looks, visit
 from forged import served
 from forged_worlds import Shop
-from playwright.sync_api import Browser, ViewportSize, expect
+from playwright.sync_api import Browser, expect
 from sched_processes import eventually
 from sched_site.other_site import make_other_site
 
@@ -43,12 +43,11 @@ def attacked(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterat
         yield Attacked(shop, f"http://127.0.0.1:{ports['shop']}")
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (MOBILE, "dark")], ids=["desktop", "mobile"])
-def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path, size: ViewportSize, scheme: str) -> None:
+def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path) -> None:
     """The visitor goes to the other site, loses nothing there, and reads what it tried and why that was refused."""
-    with visit(browser, attacked, viewport=size, color_scheme=scheme) as context:
+    with visit(browser, attacked, viewport=MOBILE) as context:
         page = context.new_page()
-        look = Looks(page, pictures, size, scheme)
+        look = Looks(page, pictures)
         page.goto("/")
         page.get_by_role("button", name="Add Desk bell to the cart").click()
         attacked.shop.seen.forget()

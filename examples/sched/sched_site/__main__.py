@@ -114,13 +114,14 @@ def _listen_for_attacker(port: str) -> socket.socket | None:
     """Listen where the other site shall be: on any free port if none is named, and nowhere if that is "off"."""
     if port.lower() == "off":
         return None
+    number = int(port or 0) if port.isdecimal() or not port else -1
+    if not 0 <= number <= 65535:
+        raise SystemExit(f'SCHED_ATTACKER_PORT is a number from 0 to 65535, or "off", not {port!r}.')
     try:
-        return socket.create_server((HOST, int(port or 0)))
-    except (ValueError, OverflowError):
-        problem = f'is a number from 0 to 65535, or "off", not {port!r}.'
+        return socket.create_server((HOST, number))
     except OSError as error:
         problem = f'{port} cannot be listened on: {error.strerror}. Choose another one, or "off".'
-    raise SystemExit(f"SCHED_ATTACKER_PORT {problem}")
+        raise SystemExit(f"SCHED_ATTACKER_PORT {problem}") from None
 
 
 def _greet(app: Flask, port: int) -> None:
