@@ -201,8 +201,10 @@ def test_attack_is_refused(world: World, victim_of: Callable[[World], Victim], n
     assert victim.has_cart()
 
 
-@pytest.mark.parametrize("who", ["sibling", "stranger"])
-@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.navigates])
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [(name, who) for name in ATTACKS for who in ("sibling", "stranger") if who == "sibling" or ATTACKS[name].navigates],
+)
 def test_same_attack_without_protection(
     worlds: dict[str, World], victim_of: Callable[[World], Victim], name: str, who: str
 ) -> None:
@@ -229,7 +231,7 @@ def test_own_form_that_another_site_sends_back(world: World, victim_of: Callable
     page.goto("/tests/page")
     page.get_by_role("button").click()
     seen = world.shop.seen.wait_for(TARGET)
-    page.wait_for_url(world.url + TARGET, wait_until="commit")
+    page.wait_for_url(f"{world.url}/cart**", wait_until="commit")
     assert (seen.origin, seen.has_cookie) == ("null", True)
     assert (seen.status, seen.refused) == (400, ANOTHER_SITE if world.says_site else WRONG_ORIGIN)
     assert victim.has_cart()
