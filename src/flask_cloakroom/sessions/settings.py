@@ -16,6 +16,7 @@ from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 from .cookie import SessionCookie
 from .cookie_settings import read_cookie
+from .flashes import FLASHES, TAKEN, merge_taken
 from .merge import STRATEGIES, Strategy
 from .owners import SessionLimit
 from .record import Lifetimes
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Flash messages of parallel requests are all kept, also while another request shows those before.
-DEFAULT_MERGE: Final[dict[Any, str]] = {"_flashes": "append"}
+#: Flash messages of parallel requests are all kept, also while another request shows those before, which it has taken.
+DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", TAKEN: merge_taken}
 
 #: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
 #: moved over. Never in the place of something that was said.
