@@ -76,6 +76,14 @@ def empty_redis(redis_url: str) -> str:
     return redis_url
 
 
+@pytest.fixture(scope="module")
+def redis_of_module(redis_url: str) -> str:
+    """The same for a whole file of tests, whose sites live as long as that: nothing of other tests is in it."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 def stores(request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path) -> dict[str, str]:
     """The settings for sessions in the site's Redis, and for sessions in a file beside it."""

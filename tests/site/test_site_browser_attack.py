@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Attacked]:
+def attacked(tmp_path_factory: pytest.TempPathFactory, redis_of_module: str) -> Iterator[Attacked]:
     """The shop, and the site that attacks it, as the program runs them."""
     folder = tmp_path_factory.mktemp("attacked")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as servers:
@@ -38,7 +38,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterat
         ports["other"] = servers.enter_context(
             served(lambda environ, start: make_other_site(ports["shop"])(environ, start))
         )
-        shop = Shop(folder, redis_url, OTHER_SITE_PORT=ports["other"])
+        shop = Shop(folder, redis_of_module, OTHER_SITE_PORT=ports["other"])
         ports["shop"] = servers.enter_context(served(shop.app))
         yield Attacked(shop, f"http://127.0.0.1:{ports['shop']}")
 

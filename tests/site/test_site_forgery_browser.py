@@ -27,7 +27,7 @@ WRONG_ORIGIN = "The origin does not match the host."
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[dict[str, World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory, redis_of_module: str) -> Iterator[dict[str, World]]:
     """All of them, on four servers."""
     folder = tmp_path_factory.mktemp("forged")
     elsewhere = Flask("elsewhere")
@@ -38,10 +38,10 @@ def worlds(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
         patch.setenv("SCHED_INSTANCE_PATH", str(folder))
         other = servers.enter_context(served(elsewhere))
         other_tls = servers.enter_context(served(elsewhere, tls))
-        plain = Shop(folder, redis_url, OTHER_SITE_PORT=other)
+        plain = Shop(folder, redis_of_module, OTHER_SITE_PORT=other)
         secure = Shop(
             folder,
-            redis_url,
+            redis_of_module,
             SESSION_COOKIE_NAME="__Host-sched",
             SESSION_COOKIE_SECURE=True,
             SESSION_COOKIE_SAMESITE="None",
