@@ -55,7 +55,8 @@ class Looks:
         for size in (DESKTOP, MOBILE):
             self._page.set_viewport_size(size)
             for scheme in SCHEMES:
-                self._page.emulate_media(color_scheme=scheme)
+                # With no motion, because a picture would show colours on their way from light to dark.
+                self._page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 self._look(f"{name}-{size['width']}-{scheme}.png", size["width"], scheme, whole)
         self._page.emulate_media(color_scheme="light")
 
