@@ -90,11 +90,12 @@ def _count_pages(contestant: str, place: Place, start: str, pages: Iterable[str]
     for page in pages:
         request = prepare(app, page, cookie)
         request()  # connects, and makes the server know the script
-        found[page] = _count_page(place.socket, request)
+        found[page] = count_page(place.socket, request)
     return found
 
 
-def _count_page(path: str, request: Callable[[], object]) -> Counts:
+def count_page(path: str, request: Callable[[], object]) -> Counts:
+    """Return the commands of one call of ``request``; ``path`` is the socket of the Redis."""
     redis = RawRedis(path, 0)
     before = _statistics(redis)
     monitor = _Monitor(path)

@@ -70,7 +70,7 @@ def spread(values: list[float]) -> tuple[float, float]:
 
 def measure(contestants: list[str], place: Place, rounds: int, block: int) -> Samples:
     """Time every page of every contestant, and the raw round trips, in the same rounds."""
-    return _in_turns(_page_calls(contestants, place) | _raw_calls(place), rounds, block)
+    return in_turns(_page_calls(contestants, place) | _raw_calls(place), rounds, block)
 
 
 def measure_logins(place: Place, rounds: int, block: int) -> Samples:
@@ -83,10 +83,11 @@ def measure_logins(place: Place, rounds: int, block: int) -> Samples:
             call = calls[f"{contestant} {page}"] = prepare(app, page, cookie)
             if call() != USER.encode():
                 raise RuntimeError(f"{contestant} {page} let nobody in")
-    return _in_turns(calls, rounds, block)
+    return in_turns(calls, rounds, block)
 
 
-def _in_turns(calls: dict[str, Call], rounds: int, block: int) -> Samples:
+def in_turns(calls: dict[str, Call], rounds: int, block: int) -> Samples:
+    """Time some calls, a block of each in every round."""
     names = list(calls)
     series: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()

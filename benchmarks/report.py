@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import median
 
+import forms
 import targets
 from apps import CONTESTANTS, LOGIN_CONTESTANTS, LOGIN_PAGES, ONE_PROCESS, PAGES
 from calls import Calls
 from commands import REQUESTS, Counts
+from forms import Forms
 from inprocess import IN_A_VIEW, RAW_GET, RAW_REPLACE, RAW_SQLITE, Samples, spread
 from owners import OwnersScale
 from scale import PurgeWait, ReadScale
@@ -25,7 +27,18 @@ from targets import Row
 from tools import need
 
 _PACKAGES = (
-    *("flask-cloakroom", "Flask", "Werkzeug", "Flask-Session", "Flask-Login", "redis", "hiredis", "msgpack", "msgspec"),
+    *(
+        "flask-cloakroom",
+        "Flask",
+        "Werkzeug",
+        "Flask-Session",
+        "Flask-Login",
+        "Flask-WTF",
+        "redis",
+        "hiredis",
+        "msgpack",
+        "msgspec",
+    ),
     *("itsdangerous", "gunicorn"),
 )
 
@@ -46,6 +59,7 @@ class Results:
     purge: PurgeWait | None = None
     logins: Samples | None = None
     login_commands: dict[str, dict[str, Counts]] | None = None
+    forms: Forms | None = None
     owners: dict[str, OwnersScale] = field(default_factory=dict)
     contestants: list[str] = field(default_factory=list)
 
@@ -61,6 +75,8 @@ class Results:
             rows += targets.of_commands(self.commands)
         if self.logins and self.login_commands:
             rows += targets.of_logins(self.logins, self.login_commands)
+        if self.forms:
+            rows += targets.of_forms(self.forms)
         if self.calls:
             rows += targets.of_calls(self.calls)
         if self.reads:
@@ -80,6 +96,8 @@ class Results:
             "requests": _figures(self.samples),
             "requests_cores_asleep": _figures(self.asleep),
             "requests_with_logins": _figures(self.logins),
+            "requests_with_forms": _figures(self.forms.samples if self.forms else None),
+            "form_commands": asdict(self.forms)["commands"] if self.forms else None,
             "calls": _figures(self.calls),
         } | {name: asdict(self).get(name) for name in parts}
 
@@ -149,6 +167,8 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "Commands to Redis", _COMMANDS, _commands_table(results.commands)
     if results.logins:
         yield "With logins", _LOGINS, _logins_table(results.logins, results.login_commands)
+    if results.forms:
+        yield "With forms", _FORMS, _forms_table(results.forms)
     if results.calls:
         yield "Calls", _CALLS, _calls_table(results.calls)
     if results.sizes:
@@ -184,6 +204,11 @@ _COMMANDS = (
 _LOGINS = (
     "Microseconds a request takes inside one process, medians, on Redis with a loader that costs nothing; in brackets "
     "what it adds to bare Flask, and after it the commands that it sends."
+)
+_FORMS = (
+    "Microseconds a request takes inside one process, medians, with sessions on Redis; in brackets what it adds to "
+    "bare Flask, and after it the commands that it sends. Every contestant is sent what a browser sends: the token in "
+    "the form, and headers that say where it comes from."
 )
 _OWNERS = (
     "Milliseconds of a call inside a view, medians, and in brackets the longest. All sessions were made by the "
@@ -265,6 +290,18 @@ def _logins_table(samples: Samples, counts: dict[str, dict[str, Counts]] | None)
             cells.append(f"{_number(samples.median(f'{name} {page}'))} ({_number(samples.added(name, page))}){sent}")
         rows.append((name, *cells))
     return table(("", *LOGIN_PAGES.values()), rows)
+
+
+def _forms_table(measured: Forms) -> str:
+    samples = measured.samples
+    rows = [(forms.BARE, *(_number(samples.median(f"{forms.BARE} {page}")) for page in forms.PAGES))]
+    for name, counts in measured.commands.items():
+        cells = (
+            f"{_number(samples.median(f'{name} {page}'))} ({_number(samples.added(name, page))}); {counts[page].sent:g}"
+            for page in forms.PAGES
+        )
+        rows.append((name, *cells))
+    return table(("", *forms.PAGES.values()), rows)
 
 
 def _owners_table(owners: dict[str, OwnersScale]) -> str:

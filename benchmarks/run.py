@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("requests", "commands", "logins", "calls", "sizes", "served", "reads", "purge", "owners")
-NEEDED = ("flask_cloakroom", "flask_login", "flask_session", "gunicorn", "hiredis", "matplotlib", "redis")
+PARTS = ("requests", "commands", "logins", "forms", "calls", "sizes", "served", "reads", "purge", "owners")
+NEEDED = ("flask_cloakroom", "flask_login", "flask_session", "flask_wtf", "gunicorn", "hiredis", "matplotlib", "redis")
 
 
 def use_environment() -> None:

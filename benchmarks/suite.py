@@ -13,6 +13,7 @@ from pathlib import Path
 import calls
 import chart
 import commands
+import forms
 import inprocess
 import owners
 import report
@@ -61,6 +62,10 @@ def measure(options: argparse.Namespace) -> report.Results:
             results.logins = inprocess.measure_logins(place, rounds=200 if full else 60, block=40)
         with fresh_place() as place:
             results.login_commands = commands.count_logins(place)
+    if "forms" in options.parts:
+        say("pages with forms")
+        with fresh_place() as place, cores_awake():
+            results.forms = forms.measure(place, rounds=200 if full else 60, block=40)
     if "calls" in options.parts:
         with fresh_place() as place, cores_awake():
             results.calls = calls.measure(place, rounds=200 if full else 60)

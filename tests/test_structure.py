@@ -28,7 +28,7 @@ MODULES = {
 
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
-    {"errors", "signals", "forking"},
+    {"errors", "signals", "hooks", "forking"},
     {"settings"},
     {"redis_connections"},
     {"stores"},
@@ -355,7 +355,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Flask, Request
+from flask import Blueprint, Flask, Request, Response
 from flask.views import MethodView
 from flask_cloakroom import (
     MISSING,
@@ -369,6 +369,7 @@ from flask_cloakroom import (
     LoginManager,
     LoginWatch,
     Refused,
+    SeaSurf,
     ServerSession,
     Session,
     SessionTooLargeError,
@@ -608,6 +609,37 @@ def add_protection(app: Flask) -> None:
         return token
 
     print(hook(1).upper())
+    csrf.exempt_urls(["/api"])
+
+    @csrf.skip_validation
+    def skip(request: Request) -> bool:
+        return "X-Signature" in request.headers
+
+    print(skip, csrf.has_passed())
+
+
+def add_seasurf(app: Flask, manager: LoginManager) -> SeaSurf:
+    csrf = SeaSurf(app)
+
+    @csrf.exempt
+    @csrf.include
+    @csrf.set_cookie
+    @app.post("/seasurf")
+    def view(number: int) -> str:
+        csrf.validate()
+        csrf.generate_new_token()
+        return str(number)
+
+    @csrf.disable_cookie
+    async def disable(response: Response) -> bool:
+        return response.status_code == 200
+
+    @manager.authenticator(header="X-API-Key")
+    def by_key(request: Request) -> Account | None:
+        return None
+
+    print(view(1).upper())
+    return csrf
 
 
 def mine(given: ServerSession) -> timedelta | None:
@@ -635,7 +667,7 @@ WRONG_PROJECT = """
 from flask import Flask
 from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
 from flask_cloakroom import UserKind, permission_required, public, require_login
-from flask_cloakroom import CSRFProtect, validate_csrf
+from flask_cloakroom import CSRFProtect, SeaSurf, validate_csrf
 from flask_cloakroom.stores.sqlite import SQLiteStore
 
 Cloakroom("app")  # error
@@ -655,6 +687,9 @@ UserKind(5)  # error
 LoginManager().authenticator(5)  # error
 CSRFProtect("app")  # error
 CSRFProtect().exempt("module.view")  # error
+CSRFProtect().exempt_urls(5)  # error
+CSRFProtect().skip_validation("no")  # error
+SeaSurf().include("module.view")  # error
 validate_csrf(5)  # error
 """
 

@@ -1,6 +1,6 @@
 """Flask-Cloakroom: what a Flask site knows its visitors by. You hand in your coat and get a ticket."""
 
-from .csrf import CSRFClient, CSRFError, CSRFProtect, csrf_meta_tag, generate_csrf, validate_csrf
+from .csrf import CSRFClient, CSRFError, CSRFProtect, SeaSurf, csrf_meta_tag, generate_csrf, validate_csrf
 from .errors import (
     CloakroomError,
     ContentionError,
@@ -109,6 +109,7 @@ __all__ = [
     "LoginManager",
     "LoginWatch",
     "Refused",
+    "SeaSurf",
     "ServerSession",
     "Session",
     "SessionLimitError",

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import has_request_context
-
 from .csrf import CSRFProtect
-from .csrf.tokens import FIND_LOGIN
 from .login import LoginManager
-from .login.current import get_user, user_context
+from .login.current import user_context
 from .redis_client import FlaskRedis
 from .sessions import Session
 
@@ -53,7 +50,6 @@ class Cloakroom:
             self.csrf = protection
         elif protection is None:
             self.csrf.init_app(app, unless_replaced=True)
-        app.extensions[FIND_LOGIN] = self._find_login
 
     def user_loader(self, callback: C) -> C:
         """Register what returns the user of an id, or None: :meth:`LoginManager.user_loader`."""
@@ -62,10 +58,6 @@ class Cloakroom:
     def request_loader(self, callback: C) -> C:
         """Register what returns the user that a request shows by itself: :meth:`LoginManager.request_loader`."""
         return self.login_manager.request_loader(callback)
-
-    def _find_login(self) -> None:
-        if self.login_manager.has_loader and has_request_context():
-            get_user()
 
     def _user_context(self) -> dict[str, Any]:
         # Templates of an application without logins may have a current_user of another kind.

@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 from flask_cloakroom import CSRFProtect, Session, generate_csrf
 
 UNSAFE = ["POST", "PUT", "PATCH", "DELETE"]
+FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 ANY_METHOD = ["GET", "HEAD", *UNSAFE]
 
 
@@ -42,3 +43,17 @@ def post(client: FlaskClient, token: str | None = None, path: str = "/change", *
     """Post a form; with no headers, as a client that says nothing."""
     data = {} if token is None else {"csrf_token": token}
     return client.post(path, data=data, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class Watched:
+    """Counts what is asked of a store."""
+
+    def __init__(self, app: Flask) -> None:
+        self.calls: list[str] = []
+        repository = app.session_interface.repository  # type: ignore[attr-defined]
+        self._store, repository.store = repository.store, self
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("load", "create", "replace", "touch", "delete"):
+            self.calls.append(name)
+        return getattr(self._store, name)

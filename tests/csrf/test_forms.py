@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from csrf_sites import make_app, reason_of
-from flask import Flask, render_template_string
+from csrf_sites import FOREIGN, make_app, reason_of
+from flask import Blueprint, Flask, g, render_template_string, request
 from flask_wtf import CSRFProtect as TheirProtect
 from flask_wtf import FlaskForm
+from flask_wtf.csrf import _FlaskFormCSRF
 from wtforms import Form, StringField
 
+from flask_cloakroom import CSRFError
 from flask_cloakroom.csrf.forms import CloakroomCSRF
 
+MISSING_IN_FORM = "{'csrf_token': ['The CSRF token is missing.']}"
 PAGE = "{{ form.hidden_tag() if form.hidden_tag else form.csrf_token }}"
 
 
@@ -35,14 +39,16 @@ class PlainForm(Form):
     name = StringField()
 
 
-def add_views(app: Flask, form_class: Any) -> None:
-    from flask import request
+def form_of(app: Flask, given: Any) -> Any:
+    """Return a form of the site's class, filled with what was given."""
+    return app.extensions["form class"](given)
 
-    def make() -> Any:
-        return form_class() if issubclass(form_class, FlaskForm) else form_class(request.form)
+
+def add_views(app: Flask, form_class: Any) -> None:
+    app.extensions["form class"] = form_class
 
     def handle() -> str:
-        form = make()
+        form = form_class() if issubclass(form_class, FlaskForm) else form_class(request.form)
         if request.method == "POST":
             return "valid" if form.validate() else str(form.errors)
         return render_template_string(PAGE, form=form)
@@ -83,15 +89,103 @@ def test_request_that_was_checked(site: Flask) -> None:
 
 
 def test_exempt_view(site: Flask) -> None:
-    """A form in an exempt view checks for itself, as it does with Flask-WTF, and takes our token."""
+    """A form in an exempt view does not check again, whatever the request holds."""
     client = site.test_client()
-    token = token_in(client.get("/exempt").text)
-    foreign = {"Sec-Fetch-Site": "cross-site"}
-    assert client.post("/exempt", data={"csrf_token": token}, headers=foreign).text == "valid"
-    assert client.post("/exempt", data={"csrf_token": client.get("/form").text}).text == "valid"
-    refused = client.post("/exempt", headers=foreign).text
-    assert refused == "{'csrf_token': ['The CSRF token is missing.']}"
-    assert "do not match" in client.post("/exempt", data={"csrf_token": "x" * 72}, headers=foreign).text
+    assert client.post("/exempt", headers=FOREIGN).text == "valid"
+    assert client.post("/exempt").text == "valid"
+    assert client.post("/exempt", data={"csrf_token": "x" * 72}, headers=FOREIGN).text == "valid"
+
+
+@pytest.mark.parametrize("how", ["blueprint", "url", "skipped"])
+def test_exempt_otherwise(site: Flask, how: str) -> None:
+    """Nor in one that is exempt by its blueprint, its URL, or the application's word; a neighbour's form checks."""
+    csrf = site.extensions["csrf"]
+    blueprint = Blueprint("api", __name__, url_prefix="/api")
+    blueprint.add_url_rule("/page", "page", site.view_functions["page"], methods=["POST"])
+    if how == "blueprint":
+        csrf.exempt(blueprint)
+    elif how == "url":
+        csrf.exempt_urls("/api")
+    else:
+        csrf.skip_validation(lambda request: request.path == "/api/page")
+    site.register_blueprint(blueprint)
+    client = site.test_client()
+    assert client.post("/api/page", headers=FOREIGN).text == "valid"
+    assert client.post("/page", headers=FOREIGN).status_code == 400
+
+
+@pytest.mark.parametrize("setting", [{"WTF_CSRF_CHECK_DEFAULT": False}, {"WTF_CSRF_METHODS": ["PUT"]}])
+def test_request_that_was_not_checked(site: Flask, setting: dict[str, Any]) -> None:
+    """Its form checks its token itself, whatever the headers say; unless the view is exempt."""
+    site.config.update(setting)
+    client = site.test_client()
+    own = {"Sec-Fetch-Site": "same-origin"}
+    token = token_in(client.get("/page").text)
+    assert client.post("/page", headers=own).text == MISSING_IN_FORM
+    assert client.post("/page", data={"csrf_token": token}, headers=own).text == "valid"
+    assert client.post("/exempt", headers=FOREIGN).text == "valid"
+
+
+def test_form_of_a_get(site: Flask) -> None:
+    """A form that is validated in a GET checks its token: nobody checked that of the request."""
+    site.add_url_rule("/search", "search", lambda: str(form_of(site, request.args).validate()))
+    client = site.test_client()
+    token = client.get("/form").text
+    assert client.get("/search").text == "False"
+    assert client.get(f"/search?csrf_token={token}").text == "True"
+
+
+def test_requests_that_share_g(site: Flask) -> None:
+    """In tests an application context may be around several requests: each has its own answer."""
+    site.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    csrf = site.extensions["csrf"]
+
+    def checked() -> str:
+        csrf.protect()
+        return str(bool(g.csrf_valid))
+
+    site.add_url_rule("/checked", "checked", checked, methods=["POST"])
+    client = site.test_client()
+    with site.app_context():
+        assert client.post("/checked", headers={"Sec-Fetch-Site": "same-origin"}).text == "True"
+        assert "csrf_valid" in g
+        assert not g.csrf_valid
+        assert client.post("/page").text == MISSING_IN_FORM
+        assert client.post("/exempt").text == "valid"
+        assert client.post("/page").text == MISSING_IN_FORM
+        site.config["WTF_CSRF_CHECK_DEFAULT"] = True
+        assert client.post("/page", headers=FOREIGN).status_code == 400
+
+
+def test_their_own_form_class(kind: str) -> None:
+    """A form that insists on Flask-WTF's own tokens asks for none either where the request has passed."""
+
+    class Theirs(FlaskForm):
+        class Meta:
+            csrf_class = _FlaskFormCSRF
+
+    app = make_app(kind, SECRET_KEY="a key that is long enough")
+    add_views(app, Theirs)
+    client = app.test_client()
+    with app.app_context():
+        assert client.post("/page", headers={"Sec-Fetch-Site": "same-origin"}).text == "valid"
+        assert client.post("/exempt", headers=FOREIGN).text == "valid"
+        app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+        assert client.post("/page").text == MISSING_IN_FORM
+
+
+def test_refusal_that_was_caught(site: Flask) -> None:
+    """A form asks for its token where ``protect()`` refused the request, also in a view that is exempt."""
+    csrf = site.extensions["csrf"]
+
+    def view() -> str:
+        with contextlib.suppress(CSRFError):
+            csrf.protect()
+        return str(form_of(site, request.form).validate())
+
+    site.add_url_rule("/caught", "caught", csrf.exempt(view), methods=["POST"])
+    assert site.test_client().post("/caught", headers=FOREIGN).text == "False"
+    assert site.test_client().post("/caught", headers={"Sec-Fetch-Site": "same-origin"}).text == "True"
 
 
 def test_form_after_a_login(site: Flask) -> None:
@@ -104,11 +198,10 @@ def test_form_after_a_login(site: Flask) -> None:
     assert client.post("/page", data={"csrf_token": after}).text == "valid"
 
 
-def test_switched_off(kind: str) -> None:
+def test_switched_off(site: Flask) -> None:
     """WTF_CSRF_ENABLED = False switches the forms' own check off, too."""
-    app = make_app(kind, WTF_CSRF_ENABLED=False)
-    add_views(app, TheirForm)
-    assert app.test_client().post("/page").text == "valid"
+    site.config["WTF_CSRF_ENABLED"] = False
+    assert site.test_client().post("/page").text == "valid"
 
 
 def test_another_applications_forms() -> None:
@@ -137,9 +230,10 @@ def test_another_field_name() -> None:
     app.add_url_rule(
         "/own",
         "own",
-        app.extensions["csrf"].exempt(lambda: str(Own().validate_on_submit()) + str(Own().own_token.current_token)),
+        lambda: str(Own().validate_on_submit()) + str(Own().own_token.current_token),
         methods=["GET", "POST"],
     )
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False
     client = app.test_client()
     token = client.get("/own").text.removeprefix("False")
     assert client.post("/own", data={"own_token": token}).text.startswith("True")

@@ -8,7 +8,7 @@ import timeit
 from typing import Any
 
 import pytest
-from csrf_sites import make_app, post, reason_of
+from csrf_sites import FOREIGN, Watched, make_app, post, reason_of
 from flask import Blueprint, Flask, session
 from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
@@ -31,25 +31,9 @@ from flask_cloakroom import (
     session_created,
 )
 from flask_cloakroom.csrf.origin import judged
-from flask_cloakroom.csrf.protect import _finish
 
-FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 #: The highest price of a POST that says where it came from, in seconds: of the check and of what the response says.
 HIGHEST_PRICE = 5e-6
-
-
-class Watched:
-    """Counts what is asked of a store."""
-
-    def __init__(self, app: Flask) -> None:
-        self.calls: list[str] = []
-        repository = app.session_interface.repository  # type: ignore[attr-defined]
-        self._store, repository.store = repository.store, self
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("load", "create", "replace", "touch", "delete"):
-            self.calls.append(name)
-        return getattr(self._store, name)
 
 
 class TestExemptions:
@@ -275,28 +259,6 @@ class TestCloakroom:
         assert post(client, token).status_code == 200
 
 
-class TestHeaderLogins:
-    """A request whose user is shown by a header is nobody's forgery: another site cannot send it."""
-
-    def make(self, by_header: bool) -> FlaskClient:
-        app = make_app()
-        app.extensions["csrf"].is_shown_by_header = lambda: by_header
-        return app.test_client()
-
-    @pytest.mark.parametrize("headers", [{}, FOREIGN, {"Origin": "null"}])
-    def test_needs_no_token(self, headers: dict[str, str]) -> None:
-        """Nor an origin; if that is how its user was found."""
-        sent = {**headers, "Authorization": "Bearer x"}
-        assert self.make(True).post("/change", headers=sent).status_code == 200
-        assert self.make(False).post("/change", headers=sent).status_code == 400
-
-    @pytest.mark.parametrize("scheme", ["Basic", "basic", "Digest", "Negotiate", "NTLM"])
-    def test_what_browsers_send_by_themselves(self, scheme: str) -> None:
-        """Is as good as a cookie to a forger."""
-        sent = {**FOREIGN, "Authorization": f"{scheme} eDp4"}
-        assert self.make(True).post("/change", headers=sent).status_code == 400
-
-
 class TestCosts:
     """What an application pays."""
 
@@ -372,7 +334,7 @@ class TestCosts:
 
         def check_and_finish() -> None:
             protection._check(app)
-            _finish(response)
+            protection._finish(app, response)
             response.headers.remove("Vary")
 
         with app.test_request_context("/change", method="POST", headers=headers):
@@ -386,7 +348,7 @@ class TestCosts:
     def test_nothing_but_the_browsers_verdict_is_needed(self) -> None:
         """Where there is one neither the host nor the scheme is looked at, which a proxy may have changed."""
         for site, passes in [("same-origin", True), ("none", True), ("same-site", False), ("cross-site", False)]:
-            assert judged({"HTTP_SEC_FETCH_SITE": site}, set()).passes is passes
+            assert judged({"HTTP_SEC_FETCH_SITE": site}, set(), True).passes is passes
 
 
 class TestRefusals:
@@ -473,11 +435,43 @@ def test_wrong_setting_later() -> None:
         post(app.test_client())
 
 
-def test_misspelled_setting(caplog: pytest.LogCaptureFixture) -> None:
-    """A name that looks like a setting's is a warning at start."""
-    make_app(CSRF_TRUSTED_ORIGIN=["https://pay.example"], CSRF_COOKIE_NAME="x", OTHER_CSRF_X=1)
-    (message,) = [record.getMessage() for record in caplog.records]
-    assert message == "CSRF_TRUSTED_ORIGIN is no setting of Flask-Cloakroom; is CSRF_TRUSTED_ORIGINS meant?"
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WTF_CSRF_ENABELD", "WTF_CSRF_ENABLED"),
+        ("WTF_CSFR_ENABLED", "WTF_CSRF_ENABLED"),
+        ("WFT_CSRF_TIME_LIMIT", "WTF_CSRF_TIME_LIMIT"),
+        ("CSRF_ENABLED", "WTF_CSRF_ENABLED"),
+        ("CSRF_TRUSTED_ORIGIN", "CSRF_TRUSTED_ORIGINS"),
+        ("CRSF_REQUIRE_TOKEN", "CSRF_REQUIRE_TOKEN"),
+        ("CSRF_DISABLED", "CSRF_DISABLE"),
+        ("SEASURF_INCLUDE_OR_EXEMPT_VIEW", "SEASURF_INCLUDE_OR_EXEMPT_VIEWS"),
+    ],
+)
+def test_misspelled_setting(name: str, meant: str) -> None:
+    """A name that is nearly a setting's is an error at start, which says what is probably meant."""
+    with pytest.raises(SettingError, match=f"^{name}: is no setting of Flask-Cloakroom. Is {meant} meant") as caught:
+        make_app(**{name: False})
+    assert caught.value.setting == name
+
+
+def test_settings_of_others(caplog: pytest.LogCaptureFixture) -> None:
+    """SeaSurf's have no effect here, which a line in the log says; those of other packages are left alone."""
+    others = (
+        "WTF_I18N_ENABLED",
+        "JWT_CSRF_METHODS",
+        "SECURITY_CSRF_COOKIE_NAME",
+        "WTF_CSRF_EXEMPT_LIST",
+        "OTHER_CSRF_X",
+    )
+    with caplog.at_level(logging.INFO, "flask_cloakroom.csrf"):
+        app = make_app(CSRF_DISABLE=True, CSRF_COOKIE_NAME="x", **dict.fromkeys(others, "x"))
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        f"{name} is a setting of SeaSurf, and has no effect with CSRFProtect"
+        for name in ("CSRF_COOKIE_NAME", "CSRF_DISABLE")
+    ]
+    assert post(app.test_client()).status_code == 400
 
 
 @pytest.mark.parametrize("origin", ["https://PAY.example:443", "capacitor://localhost", "http://[::1]:3000"])

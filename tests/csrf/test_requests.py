@@ -260,3 +260,13 @@ def test_proxy_fix() -> None:
     client = app.test_client()
     for origin, status in [("https://shop.example", 200), ("http://shop.example", 400), ("http://localhost", 400)]:
         assert client.post("/change", headers={**headers, "Origin": origin}).status_code == status
+
+
+def test_strict_and_with_token() -> None:
+    """With both settings a request over HTTPS that says where it comes from needs the token, and passes with it."""
+    app = make_app(WTF_CSRF_SSL_STRICT=True, CSRF_REQUIRE_TOKEN=True)
+    client = app.test_client()
+    token = client.get("/form", base_url="https://localhost").text
+    sent = {"base_url": "https://localhost", "headers": {"Sec-Fetch-Site": "same-origin"}}
+    assert client.post("/change", **sent).status_code == 400
+    assert client.post("/change", data={"csrf_token": token}, **sent).text == "changed"

@@ -298,6 +298,12 @@ class TestCookie:
         client.get("/login/7")
         assert "XSRF-TOKEN" in str(client.get("/form").headers)
 
+    def test_rendered_before_a_login(self, kind: str) -> None:
+        """A token that a login in the very same request made void is no cookie."""
+        app = make_app(kind, CSRF_COOKIE="XSRF-TOKEN")
+        app.add_url_rule("/in", "in", lambda: generate_csrf() + str(session.update(_user_id="7")))
+        assert "XSRF-TOKEN" not in str(app.test_client().get("/in").headers)
+
     def test_planted(self, kind: str) -> None:
         """A cookie that a sibling domain set, and its value in the header, are not the session's token."""
         client = make_app(kind, CSRF_COOKIE="XSRF-TOKEN").test_client()

@@ -164,13 +164,23 @@ class Belongings(RuleBasedStateMachine):
     @rule(
         number=st.sampled_from(DEVICES),
         user=st.sampled_from(USERS),
-        call=st.integers(1, 12),
+        call=st.integers(3, 10),
         took_effect=st.booleans(),
         fails=st.booleans(),
-        reads=st.booleans(),
+        then=st.sampled_from(["", "retry", "delete", "delete and retry", "edit and retry"]),
     )
-    def crash(self, number: int, user: str, call: int, took_effect: bool, fails: bool, reads: bool) -> None:
+    def crash(self, number: int, user: str, call: int, took_effect: bool, fails: bool, then: str) -> None:
         """The process dies in a login, or the store fails; what the browser sees then tells how far it came."""
+        self.edit(number, "count", call)
+        self.die(number, user, call, took_effect, fails, reads=call % 2 == 0)
+        if "delete" in then:
+            self.delete(user)
+        if "edit" in then:
+            self.edit(number, "count", call)
+        if "retry" in then:
+            self.log_in(number, user, False)
+
+    def die(self, number: int, user: str, call: int, took_effect: bool, fails: bool, reads: bool) -> None:
         browser, device = self.browsers[number], self.devices[number]
         before = dict(browser.cookies)
         answer = None

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from flask import current_app, g
+from flask import current_app
 from wtforms import ValidationError
 from wtforms.csrf.core import CSRF
 
 from .errors import CSRFError
+from .protect import has_passed
 from .tokens import generate_csrf, validate_csrf
 
 log = logging.getLogger("flask_cloakroom.csrf")
@@ -44,9 +45,9 @@ class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
     def validate_csrf_token(self, form: Any, field: Any) -> None:
         """Raise WTForms' ValidationError for a field that holds no token of the session.
 
-        Where the request as a whole was found good already, nothing is asked of the form.
+        Where the request as a whole was found good, or its view is exempt, nothing is asked of the form.
         """
-        if g.get("csrf_valid", False):
+        if has_passed():
             return
         try:
             validate_csrf(field.data, token_key=self._token_key())

@@ -91,8 +91,8 @@ _OTHER_REFERRER: Final = Verdict(False, WRONG_REFERRER, ALL_HEADERS)
 _SILENT: Final = Verdict(False, None, ALL_HEADERS)
 
 
-def judged(environ: dict[str, Any], trusted: Set[Origin]) -> Verdict:
-    """Say what the headers of a WSGI request tell of where it comes from."""
+def judged(environ: dict[str, Any], trusted: Set[Origin], referrer: bool) -> Verdict:
+    """Say what the headers of a WSGI request tell of where it comes from; the Referer only if ``referrer``."""
     site = environ.get("HTTP_SEC_FETCH_SITE")
     if site in OWN_SITES:
         return _SAME_ORIGIN
@@ -102,7 +102,7 @@ def judged(environ: dict[str, Any], trusted: Set[Origin]) -> Verdict:
     if given is not None:
         passes = given == _own_text(environ) or _is_ours(Origin.parse(given), environ, trusted)
         return _MATCHES if passes else _OTHER_ORIGIN
-    url = environ.get("HTTP_REFERER")
+    url = environ.get("HTTP_REFERER") if referrer else None
     if not url:  # an empty one says as much as none
         return _SILENT
     own = _own_text(environ)

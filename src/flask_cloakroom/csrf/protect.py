@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import g
+from flask import g, has_request_context
+from werkzeug.local import LocalProxy
 
 from .. import signals
+from ..hooks import SHOWN_BY_HEADER
 from ..sessions.session import KEYS_OF_ONE_ID
 from .errors import CSRFError
-from .exemptions import Exemptions
+from .exemptions import Paths, Views, is_yes
+from .names import DEFAULTS
 from .origin import judged
 from .presented import token_in
-from .settings import DEFAULTS, LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
-from .state import known_state_of, state_of, this_app, this_request
+from .settings import LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
+from .state import CSRFState, known_state_of, state_of, this_app, this_request
 from .token import MISSING
 from .tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
 
-    from ..sessions.cookie import SessionCookie
-
 log = logging.getLogger("flask_cloakroom.csrf")
 
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
+C = TypeVar("C", bound="Callable[[Request], Any]")
 
 #: Where an application keeps its protection; Flask-WTF's name.
 EXTENSION_KEY: Final = "csrf"
-
-#: Schemes of the Authorization header that browsers add by themselves, whoever makes the request (RFC 7617, RFC 7616,
-#: RFC 4559): as good as a cookie for the forger.
-SENT_BY_BROWSERS: Final = frozenset({"basic", "digest", "negotiate", "ntlm"})
 
 #: With WTF_CSRF_SSL_STRICT: a token is not enough.
 SAYS_NOTHING: Final = "The request does not say where it comes from."
@@ -51,10 +49,9 @@ class CSRFProtect:
 
     def __init__(self, app: Flask | None = None) -> None:
         """With ``app``, do :meth:`init_app` at once."""
-        #: Tells whether the present request's user was found by what the request shows itself, a header, and not by a
-        #: cookie. Then no other site can have made it: they cannot send that header. For the part that has logins.
-        self.is_shown_by_header: Callable[[], bool] | None = None
-        self._exemptions = Exemptions()
+        self._exempt = Views("exempt")
+        self._exempt_paths: Paths | None = None
+        self._skips: Callable[[Request], Any] | None = None
         self._has_forms = False
         if app is not None:
             self.init_app(app)
@@ -79,11 +76,26 @@ class CSRFProtect:
             if not (unless_replaced and _is_replaced(app, self)):
                 self._check(app)
 
-        app.after_request(_finish)
+        app.after_request(lambda response: self._finish(app, response))
 
     def exempt(self, view: T) -> T:
         """Leave a view, or the views of a blueprint and of all blueprints in it, unprotected. Usable as a decorator."""
-        return self._exemptions.add(view)
+        return self._exempt.add(view)
+
+    def exempt_urls(self, urls: str | Iterable[str]) -> None:
+        """Leave paths from the server's root, and all below them, unprotected; and no others that were given before.
+
+        "/api" is also "/api/users", but not "/apistore". Raises ValueError for what is no path.
+        """
+        self._exempt_paths = Paths(urls)
+
+    def skip_validation(self, callback: C) -> C:
+        """Register what tells of a request that would be checked whether it shall not be: given it, returns a bool.
+
+        Usable as a decorator; the function may be async.
+        """
+        self._skips = callback
+        return callback
 
     def protect(self, apply_exemptions: bool = False) -> None:
         """Check the present request, also in a view that is exempt. Raises :class:`CSRFError`.
@@ -94,9 +106,18 @@ class CSRFProtect:
         app = this_app()
         self._protect(app, this_request(), settings_of(app), apply_exemptions)
 
+    def has_passed(self) -> bool:
+        """Tell whether the present request was found good or needs no check, so that its forms ask for no token."""
+        app, request = this_app(), this_request()
+        state = known_state_of(request)
+        if state is not None and state.passed is not None:
+            return state.passed
+        settings = settings_of(app)
+        return not settings.enabled or self._is_exempt(app, request, settings) or self._is_skipped(app, request)
+
     def _check(self, app: Flask) -> None:
         """Check the present request if it is to be."""
-        if not self._has_forms:
+        if not self._has_forms and _FORMS in sys.modules:
             self._has_forms = _adopt_forms()
         request = this_request()
         config = app.config
@@ -106,28 +127,92 @@ class CSRFProtect:
         if settings.enabled and settings.check_default:
             self._protect(app, request, settings, True)
 
+    def _is_exempt(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
+        """Tell whether the application said of a request's view or URL that it is not protected."""
+        # Where only marked views are protected, the other mark says nothing.
+        if not settings.only_included and self._exempt.cover(app, request):
+            return True
+        return self._exempt_paths is not None and self._exempt_paths.cover(request)
+
+    def _is_skipped(self, app: Flask, request: Request) -> bool:
+        return self._skips is not None and is_yes(app, self._skips, request)
+
+    def _is_covered(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
+        """Tell whether requests for this view and URL are checked, if they are of a method that is."""
+        return request.endpoint is not None and not self._is_exempt(app, request, settings)
+
     def _protect(self, app: Flask, request: Request, settings: CSRFSettings, apply_exemptions: bool) -> None:
-        if apply_exemptions and (request.endpoint is None or self._exemptions.cover(app, request)):
+        g.csrf_valid = PASSED
+        if apply_exemptions and not self._is_covered(app, request, settings):
             return
         if not settings.checks(request.method):
             return
-        verdict = judged(request.environ, settings.trusted)
-        state_of(request).looked_at = verdict.looked_at
+        if apply_exemptions and self._skips is not None and self._is_skipped(app, request):
+            return
+        self._decide(app, request, settings)
+
+    def _decide(self, app: Flask, request: Request, settings: CSRFSettings) -> None:
+        """Find the request good, or raise :class:`CSRFError`."""
+        verdict = judged(request.environ, settings.trusted, settings.check_referrer)
+        state = state_of(request)
+        state.looked_at = verdict.looked_at
+        if verdict.passes and not settings.require_token:  # as nearly always
+            state.passed = True
+            return
         reason = verdict.reason
-        if reason is None and (settings.require_token or not verdict.passes):
+        if reason is None:
             if settings.ssl_strict and request.is_secure and not verdict.passes:
                 reason = SAYS_NOTHING
             else:
                 reason = _problem_with_token(request, settings)
-        if reason is not None and not self._is_shown_by_header(request):
-            _refuse(app, request, reason)
-        g.csrf_valid = True  # where Flask-WTF's forms look for it
+                state.suspect = reason != MISSING
+        state.passed = reason is None or _is_shown_by_header(app)
+        if not state.passed:
+            log.info("%s %s was refused: %s", request.method, request.endpoint, reason)
+            signals.csrf_refused.send(app, reason=reason)
+            raise self._error(app, request, reason)
 
-    def _is_shown_by_header(self, request: Request) -> bool:
-        if self.is_shown_by_header is None:
-            return False
-        scheme = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0].lower()
-        return scheme not in SENT_BY_BROWSERS and self.is_shown_by_header()
+    def _error(self, app: Flask, request: Request, reason: str | None) -> CSRFError:
+        """Return what is raised for a refused request."""
+        return CSRFError(reason)
+
+    def _finish(self, app: Flask, response: Response) -> Response:
+        """Say what the answer rests on, and give scripts the token. A request that needed neither is left as it is."""
+        request = this_request()
+        state = known_state_of(request)
+        token = self._token_for_scripts(app, request, response, state)
+        if token is not None and is_token_of_session(token):  # and not one from before a login in this very request
+            settings = settings_of(app)
+            if settings.cookie is not None:
+                settings.cookie.set(response, token, settings.cookie_lifetime)
+        if state is not None:
+            _tell_caches(state, response)
+            state.token = None  # two objects may protect one application
+        return response
+
+    def _token_for_scripts(
+        self, app: Flask, request: Request, response: Response, state: CSRFState | None
+    ) -> str | None:
+        """Return the token that the response's cookie shall hold, if any."""
+        if state is None or state.token is None:
+            return None
+        cookie = settings_of(app).cookie
+        if cookie is None or is_token_of_session(request.cookies.get(cookie.name, "")):
+            return None
+        return state.token
+
+
+def has_passed() -> bool:
+    """Tell whether the application's protection found the present request good, or exempt."""
+    if not has_request_context():
+        return False
+    protection = this_app().extensions.get(EXTENSION_KEY)
+    return isinstance(protection, CSRFProtect) and protection.has_passed()
+
+
+#: Stands in ``g.csrf_valid``, where Flask-WTF's forms look, for the answer of whichever request asks: several may share
+#: one ``g``, and the next one must not pass by the answer of this one.
+PASSED: Final = LocalProxy(has_passed)
 
 
 def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
@@ -141,39 +226,20 @@ def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
     return None
 
 
-def _refuse(app: Flask, request: Request, reason: str) -> NoReturn:
-    g.csrf_valid = False  # in tests, several requests may share one g
-    log.info("%s %s was refused: %s", request.method, request.endpoint, reason)
-    signals.csrf_refused.send(app, reason=reason)
-    raise CSRFError(reason)
+def _is_shown_by_header(app: Flask) -> bool:
+    shown: Callable[[], bool] | None = app.extensions.get(SHOWN_BY_HEADER)
+    return shown is not None and shown()
 
 
-def _finish(response: Response) -> Response:
-    """Say what the answer rests on, and give scripts the token. A request that needed neither is left as it is."""
-    request = this_request()
-    state = known_state_of(request)
-    if state is None:
-        return response
-    if state.looked_at is not None:
-        given = response.headers.getlist("Vary")
-        if given:  # in one line with it, because Flask's own session keeps only the first
-            response.headers["Vary"] = ", ".join([*given, state.looked_at])
-        else:
-            response.headers.add("Vary", state.looked_at)
-        state.looked_at = None  # two objects may protect one application
-    if state.token is not None:
-        cookie = settings_of(this_app()).cookie
-        if cookie is not None:
-            _give_to_scripts(cookie, request, response, state.token)
-        state.token = None
-    return response
-
-
-def _give_to_scripts(cookie: SessionCookie, request: Request, response: Response, token: str) -> None:
-    if is_token_of_session(request.cookies.get(cookie.name, "")):
+def _tell_caches(state: CSRFState, response: Response) -> None:
+    if state.looked_at is None:
         return
-    if is_token_of_session(token):  # and not one from before a login in this very request
-        cookie.set(response, token, None)
+    given = response.headers.getlist("Vary")
+    if given:  # in one line with it, because Flask's own session keeps only the first
+        response.headers["Vary"] = ", ".join([*given, state.looked_at])
+    else:
+        response.headers.add("Vary", state.looked_at)
+    state.looked_at = None  # two objects may protect one application
 
 
 def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:
@@ -187,10 +253,7 @@ def _protects_present_app() -> bool:
 
 
 def _adopt_forms() -> bool:
-    """Let Flask-WTF's forms carry our tokens, if it is in use; tell whether they do."""
-    module = sys.modules.get(_FORMS)
-    if module is None:
-        return False
+    """Let the forms of Flask-WTF, which is in use, carry our tokens; tell whether they do."""
     from .forms import adopt
 
-    return adopt(module, _protects_present_app)
+    return adopt(sys.modules[_FORMS], _protects_present_app)

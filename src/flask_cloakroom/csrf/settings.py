@@ -5,17 +5,17 @@ As those of logins: at start, and again when one of them has another value than 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import SettingError
 from ..sessions.cookie import SessionCookie
 from ..sessions.cookie_settings import read_cookie
 from ..settings import Reader, described
+from .names import DEFAULTS, SEASURF_DEFAULTS, check_spelling
 from .origin import Origin
 
 if TYPE_CHECKING:
@@ -26,21 +26,6 @@ log = logging.getLogger("flask_cloakroom.csrf")
 #: Safe methods (RFC 9110, 9.2.1): a view for one of them changes nothing, so nobody gains by forging it.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-#: Flask-WTF's names, then ours. None for the methods: all but the safe ones.
-DEFAULTS: Final[dict[str, Any]] = {
-    "WTF_CSRF_ENABLED": True,
-    "WTF_CSRF_CHECK_DEFAULT": True,
-    "WTF_CSRF_METHODS": None,
-    "WTF_CSRF_FIELD_NAME": "csrf_token",
-    "WTF_CSRF_HEADERS": ["X-CSRFToken", "X-CSRF-Token"],
-    "WTF_CSRF_META_NAME": "csrf-token",
-    "WTF_CSRF_SECRET_KEY": None,
-    "WTF_CSRF_SSL_STRICT": False,
-    "WTF_CSRF_TIME_LIMIT": None,
-    "CSRF_COOKIE": None,
-    "CSRF_REQUIRE_TOKEN": False,
-    "CSRF_TRUSTED_ORIGINS": (),
-}
 #: What Flask-WTF leaves in the configuration, where its forms and applications look for it.
 LEFT_IN_CONFIG: Final = (
     "WTF_CSRF_ENABLED",
@@ -53,18 +38,13 @@ LEFT_IN_CONFIG: Final = (
 )
 #: What the readable cookie has from the session's: it is of use where that one is sent.
 _FROM_SESSION: Final = ("DOMAIN", "PATH", "SECURE", "SAMESITE", "PARTITIONED")
-_NAMES: Final = (
-    *DEFAULTS,
-    *(f"SESSION_COOKIE_{part}" for part in ("NAME", *_FROM_SESSION)),
-    "APPLICATION_ROOT",
-)
+#: Settings of sessions that this part reads.
+SESSION_NAMES: Final = (*(f"SESSION_COOKIE_{part}" for part in ("NAME", *_FROM_SESSION)), "APPLICATION_ROOT")
 #: RFC 9110, 5.6.2: methods, names of headers and of cookies are tokens.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII).fullmatch
 _METHOD: Final = re.compile(r"[A-Z][A-Z\-]*", re.ASCII).fullmatch
-#: How alike two names are that are taken for one and its misspelling; see difflib.
-_ALIKE: Final = 0.85
-
-_CACHE: Final = "flask_cloakroom.csrf settings"
+_KEPT: Final = "flask_cloakroom.csrf settings"
+_SPELLING: Final = "flask_cloakroom.csrf spelling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +68,12 @@ class CSRFSettings:
     trusted: frozenset[Origin]
     #: The cookie that scripts read the token from, if there is to be one.
     cookie: SessionCookie | None
+    #: Seconds that the browser keeps it; None until it is closed.
+    cookie_lifetime: int | None = None
+    #: Whether the header Referer is looked at.
+    check_referrer: bool = True
+    #: Whether views are protected only if they are marked, and not unless they are.
+    only_included: bool = False
 
     @classmethod
     def read(cls, app: Flask) -> CSRFSettings:
@@ -99,9 +85,9 @@ class CSRFSettings:
             enabled=read.boolean("WTF_CSRF_ENABLED"),
             check_default=read.boolean("WTF_CSRF_CHECK_DEFAULT"),
             methods=_read_methods(config["WTF_CSRF_METHODS"]),
-            field=_read_name(read, "WTF_CSRF_FIELD_NAME"),
-            headers=_read_headers(config["WTF_CSRF_HEADERS"]),
-            meta_name=_read_name(read, "WTF_CSRF_META_NAME"),
+            field=read_name(read, "WTF_CSRF_FIELD_NAME"),
+            headers=read_headers("WTF_CSRF_HEADERS", config["WTF_CSRF_HEADERS"]),
+            meta_name=read_name(read, "WTF_CSRF_META_NAME"),
             key=as_key(config["WTF_CSRF_SECRET_KEY"]),
             time_limit=None if limit is None else read.seconds("WTF_CSRF_TIME_LIMIT", at_least=1),
             ssl_strict=read.boolean("WTF_CSRF_SSL_STRICT"),
@@ -115,18 +101,37 @@ class CSRFSettings:
         return method not in SAFE_METHODS if self.methods is None else method in self.methods
 
 
+class Spelling(NamedTuple):
+    """The names by which an application has its settings, and what reads them."""
+
+    names: tuple[str, ...]
+    read: Callable[[Flask], CSRFSettings]
+
+
+#: Flask-WTF's.
+WTF: Final = Spelling((*DEFAULTS, *SESSION_NAMES), CSRFSettings.read)
+
+
+def spell(app: Flask, spelling: Spelling) -> None:
+    """Let the application have its settings by other names from here on."""
+    app.extensions[_SPELLING] = spelling
+    app.extensions.pop(_KEPT, None)
+
+
 def settings_of(app: Flask) -> CSRFSettings:
     """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
-    values = list(map(app.config.get, _NAMES))
-    kept: tuple[list[Any], CSRFSettings] | None = app.extensions.get(_CACHE)
-    if kept is not None and kept[0] == values:
-        return kept[1]
-    settings = CSRFSettings.read(app)
+    kept: tuple[tuple[str, ...], list[Any], CSRFSettings] | None = app.extensions.get(_KEPT)
+    if kept is not None and kept[1] == list(map(app.config.get, kept[0])):
+        return kept[2]
+    spelling: Spelling = app.extensions.get(_SPELLING, WTF)
+    values = list(map(app.config.get, spelling.names))
+    settings = spelling.read(app)
     if kept is None:
-        _warn_of_misspelled(app)
+        check_spelling(app.config)
+        _tell_of_others(app.config, spelling.names)
     if not settings.enabled and not (app.debug or app.testing):
-        log.warning("WTF_CSRF_ENABLED is off: requests that other sites forge are not refused")
-    app.extensions[_CACHE] = (values, settings)
+        log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
+    app.extensions[_KEPT] = (spelling.names, values, settings)
     return settings
 
 
@@ -145,7 +150,8 @@ def _what(value: Any) -> str:
     return "an empty one" if value in ("", b"") else described(value)
 
 
-def _read_name(read: Reader, name: str) -> str:
+def read_name(read: Reader, name: str) -> str:
+    """Return a str that is not empty. Raises :class:`SettingError`."""
     text = read.text(name)
     if not text:
         raise SettingError(name, f'must not be empty; the default is "{DEFAULTS[name]}"')
@@ -171,11 +177,12 @@ def _read_methods(value: Any) -> frozenset[str] | None:
     return frozenset(methods)
 
 
-def _read_headers(value: Any) -> tuple[str, ...]:
-    headers = _listed("WTF_CSRF_HEADERS", value, '["X-CSRFToken", "X-CSRF-Token"]')
+def read_headers(name: str, value: Any) -> tuple[str, ...]:
+    """Return names of headers as WSGI has them. Raises :class:`SettingError`."""
+    headers = _listed(name, value, '["X-CSRFToken", "X-CSRF-Token"]')
     for header in headers:
         if not _TOKEN(header):
-            raise SettingError("WTF_CSRF_HEADERS", f'must be names of headers, as "X-CSRFToken", not {header!r}')
+            raise SettingError(name, f'must be names of headers, as "X-CSRFToken", not {header!r}')
     return tuple("HTTP_" + header.upper().replace("-", "_") for header in headers)
 
 
@@ -206,9 +213,7 @@ def _read_cookie(config: Mapping[str, Any]) -> SessionCookie | None:
     return read_cookie(Reader({**config, **parts}), "CSRF")
 
 
-def _warn_of_misspelled(app: Flask) -> None:
-    for name in app.config:
-        if isinstance(name, str) and "CSRF_" in name and name not in DEFAULTS:
-            close = difflib.get_close_matches(name, DEFAULTS, 1, _ALIKE)
-            if close:
-                log.warning("%s is no setting of Flask-Cloakroom; is %s meant?", name, close[0])
+def _tell_of_others(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in SEASURF_DEFAULTS:
+        if name in config and name not in names:
+            log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect", name)

@@ -1,4 +1,4 @@
-"""What one request has to tell its response. It is kept on the request, as a request may share ``g`` with others."""
+"""What one request has to tell its response and its forms. It is kept on the request, as it may share ``g``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _NAME: Final = "_flask_cloakroom_csrf"
 class CSRFState:
     """Lives as long as the request. Made when it is checked, or renders a token."""
 
-    __slots__ = ("looked_at", "token")
-
-    def __init__(self) -> None:
-        #: Headers that the answer rests on, as Vary names them.
-        self.looked_at: str | None = None
-        #: The token that was rendered, if one was.
-        self.token: str | None = None
+    # Class attributes, which cost a request nothing that sets none of them.
+    #: Headers that the answer rests on, as Vary names them.
+    looked_at: str | None = None
+    #: Whether the request was found good, or refused; None if it was not checked.
+    passed: bool | None = None
+    #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in.
+    suspect = False
+    #: The token that was rendered, if one was.
+    token: str | None = None
 
 
 def state_of(request: Request) -> CSRFState:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from flask import g, has_request_context, session
 from markupsafe import Markup, escape
 
+from ..hooks import FIND_LOGIN
 from ..sessions.owners import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
@@ -21,10 +22,6 @@ from .state import state_of, this_app, this_request
 from .token import MISSING, check_token, make_token, new_secret
 
 NOTHING_IN_SESSION: Final = "The CSRF session token is missing."
-
-#: Where an application keeps what is called before a token is made for a visitor whom nobody has logged in yet: a
-#: remembered login that is found later in the same page would make the token void. For the part that has logins.
-FIND_LOGIN: Final = "flask_cloakroom.csrf find login"
 
 _SEPARATOR: Final = "."
 #: Hexadecimal digits: it need only tell one user from the next, and the secret beside it is what nobody can guess.
@@ -84,6 +81,11 @@ def csrf_meta_tag(
     """Return ``<meta name="csrf-token" content="…">`` for scripts. ``name`` is else that of WTF_CSRF_META_NAME."""
     name = settings_of(this_app()).meta_name if name is None else name
     return Markup('<meta name="{}" content="{}">').format(escape(name), generate_csrf(secret_key, token_key))
+
+
+def renew_secret() -> None:
+    """Let the session's tokens that there are be good no more."""
+    session.pop(settings_of(this_app()).field, None)
 
 
 def is_token_of_session(token: str) -> bool:

@@ -78,7 +78,8 @@ def login_source() -> LoginSource | None:
 
     "session"; "remember", in the request that the cookie of an earlier login began this one in; "header", by an
     authenticator; "browser", by an authenticator and a credential that browsers send by themselves, as they do
-    cookies; "request_loader". Only "header" says that no other site can have made a browser send the request.
+    cookies; "request_loader". When a request needs no protection against forgery stands in docs/forgery.md: an
+    authenticator may go by what is no header.
     """
     state = this_login()
     user_of(state)

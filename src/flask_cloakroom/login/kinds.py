@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from flask import Flask, Request, Response, has_request_context
 
 from ..errors import SettingError
+from ..hooks import SHOWN_BY_HEADER
 from ..sessions.interface import KindInterface
 from . import impersonation
 from .activity import ActiveSession, activity_of
@@ -21,6 +22,7 @@ from .manager import LoginManager
 from .permissions import without_permission
 from .remember import SignedTokens
 from .settings import LoginSettings, settings_of
+from .shown import is_shown_by_header
 from .state import LoginSource, LoginState, state_of, this_app, this_request
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .user_data import delete_of, export_of
@@ -88,6 +90,7 @@ class UserKind(LoginManager):
         if taken & {f"{name}_{self.name}" for name in taken}:
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
+        app.extensions[SHOWN_BY_HEADER] = is_shown_by_header
         app.after_request(self._finish)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, r
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..hooks import FIND_LOGIN, SHOWN_BY_HEADER
 from ..redirects import safe_path
 from ..sessions.interface import ServerSessionInterface
 from . import kept
@@ -30,6 +31,7 @@ from .remember_legacy import LegacyTokens
 from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
+from .shown import find_login, is_shown_by_header
 from .state import LoginState, known_state_of, state_of, this_app, this_request
 from .urls import expand_login_view, login_url, make_next_param
 from .verdicts import call
@@ -94,7 +96,7 @@ class LoginManager(LegacyManager):
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
             app.after_request(lambda response: manager_of(app)._finish(response))
-        app.extensions[EXTENSION_KEY] = self
+        app.extensions |= {EXTENSION_KEY: self, FIND_LOGIN: find_login, SHOWN_BY_HEADER: is_shown_by_header}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)
@@ -115,19 +117,22 @@ class LoginManager(LegacyManager):
     def authenticator(self, scheme: C) -> C: ...
 
     @overload
-    def authenticator(self, scheme: str | None = None, *, challenge: str | None = None) -> Callable[[C], C]: ...
+    def authenticator(
+        self, scheme: str | None = None, *, header: str | None = None, challenge: str | None = None
+    ) -> Callable[[C], C]: ...
 
-    def authenticator(self, scheme: Any = None, *, challenge: str | None = None) -> Any:
+    def authenticator(self, scheme: Any = None, *, header: str | None = None, challenge: str | None = None) -> Any:
         """Register what finds the user of a request by a credential in it, before any session is looked at.
 
         They are asked in their order, each with the request. One returns the user; or None, if the request shows
         nothing of its kind; or raises :class:`Refused`, and then the answer is a 401. With a ``scheme``, as "Bearer",
         it is asked only if that is the Authorization header's, and then None is a refusal too, as is a header that
-        cannot be read. ``challenge`` is the 401's header WWW-Authenticate.
+        cannot be read. With a ``header``, as "X-API-Key", likewise if the request has that one; ValueError for one that
+        browsers know. ``challenge`` is the 401's header WWW-Authenticate.
         """
 
         def register(callback: C) -> C:
-            self.authenticators.append(Authenticator.made(callback, scheme, challenge))
+            self.authenticators.append(Authenticator.made(callback, scheme, challenge, header))
             return callback
 
         if callable(scheme):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import session as flask_session
 
+from .flashes import watch_failures
 from .interface import ServerSessionInterface
 from .session import ServerSession
 
@@ -35,6 +36,7 @@ class Session:
         Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong setting.
         """
         app.session_interface = ServerSessionInterface(app)
+        watch_failures(app)
 
 
 def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:

@@ -12,6 +12,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
+from .flashes import settle
 from .outage import SessionUnavailable, make_unavailable
 from .repository import Repository
 from .session import ServerSession
@@ -84,6 +85,9 @@ class ServerSessionInterface(SessionInterface):
         """Save what the request did and tell the browser what it must know."""
         if not isinstance(session, ServerSession):
             return
+        taken = session._taken
+        if taken is not None:
+            settle(session)
         session._closed = True
         untouched = session._data is None and not session._pending
         if untouched and not session.companions:
@@ -97,6 +101,8 @@ class ServerSessionInterface(SessionInterface):
             pass  # the session remembers that it failed
         except CloakroomError:
             session._abandon()
+            # There will be another response, which this is called for again.
+            session._taken, session._closed = taken, False
             raise
         if session._failed:
             make_unavailable(app, response)

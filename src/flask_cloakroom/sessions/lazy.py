@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from enum import Enum
 from typing import Any, Final, Self
 
@@ -193,6 +193,16 @@ class LazyDict(MutableMapping[Any, Any]):
     def _place_of(self, key: Any) -> str:
         """Return how an error names a key of this dict."""
         return f"session[{_shown(key)}]"
+
+    def _restate(self, base: Mapping[Any, bytes], keys: Iterable[Any]) -> None:
+        """Go on from ``base``, which has other values under ``keys``; what was changed there is forgotten."""
+        data = self._opened()
+        self._base = base
+        for key in keys:
+            self._touched.pop(key, None)
+            data.pop(key, None)
+            if key in base:
+                data[key] = _PACKED
 
     def _pack(self, key: Any, value: Any) -> bytes:
         try:

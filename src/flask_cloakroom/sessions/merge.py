@@ -247,15 +247,15 @@ def _append(base: Any, theirs: Any, mine: Any) -> Any:
     if any(value is not MISSING and type(value) is not list for value in (theirs, mine)):
         raise NotMergeable
     began = _or_empty(base, list)
-    left, added = _split(began, _or_empty(theirs, list))
-    own_left, own_added = _split(began, _or_empty(mine, list))
+    left, added = left_and_added(began, _or_empty(theirs, list))
+    own_left, own_added = left_and_added(began, _or_empty(mine, list))
     if own_left is not began:  # mine took something out
         left = own_left if left is began else list(filter(_finder(own_left), left))
     merged = left + added + own_added
     return MISSING if not merged and (theirs is MISSING or mine is MISSING) else merged
 
 
-def _split(began: list[Any], grown: list[Any]) -> tuple[list[Any], list[Any]]:
+def left_and_added(began: list[Any], grown: list[Any]) -> tuple[list[Any], list[Any]]:
     """Return what is left of ``began`` in ``grown``, and what was added."""
     if _alike(grown[: len(began)], began):
         return began, grown[len(began) :]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ContentionError
 from ..stores.base import Conflict, Entry, Gone, Saved
 from .envelope import Header
-from .rebase import Changes, Contested, applied, rebase
+from .rebase import Changes, Contested, Values, applied, rebase
 from .record import Absence, Record
 
 if TYPE_CHECKING:
@@ -131,3 +131,16 @@ class Merger:
             raise ContentionError(
                 f"session {self.record.sid}: for {PATIENCE:g} s each try to save it met another request's change"
             )
+
+
+class Editor(Merger):
+    """Changes that depend on what is stored at the moment they are written, whatever was read before."""
+
+    def __init__(self, repository: Repository, record: Record, edit: Callable[[Values], Changes]) -> None:
+        self._edit = edit
+        super().__init__(repository, record, edit(record.values))
+
+    def _merge(self, found: Record) -> None:
+        self.record = found
+        self.merged = True
+        self.values = applied(found.values, self._edit(found.values))

@@ -20,7 +20,7 @@ from .envelope import NOBODY, EnvelopeError, Header, Seal
 from .families import Families
 from .lease import check_fence, take_lease
 from .merge import Strategy
-from .merger import Merger
+from .merger import Editor, Merger
 from .owners import Begun, OwnerIndex, Ownership, SessionLimit
 from .rebase import Changes, Values
 from .record import Absence, Committed, Lifetimes, Record
@@ -256,6 +256,14 @@ class Repository:
             if not merger.lose_to(result):
                 return None
         return self._commit(merger, permanent, seen, record.header.fence if release else None)
+
+    def edit(self, record: Record, edit: Callable[[Values], Changes]) -> Committed | None:
+        """Write what ``edit`` makes of the values that are stored now: a read and a write that nothing comes between.
+
+        ``edit`` is called again for each try. ``merged`` of the answer says that others had written since ``record``
+        was read. None: the session is gone. Raises SessionTooLargeError, ContentionError, StoreError.
+        """
+        return self._commit(Editor(self, record, edit), None, False)
 
     def _commit(self, merger: Merger, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
         """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""

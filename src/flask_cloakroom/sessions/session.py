@@ -13,6 +13,7 @@ from flask.sessions import SessionMixin
 from .. import signals
 from ..errors import StoreError
 from .adoption import adopt
+from .flashes import FLASHES, TAKEN, Taken, recovered, take
 from .handover import claim_left, conclude, is_owed, settle
 from .lazy import LazyDict
 from .locking import lock
@@ -69,6 +70,8 @@ class ServerSession(LazyDict, SessionMixin):
     _login: Begun | None = None
     #: By name, what is saved with the session, because the same request changed it.
     companions: MutableMapping[str, Companion] | None = None
+    #: The flash messages that this response shows.
+    _taken: Taken | None = None
     #: Where the session moves at its next rotation; None for a new ticket.
     _destination: str | None = None
     #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
@@ -83,6 +86,15 @@ class ServerSession(LazyDict, SessionMixin):
         if self._data is None:
             return "<ServerSession not opened>"
         return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
+
+        With it Flask takes the flash messages to be shown; those are removed in the store at once.
+        """
+        if key == FLASHES and key in self:
+            return take(self)
+        return super().pop(key, *default)
 
     def clear(self) -> None:
         """Empty the session and end it: what is stored afterwards is a new session with a new id."""
@@ -239,6 +251,9 @@ class ServerSession(LazyDict, SessionMixin):
         if header is not None:
             record = self._find(header)
             if record is not None:
+                if TAKEN in record.values:
+                    with self._outage():
+                        record = recovered(self._interface.repository, record)
                 self._record = record
                 self._found = True
                 return self._begin(record.values)

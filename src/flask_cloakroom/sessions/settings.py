@@ -16,6 +16,7 @@ from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 from .cookie import SessionCookie
 from .cookie_settings import read_cookie
+from .flashes import FLASHES, TAKEN, merge_taken
 from .merge import STRATEGIES, Strategy
 from .owners import SessionLimit
 from .record import Lifetimes
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Flash messages of parallel requests are all kept, also while another request shows those before.
-DEFAULT_MERGE: Final[dict[Any, str]] = {"_flashes": "append"}
+#: Flash messages of parallel requests are all kept, also while another request shows those before, which it has taken.
+DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", TAKEN: merge_taken}
 
 #: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
 #: moved over. Never in the place of something that was said.
@@ -168,7 +169,9 @@ def _read_user_data(read: Reader) -> UserDataSettings:
     strategies = _read_strategies(read, "USER_SESSION_MERGE", {})
     wrong = next((key for key in strategies if not isinstance(key, str)), None)
     if wrong is not None:
-        raise SettingError("USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {described(wrong)}")
+        raise SettingError(
+            "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {described(wrong)}"
+        )
     # The first one seals, so without it there is none. Only with SESSION_ENCRYPTION is it asked for, and then checked.
     secrets = [read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())] if read["SECRET_KEY"] else []
     return UserDataSettings(

@@ -297,7 +297,9 @@ class UserData:
         if not self._repository.encrypts:
             return
         if self.settings.secrets and len(self.settings.secrets[0]) < SHORTEST_SECRET:
-            raise SettingError("SECRET_KEY", f"is shorter than {SHORTEST_SECRET} bytes, so all can be tried; make it 32")
+            raise SettingError(
+                "SECRET_KEY", f"is shorter than {SHORTEST_SECRET} bytes, so all can be tried; make it 32"
+            )
         if not self.settings.secrets:
             raise SettingError(
                 "SECRET_KEY",

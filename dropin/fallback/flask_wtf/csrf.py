@@ -1,0 +1,5 @@
+"""Flask-WTF's module of this name, with Flask-Cloakroom behind it."""
+
+from flask_cloakroom import CSRFError, CSRFProtect, csrf_meta_tag, generate_csrf, validate_csrf
+
+__all__ = ["CSRFError", "CSRFProtect", "csrf_meta_tag", "generate_csrf", "validate_csrf"]
