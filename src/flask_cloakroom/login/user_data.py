@@ -13,6 +13,7 @@ from ..sessions.interface import ServerSessionInterface
 from ..sessions.repository import Repository
 from .current import current_manager
 from .state import this_app, this_request
+from .user_session import StoredSession
 
 if TYPE_CHECKING:
     from .manager import LoginManager
@@ -42,7 +43,9 @@ def delete_of(manager: LoginManager, user: Any) -> bool:
     deleted = repository.user_data.delete(name)
     session = manager.session_of(this_request()) if has_request_context() else None
     if isinstance(session, ServerSession):
-        (session.companions or {}).pop(name, None)  # what this request has of it is late as well
+        found = (session.companions or {}).get(name)
+        if isinstance(found, StoredSession):
+            found.drop()  # what this request has of it is late as well
     return deleted
 
 

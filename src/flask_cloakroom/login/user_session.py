@@ -181,6 +181,13 @@ class StoredSession(LazyDict, UserSession):
         """Load anew at the next use."""
         self._data = self._held = None
 
+    def drop(self) -> None:
+        """Forget what the request changed, because all of it was deleted, and say so; load anew at the next use."""
+        keys = () if self._data is None else tuple(self._changes())
+        self.forget()
+        if keys:
+            self._discard(keys, "gone")
+
     def _report(self, saved: Merged) -> None:
         for key, clash in saved.contested:
             user_id = self._user_id

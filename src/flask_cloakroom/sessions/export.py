@@ -51,10 +51,10 @@ def _readable(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.name or str(value)  # several bits of a Flag may have no name
     stored = codec.storable(value)
-    if isinstance(value, Enum) or stored is value:
-        return getattr(value, "name", None) or str(value)
-    return _readable(stored)
+    return str(value) if stored is value else _readable(stored)
 
 
 def _readable_dict(value: dict[Any, Any]) -> Any:
