@@ -63,7 +63,7 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         assert ticket(context) == anonymous
 
         fill_login(page, "half-past-nine")
-        expect(page.get_by_role("status")).to_contain_text("Your cart came along.")
+        expect(page.get_by_role("status")).to_contain_text("3 things from this browser are in your cart now.")
         signed_in = ticket(context)
         assert signed_in != anonymous
 

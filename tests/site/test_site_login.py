@@ -15,7 +15,7 @@ from sched_site.accounts import User
 from sched_site.database import db
 from werkzeug.test import TestResponse
 
-from flask_cloakroom import current_user
+from flask_cloakroom import current_user, user_session
 
 COOKIE = "sched_session"
 REMEMBER = "sched_remember"
@@ -140,7 +140,9 @@ def test_wrong_password_changes_nothing(client: FlaskClient) -> None:
     assert ticket_of(client) == before
     with client:
         client.get("/")
-        assert set(session) == {"cart", "csrf_token"}
+        assert "csrf_token" in session
+        assert set(user_session) == {"cart"}
+        assert not current_user.is_authenticated
 
 
 def test_login_rotates(app: Flask, client: FlaskClient) -> None:
@@ -150,7 +152,7 @@ def test_login_rotates(app: Flask, client: FlaskClient) -> None:
     sign_in(client)
     assert ticket_of(client) != before
     page = client.get("/cart").text
-    assert "Your cart came along." in page
+    assert "1 thing from this browser is in your cart now." in page
     assert "Desk bell" in page
 
     thief = with_ticket(app, before)
@@ -202,7 +204,7 @@ def test_account_that_is_switched_off(app: Flask, client: FlaskClient) -> None:
 
 
 def test_sign_out(app: Flask, client: FlaskClient) -> None:
-    """Signing out ends the session with everything in it, says so once, and the old ticket stays dead."""
+    """Signing out ends the session and shows nothing of the user, says so once, and the old ticket stays dead."""
     client.post("/cart/add", data={"product": "desk-bell"})
     sign_in(client)
     client.get("/")
@@ -231,7 +233,7 @@ def test_sign_out_of_nobody(client: FlaskClient) -> None:
 
 
 def test_sign_out_and_in_again(client: FlaskClient) -> None:
-    """After signing out one can sign in again, as somebody else, with an empty cart."""
+    """After signing out somebody else who signs in has a cart of their own, and so has who comes back."""
     sign_in(client)
     client.post("/cart/add", data={"product": "desk-bell"})
     client.post("/logout")
@@ -239,6 +241,9 @@ def test_sign_out_and_in_again(client: FlaskClient) -> None:
     page = client.get("/cart").text
     assert "June" in page
     assert "There is nothing in your cart yet." in page
+    client.post("/logout")
+    sign_in(client)
+    assert "Desk bell" in client.get("/cart").text
 
 
 def test_cookie(client: FlaskClient) -> None:
@@ -329,8 +334,8 @@ class TestNext:
         assert client.post("/login", query_string={"next": hostile}, data=form).location == "/"
 
 
-def test_a_page_costs_one_command(empty_redis: str) -> None:
-    """A page that shows who is signed in asks the session's store once; for a stranger, and for health, never."""
+def test_what_a_page_costs(empty_redis: str) -> None:
+    """A page asks the store once for the session and once for the cart; for a stranger, and for health, never."""
     app = create_app({"REDIS_URL": empty_redis})
     client = app.test_client()
     sign_in(client)
@@ -344,6 +349,6 @@ def test_a_page_costs_one_command(empty_redis: str) -> None:
 
         for path in ("/cart", "/session"):
             assert asked(client, path) == ["cmdstat_get"]
-            assert server.info("commandstats")["cmdstat_get"]["calls"] == 1
+            assert server.info("commandstats")["cmdstat_get"]["calls"] == 2
             assert asked(app.test_client(), path) == []
         assert asked(client, "/health") == []

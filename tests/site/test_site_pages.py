@@ -155,7 +155,7 @@ def test_session_page(app: Flask, visitor: FlaskClient) -> None:
         sid = session.sid  # type: ignore[attr-defined]
     assert sid
     assert f'id="sid">{sid}<' in page
-    for text in ('session["cart"]', ">dict<", ">str<", "&#39;1&#39;", "_user_id", "Decimal(&#39;12.40&#39;)"):
+    for text in ('user_session["cart"]', ">dict<", ">str<", "&#39;1&#39;", "_user_id", "Decimal(&#39;12.40&#39;)"):
         assert text in page
     assert page.count("<time datetime=") == 2
     assert "loaded from the store" in page

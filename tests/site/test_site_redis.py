@@ -195,7 +195,7 @@ class TestBuying:
         bell = PRODUCTS["desk-bell"]
         with app.app_context():
             for _ in range(2):
-                assert stock.take([Line(bell, 1, bell.price)]) == {}
+                assert stock.take("an order", [Line(bell, 1, bell.price)]) == stock.Taken({"desk-bell": 1}, {}, False)
             assert stock.left()["desk-bell"] == 1
 
 

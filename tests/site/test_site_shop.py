@@ -10,13 +10,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from flask import Flask, session
+from flask import Flask
 from flask.testing import FlaskClient
 from sched_site import cart
 from sched_site.catalogue import PRODUCTS, Product
 from werkzeug.test import TestResponse
 
-from flask_cloakroom import MISSING
+from flask_cloakroom import MISSING, user_session
 
 COOKIE = "sched_session"
 
@@ -93,7 +93,7 @@ def test_types_come_back(client: FlaskClient) -> None:
     add(client, "desk-bell")
     with client:
         client.get("/cart")
-        item = session["cart"]["items"]["desk-bell"]
+        item = user_session["cart"]["items"]["desk-bell"]
         assert type(item["price"]) is Decimal
         assert item["price"] == Decimal("12.40")
         assert item["added"].utcoffset() == timedelta(0)

@@ -56,7 +56,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         REDIS_URL=os.environ.get("REDIS_URL") or "embedded://",
         # For the accounts. Without one, a file in the instance folder.
         SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL"),
-        SESSION_MERGE={"cart": cart.merge},
+        USER_SESSION_MERGE={"cart": cart.merge},
         # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
         SESSION_COOKIE_NAME="sched_session",
         SESSION_COOKIE_SAMESITE="Lax",
@@ -85,6 +85,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token
     app.jinja_env.filters["money"] = catalogue.money
+    app.jinja_env.filters["things"] = catalogue.things
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)
     return app

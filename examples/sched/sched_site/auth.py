@@ -17,6 +17,7 @@ from flask_cloakroom import (
 
 from . import accounts, cart, rate_limits, recent
 from .accounts import User
+from .catalogue import things
 from .database import db
 from .forms import ConfirmForm, LoginForm
 
@@ -49,12 +50,16 @@ def login() -> ResponseReturnValue:
     error = None
     if request.method == "POST" and form.validate():
         user, authenticated = User.authenticate(db.session.query, form.username.data, form.password.data)
+        had = cart.count()
         if user and authenticated and login_user(user, remember=form.remember.data):
             # Who is not remembered may be at somebody else's computer: the session ends with the browser.
             session.permanent = form.remember.data
             rate_limits.forgive()
-            kept = " Your cart came along." if cart.count() else ""
-            flash(f"Welcome, {user.name}. Your session has a new id.{kept}", "success")
+            # What the visitor had is in the user's cart from here on, and this reads that.
+            brought = cart.brought() if had else 0
+            came = f" {things(brought)} from this browser {'is' if brought == 1 else 'are'} in your cart now."
+            welcome = f"Welcome, {user.name}. Your session has a new id."
+            flash(welcome + came if brought else welcome, "merged" if brought else "success")
             return redirect(safe_next(url_for("shop.index")))
         error = WRONG
     return render_template("login.html", form=form, error=error, samples=accounts.SAMPLES)
@@ -80,7 +85,7 @@ def confirm() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End the session, cart included, and forget what the visitor looked at.
+    """End the session, and forget what the visitor looked at. The cart is the user's, and waits for them.
 
     A stale button of somebody who is signed out already ends nothing: what they have is a session of their own.
     """

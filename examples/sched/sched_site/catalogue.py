@@ -26,6 +26,11 @@ def money(amount: Decimal) -> str:
     return f"€{amount:,.2f}"
 
 
+def things(number: int) -> str:
+    """Write how many things."""
+    return "1 thing" if number == 1 else f"{number} things"
+
+
 PRODUCTS = {
     product.slug: product
     for product in (

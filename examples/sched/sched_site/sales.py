@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from flask import Blueprint, flash, redirect, url_for
 from flask.typing import ResponseReturnValue
 
@@ -14,22 +16,32 @@ blueprint = Blueprint("sales", __name__)
 
 
 @blueprint.post("/cart/buy")
-@locked_session()  # a double click waits here for the first one, finds an empty cart, and buys nothing twice
+@locked_session()  # a double click waits here for the first one, and finds an empty cart
 def buy() -> ResponseReturnValue:
-    """Buy all that is in the cart, or tell what there is not enough of."""
-    lines = cart.lines()
-    if not lines:
+    """Buy all that is in the cart, or tell what there is not enough of.
+
+    Another device has a session of its own and waits for nothing; the cart's order is what it cannot buy twice.
+    """
+    if lines := cart.lines():
+        outcome = stock.take(cart.order(), lines)
+        if not outcome.missing:
+            cart.bought(outcome.taken)
+        flash(*_said(outcome, sum((line.total for line in lines), Decimal(0))))
+    else:
         flash("There is nothing in your cart to buy.", "info")
-    elif missing := stock.take(lines):
+    return redirect(url_for("shop.show_cart"))
+
+
+def _said(outcome: stock.Taken, total: Decimal) -> tuple[str, str]:
+    if outcome.already:
+        return "That was bought already, by another click or device of yours. Nothing was bought twice.", "info"
+    if outcome.missing:
         there_is = [
             f"{PRODUCTS[slug].name}: {f'only {number} left' if number else 'sold out'}."
-            for slug, number in missing.items()
+            for slug, number in outcome.missing.items()
         ]
-        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error")
-    else:
-        flash(f"Thank you! It is all yours for {money(cart.total())}. (A sample: nothing is charged.)", "success")
-        cart.empty()
-    return redirect(url_for("shop.show_cart"))
+        return f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error"
+    return f"Thank you! It is all yours for {money(total)}. (A sample: nothing is charged.)", "success"
 
 
 @blueprint.post("/restock")

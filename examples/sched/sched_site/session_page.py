@@ -1,4 +1,4 @@
-"""What the session holds and where it is kept, for a curious developer."""
+"""What the session holds, what belongs to the user, and where it is kept, for a curious developer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from flask import Blueprint, current_app, render_template, session
 from flask.typing import ResponseReturnValue
+
+from flask_cloakroom import user_session
 
 from .redis_client import redis
 
@@ -19,8 +21,9 @@ NOT_SHOWN = "(a secret: the forms on these pages prove with it that they are our
 
 
 class Item(NamedTuple):
-    """One key of the session, as the page shows it."""
+    """One key of the session, or of ``user_session``, as the page shows it."""
 
+    of: str
     key: str
     type_name: str
     text: str
@@ -31,7 +34,11 @@ def show() -> ResponseReturnValue:
     """Show it. The ticket is not part of it, and nothing here could tell it: the session does not know it."""
     return render_template(
         "session.html",
-        items=[_item(key, value) for key, value in session.items()],
+        # A visitor's user_session is in the session, and shown as what it is.
+        items=[
+            _item("session", key, value) for key, value in session.items() if not str(key).startswith("_user_session")
+        ],
+        belongings=[_item("user_session", key, value) for key, value in user_session.items()],
         store=str(current_app.session_interface.store),  # type: ignore[attr-defined]
         redis=redis.connector_for().label,
         idle=current_app.permanent_session_lifetime,
@@ -47,10 +54,10 @@ def duration(span: timedelta) -> str:
     return f"{span.days} day{'' if span.days == 1 else 's'}"
 
 
-def _item(key: object, value: object) -> Item:
+def _item(of: str, key: object, value: object) -> Item:
     # Who knows the secret can make tokens of it. Pages are cached, photographed and sent to others.
-    is_secret = key == current_app.config["WTF_CSRF_FIELD_NAME"]
-    return Item(str(key), type(value).__name__, NOT_SHOWN if is_secret else _text(value))
+    is_secret = of == "session" and key == current_app.config["WTF_CSRF_FIELD_NAME"]
+    return Item(of, str(key), type(value).__name__, NOT_SHOWN if is_secret else _text(value))
 
 
 def _text(value: object) -> str:

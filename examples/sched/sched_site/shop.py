@@ -43,7 +43,14 @@ def show_cart() -> ResponseReturnValue:
     """Show the cart."""
     lines = cart.lines()
     left = stock.left() if lines else {}
-    return render_template("cart.html", lines=lines, total=cart.total(), max_quantity=cart.MAX_QUANTITY, left=left)
+    return render_template(
+        "cart.html",
+        lines=lines,
+        total=cart.total(),
+        max_quantity=cart.MAX_QUANTITY,
+        left=left,
+        brought=cart.brought() if lines else 0,
+    )
 
 
 @blueprint.post("/cart/add")
@@ -80,6 +87,16 @@ def remove() -> ResponseReturnValue:
     product = _product()
     cart.remove(product)
     flash(f"{product.name} is no longer in your cart.", "success")
+    return redirect(url_for("shop.show_cart"))
+
+
+@blueprint.post("/cart/undo")
+def undo() -> ResponseReturnValue:
+    """Take out what a login brought into the cart; who has bought it, or asks twice, loses nothing."""
+    if cart.undo_login():
+        flash("What came along from this browser is out of your cart again.", "success")
+    else:
+        flash("There is nothing to undo any more.", "info")
     return redirect(url_for("shop.show_cart"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from .cart import Line
 from .catalogue import PRODUCTS
@@ -20,8 +21,9 @@ from .redis_client import redis
 STOCK = "sched:{stock}"
 #: The channel that hears the slug of each product in the moment when the last one is sold.
 SOLD_OUT = "sched:sold-out"
-#: Seconds that an order is remembered. Longer than a client goes on trying to get an answer.
-ORDER_SECONDS = 60
+#: Seconds that an order is remembered: a day. The site may have died between taking the stock and noting in the cart
+#: that it was bought, and whoever comes back to that cart the next morning must not buy it once more.
+ORDER_SECONDS = 24 * 60 * 60
 
 _TAKE = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
 
@@ -45,15 +47,32 @@ def sold_out() -> set[str]:
     return {slug for slug, number in left().items() if number == 0}
 
 
-def take(lines: Iterable[Line]) -> dict[str, int]:
+class Taken(NamedTuple):
+    """What became of an order; each is by slug."""
+
+    #: What is the buyer's now; nothing, if something is missing.
+    taken: dict[str, int]
+    #: How many there are of what there is not enough of.
+    missing: dict[str, int]
+    #: Whether somebody else had the order carried out before, with what ``taken`` says.
+    already: bool
+
+
+def take(order: str, lines: Iterable[Line]) -> Taken:
     """Take everything out of the stock, or nothing if there is not enough of something; no other buyer comes between.
 
-    Returns what there is not enough of, and how many there are of it. Raises RedisError.
+    An order is carried out once, whoever asks for it and how often. Raises RedisError.
     """
-    order = f"{STOCK}:order:{secrets.token_hex(16)}"
+    # Of this call. The client may send the script again if the first answer was lost, and that is not another buyer.
+    attempt = secrets.token_hex(16)
     wanted = [part for line in lines for part in (line.product.slug, line.quantity, line.product.stock)]
-    answer = redis.register_script(_TAKE)(keys=[STOCK, order], args=[SOLD_OUT, ORDER_SECONDS, *wanted])
-    return dict(zip(answer[::2], map(int, answer[1::2]), strict=True))
+    what, *rest = redis.register_script(_TAKE)(
+        keys=[STOCK, f"{STOCK}:order:{order}"], args=[SOLD_OUT, ORDER_SECONDS, attempt, *wanted]
+    )
+    numbers = dict(zip(rest[::2], map(int, rest[1::2]), strict=True))
+    if what == "missing":
+        return Taken({}, numbers, already=False)
+    return Taken(numbers, {}, already=what == "already")
 
 
 def restock() -> None:
