@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal, Protocol
 
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 COOKIE = "sched_session"
 #: Names that are this machine, and nobody else is spoken to.
 RESOLVER = (
     "MAP *.test 127.0.0.1, MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 )
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    f"--host-resolver-rules={RESOLVER}",
+)
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 MOBILE: ViewportSize = {"width": 390, "height": 844}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+def chromium() -> str | None:
+    """Where the system has Chromium, if it does."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 class Visited(Protocol):
@@ -32,6 +47,16 @@ def visit(browser: Browser, site: Visited, **options: object) -> BrowserContext:
     return context
 
 
+def visit_from(folder: Path, browser: Browser, site: Visited) -> BrowserContext:
+    """A browser that keeps its profile in the folder, as people's do: closing it ends a program, and the next one has
+    the cookies that have a date."""
+    context = browser.browser_type.launch_persistent_context(
+        folder, executable_path=chromium(), args=ARGUMENTS, base_url=site.url, viewport=DESKTOP
+    )
+    context.set_default_timeout(10_000)
+    return context
+
+
 def ticket(context: BrowserContext) -> str:
     return next(cookie["value"] for cookie in context.cookies() if cookie["name"] == COOKIE)
 
@@ -40,6 +65,38 @@ def fill_login(page: Page, password: str) -> None:
     page.get_by_label("Username").fill("mira")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in(context: BrowserContext, name: str = "Mira", password: str = "half-past-nine", **kept: bool) -> Page:
+    """Sign somebody in, ``remember`` or not, and return the page on which that ends."""
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("Username").fill(name.lower())
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Remember me").set_checked(kept.get("remember", False))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Welcome, {name}.")
+    return page
+
+
+def put_into_cart(page: Page, *names: str) -> None:
+    """Press the buttons of products on the shelf, one after the other."""
+    page.goto("/")
+    for name in names:
+        page.get_by_role("button", name=f"Add {name} to the cart").click()
+        expect(page.get_by_role("status")).to_contain_text(f"{name}: ")
+
+
+def cart_of(page: Page) -> dict[str, int]:
+    """Go to the cart, and return what it says is in it."""
+    page.goto("/cart")
+    expect(page.get_by_role("heading", name="Your cart")).to_be_visible()
+    fields = page.get_by_label("Quantity of ").all()
+    labels = [page.locator(f"label[for={field.get_attribute('id')}]").inner_text() for field in fields]
+    return {
+        label.removeprefix("Quantity of "): int(field.input_value())
+        for label, field in zip(labels, fields, strict=True)
+    }
 
 
 class Looks:

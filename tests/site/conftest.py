@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
-from browsing import RESOLVER  # noqa: E402
+from browsing import ARGUMENTS, chromium  # noqa: E402
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app, passwords  # noqa: E402
 
@@ -124,22 +124,11 @@ def site(empty_redis: str) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium, as the system has it, kept from speaking to anybody but the site."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, (shutil.which(name) for name in names)), None)
+    path = chromium()
     if path is None:
         missing("Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-                f"--host-resolver-rules={RESOLVER}",
-            ],
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
 

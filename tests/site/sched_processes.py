@@ -164,15 +164,25 @@ class Site:
 
     def __init__(self, **settings: str) -> None:
         self.settings = settings
+        self._start(0)
+
+    def _start(self, port: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sched_site", "--port", "0"],
-            env=site_environment(**settings),
+            [sys.executable, "-m", "sched_site", "--port", str(port)],
+            env=site_environment(**self.settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
         )
         self.url = await_line(self.process, r"http://127\.0\.0\.1:\d+")[0]
+
+    def restart(self, how: signal.Signals) -> None:
+        """End it in that way, and start it again at the same address."""
+        port = urlsplit(self.url).port
+        assert port is not None
+        self.stop(how)
+        self._start(port)
 
     def request(self, method: str, path: str, *, cookie: str = "", **form: str) -> Answer:
         """Ask the site for something, following no redirect."""
