@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
 from browsing import ARGUMENTS, chromium  # noqa: E402
 from sched_processes import RedisServer, Site, missing  # noqa: E402
-from sched_site import create_app, passwords  # noqa: E402
+from sched_site import create_app, passwords, traffic  # noqa: E402
 
 from flask_cloakroom import CSRFClient  # noqa: E402
 
@@ -39,6 +39,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords as weakly as argon2 can: the tests sign in hundreds of times. Processes have the site's own."""
     monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture(autouse=True)
+def _no_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is counted be brought to Redis when a test says so, and not in between. Processes do as they do."""
+    monkeypatch.setattr(traffic, "PAUSE", 1e9)
 
 
 @pytest.fixture(autouse=True)

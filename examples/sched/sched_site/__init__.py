@@ -28,10 +28,12 @@ from . import (
     forgery,
     forms,
     notices,
+    operators,
     rate_limits,
     sales,
     session_page,
     shop,
+    traffic,
 )
 from .redis_client import redis
 
@@ -81,6 +83,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     errors.init_app(app)
     rate_limits.init_app(app)
     accounts.init_app(app)
+    traffic.init_app(app)
+    operators.init_app(app)
     app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,7 +43,7 @@ def main() -> None:
     listener = _listen(_wanted_port())
     attacker = _listen_for_attacker(os.environ.get("SCHED_ATTACKER_PORT", ""))
     try:
-        app = create_app({"OTHER_SITE_PORT": attacker and attacker.getsockname()[1]})
+        app = create_app(_settings(attacker))
     except (SettingError, ImportError) as error:
         raise SystemExit(f"The site cannot start. {error}") from None
     except SQLAlchemyError as error:
@@ -62,6 +63,12 @@ def main() -> None:
         pass
     server.close()
     print("\nStopped.", flush=True)
+
+
+def _settings(attacker: socket.socket | None) -> dict[str, Any]:
+    """What this program has and another server has not: the site that attacks, and an operator whom all can be."""
+    operators = {} if "SCHED_OPERATORS" in os.environ else {"OPERATORS": ["vera"]}
+    return {"OTHER_SITE_PORT": attacker and attacker.getsockname()[1], **operators}
 
 
 def _is_no_warning_of_embedded(record: logging.LogRecord) -> bool:

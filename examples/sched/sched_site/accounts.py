@@ -128,6 +128,14 @@ SAMPLES = (
         "scrypt:32768:8:1$LPQJHjZq9FxLnKyv$2e147b24fa3d4dc6144cb90681759bd414a28241683d9c1a98cad33481e90ece"
         "0768cd29a0daa6f46076576b70baa7433782858301da6ae1fe934592ae45ce29",
     ),
+    # Whom ``python -m sched_site`` makes an operator.
+    Sample(
+        "vera",
+        "a-quarter-to-six",
+        "Vera",
+        "scrypt:32768:8:1$RqF6Wxsp32OiiQ7W$9d0a2ae88cdec6a9860ff7c222cc7f6b9307ac511b50e01723bb24e34d439c461d"
+        "615db68da0f35a6daf03c2f804d89e82ccd35e188cb9d5acfb3a9aa00dd60e",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ Text = tuple[str, str, str]
 #: By status: icon, heading, what to do.
 TEXTS: dict[int, Text] = {
     400: ("patch-question", "That request made no sense to us", "Go back, and try it once more."),
+    403: ("door-closed", "This page is not for you", "It is for those who run the site."),
     404: ("signpost-split", "There is nothing at this address", "It may have moved, or the link is wrong."),
     405: ("sign-turn-left", "This address is not for visiting", "It takes a button on one of our pages."),
     429: (
