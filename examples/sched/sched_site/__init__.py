@@ -18,7 +18,7 @@ from flask_cloakroom import Cloakroom
 
 from . import (
     account,
-    accounts,
+    appointments,
     auth,
     cart,
     catalogue,
@@ -29,7 +29,9 @@ from . import (
     forms,
     notices,
     rate_limits,
+    registration,
     sales,
+    samples,
     session_page,
     shop,
 )
@@ -74,13 +76,13 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     database.init_app(app)
     auth.init_app(Cloakroom(app))
     Bootstrap5(app)
-    for part in (auth, account, shop, sales, session_page, dark_mode):
+    for part in (auth, registration, account, appointments, shop, sales, session_page, dark_mode):
         app.register_blueprint(part.blueprint)
     forgery.init_app(app)
     notices.init_app(app)
     errors.init_app(app)
     rate_limits.init_app(app)
-    accounts.init_app(app)
+    samples.init_app(app)
     app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token
