@@ -27,7 +27,9 @@ from . import (
     errors,
     forgery,
     forms,
+    health,
     notices,
+    proxies,
     rate_limits,
     registration,
     sales,
@@ -72,29 +74,24 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_prefixed_env("SCHED")
     app.config.update(config or {})
 
+    proxies.init_app(app)
     redis.init_app(app)
     database.init_app(app)
     auth.init_app(Cloakroom(app))
     Bootstrap5(app)
-    for part in (auth, registration, account, appointments, shop, sales, session_page, dark_mode):
+    for part in (auth, registration, account, appointments, shop, sales, session_page, health, dark_mode):
         app.register_blueprint(part.blueprint)
     forgery.init_app(app)
     notices.init_app(app)
     errors.init_app(app)
     rate_limits.init_app(app)
     samples.init_app(app)
-    app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token
     app.jinja_env.filters["money"] = catalogue.money
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)
     return app
-
-
-def health() -> dict[str, str]:
-    """Say that the server answers. It leaves the session alone, so it needs no store and sets no cookie."""
-    return {"status": "ok"}
 
 
 def _add_headers(response: Response) -> Response:

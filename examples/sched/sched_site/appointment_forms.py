@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from wtforms import DateTimeLocalField, Field, HiddenField, IntegerField, StringField, TextAreaField, ValidationError
+from wtforms import DateTimeLocalField, Field, HiddenField, StringField, TextAreaField, ValidationError
 from wtforms.validators import InputRequired, Length
 
 from . import local_time
@@ -18,6 +18,9 @@ from .forms import SiteForm, plain
 FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 #: The years in which there are appointments. It keeps what is typed far from the ends of the calendar.
 YEARS = range(1970, 2101)
+
+#: Digits that a version never has: its column's integers have ten at most.
+_DIGITS = 10
 
 
 class MomentField(DateTimeLocalField):
@@ -34,7 +37,13 @@ class MomentField(DateTimeLocalField):
 class VersionForm(SiteForm):
     """What says which version of an appointment its author has seen."""
 
-    version = IntegerField(widget=HiddenField.widget)
+    version = HiddenField()
+
+    @property
+    def seen(self) -> int:
+        """That version; 0, which none is, if the form does not say."""
+        text = str(self.version.data)
+        return int(text) if text.isdecimal() and text.isascii() and len(text) < _DIGITS else 0
 
 
 class AppointmentForm(VersionForm):

@@ -85,7 +85,7 @@ def edit(number: int) -> ResponseReturnValue:
     error = None
     if request.method == "POST" and form.validate():
         try:
-            changed = diary.change(current_user.id, number, form.version.data or 0, form.plan())
+            changed = diary.change(current_user.id, number, form.seen, form.plan())
         except OverlapError as refused:
             error = _overlaps(refused.appointment)
         except ChangedError as refused:
@@ -107,7 +107,7 @@ def delete(number: int) -> ResponseReturnValue:
     if request.method == "POST" and form.validate():
         title = present.title
         try:
-            removed = diary.remove(current_user.id, number, form.version.data or 0)
+            removed = diary.remove(current_user.id, number, form.seen)
         except ChangedError as refused:
             present, error = refused.appointment, "It was changed meanwhile. This is what it is now."
             form.version.data = present.version

@@ -21,6 +21,13 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 #: PostgreSQL's advisory locks are numbers that those who use them agree upon. This one is "sched" in ASCII.
 UPGRADE_LOCK = int.from_bytes(b"sched", "big")
 
+ENGINE_OPTIONS = {
+    # A server that was started anew has closed what is in the pool. A page shall not fail to find that out.
+    "pool_pre_ping": True,
+    # Hashes of passwords are among them, and errors are logged.
+    "hide_parameters": True,
+}
+
 
 class Base(DeclarativeBase):
     """What every model inherits."""
@@ -38,8 +45,7 @@ def init_app(app: Flask) -> None:
         # Made before SQLite makes it, so that nobody else on the machine can read the hashes in it.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}"
-    # A server that was started anew has closed what is in the pool. A page shall not fail to find that out.
-    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", {"pool_pre_ping": True})
+    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", ENGINE_OPTIONS)
     db.init_app(app)
     migrate.init_app(app, db)
 

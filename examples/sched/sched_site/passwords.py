@@ -45,8 +45,6 @@ def weakness(password: str, username: str) -> str | None:
     small = password.lower()
     if small in COMMON:
         return "Many people have that password, so it is tried first. Take another one."
-    if len(set(small)) == 1:
-        return "That is one and the same character. Take another one."
     if len(username) >= _TELLING and username in small:
         return "Your username is in it, so it is tried first. Take another one."
     return None
