@@ -328,7 +328,9 @@ class OwnerIndex:
 
     def _is_live(self, entry: Entry) -> Header | None:
         header = header_of(entry)
-        if header is None or header.superseded or header.remembers or self._repository.is_over(header):
+        if header is None or header.superseded or header.remembers or header.belongs:
+            return None
+        if self._repository.is_over(header):
             return None
         return header
 
