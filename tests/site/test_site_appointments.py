@@ -260,6 +260,13 @@ class TestForm:
         assert "title" in form or 'value="Kept"' in response.text
         assert all_of(mira.application) == before
 
+    def test_any_writing(self, app: Flask, mira: FlaskClient) -> None:
+        """Titles and notes may be in any writing, with signs made of several and with tabs."""
+        make(mira, "פגישה 👨\u200d👩\u200d👧 ½", notes="a\tb\u00a0c")
+        with app.app_context():
+            made = db.session.query(Appointment).one()
+            assert (made.title, made.notes) == ("פגישה 👨\u200d👩\u200d👧 ½", "a\tb\u00a0c")
+
     def test_typed_with_a_space(self, app: Flask, mira: FlaskClient) -> None:
         """Where a browser has no field for times they can be typed as people write them."""
         make(mira, starts="2026-11-27 10:00", ends="2026-11-27 11:00")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from flask import current_app, session
 from wtforms import BooleanField, Field, Form, PasswordField, SelectField, StringField, ValidationError
 from wtforms.fields.choices import SelectChoice
@@ -15,6 +17,8 @@ from .accounts import LONGEST_USERNAME, normal
 
 #: Characters of a person's name at most.
 LONGEST_NAME = 80
+#: What changes the direction of the text that follows (Unicode Standard Annex 9).
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 #: What a username is made of: nothing that looks like something else.
 USERNAME = r"[a-z0-9][a-z0-9._-]+\Z"
 
@@ -102,9 +106,13 @@ def time_zone_field() -> SelectField:
 
 
 def plain(form: Form, field: Field) -> None:
-    """Refuse characters that nobody sees, but for the ends of lines. PostgreSQL cannot keep a NUL."""
-    if any(not character.isprintable() and character != "\n" for character in field.data or ""):
-        raise ValidationError("There is a character in it that cannot be shown.")
+    """Refuse control characters, but for tabs and the ends of lines, and those that turn the direction of other text.
+
+    PostgreSQL cannot keep a NUL, and a name shall not turn the page around it.
+    """
+    for character in field.data or "":
+        if (unicodedata.category(character) == "Cc" and character not in "\t\n") or character in TURNING:
+            raise ValidationError("There is a character in it that cannot be shown.")
 
 
 class RegistrationForm(PasswordTwiceForm):
