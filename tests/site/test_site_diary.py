@@ -178,3 +178,16 @@ def test_moments_come_back_as_they_were(app: Flask) -> None:
         db.session.expire_all()
         assert made.starts == starts
         assert made.starts.tzinfo is UTC
+
+
+def test_appointments_go_with_their_user(app: Flask) -> None:
+    """Whoever gets the id of an account that is deleted does not get its appointments."""
+    mira, tomas = ids(app)["mira"], ids(app)["tomas"]
+    with app.app_context():
+        diary.add(mira, plan("Mira"))
+        diary.add(tomas, plan("Tomas"))
+        db.session.delete(db.session.get_one(User, mira))
+        db.session.commit()
+        db.session.add(User(id=mira, username="eve", name="Eve", password_hash="x"))
+        db.session.commit()
+    assert titles(app) == ["Tomas"]

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from flask import Flask, current_app
 from flask.testing import FlaskClient
 from flask_migrate import check, downgrade
@@ -141,6 +143,19 @@ def test_a_database_of_a_later_version(database_url: str, settings: dict[str, st
     assert done.returncode == 1
     assert done.stderr.startswith("The site cannot start. The database is of another version of it: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_table_that_is_made_anew(app: Flask) -> None:
+    """SQLite changes most things of a table only by making another one of it. What refers to it stays."""
+    with app.app_context():
+        before = db.session.query(Appointment).count()
+        db.session.close()
+        with database.alone() as connection:
+            operations = Operations(MigrationContext.configure(connection))
+            with operations.batch_alter_table("users", recreate="always") as users:
+                users.alter_column("name", type_=sqlalchemy.String(201))
+        assert db.session.query(Appointment).count() == before > 0
+        assert db.session.scalar(sqlalchemy.text("PRAGMA foreign_keys")) == 1, "for all others they count"
 
 
 class TestSamples:

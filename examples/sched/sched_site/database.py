@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from alembic import command
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, func, make_url, select
+from sqlalchemy import Connection, event, func, make_url, select
 from sqlalchemy.orm import DeclarativeBase
 
 #: The file in the instance folder that holds everything when no DATABASE_URL is set.
@@ -48,6 +49,9 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", ENGINE_OPTIONS)
     db.init_app(app)
     migrate.init_app(app, db)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "checkout", _mind_references)
 
 
 def upgrade() -> None:
@@ -69,10 +73,20 @@ def alone() -> Iterator[Connection]:
     with db.engine.begin() as connection:
         match connection.dialect.name:
             case "sqlite":
+                # A migration may make a table anew, and what refers to the old one shall not go with it.
+                connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             case "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
         yield connection
+
+
+def _mind_references(connection: sqlite3.Connection, *_: object) -> None:
+    """Let SQLite do what the tables say of references, as other databases do without being asked.
+
+    Else the appointments of a deleted account would stay, and the next account, which gets its id, would have them.
+    """
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def label(app: Flask) -> str:
