@@ -22,8 +22,6 @@ LISTED = 50
 #: What numbers of appointments can be: PostgreSQL's integers have 32 bits, and it refuses to look for others.
 NUMBER = f"<int(max={2**31 - 1}):number>"
 
-GONE = "That appointment is not there any more."
-
 
 @blueprint.get("", strict_slashes=False)
 @login_required
@@ -72,7 +70,7 @@ def new() -> ResponseReturnValue:
             error = _overlaps(refused.appointment)
         else:
             flash(f"“{made.title}” is in your calendar.", "success")
-            return redirect(_week_of(made))
+            return _to_week_of(made)
     return render_template("appointment.html", form=form, error=error, appointment=None)
 
 
@@ -92,8 +90,10 @@ def edit(number: int) -> ResponseReturnValue:
             present, error = refused.appointment, _changed(refused.appointment)
             form.version.data = present.version  # so that saving once more is done knowingly
         else:
-            flash(*((f"“{changed.title}” is changed.", "success") if changed else (GONE, "warning")))
-            return redirect(_week_of(changed) if changed else url_for("appointments.index"))
+            if changed is None:
+                return _to_list_without_it()
+            flash(f"“{changed.title}” is changed.", "success")
+            return _to_week_of(changed)
     return render_template("appointment.html", form=form, error=error, appointment=present)
 
 
@@ -112,7 +112,9 @@ def delete(number: int) -> ResponseReturnValue:
             present, error = refused.appointment, "It was changed meanwhile. This is what it is now."
             form.version.data = present.version
         else:
-            flash(*((f"“{title}” is deleted.", "success") if removed else (GONE, "warning")))
+            if removed is None:
+                return _to_list_without_it()
+            flash(f"“{title}” is deleted.", "success")
             return redirect(url_for("appointments.index"))
     return render_template("delete.html", form=form, error=error, appointment=present)
 
@@ -169,8 +171,16 @@ def _address(monday: date) -> str | None:
     return url_for("appointments.show_week", year=year, number=number) if year in YEARS else None
 
 
-def _week_of(appointment: Appointment) -> str:
-    return _address(local_time.day_of(appointment.starts, current_user.zone)) or url_for("appointments.index")
+def _to_week_of(appointment: Appointment) -> ResponseReturnValue:
+    year, number, _ = local_time.day_of(appointment.starts, current_user.zone).isocalendar()
+    if year not in YEARS:  # the first days of the first year are in a week of the year before
+        return redirect(url_for("appointments.index"))
+    return redirect(url_for("appointments.show_week", year=year, number=number))
+
+
+def _to_list_without_it() -> ResponseReturnValue:
+    flash("That appointment is not there any more.", "warning")
+    return redirect(url_for("appointments.index"))
 
 
 def _proposal() -> dict[str, datetime]:
