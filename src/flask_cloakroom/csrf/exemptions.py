@@ -5,7 +5,8 @@ Two views of one name share nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint
@@ -26,15 +27,16 @@ class Views:
         self._blueprints: set[Blueprint] = set()
 
     def add(self, added: T) -> T:
-        """Add a view, or all views of a blueprint and of those in it. Raises TypeError for anything else."""
-        if isinstance(added, Blueprint):
-            self._blueprints.add(added)
-        elif callable(added):
-            self._views.add(added)
+        """Add a view, a class of views, or all views of a blueprint and of those in it. Raises TypeError for others."""
+        view = _named(added) if isinstance(added, str) else added
+        if isinstance(view, Blueprint):
+            self._blueprints.add(view)
+        elif callable(view):
+            self._views.add(view)
         else:
             raise TypeError(
-                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}: by a name "
-                "another view of the same name would be meant as well; give it app.view_functions[endpoint]"
+                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}. A name must be "
+                "that of a function in a module that is imported; else give it app.view_functions[endpoint]"
             )
         return added
 
@@ -45,11 +47,22 @@ class Views:
         if not self._views or request.endpoint is None:
             return False
         view: Any = app.view_functions.get(request.endpoint)
+        if getattr(view, "view_class", None) in self._views:
+            return True
         while view is not None:
-            if view in self._views:
+            if isinstance(view, Hashable) and view in self._views:
                 return True
             view = getattr(view, "__wrapped__", None)  # what another decorator was put around
         return False
+
+
+def _named(name: str) -> Any:
+    """Return what an imported module has under a name such as "flask_security.views.logout"; None if it has nothing.
+
+    Flask-Security gives that one. It is the object that counts, so that no other of the same name is meant.
+    """
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, None)
 
 
 class Paths:
@@ -65,8 +78,13 @@ class Paths:
         self._below = tuple(url if url.endswith("/") else f"{url}/" for url in given)
 
     def cover(self, request: Request) -> bool:
-        """Tell whether a request is for one of them, or for what lies below."""
+        """Tell whether a request is for one of them, or for what lies below.
+
+        "/api/../admin" is not: browsers never send it but as "/api%2F..%2Fadmin", to get at a view that takes any path.
+        """
         path = request.script_root + request.path
+        if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
+            return False
         return path in self._exact or path.startswith(self._below)
 
 

@@ -124,7 +124,7 @@ def settings_of(app: Flask) -> CSRFSettings:
     if kept is not None and kept[1] == list(map(app.config.get, kept[0])):
         return kept[2]
     spelling: Spelling = app.extensions.get(_SPELLING, WTF)
-    values = list(map(app.config.get, spelling.names))
+    values = [_copied(app.config.get(name)) for name in spelling.names]
     settings = spelling.read(app)
     if kept is None:
         check_spelling(app.config)
@@ -133,6 +133,11 @@ def settings_of(app: Flask) -> CSRFSettings:
         log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
     app.extensions[_KEPT] = (spelling.names, values, settings)
     return settings
+
+
+def _copied(value: Any) -> Any:
+    """Return what tells of a list, too, that it has another item than before."""
+    return value.copy() if isinstance(value, list | set) else value
 
 
 def as_key(key: Any) -> bytes:
