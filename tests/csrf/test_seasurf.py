@@ -14,6 +14,7 @@ import pytest
 from csrf_sites import FOREIGN, Watched
 from flask import Blueprint, Flask, Request, Response, render_template_string, session
 from flask.testing import FlaskClient
+from flask.views import MethodView
 from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.test import TestResponse
 
@@ -251,6 +252,18 @@ class TestExempt:
         assert client.post("/both").status_code == 403
         assert send(client, client.get("/form").text, "/in").text == "in"
 
+    def test_include_a_class(self, make: Make) -> None:
+        """Protects its view, whatever that is called."""
+        app = make(SEASURF_INCLUDE_OR_EXEMPT_VIEWS="include")
+
+        class Hook(MethodView):
+            def post(self) -> str:
+                return "done"
+
+        app.extensions["csrf"].include(Hook)
+        app.add_url_rule("/hook", view_func=Hook.as_view("hook"))
+        assert app.test_client().post("/hook").status_code == 403
+
     def test_include_in_the_other_mode(self, app: Flask, csrf: Any, client: FlaskClient) -> None:
         """Says nothing."""
         csrf.include(app.view_functions["plain"])
@@ -416,6 +429,26 @@ class TestCookie:
         assert "Set-Cookie" not in app.test_client().get("/plain", headers=FOREIGN).headers
         assert cookie_of(app.test_client().get("/plain", headers=OWN))
         assert cookie_of(make().test_client().get("/plain", headers=FOREIGN))
+
+    @pytest.mark.parametrize("passes", ["trusted", "skipped", "exempt", "unchecked"])
+    @pytest.mark.parametrize("site", [{"Sec-Fetch-Site": "cross-site"}, {}])
+    def test_form_of_another_site_that_passes(self, make: Make, passes: str, site: dict[str, str]) -> None:
+        """As that by which a payment page sends the visitor back. Browsers keep Lax cookies from it, and take those
+        that answer it: no session is begun in the place of the visitor's."""
+        settings = {
+            "trusted": {"CSRF_TRUSTED_ORIGINS": ["https://pay.example"]},
+            "unchecked": {"WTF_CSRF_CHECK_DEFAULT": False},
+        }
+        app = make(**settings.get(passes, {}))
+        csrf, view = app.extensions["csrf"], app.view_functions["change"]
+        if passes == "skipped":
+            csrf.skip_validation(lambda request: True)
+        elif passes == "exempt":
+            csrf.exempt(csrf.set_cookie(view))
+        response = app.test_client().post("/change", headers={"Origin": "https://pay.example", **site})
+        assert response.text == "changed"
+        assert "Set-Cookie" not in response.headers
+        assert cookie_of(app.test_client().post("/change", headers=OWN))
 
     def test_void_one(self, app: Flask, client: FlaskClient) -> None:
         """Is replaced where the session is opened anyway: a refused request brings the one that will pass."""

@@ -11,9 +11,10 @@ from .. import signals
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
+from .origin import judged
 from .protect import CSRFProtect
 from .seasurf_settings import SEASURF
-from .settings import settings_of, spell
+from .settings import SAFE_METHODS, settings_of, spell
 from .state import known_state_of, state_of, this_app, this_request
 from .tokens import generate_csrf, is_token_of_session, renew_secret
 
@@ -132,8 +133,12 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
 def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool:
     """Tell whether the browser may have the cookies and not have sent them, as with a link from another site.
 
-    The first page that follows sets them; to begin a session here would end the one that the visitor has.
+    Lax ones it does not send with a form of another site, which may have passed: that by which a payment page sends
+    the visitor back. The first page that follows sets them; to begin a session here would end the one that the
+    visitor has.
     """
+    if request.method not in SAFE_METHODS:
+        return judged(request.environ, frozenset(), settings.check_referrer).reason is not None
     if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
         return False
     ours = None if settings.cookie is None else settings.cookie.samesite
