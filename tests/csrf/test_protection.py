@@ -73,7 +73,7 @@ class TestExemptions:
             app.extensions["csrf"].exempt(name)
 
     def test_by_name_of_a_function_in_a_module(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As ``"flask_security.views.logout"``, which Flask-Security gives; not another that is called so."""
+        """As ``"flask_security.views.logout"``, which Flask-Security gave; not another that is called so."""
 
         def make() -> Any:
             def logout() -> str:

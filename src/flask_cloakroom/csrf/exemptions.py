@@ -59,7 +59,7 @@ class Views:
 def _named(name: str) -> Any:
     """Return what an imported module has under a name such as "flask_security.views.logout"; None if it has nothing.
 
-    Flask-Security gives that one. It is the object that counts, so that no other of the same name is meant.
+    Older releases of Flask-Security give that one. The object counts, so that no other of the same name is meant.
     """
     module, _, attribute = name.rpartition(".")
     return getattr(sys.modules.get(module), attribute, None)
