@@ -391,6 +391,40 @@ def test_in_a_session_that_is_full(app: Flask, fails: bool) -> None:
     assert send(app, "/state", ticket).json == {}
 
 
+def test_taken_twice(app: Flask) -> None:
+    """By code of the application's own, in a view that fails then: all of them are back, in their order."""
+
+    @app.get("/twice")
+    def twice() -> str:
+        for text in ("two", "three"):
+            flash(text)
+            session.pop(FLASHES)
+        raise Broken
+
+    ticket = told(app)
+    assert send(app, "/twice", ticket).status_code == 500
+    assert send(app, "/show", ticket).text == "[one][two][three]"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_view_that_looks_at_everything(app: Flask, late: bool) -> None:
+    """What another page has taken stays that page's, also where there is nothing left for this one."""
+
+    @app.get("/look")
+    def look() -> str:
+        dict(session)
+        if late:
+            send(app, "/show", ticket)
+        return render_template_string(PAGE)
+
+    ticket = told(app)
+    with pytest.raises(Killed):
+        send(app, "/fail/killed", ticket)
+    send(app, "/flash/two", ticket)
+    assert send(app, "/look", ticket).text == ("" if late else "[two]")
+    assert list(send(app, "/state", ticket).json) == [TAKEN]
+
+
 def test_streamed_pages_take_them_for_good(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A body that is made after the session was saved shows the messages too, once, and nobody is warned."""
     from flask import stream_with_context
