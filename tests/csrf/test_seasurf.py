@@ -33,6 +33,7 @@ from flask_cloakroom import (
     login_user,
     logout_user,
 )
+from flask_cloakroom.sessions.interface import ServerSessionInterface
 
 DROPIN = Path(__file__).parents[2] / "dropin" / "src"
 UNSAFE = ["POST", "PUT", "PATCH", "DELETE"]
@@ -410,10 +411,41 @@ class TestCookie:
     @pytest.mark.parametrize("headers", [{}, FOREIGN, {"X-CSRFToken": "x" * 72}])
     @pytest.mark.parametrize("cookie", ["", "x" * 72])
     def test_with_a_refusal(self, client: FlaskClient, headers: dict[str, str], cookie: str) -> None:
-        """No session is begun, so that a form of another site cannot take the visitor's away."""
+        """No session is begun, so that a form of another site cannot take the visitor's away. What is void goes."""
         if cookie:
             client.set_cookie("_csrf_token", cookie)
         response = client.post("/change", headers=headers)
+        assert response.status_code == 403
+        gone = ["_csrf_token"] if cookie and "X-CSRFToken" in headers else []
+        assert [text.partition("=;")[0] for text in response.headers.getlist("Set-Cookie")] == gone
+
+    @pytest.mark.parametrize("headers", [{}, OWN])
+    @pytest.mark.parametrize("ends", ["logout", "lost", "both"])
+    def test_when_the_session_is_over(self, make: Make, headers: dict[str, str], ends: str) -> None:
+        """A script that has nothing but the cookie gets a good one with the next page: nobody is locked out."""
+        client = make(CSRF_REQUIRE_TOKEN=True).test_client()
+        client.get("/login/7", headers=headers)
+        client.get("/plain", headers=headers)
+        if ends != "lost":
+            client.get("/logout", headers=headers)
+        if ends != "logout":
+            client.delete_cookie("session")
+            client.set_cookie("_csrf_token", "x" * 72)
+            assert send(client, value_of(client), headers=headers).status_code == 403
+        client.get("/plain", headers=headers)
+        assert send(client, value_of(client), headers=headers).text == "changed"
+
+    def test_request_that_is_older_than_a_login(self, flask_seasurf: Any, make: Make) -> None:
+        """Leaves the browser the cookie that the login has set."""
+        app = make()
+        if not isinstance(app.session_interface, ServerSessionInterface):
+            pytest.skip("Flask's own sessions do not know that")
+        client, late = app.test_client(), app.test_client()
+        client.get("/form")
+        late.set_cookie("session", value_of(client, "session"))
+        late.set_cookie("_csrf_token", value_of(client))
+        client.get("/login/7")
+        response = send(late, value_of(late))
         assert response.status_code == 403
         assert "Set-Cookie" not in response.headers
 
