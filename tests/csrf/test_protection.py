@@ -32,6 +32,7 @@ from flask_cloakroom import (
     session_created,
 )
 from flask_cloakroom.csrf.origin import judged
+from flask_cloakroom.csrf.settings import settings_of
 
 #: The highest price of a POST that says where it came from, in seconds: of the check and of what the response says.
 HIGHEST_PRICE = 5e-6
@@ -492,6 +493,13 @@ def test_header_that_is_added_to_the_list() -> None:
     app.config["WTF_CSRF_HEADERS"].append("X-XSRF-TOKEN")
     assert client.post("/change", headers={"X-XSRF-TOKEN": token}).text == "changed"
     assert other.config["WTF_CSRF_HEADERS"] == ["X-CSRFToken", "X-CSRF-Token"]
+
+
+def test_key_is_in_no_repr() -> None:
+    """Nor anything else of what was configured: what is printed is logged."""
+    app = make_app(WTF_CSRF_SECRET_KEY="the-secret-key")
+    assert "the-secret-key" not in repr(settings_of(app))
+    assert "the-secret-key" not in repr(app.extensions)
 
 
 def test_wrong_setting_later() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -404,6 +405,22 @@ def test_taken_twice(app: Flask) -> None:
     ticket = told(app)
     assert send(app, "/twice", ticket).status_code == 500
     assert send(app, "/show", ticket).text == "[one][two][three]"
+
+
+def test_messages_are_in_no_repr(app: Flask) -> None:
+    """They are what the session contains, and a tracer prints the variables of a page that failed."""
+    seen = []
+
+    @app.get("/look")
+    def look() -> str:
+        flash("own")
+        get_flashed_messages()
+        seen.append(repr(session._taken) + repr(session))  # type: ignore[attr-defined]
+        return ""
+
+    send(app, "/look", told(app))
+    assert seen
+    assert not {"own", "one"} & set(re.findall(r"\w+", seen[0]))
 
 
 @pytest.mark.parametrize("late", [False, True])

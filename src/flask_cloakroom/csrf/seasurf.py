@@ -105,14 +105,12 @@ class SeaSurf(CSRFProtect):
             return None
         try:
             wanted = (state is not None and state.token is not None) or _lacks_token(app, request, settings, state)
-            void = (
-                not wanted and settings.cookie is not None and _has_nobodys_token(request, settings.cookie.name, state)
-            )
+            void = not wanted and _has_nobodys_token(request, cookie.name, state)
             if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
             if wanted:
                 return generate_csrf()
-            settings.cookie.delete(response)  # so that the next page sets one that is good
+            cookie.delete(response)  # so that the next page sets one that is good
             return None
         except SessionUnavailable:
             return None  # the session's own part answers with a 503

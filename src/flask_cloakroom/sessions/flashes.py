@@ -40,9 +40,9 @@ _KEYS: Final = (FLASHES, TAKEN)
 LEASE_MS: Final = 30_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Taken:
-    """What one response shows."""
+    """What one response shows. Its repr has none of it."""
 
     #: Names in the session under which it took messages: one, unless they were taken by other code than Flask's.
     names: list[str] = field(default_factory=list)
