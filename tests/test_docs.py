@@ -26,6 +26,9 @@ FILES = sorted(
 )
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[^\s`{]*)(?P<rest>.*)$")
 _NOT_RUN = re.compile(r"<!--\s*not run:(?P<reason>.*?)-->", re.DOTALL)
+#: A link's target, whatever its text; and blocks of code, which hold none.
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^( *)(```+|~~~+).*?^ *\2 *$", re.MULTILINE | re.DOTALL)
 #: Seconds that a file's program may take. Most take less than one.
 LONGEST = 60
 
@@ -125,6 +128,25 @@ def test_what_is_not_run_is_python_all_the_same(path: Path) -> None:
         if block.reason is not None:
             assert len(block.reason) > 3, f"{named(path)}, line {block.line}: no reason"
             compile("\n" * (block.line - 1) + block.source, named(path), "exec")
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Each link to a file of the checkout, and to a heading in one, finds it."""
+    for target in _LINK.findall(_FENCED.sub("", path.read_text("utf-8"))):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, heading = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f"{named(path)}: there is no {name}"
+        if heading:
+            assert heading in headings_of(file.read_text("utf-8")), f"{named(path)}: {name} has no heading #{heading}"
+
+
+def headings_of(text: str) -> set[str]:
+    """Return the anchors of a file's headings, as the usual viewers make them."""
+    titles = re.findall(r"^#+ (.*)$", _FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_most_blocks_run() -> None:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Protocol
 
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
-from sched_processes import Site
 
 COOKIE = "sched_session"
+#: Names that are this machine, and nobody else is spoken to.
+RESOLVER = (
+    "MAP *.test 127.0.0.1, MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+)
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 MOBILE: ViewportSize = {"width": 390, "height": 844}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def visit(browser: Browser, site: Site, **options: object) -> BrowserContext:
+class Visited(Protocol):
+    """What has an address: a :class:`~sched_processes.Site`, or one that a test serves itself."""
+
+    @property
+    def url(self) -> str:
+        """The origin."""
+
+
+def visit(browser: Browser, site: Visited, **options: object) -> BrowserContext:
     """A browser of its own for one visitor, who waits no longer than ten seconds for anything."""
     context = browser.new_context(base_url=site.url, **{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
     context.set_default_timeout(10_000)
@@ -30,15 +43,26 @@ def fill_login(page: Page, password: str) -> None:
 
 
 class Looks:
-    """Looks at a page: it fits the screen's width, follows the preference for dark, and a picture of it is kept."""
+    """Looks at a page on a desk and on a phone, in the light and in the dark: each time it fits the screen's width and
+    follows the preference for dark, and a picture of it is kept. The page is a phone's again afterwards, in the light.
+    """
 
-    def __init__(self, page: Page, folder: Path, size: ViewportSize, scheme: str) -> None:
-        self._page, self._folder, self._size, self._scheme = page, folder, size, scheme
+    def __init__(self, page: Page, folder: Path) -> None:
+        self._page, self._folder = page, folder
 
-    def __call__(self, name: str) -> None:
-        width = self._size["width"]
+    def __call__(self, name: str, *, whole: bool = True) -> None:
+        """Look. ``whole``: the picture shows all of the page, and not only what fits on the screen."""
+        for size in (DESKTOP, MOBILE):
+            self._page.set_viewport_size(size)
+            for scheme in SCHEMES:
+                # With no motion, because a picture would show colours on their way from light to dark.
+                self._page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                self._look(f"{name}-{size['width']}-{scheme}.png", size["width"], scheme, whole)
+        self._page.emulate_media(color_scheme="light")
+
+    def _look(self, file: str, width: int, scheme: str, whole: bool) -> None:
         assert self._page.evaluate("document.documentElement.scrollWidth") <= width
         background = self._page.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = sum(int(part) for part in background[4:-1].split(",")) / 3
-        assert (brightness < 64) == (self._scheme == "dark")
-        self._page.screenshot(path=self._folder / f"{name}-{width}-{self._scheme}.png", full_page=True)
+        assert (brightness < 64) == (scheme == "dark")
+        self._page.screenshot(path=self._folder / file, full_page=whole)

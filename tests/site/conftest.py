@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
+from browsing import RESOLVER  # noqa: E402
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app, passwords  # noqa: E402
 
@@ -70,6 +71,14 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def empty_redis(redis_url: str) -> str:
     """The address of the Redis, with nothing in it."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
+@pytest.fixture(scope="module")
+def redis_of_module(redis_url: str) -> str:
+    """The same for a whole file of tests, whose sites live as long as that: nothing of other tests is in it."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     return redis_url
@@ -128,7 +137,7 @@ def browser() -> Iterator[Browser]:
                 "--disable-component-update",
                 "--disable-sync",
                 "--no-first-run",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                f"--host-resolver-rules={RESOLVER}",
             ],
         )
         yield browser

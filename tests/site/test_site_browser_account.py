@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import DESKTOP, MOBILE, Looks, fill_login, visit
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from browsing import MOBILE, Looks, fill_login, visit
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sched_processes import Site
 
 pytestmark = pytest.mark.browser
@@ -141,19 +141,17 @@ def test_change_of_the_password(browser: Browser, site: Site, javascript: bool) 
         expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, MOBILE], ids=["desktop", "mobile"])
-def test_looks(browser: Browser, site: Site, pictures: Path, scheme: str, size: ViewportSize) -> None:
+def test_looks(browser: Browser, site: Site, pictures: Path) -> None:
     """Every page of the account fits the screen's width, and follows the reader's preference for dark."""
     with (
-        visit(browser, site, viewport=size, color_scheme=scheme, user_agent=FIREFOX) as context,
+        visit(browser, site, viewport=MOBILE, user_agent=FIREFOX) as context,
         visit(browser, site, user_agent=PHONE) as phone,
         visit(browser, site, user_agent="Unheard-of/1.0 " + "(a-name-without-an-end;x)" * 6) as strange,
     ):
         sign_in(phone, remember=True)
         sign_in(strange)
         page = context.new_page()
-        look = Looks(page, pictures, size, scheme)
+        look = Looks(page, pictures)
         page.goto("/account/password")
         look("login-next")
         page.get_by_label("Remember me").check()

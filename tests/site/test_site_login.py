@@ -140,7 +140,7 @@ def test_wrong_password_changes_nothing(client: FlaskClient) -> None:
     assert ticket_of(client) == before
     with client:
         client.get("/")
-        assert set(session) == {"cart"}
+        assert set(session) == {"cart", "csrf_token"}
 
 
 def test_login_rotates(app: Flask, client: FlaskClient) -> None:

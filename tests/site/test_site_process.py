@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from sched_processes import SITE, Site, site_environment
@@ -38,6 +40,39 @@ def test_says_what_one_needs_to_know(tmp_path: Path) -> None:
     assert "SQLite (mine.sqlite3)" in said
     assert "Accounts are in   SQLite (sched.sqlite3)" in said
     assert "mira / half-past-nine" in said
+
+
+def test_site_that_attacks() -> None:
+    """Another site is served beside it, on a port of its own of this machine, and ends with it; "off" leaves it out."""
+    with Site() as site:
+        page = site.request("GET", "/attack").text
+        port = int(re.findall(r'href="http://127\.0\.0\.1:(\d+)/"', page)[0])
+        with urlopen(f"http://127.0.0.1:{port}/") as other:
+            assert f'action="{site.url}/cart/empty"' in other.read().decode()
+        _, said = site.stop()
+        assert f"It is attacked by http://127.0.0.1:{port} " in said
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # nobody listens there any more
+    with Site(SCHED_ATTACKER_PORT="off") as site:
+        assert site.request("GET", "/attack").status == 404
+        assert "attacked" not in site.stop()[1]
+
+
+@pytest.mark.parametrize("port", ["eighty", "-1", "65536"])
+def test_port_of_the_other_site_makes_no_sense(port: str) -> None:
+    """A port that cannot be one is told by the setting's name."""
+    with pytest.raises(SystemExit, match=f"SCHED_ATTACKER_PORT is a number from 0 to 65535, or \"off\", not '{port}'"):
+        program._listen_for_attacker(port)
+
+
+def test_port_of_the_other_site_is_taken() -> None:
+    """A port that somebody else has is told by the setting's name."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(
+            SystemExit, match=f"SCHED_ATTACKER_PORT {port} cannot be listened on: Address already in use"
+        ):
+            program._listen_for_attacker(port)
 
 
 @pytest.mark.parametrize("by_environment", [False, True])

@@ -112,7 +112,7 @@ class TestRecent:
         with client:
             client.get("/product/sand-timer")
             assert not session.modified
-            assert set(session) == {"visitor"}
+            assert set(session) == {"visitor", "csrf_token"}
 
     def test_gone_product(self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         """A product that left the shelf is no longer listed, and breaks no page."""

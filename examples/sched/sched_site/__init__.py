@@ -25,6 +25,8 @@ from . import (
     dark_mode,
     database,
     errors,
+    forgery,
+    forms,
     notices,
     rate_limits,
     sales,
@@ -74,12 +76,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     Bootstrap5(app)
     for part in (auth, account, shop, sales, session_page, dark_mode):
         app.register_blueprint(part.blueprint)
+    forgery.init_app(app)
     notices.init_app(app)
     errors.init_app(app)
     rate_limits.init_app(app)
     accounts.init_app(app)
     app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["has_token"] = forms.has_token
     app.jinja_env.filters["money"] = catalogue.money
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)

@@ -1,4 +1,7 @@
-"""Run the site on this machine: ``python -m sched_site [--port PORT]``."""
+"""Run the site on this machine: ``python -m sched_site [--port PORT]``.
+
+Another site runs beside it, which attacks it. ``SCHED_ATTACKER_PORT`` is its port, or "off".
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from flask_cloakroom import SettingError
 
 from . import create_app, database, notices
 from .accounts import SAMPLES
+from .other_site import serve_other_site
 from .redis_client import redis
 
 HOST = "127.0.0.1"
@@ -36,8 +40,9 @@ def main() -> None:
     # The greeting says it in its own words, and this is a sample run on purpose.
     logging.getLogger("flask_cloakroom.redis").addFilter(_is_no_warning_of_embedded)
     listener = _listen(_wanted_port())
+    attacker = _listen_for_attacker(os.environ.get("SCHED_ATTACKER_PORT", ""))
     try:
-        app = create_app()
+        app = create_app({"OTHER_SITE_PORT": attacker and attacker.getsockname()[1]})
     except (SettingError, ImportError) as error:
         raise SystemExit(f"The site cannot start. {error}") from None
     except SQLAlchemyError as error:
@@ -47,8 +52,11 @@ def main() -> None:
     # One request more is read while one is answered, which is how Waitress notices that a stream's browser has gone.
     server = create_server(app, sockets=[listener], threads=threads, channel_request_lookahead=1, ident=None)
     _end_streams_first(app)
+    port = listener.getsockname()[1]
+    if attacker is not None:
+        serve_other_site(attacker, port)
     try:
-        _greet(app, listener.getsockname()[1])
+        _greet(app, port)
         server.run()  # returns at Ctrl-C, which can come before it, too
     except KeyboardInterrupt:
         pass
@@ -102,8 +110,24 @@ def _listen(port: int | None) -> socket.socket:
     raise SystemExit(f"{taken} taken by another program. Choose another one with --port or PORT.")
 
 
+def _listen_for_attacker(port: str) -> socket.socket | None:
+    """Listen where the other site shall be: on any free port if none is named, and nowhere if that is "off"."""
+    if port.lower() == "off":
+        return None
+    number = int(port or 0) if port.isdecimal() or not port else -1
+    if not 0 <= number <= 65535:
+        raise SystemExit(f'SCHED_ATTACKER_PORT is a number from 0 to 65535, or "off", not {port!r}.')
+    try:
+        return socket.create_server((HOST, number))
+    except OSError as error:
+        problem = f'{port} cannot be listened on: {error.strerror}. Choose another one, or "off".'
+        raise SystemExit(f"SCHED_ATTACKER_PORT {problem}") from None
+
+
 def _greet(app: Flask, port: int) -> None:
     print(f"Sched is open at  http://{HOST}:{port}")
+    if (attacker := app.config["OTHER_SITE_PORT"]) is not None:
+        print(f"It is attacked by http://{HOST}:{attacker} (http://{HOST}:{port}/attack tells of it)")
     print(f"Sessions are in   {app.session_interface.store}")  # type: ignore[attr-defined]
     print(f"Redis client on   {redis.connector_for(app).label}")
     if app.config["REDIS_URL"].startswith("embedded://"):

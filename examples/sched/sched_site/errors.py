@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Flask, current_app, render_template
+from flask import Flask, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
+
+from flask_cloakroom import CSRFError, generate_csrf
 
 Text = tuple[str, str, str]
 
@@ -38,11 +40,18 @@ DATABASE_IS_AWAY: Text = (
     "Our guest book does not answer",
     "We cannot see who you are just now. You are neither signed in nor out by it. Please try again in a moment.",
 )
+NOT_MEANT: Text = (
+    "shield-exclamation",
+    "We are not sure that you meant this",
+    "Nothing was changed. Another site’s page sent it, or your browser did not say which page it came from. If it was "
+    "you: go back, load our page once more, and try again.",
+)
 
 
 def init_app(app: Flask) -> None:
     """Show a friendly page for every HTTP error, those made from unexpected exceptions included."""
     app.register_error_handler(HTTPException, show)
+    app.register_error_handler(CSRFError, _show_not_meant)
     app.register_error_handler(RedisError, _show_redis_is_away)
     app.register_error_handler(OperationalError, _show_database_is_away)
 
@@ -51,6 +60,13 @@ def show(error: HTTPException) -> ResponseReturnValue:
     """Show the page for an error."""
     text = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
     return _page(error, text)
+
+
+def _show_not_meant(error: CSRFError) -> ResponseReturnValue:
+    if not {"Sec-Fetch-Site", "Origin"} & set(request.headers.keys()):
+        # A browser that says nothing needs tokens, which pages have once there is a session.
+        generate_csrf()
+    return _page(error, NOT_MEANT, error.description)
 
 
 def _show_redis_is_away(error: RedisError) -> ResponseReturnValue:
@@ -62,10 +78,12 @@ def _show_database_is_away(error: OperationalError) -> ResponseReturnValue:
     return _page(ServiceUnavailable(retry_after=5), DATABASE_IS_AWAY)
 
 
-def _page(error: HTTPException, text: Text) -> ResponseReturnValue:
+def _page(error: HTTPException, text: Text, reason: str | None = None) -> ResponseReturnValue:
     response = error.get_response()
     icon, heading, advice = text
     # Headers stay as they are: Allow of a 405 and Retry-After of a 503 are part of the answer.
-    response.data = render_template("error.html", code=error.code, icon_name=icon, heading=heading, advice=advice)
+    response.data = render_template(
+        "error.html", code=error.code, icon_name=icon, heading=heading, advice=advice, reason=reason
+    )
     response.content_type = "text/html; charset=utf-8"
     return response

@@ -19,13 +19,13 @@ def buy() -> ResponseReturnValue:
     """Buy all that is in the cart, or tell what there is not enough of."""
     lines = cart.lines()
     if not lines:
-        flash("There is nothing in your cart to buy.", "danger")
+        flash("There is nothing in your cart to buy.", "info")
     elif missing := stock.take(lines):
         there_is = [
             f"{PRODUCTS[slug].name}: {f'only {number} left' if number else 'sold out'}."
             for slug, number in missing.items()
         ]
-        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "danger")
+        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error")
     else:
         flash(f"Thank you! It is all yours for {money(cart.total())}. (A sample: nothing is charged.)", "success")
         cart.empty()

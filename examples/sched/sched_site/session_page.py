@@ -14,6 +14,8 @@ blueprint = Blueprint("session_page", __name__)
 
 #: Longer values are cut: the page is for looking, not for exporting.
 MAX_SHOWN = 2_000
+#: What is shown for what the forms' tokens are made of.
+NOT_SHOWN = "(a secret: the forms on these pages prove with it that they are ours)"
 
 
 class Item(NamedTuple):
@@ -29,7 +31,7 @@ def show() -> ResponseReturnValue:
     """Show it. The ticket is not part of it, and nothing here could tell it: the session does not know it."""
     return render_template(
         "session.html",
-        items=[Item(str(key), type(value).__name__, _text(value)) for key, value in session.items()],
+        items=[_item(key, value) for key, value in session.items()],
         store=str(current_app.session_interface.store),  # type: ignore[attr-defined]
         redis=redis.connector_for().label,
         idle=current_app.permanent_session_lifetime,
@@ -43,6 +45,12 @@ def duration(span: timedelta) -> str:
     if span.seconds or span.microseconds:
         return str(span)
     return f"{span.days} day{'' if span.days == 1 else 's'}"
+
+
+def _item(key: object, value: object) -> Item:
+    # Who knows the secret can make tokens of it. Pages are cached, photographed and sent to others.
+    is_secret = key == current_app.config["WTF_CSRF_FIELD_NAME"]
+    return Item(str(key), type(value).__name__, NOT_SHOWN if is_secret else _text(value))
 
 
 def _text(value: object) -> str:

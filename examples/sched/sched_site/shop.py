@@ -54,7 +54,7 @@ def add() -> ResponseReturnValue:
     """
     product = _product()
     if product.slug in stock.sold_out():
-        flash(f"{product.name} is sold out.", "danger")
+        flash(f"{product.name} is sold out.", "warning")
     else:
         quantity = cart.add(product)
         flash(f"{product.name}: {quantity} in your cart.", "success")
@@ -67,7 +67,7 @@ def change() -> ResponseReturnValue:
     product = _product()
     quantity = request.form.get("quantity", type=int)
     if quantity is None or not 0 <= quantity <= cart.MAX_QUANTITY:
-        flash(f"{product.name}: choose a quantity from 0 to {cart.MAX_QUANTITY}.", "danger")
+        flash(f"{product.name}: choose a quantity from 0 to {cart.MAX_QUANTITY}.", "error")
     else:
         cart.change(product, quantity)
         flash(f"{product.name}: {quantity or 'none'} in your cart.", "success")
