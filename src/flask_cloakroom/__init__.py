@@ -12,6 +12,7 @@ from .errors import (
     SettingError,
     StoreError,
     TransactionError,
+    UserDataError,
 )
 from .extension import Cloakroom
 from .login import (
@@ -23,11 +24,14 @@ from .login import (
     Refused,
     UserKind,
     UserMixin,
+    UserSession,
     active_sessions,
     confirm_login,
     current_user,
     decode_cookie,
+    delete_user_data,
     encode_cookie,
+    export_user_data,
     fresh_login_required,
     impersonate,
     impersonator,
@@ -49,6 +53,7 @@ from .login import (
     set_login_view,
     stop_impersonating,
     update_session_auth_hash,
+    user_session,
 )
 from .redirects import safe_next
 from .redis_client import FlaskRedis
@@ -79,6 +84,9 @@ from .signals import (
     user_logged_out_everywhere,
     user_login_confirmed,
     user_needs_refresh,
+    user_session_conflict,
+    user_session_discarded,
+    user_session_merged,
     user_unauthorized,
 )
 
@@ -110,15 +118,19 @@ __all__ = [
     "SettingError",
     "StoreError",
     "TransactionError",
+    "UserDataError",
     "UserKind",
     "UserMixin",
+    "UserSession",
     "active_sessions",
     "confirm_login",
     "csrf_meta_tag",
     "csrf_refused",
     "current_user",
     "decode_cookie",
+    "delete_user_data",
     "encode_cookie",
+    "export_user_data",
     "fresh_login_required",
     "generate_csrf",
     "impersonate",
@@ -169,6 +181,10 @@ __all__ = [
     "user_logged_out_everywhere",
     "user_login_confirmed",
     "user_needs_refresh",
+    "user_session",
+    "user_session_conflict",
+    "user_session_discarded",
+    "user_session_merged",
     "user_unauthorized",
     "validate_csrf",
 ]

@@ -33,6 +33,10 @@ class ContentionError(StoreError):
     """
 
 
+class UserDataError(StoreError):
+    """What is stored of a user cannot be read. It stays as it is until that is mended, or it is deleted on purpose."""
+
+
 class SessionValueError(CloakroomError, TypeError):
     """A value that cannot be stored. Nothing was written; what was stored before stays.
 
@@ -46,12 +50,15 @@ class SessionValueError(CloakroomError, TypeError):
 
 
 class SessionTooLargeError(CloakroomError, ValueError):
-    """The session would exceed ``SESSION_MAX_BYTES``. Nothing was written; what was stored before stays."""
+    """The session, or what belongs to a user, would exceed ``SESSION_MAX_BYTES``.
 
-    def __init__(self, size: int, limit: int, key: object, key_size: int) -> None:
+    Nothing was written; what was stored before stays.
+    """
+
+    def __init__(self, size: int, limit: int, key: object, key_size: int, what: str = "session") -> None:
         super().__init__(
-            f"The session would take {size} bytes; SESSION_MAX_BYTES allows {limit}. The largest part is "
-            f"session[{key!r}] with {key_size} bytes. Keep a reference (an id) there and the data in a "
+            f"The {what} would take {size} bytes; SESSION_MAX_BYTES allows {limit}. The largest part is "
+            f"{what}[{key!r}] with {key_size} bytes. Keep a reference (an id) there and the data in a "
             f"database, or raise SESSION_MAX_BYTES."
         )
         self.size = size

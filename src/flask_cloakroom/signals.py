@@ -95,3 +95,17 @@ session_protected = _signals.signal("session-protected")
 
 #: A request was refused, because another site may have forged it. Arguments: ``reason`` (as in the error's page).
 csrf_refused = _signals.signal("csrf-refused")
+
+#: What a visitor had was merged into the ``user_session`` of the user who logged in. Arguments: ``user_id`` (text),
+#: ``changes`` (one ``(key, before, after)`` for each key that changed; ``flask_cloakroom.MISSING`` for a value that was
+#: not there).
+user_session_merged = _signals.signal("user-session-merged")
+
+#: Two requests, or a visitor and the user, had another value in one place of ``user_session``, and one had to win.
+#: Arguments: ``user_id`` (text), and else those of ``session_conflict`` but for ``sid``.
+user_session_conflict = _signals.signal("user-session-conflict")
+
+#: Changes to ``user_session`` were dropped, because what belongs to the user was deleted while the request ran, or
+#: because the request showed a credential that was refused. Arguments: ``user_id`` (text, or None), ``keys``,
+#: ``reason`` (``"gone"``, ``"refused"``).
+user_session_discarded = _signals.signal("user-session-discarded")

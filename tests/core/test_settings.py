@@ -138,6 +138,10 @@ ACCEPTED: list[tuple[str, Any, Callable[[SessionSettings], Any], Any]] = [
     ("SESSION_MERGE", {"_flashes": "last"}, lambda read: read.strategies["_flashes"], STRATEGIES["last"]),
     ("SESSION_MERGE", {"a": "sum"}, lambda read: read.strategies["a"], STRATEGIES["sum"]),
     ("SESSION_MERGE", {2: max}, lambda read: read.strategies[2], max),
+    ("USER_SESSION_MERGE", None, lambda read: dict(read.user_data.strategies), {}),
+    ("USER_SESSION_MERGE", {"a": "sum"}, lambda read: read.user_data.strategies["a"], STRATEGIES["sum"]),
+    ("USER_SESSION_MERGE", {"a": "first"}, lambda read: "a" in read.strategies, False),
+    ("USER_SESSION_LIFETIME", timedelta(days=2), lambda read: read.user_data.lifetime, 2 * 24 * 3600),
     ("SESSION_STORE_TIMEOUT", 1, lambda read: read.make_store()._timeout, 1.0),  # type: ignore[attr-defined]
     ("SESSION_STORE_TIMEOUT", 0.05, lambda read: read.make_store()._timeout, 0.05),  # type: ignore[attr-defined]
     ("SESSION_NAMESPACE", "shop", lambda read: b"shop" in read.tickets._prefix, True),
@@ -183,6 +187,8 @@ REFUSED: dict[str, list[Any]] = {
     "SESSION_COOKIE_SAMESITE": ["", "no", "Laxx", True, False, 1, b"Lax", ["Lax"]],
     "SESSION_KEY_PREFIX": [None, b"session:", 5, True, ["session:"]],
     "SESSION_NAMESPACE": [5, True, b"shop", "a\0b", ["a"], f"{SECRET}\0"],
+    "USER_SESSION_MERGE": [{2: "sum"}, {"a": "average"}, ["a"], "sum"],
+    "USER_SESSION_LIFETIME": [0, -1, "day", None, True, timedelta(0)],
     "SESSION_MERGE": [
         "sum", ["a"], 5, 0, "", False, [], {"a": "product"}, {"a": None}, {"a": 5}, {"a": ""}, {"a": ["sum"]},
     ],

@@ -246,7 +246,7 @@ def test_lower_limit_lets_large_sessions_shrink(make_app: MakeApp) -> None:
     app.add_url_rule("/more", "more", lambda: str(session.update(y="y")))
     app.add_url_rule("/logout", "logout", lambda: str(session.pop("user")))
     ticket = ticket_of(send(app, "/fill"))
-    app.session_interface.repository._max_bytes = 2000  # type: ignore[attr-defined]
+    app.session_interface.repository.max_bytes = 2000  # type: ignore[attr-defined]
     assert send(app, "/touch", ticket).status_code == 200
     with pytest.raises(SessionTooLargeError):
         send(app, "/more", ticket)

@@ -67,7 +67,7 @@ def count() -> None:
         for _, entry in store.walk():
             try:
                 header = envelope.open_header(entry.data)[0]
-                live += not (header.superseded or header.remembers)
+                live += not (header.superseded or header.remembers or header.belongs)
             except envelope.EnvelopeError:
                 unreadable += 1
     except CloakroomError as error:

@@ -25,6 +25,8 @@ from .mixins import AnonymousUserMixin, UserMixin
 from .permissions import permission_required
 from .signing import decode_cookie, encode_cookie
 from .urls import login_url, make_next_param
+from .user_data import delete_user_data, export_user_data
+from .user_session import UserSession, user_session
 from .views import fresh_login_required, login_required
 from .watch import LoginWatch, login_watch
 
@@ -37,11 +39,14 @@ __all__ = [
     "Refused",
     "UserKind",
     "UserMixin",
+    "UserSession",
     "active_sessions",
     "confirm_login",
     "current_user",
     "decode_cookie",
+    "delete_user_data",
     "encode_cookie",
+    "export_user_data",
     "fresh_login_required",
     "impersonate",
     "impersonator",
@@ -63,4 +68,5 @@ __all__ = [
     "set_login_view",
     "stop_impersonating",
     "update_session_auth_hash",
+    "user_session",
 ]

@@ -25,6 +25,8 @@ from .settings import LoginSettings, settings_of
 from .shown import is_shown_by_header
 from .state import LoginSource, LoginState, state_of, this_app, this_request
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
+from .user_data import delete_of, export_of
+from .user_session import UserSession, user_session_of
 from .views import checked_age, guarded, refuse_stale, refuse_strangers
 from .watch import LoginWatch
 
@@ -65,6 +67,8 @@ class UserKind(LoginManager):
         self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
         #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
         self.current_user: Any = UserProxy(self._get_user)
+        #: What belongs to that user: :data:`flask_cloakroom.user_session`, and apart from other kinds'.
+        self.user_session: UserSession = user_session_of(lambda: self)
         super().__init__()
         if app is not None:
             self.init_app(app)
@@ -181,6 +185,14 @@ class UserKind(LoginManager):
     def logout_everybody(self) -> int:
         """Do :func:`flask_cloakroom.logout_everybody`, of this kind's users only."""
         return activity_of(self).end_everybody()
+
+    def delete_user_data(self, user: Any) -> bool:
+        """Do :func:`flask_cloakroom.delete_user_data`, for a user of this kind."""
+        return delete_of(self, user)
+
+    def export_user_data(self, user: Any) -> str:
+        """Do :func:`flask_cloakroom.export_user_data`, for a user of this kind."""
+        return export_of(self, user)
 
     def update_session_auth_hash(self, user: Any = None) -> None:
         """Do :func:`flask_cloakroom.update_session_auth_hash`."""

@@ -352,6 +352,12 @@ def register_type(
     return cls
 
 
+def storable(value: Any) -> Any:
+    """Return what a value of a registered class is stored as, or the value itself."""
+    registered = _registered_classes.get(type(value))
+    return value if registered is None else registered[1](value)
+
+
 def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if isinstance(cls, type) and issubclass(cls, Flag):
         return _bits_of, partial(_from_bits, cls)

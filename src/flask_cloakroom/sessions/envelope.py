@@ -40,6 +40,7 @@ _PERMANENT: Final = 1
 _SEALED: Final = 2
 _SUPERSEDED: Final = 4
 _REMEMBERS: Final = 8
+_BELONGS: Final = 16
 
 _FIRST: Final = struct.Struct(">BBI")
 _HEADER: Final = struct.Struct(">IIIIIQ8sQH")
@@ -91,6 +92,8 @@ class Header(NamedTuple):
     superseded: bool = False
     #: No session, but what begins one again: a family of remember tokens.
     remembers: bool = False
+    #: No session, but what belongs to a user; of a mark, that it holds what a visitor is about to bring to one.
+    belongs: bool = False
 
 
 #: How many of a header's fields are stored as they are.
@@ -102,7 +105,7 @@ def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> byt
     owner = header.owner.encode()
     fixed = _HEADER.pack(*header[:_STORED], len(owner))
     flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED
-    flags |= header.superseded * _SUPERSEDED | header.remembers * _REMEMBERS
+    flags |= header.superseded * _SUPERSEDED | header.remembers * _REMEMBERS | header.belongs * _BELONGS
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
@@ -139,6 +142,7 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         owner,
         flags & _SUPERSEDED != 0,
         flags & _REMEMBERS != 0,
+        flags & _BELONGS != 0,
     )
     return header, data[payload_at:], flags & _SEALED != 0
 

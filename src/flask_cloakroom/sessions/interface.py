@@ -89,10 +89,14 @@ class ServerSessionInterface(SessionInterface):
         if taken is not None:
             settle(session)
         session._closed = True
-        if session._data is None and not session._pending:
+        untouched = session._data is None and not session._pending
+        if untouched and not session.companions:
             return
         try:
-            session._save()
+            for companion in () if session._failed else (session.companions or {}).values():
+                companion.save()
+            if not untouched:
+                session._save()
         except SessionUnavailable:
             pass  # the session remembers that it failed
         except CloakroomError:

@@ -162,9 +162,8 @@ class LazyDict(MutableMapping[Any, Any]):
         self._touched[key] = None
         if self._closed:
             log.warning(
-                "session[%r] was changed after the response was made, and is not saved; "
-                "change it before the body is streamed",
-                key,
+                "%s was changed after the response was made, and is not saved; change it before the body is streamed",
+                self._place_of(key),
             )
 
     def _changes(self) -> dict[Any, bytes | None]:
@@ -191,6 +190,10 @@ class LazyDict(MutableMapping[Any, Any]):
                 if type(value) not in codec.IMMUTABLE_TYPES:
                     self._touched[key] = None
 
+    def _place_of(self, key: Any) -> str:
+        """Return how an error names a key of this dict."""
+        return f"session[{_shown(key)}]"
+
     def _restate(self, base: Mapping[Any, bytes], keys: Iterable[Any]) -> None:
         """Go on from ``base``, which has other values under ``keys``; what was changed there is forgotten."""
         data = self._opened()
@@ -205,7 +208,7 @@ class LazyDict(MutableMapping[Any, Any]):
         try:
             return codec.pack(value)
         except codec.UnsupportedTypeError as error:
-            path = "session" + "".join(f"[{_shown(part)}]" for part in (key, *error.path))
+            path = self._place_of(key) + "".join(f"[{_shown(part)}]" for part in error.path)
             raise SessionValueError(path, error.type_name, error.hint) from None
 
 

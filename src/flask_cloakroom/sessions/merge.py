@@ -146,6 +146,11 @@ def _last(base: Any, theirs: Any, mine: Any) -> Any:
     return mine
 
 
+def _first(base: Any, theirs: Any, mine: Any) -> Any:
+    """What was saved first stays; also against a deletion that came later."""
+    return mine if theirs is MISSING else theirs
+
+
 def _sum(base: Any, theirs: Any, mine: Any) -> Any:
     """Both differences count: 5 → 6 on one side and 5 → 7 on the other give 8. A deleted one counts as 0."""
     start, other, own = (0 if value is MISSING else value for value in (base, theirs, mine))
@@ -306,6 +311,7 @@ def _alike(left: Any, right: Any) -> bool:
 #: given and may return MISSING, and raises :class:`NotMergeable` to leave the case to the general rule.
 STRATEGIES: Final[dict[str, Strategy]] = {
     "last": _last,
+    "first": _first,
     "sum": _sum,
     "max": _max,
     "union": _union,

@@ -36,7 +36,12 @@ def applied(values: Values, changes: Changes) -> Values:
 
 
 def rebase(
-    base: Values, theirs: Values, changes: Changes, strategies: Mapping[Any, Strategy]
+    base: Values,
+    theirs: Values,
+    changes: Changes,
+    strategies: Mapping[Any, Strategy],
+    *,
+    setting: str = "SESSION_MERGE",
 ) -> tuple[Values, list[Contested]]:
     """Return ``theirs`` with ``changes``, which were made to ``base``, and what was contested.
 
@@ -64,7 +69,7 @@ def rebase(
         try:
             settled[key] = None if value is MISSING else codec.pack(value)
         except codec.UnsupportedTypeError as error:
-            raise SessionValueError(f"what SESSION_MERGE made of {key!r}", error.type_name, error.hint) from None
+            raise SessionValueError(f"what {setting} made of {key!r}", error.type_name, error.hint) from None
         contested += [Contested(key, clash) for clash in clashes]
     return applied(theirs, settled), contested
 

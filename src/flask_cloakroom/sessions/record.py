@@ -21,6 +21,9 @@ class Absence(Enum):
     UNREADABLE = "unreadable"
     #: The session ended or moved on a moment ago. A request with this ticket must write nothing and set no cookie.
     SUPERSEDED = "superseded"
+    #: The same, but longer ago than a request may last, and its mark still holds what its visitor was about to bring to
+    #: their account. As good as unknown, but for a login of the same user.
+    LEFT = "left"
     #: The ticket was renewed so long ago that a browser which got the new one would not send it: it never arrived,
     #: or somebody has a copy. As good as unknown, and reported.
     REUSED = "reused"

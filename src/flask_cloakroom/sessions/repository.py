@@ -25,6 +25,8 @@ from .owners import Begun, OwnerIndex, Ownership, SessionLimit
 from .rebase import Changes, Values
 from .record import Absence, Committed, Lifetimes, Record
 from .ticket import KEY_BYTES, Tickets, mask_successor, public_id, unmask_successor
+from .user_data import UserData, UserDataSettings
+from .visitor import LEFT_SECONDS, Left, open_left, pack_left
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -56,11 +58,12 @@ class Repository:
         encrypt: bool = False,
         max_bytes: int = 1024 * 1024,
         limit: SessionLimit | None = None,
+        user_data: UserDataSettings = UserDataSettings(),  # noqa: B008  frozen
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``strategies`` maps top-level keys to how they merge; ``max_bytes`` bounds one session's stored bytes.
 
-        ``limit`` is how many sessions each user may have; None is no limit.
+        ``limit`` is how many sessions each user may have; None is no limit. ``user_data`` is of what belongs to users.
         """
         self.store = store
         self.tickets = tickets
@@ -68,12 +71,14 @@ class Repository:
         self.strategies = dict(strategies or {})
         #: Whether what is stored is sealed (SESSION_ENCRYPTION).
         self.encrypts = encrypt
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._clock = clock
         #: Which sessions belong to whom.
         self.owners = OwnerIndex(self, limit)
         #: What remembers a login when its session is over.
         self.families = Families(self)
+        #: What belongs to users and outlives their sessions.
+        self.user_data = UserData(self, user_data)
         self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that workers take turns
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -106,7 +111,12 @@ class Repository:
         try:
             header, payload, sealed = envelope.open_header(entry.data)
             if header.superseded:
+                if header.belongs:
+                    recent = self._clock() <= header.created + MARK_SECONDS
+                    return Absence.SUPERSEDED if recent else Absence.LEFT
                 return self._follow(ticket, key, header, payload, REPORT_SECONDS if late else OVERLAP_SECONDS)
+            if header.belongs or header.remembers:
+                raise EnvelopeError("it is no session")
             if self.is_over(header):
                 return Absence.UNKNOWN
             if sealed:
@@ -324,7 +334,8 @@ class Repository:
             made = self._place(made, header, merger.values, old.header.owner, ticket)
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
-            mark, ttl = self.mark(made, old.ticket if renewal else None)
+            left = b"" if renewal else pack_left(old, header.owner, merger.values, encrypt=self.encrypts)
+            mark, ttl = self.mark(made, old.ticket if renewal else None, left)
             result = self.store.replace(old.key, mark, ttl, old.version)
             if type(result) is Saved:
                 self.owners.release(old.header, old.key)
@@ -360,18 +371,27 @@ class Repository:
             return Record(made.ticket, made.key, result.version, header, values)
         return self._create(header, values, moves)
 
-    def mark(self, successor: Record | None = None, old_ticket: str | None = None) -> tuple[bytes, int]:
+    def left_by(self, ticket: str) -> Left | None:
+        """Return what the mark of a ticket holds of its visitor's: :func:`.visitor.open_left`. Raises StoreError."""
+        key = self.tickets.fingerprint(ticket)
+        entry = self.store.load(key)
+        return None if entry is None else open_left(Seal(ticket, key), entry.data, encrypted=self.encrypts)
+
+    def mark(
+        self, successor: Record | None = None, old_ticket: str | None = None, left: bytes = b""
+    ) -> tuple[bytes, int]:
         """Return what stands in a session's place from now on, and for how many seconds.
 
         It holds the key of the successor, by which that can be ended and not be opened, and at a renewal its ticket,
-        which only the old one reveals.
+        which only the old one reveals; else ``left``, what the visitor is about to bring to their account.
         """
         now = int(self._clock())
         header = Header(now, now, now, superseded=True)
         if successor is None:
             return envelope.pack(header, b""), MARK_SECONDS
         if old_ticket is None:
-            return envelope.pack(header, successor.key), MARK_SECONDS
+            header = header._replace(belongs=bool(left))
+            return envelope.pack(header, successor.key + left), LEFT_SECONDS if left else MARK_SECONDS
         return envelope.pack(header, successor.key + mask_successor(old_ticket, successor.ticket)), REPORT_SECONDS
 
     def destroy(self, record: Record) -> bool:
@@ -396,12 +416,12 @@ class Repository:
     def _pack(self, ticket: str, key: bytes, header: Header, values: Values, before: Values | None = None) -> bytes:
         payload = envelope.pack_values(values, codec.pack)
         data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self.encrypts else None)
-        if len(data) > self._max_bytes:
+        if len(data) > self.max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])
             # One that was stored when the limit was higher can still be read, be used and shrink.
             if before is None or sum(map(len, values.values())) > sum(map(len, before.values())):
-                raise SessionTooLargeError(len(data), self._max_bytes, largest, size)
+                raise SessionTooLargeError(len(data), self.max_bytes, largest, size)
         return data
 
     def _purge_sometimes(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flask.sessions import SessionMixin
 
@@ -14,6 +14,7 @@ from .. import signals
 from ..errors import StoreError
 from .adoption import adopt
 from .flashes import FLASHES, TAKEN, Taken, recovered, take
+from .handover import claim_left, conclude, is_owed, settle
 from .lazy import LazyDict
 from .locking import lock
 from .outage import SessionUnavailable
@@ -21,6 +22,7 @@ from .owners import USER_KEY, Begun
 from .rebase import Changes
 from .record import Absence, Committed, Record
 from .ticket import public_id
+from .visitor import PREFIX
 
 if TYPE_CHECKING:
     from .interface import ServerSessionInterface
@@ -33,6 +35,16 @@ MAX_COOKIES: Final = 3
 
 #: Where an application keeps a set of keys whose values belong to one id of the session, and not to the next one.
 KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
+
+
+class Companion(Protocol):
+    """Something that is kept apart from the session and saved right before it."""
+
+    def save(self) -> None:
+        """Save what the request did to it. Raises what saving a session raises."""
+
+    def abandon(self) -> None:
+        """Forget what could not be saved."""
 
 
 class ServerSession(LazyDict, SessionMixin):
@@ -56,6 +68,8 @@ class ServerSession(LazyDict, SessionMixin):
     _passive = False
     _found = False
     _login: Begun | None = None
+    #: By name, what is saved with the session, because the same request changed it.
+    companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
     _taken: Taken | None = None
     #: Where the session moves at its next rotation; None for a new ticket.
@@ -193,6 +207,9 @@ class ServerSession(LazyDict, SessionMixin):
         store is down: then the session was not ended.
         """
         self._opened()
+        if is_owed(self._record):
+            with self._outage():
+                settle(self)
         record, self._record = self._record, None
         self._begin({})
         self._taken = None
@@ -270,7 +287,10 @@ class ServerSession(LazyDict, SessionMixin):
         return None
 
     def _brings_ticket(self) -> bool:
-        return bool(self._interface.find_tickets(self._environ.get("HTTP_COOKIE", "")))
+        return bool(self._brought_tickets())
+
+    def _brought_tickets(self) -> list[str]:
+        return self._interface.find_tickets(self._environ.get("HTTP_COOKIE", ""))[:MAX_COOKIES]
 
     def _note(self, ticket: str, absence: Absence) -> None:
         """Remember and tell why there is no session for a ticket."""
@@ -278,7 +298,7 @@ class ServerSession(LazyDict, SessionMixin):
         if absence is Absence.REUSED:
             self._send(signals.session_reused, sid=sid)
         elif absence is not Absence.SUPERSEDED:
-            self._reject(absence.value, sid)
+            self._reject("unknown" if absence is Absence.LEFT else absence.value, sid)
         if self._absence is not Absence.SUPERSEDED:
             self._absence = absence
 
@@ -299,6 +319,14 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _save(self) -> None:
         """Save what this request did. Raises SessionUnavailable, SessionValueError, SessionTooLargeError."""
+        if is_owed(self._record) and not self._failed:
+            with self._outage():
+                settle(self)
+        self._commit()
+        if is_owed(self._record) and not self._failed:
+            conclude(self)
+
+    def _commit(self) -> None:
         record = self._record
         stale, renew = (False, False) if record is None else self._interface.repository.due(record)
         if not (self._pending or self._touched or stale or renew):
@@ -331,6 +359,7 @@ class ServerSession(LazyDict, SessionMixin):
             # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
             self._discard("superseded")
             return
+        claim_left(self, changes)
         self._settle(self._create(changes))
         assert self._record is not None
         self._cookie = self._record.ticket
@@ -435,6 +464,13 @@ class ServerSession(LazyDict, SessionMixin):
         self._begin({} if self._record is None else self._record.values)
         self._forced = self._rotating = self._cleared = self._pending = False
         self._permanent = self._cookie = None
+        for companion in (self.companions or {}).values():
+            companion.abandon()
+
+    def _place_of(self, key: Any) -> str:
+        if isinstance(key, str) and key.startswith(PREFIX):
+            return f"user_session[{key.removeprefix(PREFIX)!r}]"
+        return super()._place_of(key)
 
     def _send(self, signal: Any, **arguments: Any) -> None:
         if signal.receivers:

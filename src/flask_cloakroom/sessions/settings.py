@@ -22,6 +22,8 @@ from .owners import SessionLimit
 from .record import Lifetimes
 from .repository import Repository
 from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
+from .user_data import DEFAULT_LIFETIME, UserDataSettings
+from .visitor import PREFIX, VISITOR_ID
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -55,6 +57,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "SESSION_STORE_TIMEOUT": 2.0,
     "SESSION_LIMIT_PER_USER": None,
     "SESSION_LIMIT_POLICY": "oldest",
+    "USER_SESSION_MERGE": None,
+    "USER_SESSION_LIFETIME": DEFAULT_LIFETIME,
 }
 _NO_LONGER_NEEDED: Final = {
     "SESSION_USE_SIGNER": "ids are random and stored hashed, so there is nothing to sign",
@@ -83,6 +87,7 @@ class SessionSettings:
     encrypt: bool = False
     max_bytes: int = 1024 * 1024
     limit: SessionLimit | None = None
+    user_data: UserDataSettings = field(default_factory=UserDataSettings)
 
     @classmethod
     def read(cls, app: Flask) -> SessionSettings:
@@ -96,10 +101,11 @@ class SessionSettings:
             make_store=_read_store(read, app),
             permanent=read.boolean("SESSION_PERMANENT"),
             refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
-            strategies=_read_strategies(read),
+            strategies=_read_strategies(read, "SESSION_MERGE", DEFAULT_MERGE),
             encrypt=_read_encryption(read),
             max_bytes=read.whole("SESSION_MAX_BYTES", at_least=1024),
             limit=_read_limit(read),
+            user_data=_read_user_data(read),
         )
 
     def of_kind(self, kind: str) -> SessionSettings:
@@ -117,14 +123,17 @@ class SessionSettings:
             raise SettingError(
                 "SESSION_LIMIT_PER_USER", f"needs a store that knows whose sessions it has; {store} doesn't"
             )
+        # What a visitor has lies in their session, under other keys. Of two ids that were made at once either will do.
+        visitors = {PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
             self.tickets,
             lifetimes=self.lifetimes,
-            strategies=self.strategies,
+            strategies={**self.strategies, **visitors, VISITOR_ID: STRATEGIES["last"]},
             encrypt=self.encrypt,
             max_bytes=self.max_bytes,
             limit=self.limit,
+            user_data=self.user_data,
         )
 
 
@@ -156,19 +165,35 @@ def _read_tickets(read: Reader, app: Flask) -> Tickets:
         raise SettingError("SESSION_NAMESPACE", str(error)) from error
 
 
-def _read_strategies(read: Reader) -> dict[Any, Strategy]:
-    declared = {} if read["SESSION_MERGE"] is None else read["SESSION_MERGE"]
+def _read_user_data(read: Reader) -> UserDataSettings:
+    strategies = _read_strategies(read, "USER_SESSION_MERGE", {})
+    wrong = next((key for key in strategies if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise SettingError(
+            "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {described(wrong)}"
+        )
+    # The first one seals, so without it there is none. Only with SESSION_ENCRYPTION is it asked for, and then checked.
+    secrets = [read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())] if read["SECRET_KEY"] else []
+    return UserDataSettings(
+        strategies,
+        read.seconds("USER_SESSION_LIFETIME", at_least=1),
+        tuple(key.encode() if isinstance(key, str) else key for key in secrets if isinstance(key, str | bytes)),
+    )
+
+
+def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) -> dict[Any, Strategy]:
+    declared = {} if read[setting] is None else read[setting]
     if not isinstance(declared, Mapping):
-        raise SettingError("SESSION_MERGE", f"must be a dict of key to strategy, not {described(declared)}")
+        raise SettingError(setting, f"must be a dict of key to strategy, not {described(declared)}")
     strategies: dict[Any, Strategy] = {}
-    for key, strategy in {**DEFAULT_MERGE, **declared}.items():
+    for key, strategy in {**defaults, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
             strategies[key] = STRATEGIES[strategy]
         elif callable(strategy):
             strategies[key] = strategy
         else:
             known = ", ".join(STRATEGIES)
-            raise SettingError("SESSION_MERGE", f"{key!r}: must be one of {known}, or a function, not {strategy!r}")
+            raise SettingError(setting, f"{key!r}: must be one of {known}, or a function, not {strategy!r}")
     return strategies
 
 
@@ -280,7 +305,7 @@ def _warn_of_misspelled(app: Flask) -> None:
     for name in app.config:
         if name in _NO_LONGER_NEEDED:
             log.info("%s has no effect: %s", name, _NO_LONGER_NEEDED[name])
-        elif name.startswith(("SESSION_", "PERMANENT_")) and name not in known:
+        elif name.startswith(("SESSION_", "PERMANENT_", "USER_SESSION_")) and name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.85)
             if close:
                 log.warning("%s is not a setting; did you mean %s?", name, close[0])

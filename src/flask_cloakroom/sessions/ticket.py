@@ -42,6 +42,7 @@ class Tickets:
         self._owner_prefix = b"flask-cloakroom:owner" + named
         self._family_prefix = b"flask-cloakroom:family" + named
         self._token_prefix = b"flask-cloakroom:remember-token" + named
+        self._user_prefix = b"flask-cloakroom:user-data" + named
         #: What the names of all owners in this namespace begin with, and others with odds of 2**-64.
         self.owner_tag = hashlib.sha256(self._owner_prefix).hexdigest()[:16]
         #: A regular expression for what could be one of ours.
@@ -71,6 +72,13 @@ class Tickets:
     def token_digest(self, token: str) -> bytes:
         """Return what is kept of a remember token: 32 bytes."""
         return hashlib.sha256(self._token_prefix + token.encode()).digest()
+
+    def user_key(self, name: str) -> bytes:
+        """Return the store's key for what belongs to the user of this :meth:`owner_name`: 32 bytes.
+
+        No ticket leads there, because what a ticket's key is made of begins differently.
+        """
+        return hashlib.sha256(self._user_prefix + name.encode()).digest()
 
     def owner_name(self, user_id: str) -> str:
         """Return what stands for a user in the store: :attr:`owner_tag` and 32 hexadecimal digits.

@@ -47,7 +47,7 @@ class Trail:
                 return False
             if not header.superseded:
                 return self._is_mine(key, header)
-            is_renewal = len(payload) > KEY_BYTES
+            is_renewal = len(payload) > KEY_BYTES and not header.belongs
             if not payload or (self._only_renewals and not is_renewal):
                 return False
             key = payload[:KEY_BYTES]
