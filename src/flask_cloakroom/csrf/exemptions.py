@@ -5,7 +5,6 @@ Two views of one name share nothing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,15 +27,14 @@ class Views:
 
     def add(self, added: T) -> T:
         """Add a view, a class of views, or all views of a blueprint and of those in it. Raises TypeError for others."""
-        view = _named(added) if isinstance(added, str) else added
-        if isinstance(view, Blueprint):
-            self._blueprints.add(view)
-        elif callable(view):
-            self._views.add(view)
+        if isinstance(added, Blueprint):
+            self._blueprints.add(added)
+        elif callable(added):
+            self._views.add(added)
         else:
             raise TypeError(
-                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}. A name must be "
-                "that of a function in a module that is imported; else give it app.view_functions[endpoint]"
+                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}: by a name "
+                "another view of the same name would be meant as well; give it app.view_functions[endpoint]"
             )
         return added
 
@@ -54,15 +52,6 @@ class Views:
                 return True
             view = getattr(view, "__wrapped__", None)  # what another decorator was put around
         return False
-
-
-def _named(name: str) -> Any:
-    """Return what an imported module has under a name such as "flask_security.views.logout"; None if it has nothing.
-
-    Older releases of Flask-Security give that one. The object counts, so that no other of the same name is meant.
-    """
-    module, _, attribute = name.rpartition(".")
-    return getattr(sys.modules.get(module), attribute, None)
 
 
 class Paths:
