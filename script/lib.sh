@@ -72,7 +72,7 @@ need_program() {
 
 _apt_install() {
   {
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$1"
   } >/dev/null 2>&1
 }
 

@@ -129,6 +129,15 @@ def test_other_cookies(app: Flask) -> None:
     assert client.post("/mine", headers=BEARER).text == "alice"
 
 
+@pytest.mark.parametrize("mode", ["navigate", "no-cors", "nested-navigate", ""])
+def test_header_that_no_page_set(app: Flask, mode: str) -> None:
+    """A form has none: a proxy has put it in, which knows the visitor by a cookie of its own. Refused."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    manager.authenticator("Bearer")(by_bearer)
+    assert post(app, **BEARER, **{"Sec-Fetch-Mode": mode}).status_code == 400
+    assert post(app, **BEARER, **{"Sec-Fetch-Mode": "cors"}).text == "alice"
+
+
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "Digest", "Negotiate", "NTLM"])
 @pytest.mark.parametrize("loader", ["authenticator", "request_loader"])
 def test_what_browsers_send_by_themselves(app: Flask, scheme: str, loader: str) -> None:

@@ -31,6 +31,7 @@ from flask_cloakroom import (
     session_created,
 )
 from flask_cloakroom.csrf.origin import judged
+from flask_cloakroom.csrf.settings import settings_of
 
 #: The highest price of a POST that says where it came from, in seconds: of the check and of what the response says.
 HIGHEST_PRICE = 5e-6
@@ -66,9 +67,35 @@ class TestExemptions:
         assert client.post("/two", headers=FOREIGN).status_code == 400
 
     def test_by_name(self, app: Flask) -> None:
-        """Is an error that says what to write."""
-        with pytest.raises(TypeError, match="view_functions"):
-            app.extensions["csrf"].exempt("module.view")
+        """Is an error that says what to write, also for a name that a module has."""
+        for name in ("module.view", f"{__name__}.make_app", "view", ""):
+            with pytest.raises(TypeError, match="view_functions"):
+                app.extensions["csrf"].exempt(name)
+
+    def test_view_that_is_not_hashable(self, app: Flask) -> None:
+        """Can only be protected, and is no server's error."""
+
+        class View:
+            __name__ = "view"
+            __hash__ = None  # type: ignore[assignment]
+
+            def __call__(self) -> str:
+                return "done"
+
+        app.extensions["csrf"].exempt(app.view_functions["plain"])
+        app.add_url_rule("/view", "view", View(), methods=["POST"])
+        assert app.test_client().post("/view", headers=FOREIGN).status_code == 400
+
+    @pytest.mark.parametrize(
+        "path", ["/api%2f..%2fadmin", "/api/%2e%2e/admin", "/api/./admin", "/api/x%5c..%5c..%5cadmin"]
+    )
+    def test_paths_that_only_seem_to_be_exempt(self, app: Flask, path: str) -> None:
+        """A view that takes any path, and follows dots in it, may be made to do what is protected elsewhere."""
+        app.extensions["csrf"].exempt_urls("/api")
+        app.add_url_rule("/<path:any>", "any", lambda any: any, methods=["POST"])
+        client = app.test_client()
+        assert client.post("/api/v1.2/..x", headers=FOREIGN).text == "api/v1.2/..x"
+        assert client.post(path, headers=FOREIGN).status_code == 400
 
     def test_below_and_above_other_decorators(self, app: Flask) -> None:
         """Where the decorator stands makes no difference."""
@@ -83,7 +110,7 @@ class TestExemptions:
         assert found == {"/below": 200, "/above": 200, "/none": 400}
 
     def test_class_based_view(self, app: Flask) -> None:
-        """What ``as_view`` returns, or its ``decorators``."""
+        """What ``as_view`` returns, its ``decorators``, or the class; not one that is made from it."""
         csrf = app.extensions["csrf"]
 
         class Hook(MethodView):
@@ -93,11 +120,23 @@ class TestExemptions:
         class Decorated(Hook):
             decorators = (csrf.exempt,)
 
+        @csrf.exempt
+        class Whole(Hook):
+            pass
+
+        class Derived(Whole):
+            pass
+
+        app.add_url_rule("/four", view_func=login_required(Whole.as_view("four")))
+        app.add_url_rule("/five", view_func=Derived.as_view("five"))
+        app.config["LOGIN_DISABLED"] = True
+        Cloakroom(app)
         app.add_url_rule("/one", view_func=csrf.exempt(Hook.as_view("one")))
         app.add_url_rule("/two", view_func=Hook.as_view("two"))
         app.add_url_rule("/three", view_func=Decorated.as_view("three"))
         client = app.test_client()
-        assert [client.post(f"/{n}", headers=FOREIGN).status_code for n in ("one", "two", "three")] == [200, 400, 200]
+        found = {n: client.post(f"/{n}", headers=FOREIGN).status_code for n in ("one", "two", "three", "four", "five")}
+        assert found == {"one": 200, "two": 400, "three": 200, "four": 200, "five": 400}
 
     def test_blueprints(self, app: Flask) -> None:
         """With all blueprints in it, however deep; not with its siblings, its parent, or another of its name."""
@@ -425,6 +464,24 @@ def test_wrong_settings(name: str, value: Any, says: str) -> None:
     with pytest.raises(SettingError, match=f"^{name}: .*{says}") as caught:
         make_app(**{name: value})
     assert caught.value.setting == name
+
+
+def test_header_that_is_added_to_the_list() -> None:
+    """As Flask-Security does it: it counts, also after the first request, and in no other application."""
+    app, other = make_app(), make_app()
+    client = app.test_client()
+    token = client.get("/form").text
+    assert client.post("/change", headers={"X-XSRF-TOKEN": token}).status_code == 400
+    app.config["WTF_CSRF_HEADERS"].append("X-XSRF-TOKEN")
+    assert client.post("/change", headers={"X-XSRF-TOKEN": token}).text == "changed"
+    assert other.config["WTF_CSRF_HEADERS"] == ["X-CSRFToken", "X-CSRF-Token"]
+
+
+def test_key_is_in_no_repr() -> None:
+    """Nor anything else of what was configured: what is printed is logged."""
+    app = make_app(WTF_CSRF_SECRET_KEY="the-secret-key")
+    assert "the-secret-key" not in repr(settings_of(app))
+    assert "the-secret-key" not in repr(app.extensions)
 
 
 def test_wrong_setting_later() -> None:

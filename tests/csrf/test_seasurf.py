@@ -14,6 +14,7 @@ import pytest
 from csrf_sites import FOREIGN, Watched
 from flask import Blueprint, Flask, Request, Response, render_template_string, session
 from flask.testing import FlaskClient
+from flask.views import MethodView
 from werkzeug.exceptions import Forbidden, HTTPException
 from werkzeug.test import TestResponse
 
@@ -32,6 +33,7 @@ from flask_cloakroom import (
     login_user,
     logout_user,
 )
+from flask_cloakroom.sessions.interface import ServerSessionInterface
 
 DROPIN = Path(__file__).parents[2] / "dropin" / "src"
 UNSAFE = ["POST", "PUT", "PATCH", "DELETE"]
@@ -251,6 +253,18 @@ class TestExempt:
         assert client.post("/both").status_code == 403
         assert send(client, client.get("/form").text, "/in").text == "in"
 
+    def test_include_a_class(self, make: Make) -> None:
+        """Protects its view, whatever that is called."""
+        app = make(SEASURF_INCLUDE_OR_EXEMPT_VIEWS="include")
+
+        class Hook(MethodView):
+            def post(self) -> str:
+                return "done"
+
+        app.extensions["csrf"].include(Hook)
+        app.add_url_rule("/hook", view_func=Hook.as_view("hook"))
+        assert app.test_client().post("/hook").status_code == 403
+
     def test_include_in_the_other_mode(self, app: Flask, csrf: Any, client: FlaskClient) -> None:
         """Says nothing."""
         csrf.include(app.view_functions["plain"])
@@ -397,10 +411,41 @@ class TestCookie:
     @pytest.mark.parametrize("headers", [{}, FOREIGN, {"X-CSRFToken": "x" * 72}])
     @pytest.mark.parametrize("cookie", ["", "x" * 72])
     def test_with_a_refusal(self, client: FlaskClient, headers: dict[str, str], cookie: str) -> None:
-        """No session is begun, so that a form of another site cannot take the visitor's away."""
+        """No session is begun, so that a form of another site cannot take the visitor's away. What is void goes."""
         if cookie:
             client.set_cookie("_csrf_token", cookie)
         response = client.post("/change", headers=headers)
+        assert response.status_code == 403
+        gone = ["_csrf_token"] if cookie and "X-CSRFToken" in headers else []
+        assert [text.partition("=;")[0] for text in response.headers.getlist("Set-Cookie")] == gone
+
+    @pytest.mark.parametrize("headers", [{}, OWN])
+    @pytest.mark.parametrize("ends", ["logout", "lost", "both"])
+    def test_when_the_session_is_over(self, make: Make, headers: dict[str, str], ends: str) -> None:
+        """A script that has nothing but the cookie gets a good one with the next page: nobody is locked out."""
+        client = make(CSRF_REQUIRE_TOKEN=True).test_client()
+        client.get("/login/7", headers=headers)
+        client.get("/plain", headers=headers)
+        if ends != "lost":
+            client.get("/logout", headers=headers)
+        if ends != "logout":
+            client.delete_cookie("session")
+            client.set_cookie("_csrf_token", "x" * 72)
+            assert send(client, value_of(client), headers=headers).status_code == 403
+        client.get("/plain", headers=headers)
+        assert send(client, value_of(client), headers=headers).text == "changed"
+
+    def test_request_that_is_older_than_a_login(self, flask_seasurf: Any, make: Make) -> None:
+        """Leaves the browser the cookie that the login has set."""
+        app = make()
+        if not isinstance(app.session_interface, ServerSessionInterface):
+            pytest.skip("Flask's own sessions do not know that")
+        client, late = app.test_client(), app.test_client()
+        client.get("/form")
+        late.set_cookie("session", value_of(client, "session"))
+        late.set_cookie("_csrf_token", value_of(client))
+        client.get("/login/7")
+        response = send(late, value_of(late))
         assert response.status_code == 403
         assert "Set-Cookie" not in response.headers
 
@@ -416,6 +461,26 @@ class TestCookie:
         assert "Set-Cookie" not in app.test_client().get("/plain", headers=FOREIGN).headers
         assert cookie_of(app.test_client().get("/plain", headers=OWN))
         assert cookie_of(make().test_client().get("/plain", headers=FOREIGN))
+
+    @pytest.mark.parametrize("passes", ["trusted", "skipped", "exempt", "unchecked"])
+    @pytest.mark.parametrize("site", [{"Sec-Fetch-Site": "cross-site"}, {}])
+    def test_form_of_another_site_that_passes(self, make: Make, passes: str, site: dict[str, str]) -> None:
+        """As that by which a payment page sends the visitor back. Browsers keep Lax cookies from it, and take those
+        that answer it: no session is begun in the place of the visitor's."""
+        settings = {
+            "trusted": {"CSRF_TRUSTED_ORIGINS": ["https://pay.example"]},
+            "unchecked": {"WTF_CSRF_CHECK_DEFAULT": False},
+        }
+        app = make(**settings.get(passes, {}))
+        csrf, view = app.extensions["csrf"], app.view_functions["change"]
+        if passes == "skipped":
+            csrf.skip_validation(lambda request: True)
+        elif passes == "exempt":
+            csrf.exempt(csrf.set_cookie(view))
+        response = app.test_client().post("/change", headers={"Origin": "https://pay.example", **site})
+        assert response.text == "changed"
+        assert "Set-Cookie" not in response.headers
+        assert cookie_of(app.test_client().post("/change", headers=OWN))
 
     def test_void_one(self, app: Flask, client: FlaskClient) -> None:
         """Is replaced where the session is opened anyway: a refused request brings the one that will pass."""

@@ -26,6 +26,7 @@ from flask_cloakroom import (
     require_login,
     revoke_session,
 )
+from flask_cloakroom.cli import sessions
 from flask_cloakroom.login.state import this_request
 
 NAMES = ("session", "remember_token", "session_operator", "remember_token_operator")
@@ -516,4 +517,13 @@ def test_everybody_of_one_kind(server_shop: Shop) -> None:
     browser.open("/staff/login/root")
     with server_shop.app.app_context():
         assert logout_everybody() == 2, "the function is of all kinds"
+    assert browser.text("/both") == "None None"
+
+
+def test_the_command_ends_everybody(server_shop: Shop) -> None:
+    """``flask sessions end --everybody`` ends the logins of every kind of user."""
+    browser = server_shop.browser("bob")
+    browser.open("/staff/login/root")
+    result = server_shop.app.test_cli_runner().invoke(sessions, ["end", "--everybody"])
+    assert result.output == "Sessions ended: 2.\n"
     assert browser.text("/both") == "None None"

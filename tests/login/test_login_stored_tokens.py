@@ -21,6 +21,7 @@ from flask_cloakroom import (
     session_created,
     user_loaded_from_cookie,
 )
+from flask_cloakroom.login import kept
 from flask_cloakroom.sessions import envelope
 from flask_cloakroom.sessions.families import CLOCK_SKEW, OVERLAP_SECONDS, Standing
 
@@ -267,6 +268,24 @@ class TestParallel:
         if with_a_cart:
             assert browsers[0].open("/contents").json == {"cart": ["tea"]}
             assert visitor.who == "nobody"
+
+    def test_the_second_one_is_faster(self, stored: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The first to use the token ends the sessions of before, and not the one that the second has just made."""
+        browser = remembered(stored)
+        first, second = browser.copy(), browser.copy()
+        end_others, answers = kept.end_others, []
+
+        def overtaken(*arguments: Any) -> None:
+            if not answers:
+                answers.append("")
+                answers[0] = second.who
+            end_others(*arguments)
+
+        monkeypatch.setattr(kept, "end_others", overtaken)
+        assert [first.who, *answers] == ["alice", "alice"]
+        assert [first.who, second.who] == ["alice", "alice"]
+        assert first.cookies == second.cookies
+        assert (sessions(stored), families(stored)) == (1, 1)
 
     def test_what_each_of_them_wrote_is_kept(self, stored: Site) -> None:
         """Also what was put into the session before anybody asked who that is."""

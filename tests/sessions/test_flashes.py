@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +15,10 @@ from markupsafe import Markup
 from requests_on_app import MakeApp, send, ticket_of
 from watched_store import watch
 
+from flask_cloakroom import StoreError
 from flask_cloakroom.sessions.flashes import FLASHES, LEASE_MS, TAKEN
 from flask_cloakroom.sessions.merger import Merger
+from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 
 PAGE = "{% for message in get_flashed_messages() %}[{{ message }}]{% endfor %}"
@@ -355,6 +359,89 @@ def test_given_back_beside_new_ones(app: Flask) -> None:
     assert send(app, "/show", ticket).text == ""
 
 
+@pytest.mark.parametrize("end", ["clear", "destroy"])
+def test_what_a_view_ended_does_not_come_back(app: Flask, end: str) -> None:
+    """After ``clear()`` a failure brings no old message, and what the view set since is saved, like before or not."""
+
+    @app.get("/anew")
+    def anew() -> str:
+        get_flashed_messages()
+        getattr(session, end)()
+        session.update(language="en", new="yes")
+        flash("new")
+        abort(404)
+
+    app.add_url_rule("/begin", "begin", lambda: str(session.update(language="en")))
+    ticket = told(app)
+    send(app, "/begin", ticket)
+    new = ticket_of(send(app, "/anew", ticket))
+    assert send(app, "/show", new).text == "[new]"
+    assert send(app, "/state", new).json == {"language": "'en'", "new": "'yes'"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_in_a_session_that_is_full(app: Flask, fails: bool) -> None:
+    """Messages can be shown, and given back, where there is no room to note that they are taken."""
+    repository = app.session_interface.repository  # type: ignore[attr-defined]
+    ticket = told(app)
+    repository._max_bytes = len(repository.store.load(repository.tickets.fingerprint(ticket)).data)
+    if fails:
+        send(app, "/break", ticket)
+    assert send(app, "/show", ticket).text == "[one]"
+    assert send(app, "/show", ticket).text == ""
+    assert send(app, "/state", ticket).json == {}
+
+
+def test_taken_twice(app: Flask) -> None:
+    """By code of the application's own, in a view that fails then: all of them are back, in their order."""
+
+    @app.get("/twice")
+    def twice() -> str:
+        for text in ("two", "three"):
+            flash(text)
+            session.pop(FLASHES)
+        raise Broken
+
+    ticket = told(app)
+    assert send(app, "/twice", ticket).status_code == 500
+    assert send(app, "/show", ticket).text == "[one][two][three]"
+
+
+def test_messages_are_in_no_repr(app: Flask) -> None:
+    """They are what the session contains, and a tracer prints the variables of a page that failed."""
+    seen = []
+
+    @app.get("/look")
+    def look() -> str:
+        flash("own")
+        get_flashed_messages()
+        seen.append(repr(session._taken) + repr(session))  # type: ignore[attr-defined]
+        return ""
+
+    send(app, "/look", told(app))
+    assert seen
+    assert not {"own", "one"} & set(re.findall(r"\w+", seen[0]))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_view_that_looks_at_everything(app: Flask, late: bool) -> None:
+    """What another page has taken stays that page's, also where there is nothing left for this one."""
+
+    @app.get("/look")
+    def look() -> str:
+        dict(session)
+        if late:
+            send(app, "/show", ticket)
+        return render_template_string(PAGE)
+
+    ticket = told(app)
+    with pytest.raises(Killed):
+        send(app, "/fail/killed", ticket)
+    send(app, "/flash/two", ticket)
+    assert send(app, "/look", ticket).text == ("" if late else "[two]")
+    assert list(send(app, "/state", ticket).json) == [TAKEN]
+
+
 def test_streamed_pages_take_them_for_good(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A body that is made after the session was saved shows the messages too, once, and nobody is warned."""
     from flask import stream_with_context
@@ -420,19 +507,36 @@ def test_under_the_lock(app: Flask) -> None:
     assert send(app, "/state", ticket).json == {"n": "1"}
 
 
+def down() -> None:
+    raise StoreError("down")
+
+
 def test_a_store_that_is_down(app: Flask) -> None:
     """Messages that cannot be taken are not shown: 503, and they are there afterwards."""
-    from flask_cloakroom.errors import StoreError
-
     store = watch(app)
-
-    def down() -> None:
-        raise StoreError("down")
-
     store.before["replace"] = down
     ticket = told(app)
     assert send(app, "/show", ticket).status_code == 503
     assert send(app, "/show", ticket).text == "[one]"
+
+
+def test_a_store_that_is_down_when_they_come_back(app: Flask) -> None:
+    """Also a view that catches the failure answers 503: it has seen a session that is not the visitor's."""
+
+    @app.get("/careless")
+    def careless() -> str:
+        with contextlib.suppress(SessionUnavailable):
+            session.get("anything")
+        return "fine"
+
+    repository = app.session_interface.repository  # type: ignore[attr-defined]
+    ticket = told(app)
+    with pytest.raises(Killed):
+        send(app, "/fail/killed", ticket)
+    now = repository._clock
+    repository._clock = lambda: now() + LEASE_MS / 1000 + 1
+    watch(app).before["replace"] = down
+    assert send(app, "/careless", ticket).status_code == 503
 
 
 class TestEveryOrder:

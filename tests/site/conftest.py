@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
 
 from browsing import ARGUMENTS, chromium  # noqa: E402
+from databases import PostgresServer  # noqa: E402
 from sched_processes import RedisServer, Site, missing  # noqa: E402
 from sched_site import create_app, passwords, traffic  # noqa: E402
 
@@ -96,6 +97,23 @@ def stores(request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path) -> 
     if request.param == "redis":
         return {"REDIS_URL": empty_redis}
     return {"REDIS_URL": empty_redis, "SESSION_STORE": f"sqlite:///{tmp_path}/sessions.sqlite3"}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for as long as the tests run."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind that the site is made for."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.sqlite3"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ class TestPassword:
         assert is_signed_in(phone)
         sign_in(app.test_client())
 
-    @pytest.mark.parametrize("password", ["12345678", "x" * 64, "x" * 256, "  eight  ", "пароль-ключ", "🔑" * 8])
+    @pytest.mark.parametrize("password", ["7k2m9x4q", "x" * 64, "x" * 256, "  eight  ", "пароль-ключ", "🔑" * 8])
     def test_accepted(self, app: Flask, desk: FlaskClient, password: str) -> None:
         """From 8 characters on anything goes, of whatever kind, and counts as it was typed."""
         assert change_password(desk, password).location == "/account"

@@ -19,9 +19,10 @@ from argon2.exceptions import VerificationError
 from flask import Flask
 from flask.testing import FlaskClient
 from sched_processes import site_environment
-from sched_site import accounts, create_app, database, passwords
+from sched_site import create_app, database, passwords, samples
 from sched_site.accounts import User
 from sched_site.database import db
+from sched_site.diary import Appointment
 
 RIGHT = "half-past-nine"
 
@@ -179,48 +180,11 @@ class TestUpgrade:
 
 
 class TestStart:
-    """How the table and the accounts come to be there."""
-
-    def test_several_processes_at_once(self, tmp_path: Path) -> None:
-        """Processes that start at once in an empty folder all come up, with one set of accounts."""
-        code = "import sched_site; sched_site.create_app({'REDIS_URL': 'redis://127.0.0.1:1'})"
-        environment = site_environment(SCHED_INSTANCE_PATH=str(tmp_path / "one"))
-        processes = [
-            subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-            for _ in range(6)
-        ]
-        assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 6
-        assert [process.returncode for process in processes] == [0] * 6
-        with sqlalchemy.create_engine(f"sqlite:///{tmp_path}/one/{database.DEFAULT_FILE}").connect() as connection:
-            there = connection.execute(sqlalchemy.select(User.username)).scalars()
-            assert sorted(there) == ["june", "mira", "tomas"]
-        connection.engine.dispose()
-
-    def test_another_process_makes_the_table_first(self, app: Flask) -> None:
-        """Between the look whether the table is there and its making another process may make it."""
-        db.drop_all()
-
-        def make_it_first(target: sqlalchemy.Table, connection: object, **_: object) -> None:
-            with another_process() as other:
-                other.execute(sqlalchemy.schema.CreateTable(target))
-
-        with listening(User.__table__, "before_create", make_it_first):
-            database.create_tables()
-        accounts.add_samples()
-        assert authenticate("mira", RIGHT)[1]
-
-    def test_a_table_that_cannot_be_made(self, app: Flask) -> None:
-        """Any other reason why there is no table is an error."""
-        db.drop_all()
-        db.engine.dispose()
-        path = Path(str(db.engine.url.database))
-        path.unlink()
-        path.mkdir()
-        with pytest.raises(sqlalchemy.exc.OperationalError):
-            database.create_tables()
+    """How the accounts come to be there. How the tables do, is in test_site_migrations.py."""
 
     def test_another_process_makes_an_account_first(self, app: Flask) -> None:
         """Between the look for the accounts and their making another process may make one; the rest is made."""
+        db.session.query(Appointment).delete()
         db.session.query(User).delete()
         db.session.commit()
 
@@ -232,16 +196,18 @@ class TestStart:
                 other.execute(sqlalchemy.insert(User).values(values))
 
         with listening(User, "before_insert", make_it_first):
-            accounts.add_samples()
+            samples.add_samples()
         assert {one.username: one.name for one in db.session.query(User)} == {
             "mira": "First",
             "tomas": "Tomás",
             "june": "June",
+            "vera": "Vera",
         }
 
     def test_what_was_changed_stays(self, app: Flask, empty_redis: str) -> None:
         """Another start makes what is missing, and leaves what is there."""
         user().set_password("a new one")
+        db.session.query(Appointment).filter_by(user_id=user("june").id).delete()
         db.session.delete(user("june"))
         db.session.commit()
         with create_app({"REDIS_URL": empty_redis}).app_context():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, flash, render_template, session
 from flask.testing import FlaskClient
-from sched_site import create_app, forgery
+from sched_site import appointment_forms, create_app, forgery
 from sched_site import forms as site_forms
 from sched_site.other_site import loopback_name, make_other_site
 from werkzeug.test import Client
@@ -70,9 +70,11 @@ class TestTokens:
 
     def test_every_form_of_wtforms(self) -> None:
         """All of them are made on the one class that has the token."""
-        made = [made for made in vars(site_forms).values() if isinstance(made, type) and hasattr(made, "Meta")]
-        own = [form for form in made if form.__module__ == site_forms.__name__]
-        assert len(own) == 4
+        modules = (site_forms, appointment_forms)
+        named = [one for module in modules for one in vars(module).values()]
+        made = {one for one in named if isinstance(one, type) and hasattr(one, "Meta")}
+        own = [form for form in made if form.__module__ in {module.__name__ for module in modules}]
+        assert len(own) == 9
         assert all(issubclass(form, site_forms.SiteForm) for form in own)
         assert site_forms.SiteForm.Meta.csrf_class is CloakroomCSRF
 
@@ -157,12 +159,12 @@ class TestMessages:
         assert re.sub(r"<[^>]*>", "", inner).strip() == f"{word}&lt;b&gt;Well&lt;/b&gt;"
 
     def test_categories_are_known(self) -> None:
-        """The site names no other category than these four."""
+        """The site names no other category than these: a merged is a success that can be undone."""
         used = set()
         for call in calls("flash"):
             assert isinstance(call.args[1], ast.Constant)
             used.add(call.args[1].value)
-        assert used == {"success", "info", "warning", "error"}
+        assert used == {"success", "merged", "info", "warning", "error"}
 
     def test_each_is_shown_once(self, client: FlaskClient) -> None:
         """Two messages are shown in their order, and not again."""

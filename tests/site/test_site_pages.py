@@ -17,7 +17,8 @@ from sched_site.redis_client import redis
 COOKIE = "sched_session"
 PATHS = [
     *("/", "/cart", "/login", "/session", "/product/desk-bell", "/nothing-here"),
-    *("/account", "/account/password", "/confirm"),
+    *("/account", "/account/password", "/confirm", "/register"),
+    *("/appointments", "/appointments/week", "/appointments/new", "/appointments/time-zone"),
 ]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -117,7 +118,7 @@ def test_not_kept_by_browsers(visitor: FlaskClient, path: str) -> None:
 
 def test_current_page_is_marked(visitor: FlaskClient) -> None:
     """The menu tells which page this is, not by colour alone."""
-    for path in ("/", "/cart", "/session", "/account"):
+    for path in ("/", "/cart", "/session", "/account", "/appointments"):
         marked = [link for link in Outline(visitor.get(path).text).all("a") if "aria-current" in link]
         assert [link["href"] for link in marked] == [path]
 

@@ -18,7 +18,7 @@ from flask_cloakroom import Cloakroom
 
 from . import (
     account,
-    accounts,
+    appointments,
     auth,
     cart,
     catalogue,
@@ -27,10 +27,14 @@ from . import (
     errors,
     forgery,
     forms,
+    health,
     notices,
     operators,
+    proxies,
     rate_limits,
+    registration,
     sales,
+    samples,
     session_page,
     shop,
     traffic,
@@ -72,20 +76,20 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_prefixed_env("SCHED")
     app.config.update(config or {})
 
+    proxies.init_app(app)
     redis.init_app(app)
     database.init_app(app)
     auth.init_app(Cloakroom(app))
     Bootstrap5(app)
-    for part in (auth, account, shop, sales, session_page, dark_mode):
+    for part in (auth, registration, account, appointments, shop, sales, session_page, health, dark_mode):
         app.register_blueprint(part.blueprint)
     forgery.init_app(app)
     notices.init_app(app)
     errors.init_app(app)
     rate_limits.init_app(app)
-    accounts.init_app(app)
+    samples.init_app(app)
     traffic.init_app(app)
     operators.init_app(app)
-    app.add_url_rule("/health", view_func=health)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token
     app.jinja_env.filters["money"] = catalogue.money
@@ -93,11 +97,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)
     return app
-
-
-def health() -> dict[str, str]:
-    """Say that the server answers. It leaves the session alone, so it needs no store and sets no cookie."""
-    return {"status": "ok"}
 
 
 def _add_headers(response: Response) -> Response:

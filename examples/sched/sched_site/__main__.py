@@ -14,6 +14,7 @@ import socket
 from types import FrameType
 from typing import Any
 
+from alembic.util import CommandError
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 from waitress import create_server
@@ -49,6 +50,8 @@ def main() -> None:
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or error
         raise SystemExit(f"The site cannot start. DATABASE_URL: {reason}") from None
+    except CommandError as error:
+        raise SystemExit(f"The site cannot start. The database is of another version of it: {error}") from None
     threads = THREADS + app.config["NOTICE_STREAMS"]
     # One request more is read while one is answered, which is how Waitress notices that a stream's browser has gone.
     server = create_server(app, sockets=[listener], threads=threads, channel_request_lookahead=1, ident=None)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
-from flask import Flask
-from sqlalchemy import String, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, Query, mapped_column
 
 from flask_cloakroom import UserMixin
 
-from . import database, passwords
+from . import passwords
 from .database import db
+from .local_time import DEFAULT_ZONE
 
 #: Characters of a username at most.
 LONGEST_USERNAME = 64
@@ -39,6 +39,13 @@ class User(UserMixin, db.Model):
     active: Mapped[bool] = mapped_column(default=True)
     #: What :meth:`session_auth_hash` returns.
     stamp: Mapped[str] = mapped_column(String(32), default=_new_stamp)
+    #: The zone whose clocks the person goes by, as the tz database names it.
+    time_zone: Mapped[str] = mapped_column(String(64), default=DEFAULT_ZONE, server_default=DEFAULT_ZONE)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone itself."""
+        return ZoneInfo(self.time_zone)
 
     @property
     def is_active(self) -> bool:
@@ -137,28 +144,3 @@ SAMPLES = (
         "615db68da0f35a6daf03c2f804d89e82ccd35e188cb9d5acfb3a9aa00dd60e",
     ),
 )
-
-
-def init_app(app: Flask) -> None:
-    """Make the table and the sample accounts, if they are not there."""
-    with app.app_context():
-        database.create_tables()
-        add_samples()
-        # A server may fork now, and two processes must not speak on one connection.
-        db.engine.dispose()
-    # Now and not when the first unknown name is given, which would take twice as long for it.
-    passwords.nobody(passwords.HASHER)
-
-
-def add_samples() -> None:
-    """Make the sample accounts that are missing; any number of processes may do so at once."""
-    wanted = [sample.username for sample in SAMPLES]
-    there = set(db.session.scalars(select(User.username).where(User.username.in_(wanted))))
-    for sample in SAMPLES:
-        if sample.username in there:
-            continue
-        db.session.add(User(username=sample.username, name=sample.name, password_hash=sample.password_hash))
-        try:
-            db.session.commit()
-        except IntegrityError:  # another process was faster, and the account is there
-            db.session.rollback()

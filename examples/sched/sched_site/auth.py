@@ -56,13 +56,19 @@ def login() -> ResponseReturnValue:
             session.permanent = form.remember.data
             rate_limits.forgive()
             # What the visitor had is in the user's cart from here on, and this reads that.
-            brought = cart.brought() if had else 0
-            came = f" {things(brought)} from this browser {'is' if brought == 1 else 'are'} in your cart now."
-            welcome = f"Welcome, {user.name}. Your session has a new id."
-            flash(welcome + came if brought else welcome, "merged" if brought else "success")
+            _welcome(user, cart.brought() if had else 0)
             return redirect(safe_next(url_for("shop.index")))
         error = WRONG
     return render_template("login.html", form=form, error=error, samples=accounts.SAMPLES)
+
+
+def _welcome(user: User, brought: int) -> None:
+    welcome = f"Welcome, {user.name}. Your session has a new id."
+    if brought:
+        are = "is" if brought == 1 else "are"
+        flash(f"{welcome} {things(brought)} from this browser {are} in your cart now.", "merged")
+    else:
+        flash(welcome, "success")
 
 
 @blueprint.route("/confirm", methods=["GET", "POST"])

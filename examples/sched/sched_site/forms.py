@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from flask import current_app, session
-from wtforms import BooleanField, Form, PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired, Length
+import unicodedata
 
+from flask import current_app, session
+from wtforms import BooleanField, Field, Form, PasswordField, SelectField, StringField, ValidationError
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import EqualTo, InputRequired, Length, Regexp
+
+from flask_cloakroom import current_user
 from flask_cloakroom.csrf.forms import CloakroomCSRF
 
-from . import passwords
-from .accounts import normal
+from . import local_time, passwords
+from .accounts import LONGEST_USERNAME, normal
+
+#: Characters of a person's name at most.
+LONGEST_NAME = 80
+#: What changes the direction of the text that follows (Unicode Standard Annex 9).
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+#: What a username is made of: nothing that looks like something else.
+USERNAME = r"[a-z0-9][a-z0-9._-]+\Z"
 
 
 def has_token() -> bool:
@@ -50,8 +61,8 @@ class ConfirmForm(SiteForm):
     password = PasswordField("Your password", [InputRequired("Enter your password.")])
 
 
-class NewPasswordForm(SiteForm):
-    """A new password, twice. How long it must be is the only rule: OWASP ASVS 5.0, 6.2.5."""
+class PasswordTwiceForm(SiteForm):
+    """A new password, twice: of whatever one likes (OWASP ASVS 5.0, 6.2.5), but none that is guessed first."""
 
     password = PasswordField(
         "New password",
@@ -65,3 +76,79 @@ class NewPasswordForm(SiteForm):
         "The new password again",
         [InputRequired("Enter it once more."), EqualTo("password", "The two are not the same.")],
     )
+
+    def whose(self) -> str:
+        """Return the username that the password is for."""
+        raise NotImplementedError
+
+    def validate_password(self, field: Field) -> None:
+        """Refuse what is guessed first."""
+        if reason := passwords.weakness(field.data, self.whose()):
+            raise ValidationError(reason)
+
+
+class NewPasswordForm(PasswordTwiceForm):
+    """Another password, for whoever is signed in."""
+
+    def whose(self) -> str:
+        """Return the name of whoever is signed in."""
+        return str(current_user.username)
+
+
+def time_zone_field() -> SelectField:
+    """Make the field in which one chooses a time zone, by region."""
+    choices = [
+        SelectChoice(name, name.removeprefix(f"{region}/").replace("_", " "), optgroup=region)
+        for region, names in local_time.zone_names().items()
+        for name in names
+    ]
+    return SelectField("Time zone", choices=choices, default=local_time.DEFAULT_ZONE)
+
+
+def plain(form: Form, field: Field) -> None:
+    """Refuse control characters, but for tabs and the ends of lines, and those that turn the direction of other text.
+
+    PostgreSQL cannot keep a NUL, and a name shall not turn the page around it.
+    """
+    for character in field.data or "":
+        if (unicodedata.category(character) == "Cc" and character not in "\t\n") or character in TURNING:
+            raise ValidationError("There is a character in it that cannot be shown.")
+
+
+class RegistrationForm(PasswordTwiceForm):
+    """Who one wants to be."""
+
+    name = StringField(
+        "Your name",
+        [
+            InputRequired("Enter a name."),
+            Length(max=LONGEST_NAME, message=f"Take at most {LONGEST_NAME} characters."),
+            plain,
+        ],
+        filters=[lambda text: (text or "").strip()],
+    )
+    username = StringField(
+        "Username",
+        [
+            InputRequired("Enter a username."),
+            Length(2, LONGEST_USERNAME, f"Take 2 to {LONGEST_USERNAME} characters."),
+            Regexp(USERNAME, message="Take letters from a to z and digits; dots, hyphens and underscores inside."),
+        ],
+        filters=[normal],
+    )
+    time_zone = time_zone_field()
+
+    def whose(self) -> str:
+        """Return the name that is wanted."""
+        return str(self.username.data)
+
+    def validate_name(self, field: Field) -> None:
+        """Refuse a name that is only spaces."""
+        if not field.data:
+            raise ValidationError("Enter a name.")
+
+
+class TimeZoneForm(SiteForm):
+    """Another time zone."""
+
+    time_zone = time_zone_field()

@@ -1,4 +1,4 @@
-"""How often one may try a password: for each name, and for each address that the tries come from.
+"""How often one may try a password: for each name, and for each address that the tries come from. And register.
 
 Every try counts before it is looked at, so many at once are no way around it, and a name counts whether there is such
 an account or not. A try that succeeds takes back the count of its name, and not that of the address: else somebody
@@ -31,6 +31,9 @@ from .redis_client import redis
 PER_NAME = "10 per 10 minutes"
 #: Tries from one address, which a whole office may share.
 PER_ADDRESS = "60 per 10 minutes"
+#: Registrations from one address, those that fail included: what bounds how many accounts somebody makes, and how many
+#: usernames somebody tries to see which of them are taken.
+REGISTRATIONS = "20 per hour"
 
 EXTENSION_KEY = "sched.limiter"
 #: What keys for names begin with.
@@ -40,7 +43,7 @@ _HOST_BITS = 64
 
 
 def init_app(app: Flask) -> None:
-    """Limit the views that compare a password. They have to be there."""
+    """Limit the views that compare a password, and the one that makes accounts. They have to be there."""
     uri, options = _storage(app)
     # One for each application, because the limiter keeps its storage in itself.
     limiter = Limiter(
@@ -53,11 +56,14 @@ def init_app(app: Flask) -> None:
     )
     limiter.init_app(app)
     app.extensions[EXTENSION_KEY] = limiter
-    for endpoint, name in (("auth.login", _given_name), ("auth.confirm", _own_name)):
-        for limit, key in ((PER_NAME, name), (PER_ADDRESS, _address)):
-            limited = limiter.limit(limit, key_func=key, methods=["POST"])
-            view: Callable[..., Any] = app.view_functions[endpoint]
-            app.view_functions[endpoint] = limited(view)
+    for endpoint, limit, key in (
+        *(("auth.login", PER_NAME, _given_name), ("auth.login", PER_ADDRESS, _address)),
+        *(("auth.confirm", PER_NAME, _own_name), ("auth.confirm", PER_ADDRESS, _address)),
+        ("registration.register", REGISTRATIONS, _address),
+    ):
+        limited = limiter.limit(limit, key_func=key, methods=["POST"])
+        view: Callable[..., Any] = app.view_functions[endpoint]
+        app.view_functions[endpoint] = limited(view)
     app.register_error_handler(RateLimitExceeded, _show)
 
 

@@ -26,22 +26,23 @@ def buy() -> ResponseReturnValue:
         outcome = stock.take(cart.order(), lines)
         if not outcome.missing:
             cart.bought(outcome.taken)
-        flash(*_said(outcome, sum((line.total for line in lines), Decimal(0))))
+        _tell(outcome, sum((line.total for line in lines), Decimal(0)))
     else:
         flash("There is nothing in your cart to buy.", "info")
     return redirect(url_for("shop.show_cart"))
 
 
-def _said(outcome: stock.Taken, total: Decimal) -> tuple[str, str]:
+def _tell(outcome: stock.Taken, total: Decimal) -> None:
     if outcome.already:
-        return "That was bought already, by another click or device of yours. Nothing was bought twice.", "info"
-    if outcome.missing:
+        flash("That was bought already, by another click or device of yours. Nothing was bought twice.", "info")
+    elif outcome.missing:
         there_is = [
             f"{PRODUCTS[slug].name}: {f'only {number} left' if number else 'sold out'}."
             for slug, number in outcome.missing.items()
         ]
-        return f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error"
-    return f"Thank you! It is all yours for {money(total)}. (A sample: nothing is charged.)", "success"
+        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error")
+    else:
+        flash(f"Thank you! It is all yours for {money(total)}. (A sample: nothing is charged.)", "success")
 
 
 @blueprint.post("/restock")

@@ -11,9 +11,11 @@ from flask.cli import AppGroup
 
 from ..errors import CloakroomError
 from ..login.agents import names_in
+from ..login.current import KINDS_KEY
 from ..login.notes import read_note, text_in
+from ..login.state import this_app
 from ..sessions import envelope
-from ..sessions.interface import interface_of
+from ..sessions.interface import ServerSessionInterface, interface_of
 from ..sessions.repository import PURGE_BATCH, Repository
 from ..stores import Purges, Walks
 
@@ -25,6 +27,13 @@ def _repository() -> Repository:
         return interface_of(current_app).repository
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _of_other_kinds() -> list[Repository]:
+    """Return the sessions of the application's other kinds of user, each beside its own."""
+    app = this_app()
+    interfaces = [kind.interface_for(app) for kind in app.extensions.get(KINDS_KEY, {}).values()]
+    return [interface.repository for interface in interfaces if isinstance(interface, ServerSessionInterface)]
 
 
 @sessions.command()
@@ -99,7 +108,7 @@ def list_of(user_id: str) -> None:
 @sessions.command()
 @click.argument("user_id", required=False)
 @click.option("--handle", help="Only the login with this handle, as `list` shows it.")
-@click.option("--everybody", is_flag=True, help="The logins of all users.")
+@click.option("--everybody", is_flag=True, help="The logins of all users, of every kind.")
 def end(user_id: str | None, handle: str | None, everybody: bool) -> None:
     """End the logins of the user with this id: their sessions on all devices, and what remembers them."""
     if everybody == (user_id is not None) or (everybody and handle):
@@ -107,7 +116,7 @@ def end(user_id: str | None, handle: str | None, everybody: bool) -> None:
     repository = _repository()
     try:
         if user_id is None:
-            ended = repository.owners.end_everybody()
+            ended = sum(one.owners.end_everybody() for one in [repository, *_of_other_kinds()])
         else:
             name = repository.tickets.owner_name(user_id)
             ended = repository.owners.end(name, handle) if handle else repository.owners.end_all(name)

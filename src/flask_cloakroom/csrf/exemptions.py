@@ -5,7 +5,7 @@ Two views of one name share nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint
@@ -26,7 +26,7 @@ class Views:
         self._blueprints: set[Blueprint] = set()
 
     def add(self, added: T) -> T:
-        """Add a view, or all views of a blueprint and of those in it. Raises TypeError for anything else."""
+        """Add a view, a class of views, or all views of a blueprint and of those in it. Raises TypeError for others."""
         if isinstance(added, Blueprint):
             self._blueprints.add(added)
         elif callable(added):
@@ -45,8 +45,10 @@ class Views:
         if not self._views or request.endpoint is None:
             return False
         view: Any = app.view_functions.get(request.endpoint)
+        if getattr(view, "view_class", None) in self._views:
+            return True
         while view is not None:
-            if view in self._views:
+            if isinstance(view, Hashable) and view in self._views:
                 return True
             view = getattr(view, "__wrapped__", None)  # what another decorator was put around
         return False
@@ -65,8 +67,13 @@ class Paths:
         self._below = tuple(url if url.endswith("/") else f"{url}/" for url in given)
 
     def cover(self, request: Request) -> bool:
-        """Tell whether a request is for one of them, or for what lies below."""
+        """Tell whether a request is for one of them, or for what lies below.
+
+        "/api/../admin" is not: browsers never send it but as "/api%2F..%2Fadmin", to get at a view that takes any path.
+        """
         path = request.script_root + request.path
+        if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
+            return False
         return path in self._exact or path.startswith(self._below)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import g, has_request_context
@@ -64,7 +65,7 @@ class CSRFProtect:
         """
         settings = settings_of(app)
         for name in LEFT_IN_CONFIG:
-            app.config.setdefault(name, DEFAULTS[name])
+            app.config.setdefault(name, copy(DEFAULTS[name]))  # Flask-Security adds to the list of headers
         app.extensions[EXTENSION_KEY] = self
         app.extensions.setdefault(KEYS_OF_ONE_ID, set()).add(settings.field)
         names: dict[str, Any] = {"csrf_token": generate_csrf, "csrf_meta_tag": csrf_meta_tag}

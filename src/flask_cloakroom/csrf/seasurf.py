@@ -11,9 +11,10 @@ from .. import signals
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
+from .origin import judged
 from .protect import CSRFProtect
 from .seasurf_settings import SEASURF
-from .settings import settings_of, spell
+from .settings import SAFE_METHODS, settings_of, spell
 from .state import known_state_of, state_of, this_app, this_request
 from .tokens import generate_csrf, is_token_of_session, renew_secret
 
@@ -52,6 +53,7 @@ class SeaSurf(CSRFProtect):
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
         signals.user_logged_in.connect(_suspect_token, app)
+        signals.user_logged_out.connect(_suspect_token, app)
 
     def include(self, view: T) -> T:
         """Protect a view, or those of a blueprint, with SEASURF_INCLUDE_OR_EXEMPT_VIEWS = "include". A decorator."""
@@ -98,13 +100,18 @@ class SeaSurf(CSRFProtect):
         self, app: Flask, request: Request, response: Response, state: CSRFState | None
     ) -> str | None:
         settings = settings_of(app)
-        if not settings.enabled or not self._may_have_cookie(app, request, response, settings):
+        cookie = settings.cookie
+        if cookie is None or not settings.enabled or not self._may_have_cookie(app, request, response, settings):
             return None
         try:
             wanted = (state is not None and state.token is not None) or _lacks_token(app, request, settings, state)
-            if not wanted or is_yes(app, self._without_cookie, response):
+            void = not wanted and _has_nobodys_token(request, cookie.name, state)
+            if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
-            return generate_csrf()
+            if wanted:
+                return generate_csrf()
+            cookie.delete(response)  # so that the next page sets one that is good
+            return None
         except SessionUnavailable:
             return None  # the session's own part answers with a 503
 
@@ -129,11 +136,25 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
 
 
+def _has_nobodys_token(request: Request, name: str, state: CSRFState | None) -> bool:
+    """Tell whether the browser has a token and no session, as after a logout; looked for only where it is likely.
+
+    A request that is older than a login beside it says nothing of what the browser has by now.
+    """
+    if state is None or not state.suspect or not request.cookies.get(name):
+        return False
+    return not session and not getattr(session, "superseded", False)
+
+
 def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool:
     """Tell whether the browser may have the cookies and not have sent them, as with a link from another site.
 
-    The first page that follows sets them; to begin a session here would end the one that the visitor has.
+    Lax ones it does not send with a form of another site, which may have passed: that by which a payment page sends
+    the visitor back. The first page that follows sets them; to begin a session here would end the one that the
+    visitor has.
     """
+    if request.method not in SAFE_METHODS:
+        return judged(request.environ, frozenset(), settings.check_referrer).reason is not None
     if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
         return False
     ours = None if settings.cookie is None else settings.cookie.samesite
@@ -141,6 +162,6 @@ def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool
 
 
 def _suspect_token(app: Flask, **_: Any) -> None:
-    """Note that somebody was logged in: the tokens of who the visitor was are void."""
+    """Note that somebody was logged in or out: the tokens of who the visitor was are void."""
     if has_request_context():
         state_of(this_request()).suspect = True

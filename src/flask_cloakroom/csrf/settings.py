@@ -5,6 +5,7 @@ As those of logins: at start, and again when one of them has another value than 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -60,7 +61,7 @@ class CSRFSettings:
     headers: tuple[str, ...]
     meta_name: str
     #: Goes into every token; b"" for nothing.
-    key: bytes
+    key: bytes = dataclasses.field(repr=False)
     #: Seconds that a token is good for; None for as long as its session.
     time_limit: int | None
     ssl_strict: bool
@@ -108,6 +109,15 @@ class Spelling(NamedTuple):
     read: Callable[[Flask], CSRFSettings]
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Kept:
+    """What was read of an application's configuration, and what from. It may hold a key, so it shows nothing."""
+
+    names: tuple[str, ...]
+    values: list[Any]
+    settings: CSRFSettings
+
+
 #: Flask-WTF's.
 WTF: Final = Spelling((*DEFAULTS, *SESSION_NAMES), CSRFSettings.read)
 
@@ -120,19 +130,24 @@ def spell(app: Flask, spelling: Spelling) -> None:
 
 def settings_of(app: Flask) -> CSRFSettings:
     """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
-    kept: tuple[tuple[str, ...], list[Any], CSRFSettings] | None = app.extensions.get(_KEPT)
-    if kept is not None and kept[1] == list(map(app.config.get, kept[0])):
-        return kept[2]
+    kept: _Kept | None = app.extensions.get(_KEPT)
+    if kept is not None and kept.values == list(map(app.config.get, kept.names)):
+        return kept.settings
     spelling: Spelling = app.extensions.get(_SPELLING, WTF)
-    values = list(map(app.config.get, spelling.names))
+    values = [_copied(app.config.get(name)) for name in spelling.names]
     settings = spelling.read(app)
     if kept is None:
         check_spelling(app.config)
         _tell_of_others(app.config, spelling.names)
     if not settings.enabled and not (app.debug or app.testing):
         log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
-    app.extensions[_KEPT] = (spelling.names, values, settings)
+    app.extensions[_KEPT] = _Kept(spelling.names, values, settings)
     return settings
+
+
+def _copied(value: Any) -> Any:
+    """Return what tells of a list, too, that it has another item than before."""
+    return value.copy() if isinstance(value, list | set) else value
 
 
 def as_key(key: Any) -> bytes:

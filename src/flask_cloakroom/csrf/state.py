@@ -17,7 +17,7 @@ class CSRFState:
     looked_at: str | None = None
     #: Whether the request was found good, or refused; None if it was not checked.
     passed: bool | None = None
-    #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in.
+    #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in or out.
     suspect = False
     #: The token that was rendered, if one was.
     token: str | None = None

@@ -116,15 +116,18 @@ def _restore(session: ServerSession, before: dict[str, Any]) -> None:
     session.update(before)
 
 
-def end_others(session: ServerSession, user_id: Any, handle: str) -> None:
+def end_others(session: ServerSession, user_id: Any, handle: str, ticket: str) -> None:
     """End the sessions that a login has had before, where the store can tell which those are.
 
+    Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
     Raises SessionUnavailable (503) if the store is down.
     """
     repository = session._interface.repository
     if repository.owners.is_kept:
         with session._outage():
-            repository.owners.end_sessions(repository.tickets.owner_name(str(user_id)), handle)
+            tickets = repository.tickets
+            spare = tickets.fingerprint(ticket)
+            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
 
 
 def give_up(session: SessionMixin) -> None:

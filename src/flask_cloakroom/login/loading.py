@@ -171,7 +171,7 @@ def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
         if used.first:
             # A browser that shows its token has lost the session that it had by it. If another one has that, by a copy
             # of the token, it has to show that copy, and is found out.
-            kept.end_others(server_session, user_id, remembered.handle)
+            kept.end_others(server_session, user_id, remembered.handle, used.ticket)
         begins = kept.join(server_session, described, begun, used.ticket, first=used.first)
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.

@@ -12,6 +12,7 @@ from flask.sessions import SessionMixin
 from .. import signals
 from ..hooks import FIND_LOGIN, SHOWN_BY_HEADER
 from ..redirects import safe_path
+from ..sessions.flashes import FLASHES
 from ..sessions.interface import ServerSessionInterface
 from . import kept
 from .access import require_login
@@ -233,7 +234,7 @@ class LoginManager(LegacyManager):
         if not view:
             abort(401)
         if message:
-            flash(message if self.localize_callback is None else self.localize_callback(message), category=category)
+            _flash_once(message if self.localize_callback is None else self.localize_callback(message), category)
         if not _can_be_shown(request):
             # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
             return redirect(login_url(view, next_url=_page_before(request)))
@@ -310,6 +311,15 @@ def _answered(handler: Callable[[], Any]) -> Any:
     if answer is None:
         raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
     return answer
+
+
+def _flash_once(message: Any, category: str) -> None:
+    """Flash a message, unless it waits already: a page that polls for a night would fill the session with it."""
+    waiting = session.get(FLASHES)
+    said = [str(category), str(message)]
+    told = waiting if isinstance(waiting, list) else []
+    if not any(isinstance(one, tuple | list) and [str(part) for part in one] == said for one in told):
+        flash(message, category=category)
 
 
 def _can_be_shown(request: Request) -> bool:

@@ -3,11 +3,14 @@
 The proof is the header itself: ``Authorization``, or one that an authenticator is registered for. A page of another
 site cannot set it, unless the application allows that site to by CORS; and browsers add ``Authorization`` by themselves
 for a few schemes only, which do not count.
+
+A proxy that logs people in by a cookie of its own may add ``Authorization`` as well, also to what another site made a
+browser send. Where the browser says that it was a form or an image that sent the request, that is found out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import has_request_context
 from werkzeug.exceptions import HTTPException
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
     from .manager import LoginManager
 
+#: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
+_OF_SCRIPTS: Final = (None, "cors", "same-origin")
+
 
 def is_shown_by_header() -> bool:
     """Tell whether the present request has such a header, and its user was found by what it shows and by no cookie.
@@ -33,6 +39,8 @@ def is_shown_by_header() -> bool:
     managers = [one for one in managers_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
     if not managers or _brings_login_cookie(app, request):
         return False
+    if request.headers.get("Sec-Fetch-Mode") not in _OF_SCRIPTS:
+        return False  # whoever put the header in, it was no page
     refusal: HTTPException | None = None
     for manager in managers:
         state = state_of(request, manager)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Flask, got_request_exception, has_request_context, session
 from flask.globals import request_ctx
 
-from ..errors import StoreError
+from ..errors import SessionTooLargeError, StoreError
 from . import codec
 from .merge import MISSING, STRATEGIES, left_and_added
 
@@ -40,20 +40,20 @@ _KEYS: Final = (FLASHES, TAKEN)
 LEASE_MS: Final = 30_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Taken:
-    """What one response shows."""
+    """What one response shows. Its repr has none of it."""
 
     #: Names in the session under which it took messages: one, unless they were taken by other code than Flask's.
     names: list[str] = field(default_factory=list)
-    #: Messages of this very request, which were never stored.
+    #: Messages that are not stored: of this very request, or taken without a lease.
     own: list[Any] = field(default_factory=list)
 
 
 def take(session: ServerSession) -> Any:
     """Return the messages, and remove them so that no other response shows them. They must be there.
 
-    Raises what saving raises: SessionUnavailable, SessionTooLargeError.
+    Raises SessionUnavailable.
     """
     shown = session[FLASHES]
     base = session._base.get(FLASHES)
@@ -81,12 +81,17 @@ def take(session: ServerSession) -> Any:
         return {FLASHES: None, TAKEN: codec.pack({**_dict(values.get(TAKEN)), name: (until, found)})}
 
     with session._outage():
-        committed = _edit(session, edit)
+        try:
+            committed = _edit(session, edit)
+        except SessionTooLargeError:
+            # The session is full, so that there is no room for a lease. Without this no page could show what is in it.
+            name = None
+            committed = _edit(session, edit)
     if committed is None:
         # The session is over, and so is what this request has of it: nobody else will show them.
         del session[FLASHES]
         return shown
-    _note(session, name if found else None, own)
+    _note(session, name if found else None, own if name else found + own)
     return found + own
 
 

@@ -259,12 +259,15 @@ class OwnerIndex:
         ended = self._repository.families.end_login(name, handle)
         return self.end_sessions(name, handle) or ended
 
-    def end_sessions(self, name: str, handle: str) -> bool:
-        """End the sessions of an owner that have this handle, and not what remembers their login. False: none."""
+    def end_sessions(self, name: str, handle: str, *, spare: bytes | None = None) -> bool:
+        """End the sessions of an owner that have this handle, and not what remembers their login. False: none.
+
+        ``spare``: not the one under this key.
+        """
         power = self.require()
         ended = False
         for session in list(self._sift(power, name)):
-            if session.owner.handle == handle:
+            if session.owner.handle == handle and session.key != spare:
                 ended = end(self._repository, session.key) or ended
                 self._forget(power, name, session.key)
         return ended

@@ -100,6 +100,7 @@ class ServerSession(LazyDict, SessionMixin):
         """Empty the session and end it: what is stored afterwards is a new session with a new id."""
         self._opened()
         self._begin({})
+        self._taken = None  # messages that were taken end with what they were in
         self._cleared = self._pending = True
 
     @property
@@ -211,6 +212,7 @@ class ServerSession(LazyDict, SessionMixin):
                 settle(self)
         record, self._record = self._record, None
         self._begin({})
+        self._taken = None
         self._cleared = False
         self._restarted = True
         if record is not None:
@@ -252,12 +254,18 @@ class ServerSession(LazyDict, SessionMixin):
             record = self._find(header)
             if record is not None:
                 if TAKEN in record.values:
-                    with self._outage():
-                        record = recovered(self._interface.repository, record)
+                    record = self._recover(record)
                 self._record = record
                 self._found = True
                 return self._begin(record.values)
         return self._begin({})
+
+    def _recover(self, record: Record) -> Record:
+        try:
+            return recovered(self._interface.repository, record)
+        except StoreError as error:
+            self._begin({})  # opened, so that the answer is a 503 whatever the view makes of it
+            raise self._unavailable(error) from error
 
     def _find(self, header: str) -> Record | None:
         interface = self._interface

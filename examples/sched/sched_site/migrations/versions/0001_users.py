@@ -1,0 +1,34 @@
+"""The accounts."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the table of accounts.
+
+    The site made it without migrations once. Such a table is this very one, so it is taken as it is.
+    """
+    if sa.inspect(op.get_bind()).has_table("users"):
+        return
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("username", sa.String(64), nullable=False, unique=True),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("password_hash", sa.String(255), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("stamp", sa.String(32), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("users")
