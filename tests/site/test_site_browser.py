@@ -38,7 +38,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no javascript"])
 def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
-    """A cart fills, survives the login, can be changed, and ends with the session at the sign out."""
+    """A cart fills, survives the login, can be changed, is hidden by the sign out, and there at the next login."""
     with visit(browser, site, java_script_enabled=javascript) as context:
         page = context.new_page()
         trouble: list[str] = []
@@ -94,6 +94,13 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         page.go_back()
         page.go_back()
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+
+        page.goto("/login")
+        fill_login(page, "half-past-nine")
+        page.get_by_role("link", name="Cart").click()
+        expect(page.locator("#cart-total")).to_have_text("€62.00")
+        page.get_by_role("button", name="Empty the cart").click()
+        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
         assert trouble == []
 
 
