@@ -74,7 +74,7 @@ def test_several_processes_at_once(empty_redis: str, database_url: str) -> None:
     assert [process.communicate(timeout=60)[1] for process in processes] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4
     with opened(database_url) as connection:
-        assert sorted(connection.scalars(sqlalchemy.select(User.username))) == ["june", "mira", "tomas"]
+        assert sorted(connection.scalars(sqlalchemy.select(User.username))) == ["june", "mira", "tomas", "vera"]
         made = connection.scalar(sqlalchemy.select(sqlalchemy.func.count(Appointment.id)))
         assert made == sum(len(entries) for entries in samples.DIARIES.values())
 

@@ -51,7 +51,11 @@ DIARIES = {
         Entry(4, time(22), timedelta(hours=4), "Shooting stars", "On the roof, with blankets."),
         Entry(9, time(12), _HOUR, "Noon, sharp"),
     ),
-    "vera": (Entry(0, time(17, 45), timedelta(minutes=15), "A look at what goes on"),),
+    "vera": (
+        Entry(-3, time(17, 45), timedelta(minutes=15), "A look at what goes on"),
+        Entry(0, time(17, 45), timedelta(minutes=15), "A look at what goes on"),
+        Entry(7, time(9), _HOUR, "New shelves"),
+    ),
 }
 
 
