@@ -85,13 +85,14 @@ class ServerSessionInterface(SessionInterface):
         """Save what the request did and tell the browser what it must know."""
         if not isinstance(session, ServerSession):
             return
+        untouched = session._data is None and not session._pending
+        if untouched and not session.companions:
+            session._closed = True
+            return
         taken = session._taken
         if taken is not None:
             settle(session)
         session._closed = True
-        untouched = session._data is None and not session._pending
-        if untouched and not session.companions:
-            return
         try:
             for companion in () if session._failed else (session.companions or {}).values():
                 companion.save()
