@@ -65,7 +65,7 @@ def rebase(
             clash = Clash((key,), three[0], three[1], three[2], "theirs" if other is None else "mine")
             contested.append(Contested(key, clash))
             continue
-        value, clashes = merge(*three, same=_same, path=(key,), strategy=strategies.get(key))
+        value, clashes = merge(*three, same=same, path=(key,), strategy=strategies.get(key))
         try:
             settled[key] = None if value is MISSING else codec.pack(value)
         except codec.UnsupportedTypeError as error:
@@ -83,7 +83,8 @@ def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
         return MISSING, True
 
 
-def _same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
+    """Tell whether two values are stored as the same bytes. Either may be MISSING."""
     if left is MISSING or right is MISSING:
         return left is right
     return codec.pack(left) == codec.pack(right)

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from .merge import MISSING
+from .merge import MISSING, Same
 
-#: Tells whether two values are stored as the same bytes. Either may be MISSING.
-Same = Callable[[Any, Any], bool]
 #: Returns what a value is stored as.
 Packed = Callable[[Any], bytes]
 

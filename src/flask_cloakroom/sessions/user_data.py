@@ -23,7 +23,7 @@ from . import codec, envelope
 from .envelope import EnvelopeError, Header, Seal
 from .merge import MISSING, STRATEGIES, Strategy
 from .merger import LONGEST_WAIT, PATIENCE
-from .rebase import Changes, Contested, Values, rebase
+from .rebase import Changes, Contested, Values, rebase, same
 from .taking_back import take_back
 from .ticket import public_id
 from .user_note import NOTE, Note, Undo
@@ -211,7 +211,7 @@ class UserData:
             return before
         three = [MISSING if packed is None else unpacked(key, packed) for packed in (before, after, now)]
         is_sum = self.settings.strategies.get(key) is STRATEGIES["sum"]
-        left = take_back(*three, same=_same, packed=codec.pack, is_sum=is_sum)
+        left = take_back(*three, same=same, packed=codec.pack, is_sum=is_sum)
         return None if left is MISSING else codec.pack(left)
 
     def _write(self, held: Held, work: _Work) -> Held | None:
@@ -351,12 +351,6 @@ def unpacked(key: Any, packed: bytes) -> Any:
 def _differences(before: Values, after: Values) -> dict[Any, tuple[bytes | None, bytes | None]]:
     keys = [*after, *(key for key in before if key not in after)]
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
-
-
-def _same(left: Any, right: Any) -> bool:
-    if left is MISSING or right is MISSING:
-        return left is right
-    return codec.pack(left) == codec.pack(right)
 
 
 def _size(values: Values) -> int:
