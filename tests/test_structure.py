@@ -28,7 +28,7 @@ MODULES = {
 
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
-    {"errors", "signals", "hooks", "forking"},
+    {"errors", "signals", "hooks", "forking", "context", "caching"},
     {"settings"},
     {"redis_connections"},
     {"stores"},
@@ -210,6 +210,41 @@ class TestImporting:
             store.close()
         """
         assert run(code, cwd=tmp_path) == "True"
+
+    def test_imports_under_the_coming_flask(self, tmp_path: Path) -> None:
+        """There the request context is merged into the application's, and ``flask.globals.request_ctx`` warns.
+
+        A stand-in for that version, which cannot be had: the name is gone from the module, and asking for it warns.
+        """
+        modules = sorted(name for name in MODULES if part_of(name) != TESTING)
+        code = f"""
+            import importlib, warnings
+            import flask.globals
+            del flask.globals.request_ctx
+            def warn(name):
+                if name == "request_ctx":
+                    warnings.warn("'request_ctx' has merged with 'app_ctx'", DeprecationWarning)
+                raise AttributeError(name)
+            flask.globals.__getattr__ = warn
+            for name in {modules!r}:
+                importlib.import_module(name)
+            print("no warning")
+        """
+        assert run(code, cwd=tmp_path) == "no warning"
+
+    def test_one_module_gets_behind_flasks_proxies(self) -> None:
+        """``context.py`` alone: how Flask keeps the request is about to change."""
+        proxies = ("current_app", "request", "session", "g", "request_ctx", "app_ctx")
+        for module, path in MODULES.items():
+            tree = ast.parse(path.read_text())
+            behind = {
+                ast.unparse(node.value)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute) and node.attr == "_get_current_object"
+            }
+            if module != "flask_cloakroom.context":
+                assert not behind & set(proxies), module
+                assert not {name for name in imports_of(module) if name.startswith("flask.globals")}, module
 
     @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != TESTING])
     def test_every_module_can_be_imported_first(self, module: str, tmp_path: Path) -> None:

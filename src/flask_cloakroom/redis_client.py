@@ -8,9 +8,9 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, current_app, has_request_context, request
-from flask.globals import app_ctx
+from flask import Flask, current_app
 
+from .context import scope_or_none, this_app
 from .errors import SettingError, TransactionError
 from .redis_connections import Connector, GivenClient, connect
 from .signals import redis_lost, redis_moved, redis_restored
@@ -115,7 +115,7 @@ class FlaskRedis(_Client):
         Raises RuntimeError if this instance was not set up for it, or if it is not clear which application is meant.
         """
         if app is None:
-            app = current_app._get_current_object() if current_app else self._only_app()  # type: ignore[attr-defined]
+            app = this_app() if current_app else self._only_app()
         connector = self._connectors.get(app)
         if connector is None:
             raise RuntimeError(
@@ -135,7 +135,7 @@ class FlaskRedis(_Client):
             )
         raise RuntimeError(
             f"FlaskRedis({self.config_prefix!r}) serves {len(apps)} applications, and outside of their contexts it is "
-            f"not clear which is meant: use it in a view, or inside `with app.app_context():`"
+            f"not clear which is meant: use it in a view, or inside `with app.appscope_or_none():`"
         )
 
     @property
@@ -162,7 +162,7 @@ class FlaskRedis(_Client):
             raise TransactionError("multi(): a transaction is open here already; end it with exec() or discard()")
         connector = self.connector_for()
         pipeline = connector.client.pipeline(transaction=True)
-        context = _context()
+        context = scope_or_none()
         if context is None:
             self._in_thread.transaction = pipeline
         else:
@@ -187,7 +187,7 @@ class FlaskRedis(_Client):
         self._end_transaction("discard").reset()
 
     def _open_transaction(self) -> Any:
-        context = _context()
+        context = scope_or_none()
         if context is None:
             return getattr(self._in_thread, "transaction", None)
         # A request may push another application's context.
@@ -197,7 +197,7 @@ class FlaskRedis(_Client):
         transaction = self._open_transaction()
         if transaction is None:
             raise TransactionError(f"{name}() without multi(): no transaction is open in this context")
-        context = _context()
+        context = scope_or_none()
         if context is None:
             del self._in_thread.transaction
         else:
@@ -262,10 +262,3 @@ class _Announcer:
         client, app = self._client(), self._app()
         if client is not None and app is not None and event in _SIGNALS:
             _SIGNALS[event].send(app, client=client, **details)
-
-
-def _context() -> Any:
-    """Return the present request, or else the application's context, or None where there is neither."""
-    if has_request_context():
-        return request._get_current_object()  # type: ignore[attr-defined]
-    return app_ctx._get_current_object() if app_ctx else None  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from requests_on_app import MakeApp, entries, send, ticket_of
 from watched_store import watch
 
 from flask_cloakroom import session_rejected
+from flask_cloakroom.sessions.cookie import SessionCookie
 
 
 @pytest.fixture
@@ -116,6 +117,62 @@ def test_several_cookies_of_one_name(app: Flask) -> None:
     flood = "; ".join(f"session={secrets.token_urlsafe(32)}" for _ in range(100))
     assert client.get("/read", headers={"Cookie": flood}).text == "None"
     assert store.calls == ["load"] * 3
+
+
+#: All that Python takes for white space, and is a tab or a space in no standard; the empty string is the control.
+FALSE_BLANKS = [sign for sign in map(chr, range(256)) if sign.isspace() and sign not in "\t \r\n"]
+
+
+@pytest.mark.parametrize("sign", FALSE_BLANKS)
+def test_only_a_tab_or_a_space_stands_before_a_name(make_app: MakeApp, sign: str) -> None:
+    """A sibling domain may set a cookie named ``\\xa0__Host-session`` over plain HTTP: it is not the session's."""
+    app = make_app(SESSION_COOKIE_NAME="__Host-session")
+    add_views(app)
+    ticket = ticket_of(send(app, "/fill"))
+    client = app.test_client(use_cookies=False)
+    for header in (
+        f"{sign}__Host-session={ticket}",
+        f"a=b; {sign}__Host-session={ticket}",
+        f"a=b;{sign} __Host-session={ticket}",
+    ):
+        assert client.get("/read", headers={"Cookie": header}).text == "None", header
+    for header in (f"\t__Host-session={ticket}", f"a=b;__Host-session={ticket}\t ", f"a=b; \t __Host-session={ticket}"):
+        assert client.get("/read", headers={"Cookie": header}).text == "alice", header
+
+
+class TestOneParser:
+    """``Cookie.values``: what the session's, the remember and the CSRF cookie are read with."""
+
+    cookie = SessionCookie("token")
+
+    @pytest.mark.parametrize(
+        ("header", "values"),
+        [
+            ("", []),
+            ("token=a", ["a"]),
+            ("token=", [""]),
+            ("token", []),
+            ("token =a", []),
+            ("xtoken=a; token2=b; =token=c; a=token=d", []),
+            ("token=a; token=b", ["a", "b"]),
+            ("\ttoken=a ;\ttoken=b c\t; x=y", ["a", "b c"]),
+            ("token=a=b", ["a=b"]),
+            ('token="a b"', ["a b"]),
+            ('token="\\303\\244|1"', ["ä|1"]),
+            ('token="a', ['"a']),
+            ("token=\xa0", ["\xa0"]),
+            ("\xa0token=a", []),
+            ("token=a\n", ["a\n"]),
+        ],
+    )
+    def test_values(self, header: str, values: list[str]) -> None:
+        """In the browser's order, without quotes; a name counts as a whole, and no byte is an error."""
+        assert self.cookie.values({"HTTP_COOKIE": header}) == values
+        assert self.cookie.value({"HTTP_COOKIE": header}) == (values[0] if values else "")
+
+    def test_no_header(self) -> None:
+        """A request that brings no cookie has none."""
+        assert self.cookie.values({}) == []
 
 
 @pytest.mark.parametrize("name", ["", "=session", "Session", "xsession", "session2", "__Host-session"])

@@ -125,6 +125,38 @@ def test_a_lazy_string_becomes_its_text(app: Flask) -> None:
     assert send(app, "/show", ticket).text == "[Saved.]"
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["stored", "flashed by the HEAD too"])
+def test_head_shows_none_and_takes_none(app: Flask, before: int) -> None:
+    """Nobody sees the body of a HEAD: it writes nothing, and the next GET shows every message once, in order."""
+    ticket = told(app)
+    store = watch(app)
+    for _ in range(2):
+        shown = send(app, "/both/two" if before else "/show", ticket, method="HEAD")
+        assert shown.status_code == 200
+        assert ticket_of(shown) is None
+    expected = "[one][two][two]" if before else "[one]"
+    assert ("replace" in store.calls) == bool(before)
+    assert TAKEN not in send(app, "/state", ticket).json
+    assert send(app, "/show", ticket).text == expected
+    assert send(app, "/show", ticket).text == ""
+
+
+def test_head_of_one_page_beside_a_get_of_another(app: Flask) -> None:
+    """The GET between the beginning and the end of a HEAD shows the messages; the HEAD brings none of them back."""
+
+    @app.get("/slow")
+    def slow() -> str:
+        assert get_flashed_messages() == []
+        assert send(app, "/show", ticket).text == "[one]"
+        session["looked"] = True
+        return render_template_string(PAGE)
+
+    ticket = told(app)
+    send(app, "/slow", ticket, method="HEAD")
+    assert send(app, "/show", ticket).text == ""
+    assert send(app, "/state", ticket).json == {"looked": "True"}
+
+
 def test_shown_by_the_request_that_flashes(app: Flask) -> None:
     """What a page flashes and shows itself is nobody else's, and begins no session."""
     store = watch(app)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup
 
+from ..context import this_app
 from ..errors import CloakroomError
 from ..redis_client import EXTENSION_KEY
 from ..redis_connections import Connector
@@ -54,7 +55,7 @@ def _connectors(app: Flask) -> Iterator[tuple[str, Connector]]:
 
 def _all_connectors() -> list[tuple[str, Connector]]:
     try:
-        found = list(_connectors(current_app._get_current_object()))  # type: ignore[attr-defined]
+        found = list(_connectors(this_app()))
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
     if not found:

@@ -9,11 +9,11 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
+from ..context import this_app
 from ..errors import CloakroomError
 from ..login.agents import names_in
 from ..login.current import KINDS_KEY
 from ..login.notes import read_note, text_in
-from ..login.state import this_app
 from ..sessions import envelope
 from ..sessions.interface import ServerSessionInterface, interface_of
 from ..sessions.repository import PURGE_BATCH, Repository

@@ -29,9 +29,9 @@ ANOTHER_SITE: Final = "The request comes from another site."
 WRONG_ORIGIN: Final = "The origin does not match the host."
 WRONG_REFERRER: Final = "The referrer does not match the host."
 
-FETCH_SITE: Final = "Sec-Fetch-Site"
-FETCH_SITE_AND_ORIGIN: Final = "Sec-Fetch-Site, Origin"
-ALL_HEADERS: Final = "Sec-Fetch-Site, Origin, Referer"
+FETCH_SITE: Final = ("Sec-Fetch-Site",)
+FETCH_SITE_AND_ORIGIN: Final = (*FETCH_SITE, "Origin")
+ALL_HEADERS: Final = (*FETCH_SITE_AND_ORIGIN, "Referer")
 
 
 class Origin(NamedTuple):
@@ -79,7 +79,7 @@ class Verdict(NamedTuple):
     passes: bool
     reason: str | None
     #: The headers that were looked at, as the response's Vary shall name them.
-    looked_at: str
+    looked_at: tuple[str, ...]
 
 
 _SAME_ORIGIN: Final = Verdict(True, None, FETCH_SITE)

@@ -12,6 +12,8 @@ from flask import g, has_request_context
 from werkzeug.local import LocalProxy
 
 from .. import signals
+from ..caching import vary_on
+from ..context import this_app, this_request
 from ..hooks import SHOWN_BY_HEADER
 from ..sessions.session import KEYS_OF_ONE_ID
 from .errors import CSRFError
@@ -20,7 +22,7 @@ from .names import DEFAULTS
 from .origin import judged
 from .presented import token_in
 from .settings import LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
-from .state import CSRFState, known_state_of, state_of, this_app, this_request
+from .state import CSRFState, known_state_of, state_of
 from .token import MISSING
 from .tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
 
@@ -198,7 +200,7 @@ class CSRFProtect:
         if state is None or state.token is None:
             return None
         cookie = settings_of(app).cookie
-        if cookie is None or is_token_of_session(request.cookies.get(cookie.name, "")):
+        if cookie is None or is_token_of_session(cookie.value(request.environ)):
             return None
         return state.token
 
@@ -233,14 +235,9 @@ def _is_shown_by_header(app: Flask) -> bool:
 
 
 def _tell_caches(state: CSRFState, response: Response) -> None:
-    if state.looked_at is None:
-        return
-    given = response.headers.getlist("Vary")
-    if given:  # in one line with it, because Flask's own session keeps only the first
-        response.headers["Vary"] = ", ".join([*given, state.looked_at])
-    else:
-        response.headers.add("Vary", state.looked_at)
-    state.looked_at = None  # two objects may protect one application
+    if state.looked_at is not None:
+        vary_on(response, *state.looked_at)
+        state.looked_at = None  # two objects may protect one application
 
 
 def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:

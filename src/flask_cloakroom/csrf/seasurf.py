@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import has_request_context, session
 
 from .. import signals
+from ..context import this_app, this_request
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
@@ -15,12 +16,13 @@ from .origin import judged
 from .protect import CSRFProtect
 from .seasurf_settings import SEASURF
 from .settings import SAFE_METHODS, settings_of, spell
-from .state import known_state_of, state_of, this_app, this_request
+from .state import known_state_of, state_of
 from .tokens import generate_csrf, is_token_of_session, renew_secret
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
 
+    from ..sessions.cookie import SessionCookie
     from .settings import CSRFSettings
     from .state import CSRFState
 
@@ -105,7 +107,7 @@ class SeaSurf(CSRFProtect):
             return None
         try:
             wanted = (state is not None and state.token is not None) or _lacks_token(app, request, settings, state)
-            void = not wanted and _has_nobodys_token(request, cookie.name, state)
+            void = not wanted and _has_nobodys_token(request, cookie, state)
             if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
             if wanted:
@@ -130,18 +132,18 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     for a request that was refused. To a form of another site browsers send no cookie that is Lax, but they take the
     one that answers it: the visitor's session would be gone.
     """
-    present = "" if settings.cookie is None else request.cookies.get(settings.cookie.name, "")
+    present = "" if settings.cookie is None else settings.cookie.value(request.environ)
     if not present and (state is None or state.passed is not False):
         return not _hides_cookies(app, request, settings)
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
 
 
-def _has_nobodys_token(request: Request, name: str, state: CSRFState | None) -> bool:
+def _has_nobodys_token(request: Request, cookie: SessionCookie, state: CSRFState | None) -> bool:
     """Tell whether the browser has a token and no session, as after a logout; looked for only where it is likely.
 
     A request that is older than a login beside it says nothing of what the browser has by now.
     """
-    if state is None or not state.suspect or not request.cookies.get(name):
+    if state is None or not state.suspect or not cookie.value(request.environ):
         return False
     return not session and not getattr(session, "superseded", False)
 

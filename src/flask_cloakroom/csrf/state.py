@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Flask, Request, current_app, request
+from flask import Request
 
 _NAME: Final = "_flask_cloakroom_csrf"
 
@@ -14,7 +14,7 @@ class CSRFState:
 
     # Class attributes, which cost a request nothing that sets none of them.
     #: Headers that the answer rests on, as Vary names them.
-    looked_at: str | None = None
+    looked_at: tuple[str, ...] | None = None
     #: Whether the request was found good, or refused; None if it was not checked.
     passed: bool | None = None
     #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in or out.
@@ -35,15 +35,3 @@ def known_state_of(request: Request) -> CSRFState | None:
     """Return the same, or None if there is nothing to tell."""
     state: CSRFState | None = request.__dict__.get(_NAME)
     return state
-
-
-def this_app() -> Flask:
-    """Return the application itself and not a proxy for it."""
-    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return found
-
-
-def this_request() -> Request:
-    """Return the request itself and not a proxy for it."""
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]
-    return found

@@ -14,11 +14,12 @@ from typing import Any, Final
 from flask import g, has_request_context, session
 from markupsafe import Markup, escape
 
+from ..context import this_app, this_request
 from ..hooks import FIND_LOGIN
 from ..sessions.owners import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
-from .state import state_of, this_app, this_request
+from .state import state_of
 from .token import MISSING, check_token, make_token, new_secret
 
 NOTHING_IN_SESSION: Final = "The CSRF session token is missing."

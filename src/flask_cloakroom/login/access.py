@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 from flask import Blueprint, Flask, Request
 from werkzeug.exceptions import HTTPException
 
+from ..context import this_app, this_request
 from .current import managers_of, this_login
 from .marks import is_public, unwrapped
-from .state import this_app, this_request
 from .views import lets_pass, refuse_strangers
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from flask import Flask, has_request_context
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..context import this_app, this_request
 from ..errors import CloakroomError
 from ..sessions.envelope import Header
 from ..sessions.interface import ServerSessionInterface
@@ -23,7 +24,7 @@ from .current import current_manager, managers_of, user_of
 from .flags import is_set
 from .manager import LoginManager
 from .notes import moment_in, read_note, text_in
-from .state import LoginState, state_of, this_app, this_request
+from .state import LoginState, state_of
 from .transitions import log_out
 
 log = logging.getLogger("flask_cloakroom.login")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Flask, has_request_context
 from werkzeug.local import LocalProxy
 
+from ..context import this_app, this_request
 from .flags import FLAGS, as_flag
 from .loading import load
-from .state import LoginState, state_of, this_app, this_request
+from .state import LoginState, state_of
 
 if TYPE_CHECKING:
     from .manager import LoginManager

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from flask import Flask, Request, Response, has_request_context
 
+from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import SHOWN_BY_HEADER
 from ..sessions.interface import KindInterface
@@ -23,7 +24,7 @@ from .permissions import without_permission
 from .remember import SignedTokens
 from .settings import LoginSettings, settings_of
 from .shown import is_shown_by_header
-from .state import LoginSource, LoginState, state_of, this_app, this_request
+from .state import LoginSource, LoginState, state_of
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .user_data import delete_of, export_of
 from .user_session import UserSession, user_session_of

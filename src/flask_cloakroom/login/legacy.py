@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app, has_app_context
 
+from ..context import this_request
 from .loading import load
-from .state import state_of, this_request
+from .state import state_of
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, r
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..context import this_app, this_request, this_session
 from ..hooks import FIND_LOGIN, SHOWN_BY_HEADER
 from ..redirects import safe_path
 from ..sessions.flashes import FLASHES
@@ -33,7 +34,7 @@ from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
 from .shown import find_login, is_shown_by_header
-from .state import LoginState, known_state_of, state_of, this_app, this_request
+from .state import LoginState, known_state_of, state_of
 from .urls import expand_login_view, login_url, make_next_param
 from .verdicts import call
 
@@ -267,8 +268,7 @@ class LoginManager(LegacyManager):
 
     def session_of(self, request: Request) -> SessionMixin:
         """Return the session in which a request's login is kept."""
-        found: SessionMixin = session._get_current_object()  # type: ignore[attr-defined]
-        return found
+        return this_session()
 
     def _finish(self, response: Response) -> Response:
         """Finish the response of a request that asked for its user. One that did not is left as it is."""

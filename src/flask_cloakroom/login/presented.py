@@ -21,8 +21,7 @@ def tokens_in(state: LoginState) -> list[str]:
         return []
     found = state.settings.find_tokens(header)[:MAX_TOKENS]
     if state.settings.accept_legacy and SEPARATOR in header:
-        # These may be quoted, so they take a parser.
-        cookies = state.request.cookies.getlist(state.settings.cookie.name)
+        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
         found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TOKENS]
     return found
 
@@ -36,7 +35,7 @@ def forget(state: LoginState, owner: Ownership | None) -> None:
     ended = {tokens.revoke(token) for token in tokens_in(state)}
     if owner is not None and owner.handle not in ended and is_remembered_by(owner.note):
         tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
-    if state.remember or state.settings.cookie.name in state.request.cookies:
+    if state.remember or state.settings.cookie.values(state.request.environ):
         state.set_remember("")
 
 

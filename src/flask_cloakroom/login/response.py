@@ -45,7 +45,6 @@ def finish(state: LoginState, response: Response) -> None:
             settings.cookie.set(response, state.remember, state.remember_for)
         else:
             settings.cookie.delete(response)
-        response.vary.add("Cookie")
 
 
 def _stands(state: LoginState, remembered: Remembered) -> bool:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import has_request_context
 from werkzeug.exceptions import HTTPException
 
+from ..context import this_app, this_request
 from ..sessions.interface import ServerSessionInterface
 from .authenticators import shows_credential
 from .current import EXTENSION_KEY, managers_of, user_of
-from .state import state_of, this_app, this_request
+from .state import state_of
 
 if TYPE_CHECKING:
     from flask import Flask, Request

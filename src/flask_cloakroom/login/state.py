@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from flask import Flask, Request, current_app
-from flask import request as current_request
+from flask import Flask, Request
+
+from ..context import this_app
 
 if TYPE_CHECKING:
     from flask.sessions import SessionMixin
@@ -109,18 +110,6 @@ class LoginState:
         """Let the response set this token for so many seconds, or delete the cookie if it is ""."""
         self.remember = token
         self.remember_for = lifetime
-
-
-def this_app() -> Flask:
-    """Return the application itself and not a proxy for it."""
-    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return found
-
-
-def this_request() -> Request:
-    """Return the request itself and not a proxy for it."""
-    found: Request = current_request._get_current_object()  # type: ignore[attr-defined]
-    return found
 
 
 def state_of(request: Request, manager: LoginManager) -> LoginState:

@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from flask import current_app, has_app_context, url_for
 
+from ..context import this_app
 from ..redirects import rebuilt
 from .settings import settings_of
-from .state import this_app
 
 
 def expand_login_view(login_view: str) -> str:

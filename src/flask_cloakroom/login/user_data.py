@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from flask import has_request_context
 
+from ..context import this_app, this_request
 from ..errors import CloakroomError
 from ..sessions import ServerSession
 from ..sessions.export import exported
 from ..sessions.interface import ServerSessionInterface
 from ..sessions.repository import Repository
 from .current import current_manager
-from .state import this_app, this_request
 from .user_session import StoredSession
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..context import this_app
 from .flags import Flag
-from .state import this_app
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

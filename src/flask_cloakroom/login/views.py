@@ -9,10 +9,11 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any, TypeVar, overload
 
+from ..context import this_app
 from .config import EXEMPT_METHODS
 from .current import this_login, user_of
 from .flags import is_set
-from .state import LoginState, this_app
+from .state import LoginState
 from .transitions import is_fresh
 
 F = TypeVar("F", bound=Callable[..., Any])

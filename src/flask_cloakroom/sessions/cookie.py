@@ -1,13 +1,22 @@
-"""The session cookie: read, set and deleted in one place, so that all three agree on its attributes."""
+"""A cookie of ours: read, set and deleted in one place, so that all three agree on its name and attributes.
+
+The session's, the remember and the CSRF cookie are read here and nowhere else. Werkzeug's parser removes whatever
+Python takes for white space around a name. Chromium lets a sibling domain set a cookie whose name is the byte 0xa0
+and then ``__Host-session``, over plain HTTP, and sends it as it is: with that parser it would be ``__Host-session``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from flask import Response
+from werkzeug.sansio.http import parse_cookie
+
+from ..caching import keep_from_caches, vary_on
 
 #: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
 MAX_AGE_LIMIT: Final = 400 * 24 * 3600
@@ -25,24 +34,33 @@ class SessionCookie:
     samesite: str | None = "Lax"
     partitioned: bool = False
 
-    def finder(self, value: str) -> Callable[[str], list[str]]:
-        """Return a function that lists, from a Cookie header, the values of this cookie that match a pattern.
+    def finder(self, pattern: str) -> Callable[[str], list[str]]:
+        """Return a function that lists, from a Cookie header, the values of this cookie that match ``pattern`` whole.
 
-        Not werkzeug's parser, which unquotes and decodes every cookie there is: a ticket needs neither. They are
-        in the browser's order, the one with the longest path first.
+        The values are in the browser's order: the cookie with the longest path stands first. Values in quotes stay
+        quoted; a ticket has none.
         """
-        return re.compile(rf"(?:^|;)\s*{re.escape(self.name)}=({value})\s*(?=;|$)").findall
+        return _finder(self.name, pattern)
+
+    def values(self, environ: Mapping[str, Any]) -> list[str]:
+        """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""
+        found = _finder(self.name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))
+        return [_unquoted(value) if '"' in value else value for value in found]
+
+    def value(self, environ: Mapping[str, Any]) -> str:
+        """Return the first value of this cookie in a request's WSGI environment, "" without one."""
+        return next(iter(self.values(environ)), "")
 
     def set(self, response: Response, ticket: str, max_age: int | None) -> None:
         """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""
         age = None if max_age is None else min(max_age, MAX_AGE_LIMIT)
         response.set_cookie(self.name, ticket, max_age=age, **self._attributes())
-        _keep_from_caches(response)
+        self._tell_caches(response)
 
     def delete(self, response: Response) -> None:
         """Delete it with the attributes it was set with, without which browsers keep it."""
         response.delete_cookie(self.name, **self._attributes())
-        _keep_from_caches(response)
+        self._tell_caches(response)
 
     def _attributes(self) -> dict[str, Any]:
         return {
@@ -54,14 +72,19 @@ class SessionCookie:
             "partitioned": self.partitioned,
         }
 
+    @staticmethod
+    def _tell_caches(response: Response) -> None:
+        keep_from_caches(response)
+        vary_on(response, "Cookie")
 
-def _keep_from_caches(response: Response) -> None:
-    """A cache that keeps a ticket hands it to the next visitor (OWASP session cheat sheet: no-store with Set-Cookie).
 
-    So this holds even where the view said "public".
-    """
-    cache = response.cache_control
-    cache.no_store = True
-    cache.public = False
-    cache.max_age = None
-    cache.s_maxage = None
+@lru_cache
+def _finder(name: str, pattern: str) -> Callable[[str], list[str]]:
+    # RFC 6265bis, 5.6: a tab or a space may stand around a cookie's name and value, and nothing else.
+    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}=({pattern})[ \t]*(?=;|\Z)").findall
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or not value[0] == value[-1] == '"':
+        return value
+    return parse_cookie(f"value={value}").get("value", "")

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, got_request_exception, has_request_context, session
-from flask.globals import request_ctx
+from flask import Flask, got_request_exception, has_request_context
 
+from ..context import forget_flashes, this_session
 from ..errors import SessionTooLargeError, StoreError
 from . import codec
 from .merge import MISSING, STRATEGIES, left_and_added
@@ -223,11 +223,8 @@ def watch_failures(app: Flask) -> None:
 
 
 def _on_failure(*_: Any, **__: Any) -> None:
-    found: Any = session._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
+    found: Any = this_session() if has_request_context() else None
     if getattr(found, "_taken", None) is None:
         return
     give_back(found)
-    context: Any = request_ctx._get_current_object()  # type: ignore[attr-defined]
-    for name in ("flashes", "_flashes"):  # Flask's cache of what this request shows; its coming version's name
-        if hasattr(context, name):
-            setattr(context, name, None)
+    forget_flashes()

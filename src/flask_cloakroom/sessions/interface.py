@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionInterface, SessionMixin
 
+from ..caching import vary_on
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
@@ -59,11 +60,6 @@ class ServerSessionInterface(SessionInterface):
         pattern = self.repository.tickets.pattern  # first, because that makes the settings final
         return self.settings.cookie.finder(pattern)
 
-    @cached_property
-    def find_cookies(self) -> Callable[[str], list[str]]:
-        """Lists the values of all cookies of the session's name in a Cookie header."""
-        return self.settings.cookie.finder("[^;]*")
-
     @property
     def store(self) -> Store:
         """Where the sessions are kept; ``str()`` of it says so in words."""
@@ -110,7 +106,7 @@ class ServerSessionInterface(SessionInterface):
             return
         if session._data is None:
             return
-        _vary_on_cookie(response)
+        vary_on(response, "Cookie")
         ticket = session._cookie
         if ticket is not None:
             self._tell(session, ticket, response)
@@ -139,13 +135,6 @@ class KindInterface(ServerSessionInterface):
         store = self.main.repository.store  # first, because that makes the settings final
         self.settings = self.main.settings.of_kind(self.kind)
         return self.settings.make_repository(store)
-
-
-def _vary_on_cookie(response: Response) -> None:
-    for name, value in response.headers:
-        if name.lower() == "vary" and "cookie" in value.lower():
-            return
-    response.headers.add("Vary", "Cookie")
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

@@ -90,10 +90,11 @@ class ServerSession(LazyDict, SessionMixin):
     def pop(self, key: Any, *default: Any) -> Any:
         """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
 
-        With it Flask takes the flash messages to be shown; those are removed in the store at once.
+        With it Flask takes the flash messages to be shown; those are removed in the store at once. A HEAD request
+        shows none, so it gets an empty list and the messages stay for the page that is seen.
         """
         if key == FLASHES and key in self:
-            return take(self)
+            return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
         return super().pop(key, *default)
 
     def clear(self) -> None:
@@ -282,7 +283,7 @@ class ServerSession(LazyDict, SessionMixin):
                     self._cookie = found.ticket
                 return found
             self._note(ticket, found)
-        if self._absence is None and interface.find_cookies(header):
+        if self._absence is None and interface.settings.cookie.values(self._environ):
             self._reject("malformed", None)
         return None
 
