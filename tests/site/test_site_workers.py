@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,11 +17,12 @@ from urllib.parse import urlencode
 import pytest
 import redis
 from databases import PostgresServer
-from sched_processes import PATIENCE, SITE, Stream, end, eventually, missing, site_environment
+from nginx import listens, start_nginx
+from sched_processes import PATIENCE, SITE, Stream, end, eventually, site_environment
+
+from servers import free_port
 
 NGINX = (SITE / "deploy" / "nginx.conf").read_text()
-#: Where nginx keeps what it does not keep in memory. The package's own folders are root's.
-FOLDERS = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
 
 
 class Served(NamedTuple):
@@ -59,17 +57,6 @@ def ask(
         connection.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def children(process: int) -> list[str]:
     return Path(f"/proc/{process}/task/{process}/children").read_text().split()
 
@@ -79,10 +66,6 @@ def served(
     redis_of_module: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """All of it, running."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
-        missing("nginx")
-    assert nginx is not None
     folder = tmp_path_factory.mktemp("served")
     inner, outer = free_port(), free_port()
     environment = site_environment(
@@ -98,12 +81,7 @@ def served(
         [*command, "sched_site:create_app()"], env=environment, cwd=SITE, stdout=log, stderr=log, text=True
     )
     conf = NGINX.replace("listen 8080", f"listen 127.0.0.1:{outer}").replace("site:8000", f"127.0.0.1:{inner}")
-    conf = conf.replace("/dev/stdout", "access.log").replace("http {", "http {" + FOLDERS, 1)
-    (folder / "nginx.conf").write_text(conf)
-    directives = f"daemon off; pid {folder}/pid; error_log stderr;"
-    proxy = subprocess.Popen(
-        [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", directives], stderr=log, text=True
-    )
+    proxy = start_nginx(folder, conf.replace("/dev/stdout", "access.log"), log)
     try:
         eventually(lambda: listens(inner) and listens(outer) and len(children(gunicorn.pid)) == 2)
         eventually(lambda: ask(f"http://127.0.0.1:{inner}", "GET", "/health").status == 200)
