@@ -27,7 +27,7 @@ from flask_cloakroom import (
     revoke_session,
 )
 from flask_cloakroom.cli import sessions
-from flask_cloakroom.login.state import this_request
+from flask_cloakroom.context import this_request
 
 NAMES = ("session", "remember_token", "session_operator", "remember_token_operator")
 
