@@ -432,7 +432,7 @@ class TestRefusals:
     [
         ("WTF_CSRF_ENABLED", "False", "must be True or False, not str"),
         ("WTF_CSRF_ENABLED", None, "must be True or False"),
-        ("WTF_CSRF_CHECK_DEFAULT", 0, "must be True or False"),
+        ("WTF_CSRF_CHECK_DEFAULT", 2, "must be True or False"),
         ("WTF_CSRF_METHODS", "POST", "must be a list of str"),
         ("WTF_CSRF_METHODS", [], "WTF_CSRF_ENABLED = False"),
         ("WTF_CSRF_METHODS", ["post"], "in capitals"),
@@ -443,7 +443,7 @@ class TestRefusals:
         ("WTF_CSRF_META_NAME", 5, "must be a str"),
         ("WTF_CSRF_TIME_LIMIT", "3600", "timedelta or seconds"),
         ("WTF_CSRF_TIME_LIMIT", 0, "timedelta or seconds"),
-        ("WTF_CSRF_SSL_STRICT", 1, "must be True or False"),
+        ("WTF_CSRF_SSL_STRICT", "1", "must be True or False, not str. In an environment variable write true"),
         ("WTF_CSRF_SECRET_KEY", 5, "must be a str or bytes"),
         ("WTF_CSRF_SECRET_KEY", "", "not an empty one"),
         ("CSRF_REQUIRE_TOKEN", "yes", "must be True or False"),

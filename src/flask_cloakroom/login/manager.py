@@ -54,7 +54,7 @@ class LoginManager(LegacyManager):
         self.anonymous_user: Callable[[], Any] = AnonymousUserMixin
         #: The endpoint, path or URL where one logs in. None: whoever would be sent there gets a 401.
         self.login_view: str | None = None
-        #: The same by blueprint name, where that has another one.
+        #: The same by blueprint name, where that has another one. None as a value: a 401 for that blueprint's pages.
         self.blueprint_login_views: dict[str | None, str | None] = {}
         #: What is flashed to who is sent to log in, if anything; and its category.
         self.login_message: Any = LOGIN_MESSAGE
@@ -197,7 +197,7 @@ class LoginManager(LegacyManager):
         if self.unauthorized_callback is not None:
             return _answered(self.unauthorized_callback)
         views = self.blueprint_login_views
-        found = (views[name] for name in (*request.blueprints, None) if views.get(name))
+        found = (views[name] for name in (*request.blueprints, None) if name in views)
         return self._sent_to(app, next(found, self.login_view), self.login_message, self.login_message_category)
 
     def needs_refresh(self) -> Any:
