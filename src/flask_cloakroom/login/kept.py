@@ -16,6 +16,7 @@ from flask.sessions import SessionMixin
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
+from ..sessions.record import Record
 from ..sessions.session import KEYS_OF_ONE_ID
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .protection import browser_id
@@ -149,11 +150,17 @@ def give_up(session: SessionMixin) -> None:
 
 def owner_of(session: SessionMixin) -> Ownership | None:
     """Return what the stored session says of its owner."""
+    record = record_of(session)
+    return None if record is None else Ownership.parse(record.header.owner)
+
+
+def record_of(session: SessionMixin) -> Record | None:
+    """Return the stored session as this request read it; None if it is not on the server, or not stored yet."""
     kept = server_session(session)
     if kept is None:
         return None
     kept._opened()
-    return None if kept._record is None else Ownership.parse(kept._record.header.owner)
+    return kept._record
 
 
 def change(session: SessionMixin) -> None:
