@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Logins leave here what finds the request's user. It is called before a token is made for a visitor whom nobody has
-#: logged in yet: a remembered login that is found later in the same page would make the token void.
-FIND_LOGIN: Final = "flask_cloakroom.find login"
+#: Logins leave here a function ``(resume: bool) -> list[str]``. It returns one text for each login that the request's
+#: browser has, of whichever kind of user. The text changes whenever that login begins, is confirmed or changes its
+#: user. CSRF tokens are made with these texts. ``resume``: first begin remembered logins, as the view would do later.
+LOGIN_SECRETS: Final = "flask_cloakroom.login secrets"
 
 #: Logins leave here what tells whether the request's user is shown by a header that no other site can make a browser
 #: send. Such a request is nobody's forgery.

@@ -22,10 +22,16 @@ class Reader:
         return self._config.get(name)
 
     def boolean(self, name: str) -> bool:
-        """Read True or False, and no text that looks like one of them."""
+        """Read True or False, or 1 or 0, as ``app.config.from_prefixed_env()`` makes them of environment variables.
+
+        A text is refused: "False" would count as true.
+        """
         value = self[name]
+        if type(value) is int and value in (0, 1):
+            return bool(value)
         if not isinstance(value, bool):
-            raise SettingError(name, f"must be True or False, not {described(value)}")
+            way_out = ". In an environment variable write true, false, 1 or 0" if isinstance(value, str) else ""
+            raise SettingError(name, f"must be True or False, not {described(value)}{way_out}")
         return value
 
     def text(self, name: str) -> str:

@@ -23,10 +23,12 @@ from flask import Flask, session
 from werkzeug.test import TestResponse
 
 from flask_cloakroom import Cloakroom, Session, SettingError
+from flask_cloakroom.login.settings import settings_of as login_settings_of
 from flask_cloakroom.sessions.interface import ServerSessionInterface
 from flask_cloakroom.sessions.merge import STRATEGIES
 from flask_cloakroom.sessions.owners import SessionLimit
 from flask_cloakroom.sessions.settings import DEFAULTS, SessionSettings
+from flask_cloakroom.settings import Reader
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.redis import RedisStore
 from flask_cloakroom.stores.sqlite import SQLiteStore
@@ -170,7 +172,7 @@ NO_TIMES += [Decimal(5), timedelta.max, object(), 1 + 0j]
 
 #: Setting → values that are refused.
 REFUSED: dict[str, list[Any]] = {
-    **{name: ["True", "", 0, 1, None, Answer.YES, [], SECRET] for name in BOOLEANS},
+    **{name: ["True", "1", "", 2, -1, 1.0, None, Answer.YES, [], SECRET] for name in BOOLEANS},
     "SESSION_LIMIT_PER_USER": [0, -1, 1.5, "5", True, math.nan, Answer.YES, SECRET],
     "SESSION_LIMIT_POLICY": ["newest", None, True, 1, ""],
     "SESSION_MAX_BYTES": [1023, 0, -1, 1e6, 2048.0, "1 MiB", None, True, math.nan, Answer.YES, SECRET],
@@ -247,7 +249,8 @@ class TestValues:
     )
     def test_the_type_of_a_wrong_value_is_named(self, name: str, value: Any, tmp_path: Path) -> None:
         """The value itself is not, where it might be a secret in the wrong place (a key for SESSION_ENCRYPTION …)."""
-        assert str(refused(tmp_path, **{name: value})).endswith(type(value).__name__)
+        what_is_wrong, _, _ = str(refused(tmp_path, **{name: value})).partition(". In an environment variable")
+        assert what_is_wrong.endswith(type(value).__name__)
 
     @pytest.mark.parametrize("value", [15, 15.5, True])
     def test_a_wrong_number_is_shown(self, value: Any, tmp_path: Path) -> None:
@@ -687,3 +690,52 @@ class TestFlaskSessionsQuickstart:
         error = refused(tmp_path, SESSION_TYPE=kind)
         assert repr(kind) in str(error)
         assert '"sqlite", "redis" or "memory"' in str(error)
+
+
+class TestEnvironment:
+    """What ``app.config.from_prefixed_env()`` makes of environment variables: JSON, and else text."""
+
+    NAMES = (
+        *BOOLEANS,
+        *(f"REMEMBER_COOKIE_{part}" for part in ("SECURE", "HTTPONLY", "PARTITIONED", "REFRESH_EACH_REQUEST")),
+        "REMEMBER_COOKIE_ACCEPT_LEGACY",
+        "LOGIN_DISABLED",
+        "USE_SESSION_FOR_NEXT",
+        "WTF_CSRF_ENABLED",
+        "WTF_CSRF_CHECK_DEFAULT",
+        "WTF_CSRF_SSL_STRICT",
+        "CSRF_REQUIRE_TOKEN",
+    )
+
+    def make_app(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> Flask:
+        monkeypatch.setenv(f"SITE_{name}", text)
+        app = make_app(tmp_path, SESSION_STORE="memory://")
+        app.config.from_prefixed_env("SITE")
+        Cloakroom(app)
+        return app
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(("text", "means"), [("1", True), ("true", True), ("0", False), ("false", False)])
+    def test_yes_and_no(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, means: bool
+    ) -> None:
+        """A number is as good as the word, for each setting that is True or False."""
+        app = self.make_app(tmp_path, monkeypatch, name, text)
+        assert Reader(app.config).boolean(name) is means
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("text", ["True", "False", "yes", "2", "-1", "1.0", "null", "[]"])
+    def test_anything_else(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+        """Is an error that names the setting, and says what to write where it is a text."""
+        if text == "null" and name in ("REMEMBER_COOKIE_SECURE", "REMEMBER_COOKIE_PARTITIONED"):
+            pytest.skip("None is the session cookie's")
+        with pytest.raises(SettingError, match=f"^{name}: must be True or False") as caught:
+            self.make_app(tmp_path, monkeypatch, name, text)
+        if text.isalpha() and text != "null":
+            assert "In an environment variable write true, false, 1 or 0" in str(caught.value)
+
+    def test_cookies_are_secure(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The session's, and the one that remembers a login, which takes it from there."""
+        app = self.make_app(tmp_path, monkeypatch, "SESSION_COOKIE_SECURE", "1")
+        assert "Secure" in app.test_client().get("/write").headers["Set-Cookie"]
+        assert login_settings_of(app).cookie.secure is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import timeit
 from typing import Any
 
@@ -413,6 +414,53 @@ class TestRefusals:
         assert token not in response.text
         assert "evil" not in response.text
 
+    @pytest.mark.parametrize(
+        ("path", "link"),
+        [
+            ("/change", "/change"),
+            ("/change?next=https://evil.example", "/change"),
+            ("/only-post", "/"),
+            ("/any/plain", "/any/plain"),
+            ("/any/caf%C3%A9/a%20b", "/any/caf%C3%A9/a%20b"),
+            ("/any/100%25", "/any/100%25"),
+            ("/any/%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/any/%22%3E%3Cscript%3Ealert(1)%3C/script%3E"),
+            ("/any/a&b='c'", "/any/a&amp;b=&#39;c&#39;"),
+            ("/any/javascript:alert(1)", "/any/javascript:alert(1)"),
+            ("/any/%ff%00%0dSet-Cookie:x", "/"),
+            ("/any/..%2f..%2fevil", "/"),
+            ("/any/%5C%5Cevil.example", "/"),
+            ("/any//evil.example", "/any//evil.example"),
+            ("/%2Fevil.example/x", "/evil.example/x"),
+            ("/%5Cevil.example/x", "/"),
+        ],
+    )
+    def test_link(self, app: Flask, client: FlaskClient, path: str, link: str) -> None:
+        """The page offers a link by GET to the refused page, or else to the first page: never to another site."""
+        app.url_map.merge_slashes = False
+        app.add_url_rule("/only-post", "only_post", lambda: "x", methods=["POST"])
+        app.add_url_rule("/any/<path:rest>", "any", lambda rest: "x", methods=["GET", "POST"])
+        app.add_url_rule("/<path:rest>", "rest", lambda rest: "x", methods=["GET", "POST"])
+        response = client.post(path, headers=FOREIGN)
+        assert response.status_code == 400
+        (found,) = re.findall(r"<a ([^>]*)>", response.text)
+        assert found == f'href="{link}"'
+        assert not re.search("<(?:script|form|meta)", response.text)
+
+    def test_link_under_a_prefix(self, client: FlaskClient) -> None:
+        """Where the application is mounted below a path, that is in front."""
+        under = {"SCRIPT_NAME": "/shop"}
+        response = client.post("/change", headers=FOREIGN, environ_overrides=under)
+        assert '<a href="/shop/change">' in response.text
+        under["SCRIPT_NAME"] = "//evil.example"
+        response = client.post("/change", headers=FOREIGN, environ_overrides=under)
+        assert '<a href="/">' in response.text
+
+    def test_return_path_for_a_page_of_ones_own(self, app: Flask, client: FlaskClient) -> None:
+        """An error handler has the same path, and outside of a request it is that of the first page."""
+        app.register_error_handler(CSRFError, lambda error: error.return_path)
+        assert post(client).text == "/change"
+        assert CSRFError().return_path == "/"
+
     def test_error_handler(self, app: Flask, client: FlaskClient) -> None:
         """An application gives the refusal a page of its own."""
         app.register_error_handler(CSRFError, lambda error: (error.description.upper(), 403))
@@ -432,7 +480,7 @@ class TestRefusals:
     [
         ("WTF_CSRF_ENABLED", "False", "must be True or False, not str"),
         ("WTF_CSRF_ENABLED", None, "must be True or False"),
-        ("WTF_CSRF_CHECK_DEFAULT", 0, "must be True or False"),
+        ("WTF_CSRF_CHECK_DEFAULT", 2, "must be True or False"),
         ("WTF_CSRF_METHODS", "POST", "must be a list of str"),
         ("WTF_CSRF_METHODS", [], "WTF_CSRF_ENABLED = False"),
         ("WTF_CSRF_METHODS", ["post"], "in capitals"),
@@ -443,7 +491,7 @@ class TestRefusals:
         ("WTF_CSRF_META_NAME", 5, "must be a str"),
         ("WTF_CSRF_TIME_LIMIT", "3600", "timedelta or seconds"),
         ("WTF_CSRF_TIME_LIMIT", 0, "timedelta or seconds"),
-        ("WTF_CSRF_SSL_STRICT", 1, "must be True or False"),
+        ("WTF_CSRF_SSL_STRICT", "1", "must be True or False, not str. In an environment variable write true"),
         ("WTF_CSRF_SECRET_KEY", 5, "must be a str or bytes"),
         ("WTF_CSRF_SECRET_KEY", "", "not an empty one"),
         ("CSRF_REQUIRE_TOKEN", "yes", "must be True or False"),

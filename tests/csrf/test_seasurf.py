@@ -608,7 +608,7 @@ class TestSettings:
             ("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", "exemt", "'exemt'"),
             ("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", None, "exempt"),
             ("CSRF_DISABLE", "False", "True or False"),
-            ("CSRF_CHECK_REFERER", 0, "True or False"),
+            ("CSRF_CHECK_REFERER", 0.0, "True or False"),
             ("CSRF_COOKIE_NAME", "", "cookie name"),
             ("CSRF_COOKIE_NAME", None, "must be a str"),
             ("CSRF_COOKIE_NAME", "session", "each needs its own"),

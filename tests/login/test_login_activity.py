@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import session
 from login_sites import MakeSite, Site
 
 from flask_cloakroom import (
@@ -19,6 +22,8 @@ from flask_cloakroom import (
 from flask_cloakroom.cli import sessions
 from flask_cloakroom.login import agents
 from flask_cloakroom.login.agents import names_in
+from flask_cloakroom.login.kept import owner_of
+from flask_cloakroom.sessions.owners import _indexed
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -155,8 +160,6 @@ class TestRevocation:
         active_site.meanwhile = lambda: repository.owners.end(name, part)
 
         def write() -> str:
-            from flask import session
-
             session["late"] = 1
             return "written"
 
@@ -186,6 +189,100 @@ class TestRevocation:
         assert do(active_site, visitor, logout_everybody) == "2"
         assert (alice.who, bob.who) == ("nobody", "nobody")
         assert visitor.text("/contents") != "{}\n"
+
+
+def lose_index(site: Site, user: str) -> None:
+    """Let the store lose what it notes of a user's sessions, as a server does that evicts keys."""
+    repository = site.app.session_interface.repository  # type: ignore[attr-defined]
+    owner = _indexed(repository.tickets.owner_name(user))
+    for claim in repository.store.owned(owner):
+        repository.store.release(owner, claim.key)
+
+
+class TestLostIndex:
+    """The store has lost some of the owner index, so sessions may go on that nobody can list or end."""
+
+    def warnings(self, caplog: pytest.LogCaptureFixture) -> list[str]:
+        found = [record for record in caplog.records if record.levelno == logging.WARNING]
+        return [text for text in map(logging.LogRecord.getMessage, found) if "owner index" in text]
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            logout_everywhere,
+            lambda: logout_everywhere(keep_current=True),
+            lambda: revoke_session(_present_handle()),
+            lambda: revoke_session(f"{_present_handle().partition('.')[0]}.another"),
+        ],
+    )
+    def test_ending_sessions_tells_of_it(
+        self, active_site: Site, end: Callable[[], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The session of the request shows that something is missing; the warning names it, and what to do."""
+        desk, phone = active_site.browser("alice"), active_site.browser("alice")
+        lose_index(active_site, "alice")
+        sid = do(active_site, desk, lambda: session.sid)  # type: ignore[attr-defined]
+        do(active_site, desk, end)
+        (warning,) = self.warnings(caplog)
+        assert warning.startswith(f"session {sid} is not in the owner index")
+        assert "session_auth_hash()" in warning
+        assert "flask sessions end --everybody" in warning
+        assert not any(ticket in caplog.text for ticket in (desk.cookies | phone.cookies).values())
+        assert phone.who == "alice", "which is why it must be told"
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_whole_index(self, active_site: Site, keep: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """Nothing is told while nothing is missing, also of a session that has just got a new id."""
+        desk = active_site.browser("alice")
+        active_site.browser("alice")
+        desk.open("/confirm")
+        do(active_site, desk, lambda: logout_everywhere(keep_current=keep))
+        assert self.warnings(caplog) == []
+
+    def test_session_that_moves_meanwhile(self, active_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """A parallel request has given the session a new id, and with it another place in the index: no warning."""
+        desk = active_site.browser("alice")
+        other = desk.copy("session")
+        active_site.meanwhile = lambda: other.open("/confirm")
+        do(active_site, desk, lambda: logout_everywhere(keep_current=True))
+        assert self.warnings(caplog) == []
+
+    def test_somebody_elses(self, active_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """The session of another user shows nothing: an operator who ends alice's sessions hears of nothing."""
+        bob = active_site.browser("bob")
+        active_site.browser("alice")
+        lose_index(active_site, "alice")
+        assert do(active_site, bob, lambda: logout_everywhere(active_site.users["alice"])) == "0"
+        assert self.warnings(caplog) == []
+
+    def test_active_again(self, active_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """A session that is counted as active again is noted again."""
+        desk, phone = active_site.browser("alice"), active_site.browser("alice")
+        lose_index(active_site, "alice")
+        repository = active_site.app.session_interface.repository  # type: ignore[attr-defined]
+        clock = repository._clock
+        repository._clock = lambda: clock() + repository.lifetimes.refresh_after + 1
+        assert desk.who == phone.who == "alice"
+        assert do(active_site, desk, logout_everywhere) == "2"
+        assert (desk.who, phone.who) == ("nobody", "nobody")
+        assert self.warnings(caplog) == []
+
+    def test_what_needs_no_index(self, active_site: Site) -> None:
+        """A changed password ends the sessions that are missing, and so does the end of everybody's."""
+        phone, pad = active_site.browser("alice"), active_site.browser("bob")
+        lose_index(active_site, "alice")
+        lose_index(active_site, "bob")
+        active_site.users["alice"].password_hash = "argon2:second"
+        assert phone.who == "nobody"
+        assert do(active_site, active_site.browser(), logout_everybody) == "1"
+        assert pad.who == "nobody"
+
+
+def _present_handle() -> str:
+    """Return the handle of the request's session, which the list does not have when the index is lost."""
+    owner = owner_of(session)
+    assert owner is not None
+    return f"{owner.name}.{owner.handle}"
 
 
 class TestLimit:

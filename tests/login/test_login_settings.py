@@ -16,14 +16,14 @@ from flask_cloakroom.login.settings import settings_of
 WRONG = {
     "AUTH_HEADER_NAME": [None, 5],
     "FORCE_HOST_FOR_REDIRECTS": [5, "http://example.org", "example.org/x", "a b", "user@example.org", "a\nb"],
-    "LOGIN_DISABLED": ["False", "0", 0, None],
+    "LOGIN_DISABLED": ["False", "0", 0.0, None],
     "LOGOUT_CLEAR_SITE_DATA": ["cache", True, ["everything"], 5],
     "REMEMBER_COOKIE_NAME": ["a b", "", None, "session"],
     "REMEMBER_COOKIE_DURATION": ["123", None, 0, -1, timedelta(0), True],
     "REMEMBER_COOKIE_DOMAIN": ["http://example.org", 5],
     "REMEMBER_COOKIE_PATH": ["x", 5],
-    "REMEMBER_COOKIE_SECURE": ["yes", 1],
-    "REMEMBER_COOKIE_HTTPONLY": ["no", 0],
+    "REMEMBER_COOKIE_SECURE": ["yes", 2],
+    "REMEMBER_COOKIE_HTTPONLY": ["no", -1],
     "REMEMBER_COOKIE_SAMESITE": ["lax-ish", 5, "None"],
     "REMEMBER_COOKIE_REFRESH_EACH_REQUEST": ["False", None],
     "SESSION_PROTECTION": ["storng", 5, True],
@@ -119,6 +119,43 @@ class TestUnauthorized:
         for path, login in [("/outer/page", "/outer"), ("/outer/inner/page", "/outer"), ("/other/page", "/app")]:
             assert site.browser().open(path).headers["Location"].startswith(f"{login}-login?")
         assert site.browser().open("/members").headers["Location"].startswith("/app-login?")
+
+    @pytest.mark.parametrize("nothing", [None, ""])
+    @pytest.mark.parametrize("by_function", [True, False])
+    def test_blueprint_without_a_view(self, make_site: MakeSite, nothing: str | None, by_function: bool) -> None:
+        """Its pages are a 401, those of the blueprints in it too; the application's view is for other pages."""
+        site = make_site()
+        outer, inner, own = Blueprint("outer", "outer"), Blueprint("inner", "inner"), Blueprint("own", "own")
+        for blueprint in (outer, inner, own):
+            blueprint.add_url_rule("/page", "page", login_required(lambda: "x"))
+        outer.register_blueprint(inner, url_prefix="/inner")
+        outer.register_blueprint(own, url_prefix="/own")
+        site.app.register_blueprint(outer, url_prefix="/outer")
+        if by_function:
+            with site.app.app_context():
+                set_login_view("/app-login")
+                set_login_view(nothing, blueprint=outer)
+        else:
+            site.manager.login_view = "/app-login"
+            site.manager.blueprint_login_views["outer"] = nothing
+        site.manager.blueprint_login_views["outer.own"] = "/own-login"
+        assert site.browser().open("/outer/page").status_code == 401
+        assert site.browser().open("/outer/inner/page").status_code == 401
+        assert site.browser().open("/outer/own/page").headers["Location"].startswith("/own-login?")
+        assert site.browser().open("/members").headers["Location"].startswith("/app-login?")
+
+    def test_no_view_outside_of_blueprints(self, make_site: MakeSite) -> None:
+        """set_login_view(None) once a blueprint has its own."""
+        site = make_site()
+        shop = Blueprint("shop", "shop")
+        shop.add_url_rule("/page", "page", login_required(lambda: "x"))
+        site.app.register_blueprint(shop, url_prefix="/shop")
+        with site.app.app_context():
+            set_login_view("/login")
+            set_login_view("/shop-login", blueprint=shop)
+            set_login_view(None)
+        assert site.browser().open("/members").status_code == 401
+        assert site.browser().open("/shop/page").headers["Location"].startswith("/shop-login?")
 
     def test_forced_host(self, make_site: MakeSite) -> None:
         """FORCE_HOST_FOR_REDIRECTS, whatever the request says of its host."""

@@ -83,7 +83,7 @@ class TestTokens:
         client = silent(app)
         refused = client.post("/cart/add", data={"product": "desk-bell"})
         assert refused.status_code == 400
-        assert "load our page once more, and try again" in refused.text
+        assert "open our page again, and repeat what you did" in refused.text
         assert client.get_cookie(COOKIE) is not None
 
         def token(path: str) -> str:
@@ -114,9 +114,9 @@ class TestTokens:
         client.get("/")  # whose forms are the session's first
         with client:
             page = client.get("/session").text
-            secret = session["csrf_token"]
+            secrets = [session["csrf_token"], session["_login_secret"]]
         assert 'session["csrf_token"]' in page
-        assert secret not in page
+        assert not any(secret in page for secret in secrets)
         assert "a secret: the forms" in page
 
 
@@ -126,12 +126,19 @@ class TestRefusal:
         """What another site sends gets a page that says so, changes nothing, and begins no session."""
         sign_in(client)
         headers = {"Sec-Fetch-Site": site}
-        for path in ("/cart/empty", "/logout", "/account/password", "/account/devices/end-others", "/cart/buy"):
+        links = dict.fromkeys(("/cart/empty", "/logout", "/account/devices/end-others", "/cart/buy"), "/")
+        links["/account/password"] = "/account/password"
+        for path in links:
             response = client.post(path, headers=headers)
             assert response.status_code == 400
             assert "We are not sure that you meant this" in response.text
             assert "Error 400: The request comes from another site." in response.text
             assert "Set-Cookie" not in response.headers
+            assert f'<a class="btn btn-primary" href="{links[path]}">' in response.text
+            assert "<script" not in response.text.partition("<main")[2].partition("</main>")[0]
+        refused = client.post("/register?next=//evil.example", headers=headers)
+        assert '<a class="btn btn-primary" href="/register">Open the page again</a>' in refused.text
+        assert "evil" not in refused.text
         assert "Sign out</button>" in client.get("/cart").text
         assert 'id="cart-total"' in client.get("/cart").text
         assert "Set-Cookie" not in app.test_client().post("/cart/empty", headers=headers).headers

@@ -45,7 +45,7 @@ NOT_MEANT: Text = (
     "shield-exclamation",
     "We are not sure that you meant this",
     "Nothing was changed. Another site’s page sent it, or your browser did not say which page it came from. If it was "
-    "you: go back, load our page once more, and try again.",
+    "you: open our page again, and repeat what you did.",
 )
 
 
@@ -67,7 +67,7 @@ def _show_not_meant(error: CSRFError) -> ResponseReturnValue:
     if not {"Sec-Fetch-Site", "Origin"} & set(request.headers.keys()):
         # A browser that says nothing needs tokens, which pages have once there is a session.
         generate_csrf()
-    return _page(error, NOT_MEANT, error.description)
+    return _page(error, NOT_MEANT, error.description, again=error.return_path)
 
 
 def _show_redis_is_away(error: RedisError) -> ResponseReturnValue:
@@ -79,12 +79,12 @@ def _show_database_is_away(error: OperationalError) -> ResponseReturnValue:
     return _page(ServiceUnavailable(retry_after=5), DATABASE_IS_AWAY)
 
 
-def _page(error: HTTPException, text: Text, reason: str | None = None) -> ResponseReturnValue:
+def _page(error: HTTPException, text: Text, reason: str | None = None, again: str | None = None) -> ResponseReturnValue:
     response = error.get_response()
     icon, heading, advice = text
     # Headers stay as they are: Allow of a 405 and Retry-After of a 503 are part of the answer.
     response.data = render_template(
-        "error.html", code=error.code, icon_name=icon, heading=heading, advice=advice, reason=reason
+        "error.html", code=error.code, icon_name=icon, heading=heading, advice=advice, reason=reason, again=again
     )
     response.content_type = "text/html; charset=utf-8"
     return response

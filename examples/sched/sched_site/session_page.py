@@ -56,7 +56,7 @@ def duration(span: timedelta) -> str:
 
 def _item(of: str, key: object, value: object) -> Item:
     # Who knows the secret can make tokens of it. Pages are cached, photographed and sent to others.
-    is_secret = of == "session" and key == current_app.config["WTF_CSRF_FIELD_NAME"]
+    is_secret = of == "session" and key in (current_app.config["WTF_CSRF_FIELD_NAME"], "_login_secret")
     return Item(of, str(key), type(value).__name__, NOT_SHOWN if is_secret else _text(value))
 
 

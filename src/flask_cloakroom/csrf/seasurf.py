@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 R = TypeVar("R", bound="Callable[[Response], Any]")
 
+#: Sent when the login of some kind of user changes, and with it the tokens.
+_VOIDING: Final = (
+    signals.user_logged_in,
+    signals.user_logged_out,
+    signals.user_loaded_from_cookie,
+    signals.user_login_confirmed,
+    signals.impersonation_started,
+    signals.impersonation_ended,
+)
+
 NO_REQUEST: Final = "Only a request can be checked for forgery, and there is none here."
 
 
@@ -54,8 +64,8 @@ class SeaSurf(CSRFProtect):
         # Flask-WTF's forms look there for what their hidden field is called.
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
-        signals.user_logged_in.connect(_suspect_token, app)
-        signals.user_logged_out.connect(_suspect_token, app)
+        for signal in _VOIDING:
+            signal.connect(_suspect_token, app)
 
     def include(self, view: T) -> T:
         """Protect a view, or those of a blueprint, with SEASURF_INCLUDE_OR_EXEMPT_VIEWS = "include". A decorator."""
@@ -164,6 +174,6 @@ def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool
 
 
 def _suspect_token(app: Flask, **_: Any) -> None:
-    """Note that somebody was logged in or out: the tokens of who the visitor was are void."""
+    """Note that a login began, changed or ended: the tokens from before are void."""
     if has_request_context():
         state_of(this_request()).suspect = True

@@ -1,13 +1,19 @@
 """The tokens of a session: what pages render, and what requests bring back.
 
-The secret lies in the session, on the server or in Flask's cookie, under the name of the form's field. Beside it
-stands whose it is: the secret of a visitor is none of the user who they become by logging in, whoever logs them in.
+A token is made with the secret of the application's own session, and with the secret of each login that the browser
+has, of whichever kind of user. So a token is void as soon as one of these logins begins, is confirmed, or ends, and
+somebody who planted the session alone has no token of a user who logs in beside it.
+
+The session's secret stands under the name of the form's field, on the server or in Flask's cookie. The text ends with a
+digest of its user's id: another user of the same session needs another secret, also where the application wrote the
+id itself.
 """
 
 from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
@@ -15,7 +21,7 @@ from flask import g, has_request_context, session
 from markupsafe import Markup, escape
 
 from ..context import this_app, this_request
-from ..hooks import FIND_LOGIN
+from ..hooks import LOGIN_SECRETS
 from ..sessions.owners import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
@@ -35,16 +41,13 @@ def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None =
     ``token_key`` is the key of the session and of ``g`` (WTF_CSRF_FIELD_NAME), ``secret_key`` an additional key that
     the token shall be bound to (WTF_CSRF_SECRET_KEY). Neither is needed.
     """
-    app = this_app()
-    settings = settings_of(app)
-    find_login = app.extensions.get(FIND_LOGIN)
-    if find_login is not None and session.get(USER_KEY) is None:
-        find_login()
+    settings = settings_of(this_app())
+    logins = _login_secrets(resume=True)  # first: a login that begins here has another session's secret
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
         secret = session[field] = new_secret() + _SEPARATOR + _whose()
-    keyed = _keyed(secret, settings, secret_key)
+    keyed = _keyed([secret, *logins], settings, secret_key)
     now = int(time.time())
     token = g.get(field)
     if not isinstance(token, str) or not _is_good(token, keyed, now):
@@ -66,14 +69,26 @@ def validate_csrf(
 
     The arguments that are None are as the settings say.
     """
+    _validate(data, secret_key, time_limit, token_key, resume=True)
+
+
+def _validate(
+    data: str | None,
+    secret_key: str | bytes | None = None,
+    time_limit: float | None = None,
+    token_key: str | None = None,
+    *,
+    resume: bool,
+) -> None:
     settings = settings_of(this_app())
     if not data or not isinstance(data, str):
         raise CSRFError(MISSING)
+    logins = _login_secrets(resume)
     secret = _secret_in_session(token_key or settings.field)
     if secret is None:
         raise CSRFError(NOTHING_IN_SESSION)
     limit = settings.time_limit if time_limit is None else time_limit
-    check_token(data, _keyed(secret, settings, secret_key), int(time.time()), limit)
+    check_token(data, _keyed([secret, *logins], settings, secret_key), int(time.time()), limit)
 
 
 def csrf_meta_tag(
@@ -90,9 +105,9 @@ def renew_secret() -> None:
 
 
 def is_token_of_session(token: str) -> bool:
-    """Tell whether a token that the browser holds already is still good."""
+    """Tell whether a token that the browser holds already is still good. For responses: no login begins by it."""
     try:
-        validate_csrf(token)
+        _validate(token, resume=False)
     except CSRFError:
         return False
     return True
@@ -115,9 +130,16 @@ def _whose() -> str:
     return sha256(str(user_id).encode("utf-8", "surrogatepass")).hexdigest()[:_OWNER_DIGITS]
 
 
-def _keyed(secret: str, settings: CSRFSettings, key: Any) -> bytes:
+def _login_secrets(resume: bool) -> list[str]:
+    find: Callable[[bool], list[str]] | None = this_app().extensions.get(LOGIN_SECRETS)
+    return [] if find is None else find(resume)
+
+
+def _keyed(parts: list[str], settings: CSRFSettings, key: Any) -> bytes:
+    """Return the bytes that tokens are made with: of the session's secret and those of the logins."""
     given = settings.key if key is None else as_key(key)
-    text = secret.encode("utf-8", "surrogatepass")
+    # None of these texts has a line end in it, so no two lists of them become the same text.
+    text = "\n".join(parts).encode("utf-8", "surrogatepass")
     return hmac.digest(given, text, "sha256") if given else text
 
 

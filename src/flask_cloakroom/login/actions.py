@@ -115,8 +115,8 @@ def impersonator() -> Any:
     return state.impersonator
 
 
-def set_login_view(login_view: str, blueprint: Blueprint | None = None) -> None:
-    """Set where one logs in, for the application or for a blueprint.
+def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -> None:
+    """Set where one logs in, for the application or for a blueprint. None: its pages answer with a 401.
 
     Once a blueprint has a login view of its own, give one for each: what the application had is then the one for
     pages outside of every blueprint.

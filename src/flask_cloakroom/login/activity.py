@@ -139,6 +139,7 @@ class Activity:
         if not operator and name != self._name_of(None):
             log.info("a session was not revoked, because it is not the user's own")
             return False
+        self._check_index(name)
         if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
             log_out(self._state)
             owners.end(name, its_handle)
@@ -158,6 +159,7 @@ class Activity:
         owners, user_id = self._owners(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_current(name)
+        self._check_index(name)
         ended = 0
         if self._state and is_mine and not keep_current:
             log_out(self._state)
@@ -174,6 +176,20 @@ class Activity:
     def _owners(self) -> OwnerIndex:
         self._repository.owners.require()
         return self._repository.owners
+
+    def _check_index(self, name: str) -> None:
+        """Warn if the session of this request is the owner's and the owner index has lost it."""
+        session = self._session()
+        record = None if session is None else kept.record_of(session)
+        owner = None if record is None else Ownership.parse(record.header.owner)
+        if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
+            return
+        log.warning(
+            "session %s is not in the owner index, so the index may have lost other sessions of the same user, which "
+            "then stay logged in. Change what session_auth_hash() returns for the user, or run `flask sessions end "
+            "--everybody`; and let the store evict nothing",
+            record.sid,
+        )
 
     def _id_of(self, user: Any) -> Any:
         if user is None:

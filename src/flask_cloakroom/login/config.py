@@ -42,6 +42,9 @@ FRESH_AT: Final = "_fresh_at"
 #: The id of the user as whom the one who is logged in sees the site.
 IMPERSONATED: Final = "_impersonated"
 
+#: Random text, replaced whenever the login begins, is confirmed or changes its user: CSRF tokens are made with it.
+SECRET: Final = "_login_secret"  # noqa: S105  a key, and no secret
+
 #: The keys that a login has in the session. "next" is there with USE_SESSION_FOR_NEXT; the two of remembering are
 #: Flask-Login's, and not written any more.
 SESSION_KEYS = {
@@ -52,6 +55,7 @@ SESSION_KEYS = {
     AUTH_HASH,
     FORCED,
     IMPERSONATED,
+    SECRET,
     "_remember",
     "_remember_seconds",
     "next",

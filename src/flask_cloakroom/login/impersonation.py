@@ -60,7 +60,7 @@ def start(state: LoginState, user: Any) -> None:
         log.info("%s: an impersonation was refused: %s", kept.public_id(session), problem)
         raise Forbidden
     session[IMPERSONATED] = user_id
-    kept.rotate(session)
+    kept.change(session)
     log.info("%s: an impersonation begins", kept.public_id(session))
     state.set_user(user, private=True, source=state.source, impersonator=impersonator)
     signals.impersonation_started.send(state.app, user=user, impersonator=impersonator)
@@ -72,7 +72,7 @@ def stop(state: LoginState) -> bool:
     if impersonator is None:
         return False
     session.pop(IMPERSONATED, None)
-    kept.rotate(session)
+    kept.change(session)
     log.info("%s: an impersonation ends", kept.public_id(session))
     state.set_user(impersonator, private=True, source=state.source)
     tell_end(state, user, impersonator)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 import time
 from hashlib import sha256
 from typing import Any, Final
 
+from flask import current_app
+from flask import session as main_session
 from flask.sessions import SessionMixin
 
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
-from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, USER_ID
+from ..sessions.record import Record
+from ..sessions.session import KEYS_OF_ONE_ID
+from .config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .protection import browser_id
 
 log = logging.getLogger("flask_cloakroom.login")
 
-_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED)
+_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED, SECRET)
+
+#: Random bytes in a login's secret: 128 bits, as OWASP ASVS 5.0, 7.2.3, asks for. Flask's own session shows its
+#: contents to the browser that has it, so the secret must not be guessable from anything else there.
+_SECRET_BYTES: Final = 16
 
 
 def auth_hash_of(user: Any) -> str:
@@ -50,7 +59,7 @@ def has_auth_hash(kept: object, user: Any) -> bool:
 
 def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> dict[str, Any]:
     """Return what the session keeps of a login, key by key."""
-    described = {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent)}
+    described = {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: _new_secret()}
     digest = auth_hash_of(user)
     if digest:
         described[AUTH_HASH] = digest
@@ -72,8 +81,10 @@ def begin(session: SessionMixin, described: dict[str, Any], begun: Begun = NOTHI
         if key not in described:
             session.pop(key, None)
     session.update(described)
-    rotate(session)
     kept = server_session(session)
+    if kept is not None:
+        kept.rotate()
+    _void_tokens()
     if kept is None:
         return True
     kept.describe(begun)
@@ -139,18 +150,49 @@ def give_up(session: SessionMixin) -> None:
 
 def owner_of(session: SessionMixin) -> Ownership | None:
     """Return what the stored session says of its owner."""
+    record = record_of(session)
+    return None if record is None else Ownership.parse(record.header.owner)
+
+
+def record_of(session: SessionMixin) -> Record | None:
+    """Return the stored session as this request read it; None if it is not on the server, or not stored yet."""
     kept = server_session(session)
     if kept is None:
         return None
     kept._opened()
-    return None if kept._record is None else Ownership.parse(kept._record.header.owner)
+    return kept._record
 
 
-def rotate(session: SessionMixin) -> None:
-    """Give the session a new id, where it has one."""
+def change(session: SessionMixin) -> None:
+    """Void the CSRF tokens of a login that was confirmed or changed; give its session a new id, where it has one."""
+    session[SECRET] = _new_secret()
     kept = server_session(session)
     if kept is not None:
         kept.rotate()
+    _void_tokens()
+
+
+def secret_of(session: SessionMixin) -> str | None:
+    """Return the secret of the session's login: "" if other code wrote the login, None if nobody is logged in."""
+    if session.get(USER_ID) is None:
+        return None
+    secret = session.get(SECRET)
+    return secret if isinstance(secret, str) else ""
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _void_tokens() -> None:
+    """Drop the CSRF secret of the application's own session.
+
+    A token is made with the secret of each login as well. That alone would let a token from before a login of another
+    kind of user be good again after the logout.
+    """
+    for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
+        if key in main_session:
+            del main_session[key]
 
 
 def end(session: SessionMixin) -> None:
@@ -161,9 +203,10 @@ def end(session: SessionMixin) -> None:
     kept = server_session(session)
     if kept is not None:
         kept.destroy()
-        return
-    for key in _KEYS:
-        session.pop(key, None)
+    else:
+        for key in _KEYS:
+            session.pop(key, None)
+    _void_tokens()
 
 
 def has_login(session: SessionMixin) -> bool:

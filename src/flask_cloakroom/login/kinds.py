@@ -13,7 +13,7 @@ from flask import Flask, Request, Response, has_request_context
 
 from ..context import this_app, this_request
 from ..errors import SettingError
-from ..hooks import SHOWN_BY_HEADER
+from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.interface import KindInterface
 from . import impersonation
 from .activity import ActiveSession, activity_of
@@ -23,7 +23,7 @@ from .manager import LoginManager
 from .permissions import without_permission
 from .remember import SignedTokens
 from .settings import LoginSettings, settings_of
-from .shown import is_shown_by_header
+from .shown import is_shown_by_header, login_secrets
 from .state import LoginSource, LoginState, state_of
 from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .user_data import delete_of, export_of
@@ -64,6 +64,7 @@ class UserKind(LoginManager):
         self.name = name
         #: Under what a request keeps its state.
         self.state_name = f"_flask_cloakroom_login_{name}"
+        self._finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
         self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
         #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
@@ -91,7 +92,7 @@ class UserKind(LoginManager):
         if taken & {f"{name}_{self.name}" for name in taken}:
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
-        app.extensions[SHOWN_BY_HEADER] = is_shown_by_header
+        app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
         app.after_request(self._finish)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
@@ -222,6 +223,16 @@ class UserKind(LoginManager):
                 found.accessed = True
             request.__dict__[self._session_name] = found
         return found
+
+    def may_have_login(self, app: Flask, request: Request) -> bool:
+        """Tell whether the request has opened the session of this kind, or has a cookie by which it may be logged in.
+
+        A name that is part of another cookie's value counts too, which costs nothing but a look for the cookie.
+        """
+        if self._session_name in request.__dict__:
+            return True
+        header = request.environ.get("HTTP_COOKIE")
+        return header is not None and any(name in header for name in self.cookie_names(app))
 
     def _finish(self, response: Response) -> Response:
         """Finish the response of a request that asked for its user of this kind, and save the session."""

@@ -11,7 +11,7 @@ from flask.sessions import SessionMixin
 
 from .. import signals
 from ..context import this_app, this_request, this_session
-from ..hooks import FIND_LOGIN, SHOWN_BY_HEADER
+from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..redirects import safe_path
 from ..sessions.flashes import FLASHES
 from ..sessions.interface import ServerSessionInterface
@@ -33,7 +33,7 @@ from .remember_legacy import LegacyTokens
 from .remember_stored import StoredTokens
 from .response import finish
 from .settings import LoginSettings, settings_of
-from .shown import find_login, is_shown_by_header
+from .shown import cookie_name, is_shown_by_header, login_secrets
 from .state import LoginState, known_state_of, state_of
 from .urls import expand_login_view, login_url, make_next_param
 from .verdicts import call
@@ -55,7 +55,7 @@ class LoginManager(LegacyManager):
         self.anonymous_user: Callable[[], Any] = AnonymousUserMixin
         #: The endpoint, path or URL where one logs in. None: whoever would be sent there gets a 401.
         self.login_view: str | None = None
-        #: The same by blueprint name, where that has another one.
+        #: The same by blueprint name, where that has another one. None as a value: a 401 for that blueprint's pages.
         self.blueprint_login_views: dict[str | None, str | None] = {}
         #: What is flashed to who is sent to log in, if anything; and its category.
         self.login_message: Any = LOGIN_MESSAGE
@@ -98,7 +98,7 @@ class LoginManager(LegacyManager):
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
             app.after_request(lambda response: manager_of(app)._finish(response))
-        app.extensions |= {EXTENSION_KEY: self, FIND_LOGIN: find_login, SHOWN_BY_HEADER: is_shown_by_header}
+        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)
@@ -198,7 +198,7 @@ class LoginManager(LegacyManager):
         if self.unauthorized_callback is not None:
             return _answered(self.unauthorized_callback)
         views = self.blueprint_login_views
-        found = (views[name] for name in (*request.blueprints, None) if views.get(name))
+        found = (views[name] for name in (*request.blueprints, None) if name in views)
         return self._sent_to(app, next(found, self.login_view), self.login_message, self.login_message_category)
 
     def needs_refresh(self) -> Any:
@@ -257,6 +257,8 @@ class LoginManager(LegacyManager):
 
     #: Under what a request keeps its state.
     state_name = "_flask_cloakroom_login"
+    #: Under what a request notes that :meth:`_finish` was called.
+    _finished_name = f"{state_name}_finished"
 
     def settings_for(self, app: Flask) -> LoginSettings:
         """Return the settings that hold for this manager's logins. Raises :class:`~flask_cloakroom.SettingError`."""
@@ -270,9 +272,23 @@ class LoginManager(LegacyManager):
         """Return the session in which a request's login is kept."""
         return this_session()
 
+    def cookie_names(self, app: Flask) -> tuple[str, str]:
+        """Return the names of the cookies of this manager's logins: the session's, and the one that remembers."""
+        return cookie_name(self.interface_for(app), app), self.settings_for(app).cookie.name
+
+    def may_have_login(self, app: Flask, request: Request) -> bool:
+        """Tell whether it is worth opening :meth:`session_of` a request to look for a login there."""
+        return True
+
+    def has_finished(self, request: Request) -> bool:
+        """Tell whether a request's cookies of this manager are sent already, so that no login can begin any more."""
+        return self._finished_name in request.__dict__
+
     def _finish(self, response: Response) -> Response:
         """Finish the response of a request that asked for its user. One that did not is left as it is."""
-        state = known_state_of(this_request(), self)
+        request = this_request()
+        request.__dict__[self._finished_name] = True
+        state = known_state_of(request, self)
         if state is not None:
             finish(state, response)
         return response

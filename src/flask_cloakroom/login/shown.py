@@ -16,15 +16,17 @@ from flask import has_request_context
 from werkzeug.exceptions import HTTPException
 
 from ..context import this_app, this_request
+from ..sessions.cookie import has_cookie
 from ..sessions.interface import ServerSessionInterface
+from . import kept
 from .authenticators import shows_credential
-from .current import EXTENSION_KEY, managers_of, user_of
+from .config import USER_ID
+from .current import managers_of, user_of
+from .presented import tokens_in
 from .state import state_of
 
 if TYPE_CHECKING:
     from flask import Flask, Request
-
-    from .manager import LoginManager
 
 #: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
 _OF_SCRIPTS: Final = (None, "cors", "same-origin")
@@ -57,22 +59,41 @@ def is_shown_by_header() -> bool:
     return False
 
 
-def find_login() -> None:
-    """Find the request's user, if anybody can be logged in."""
-    manager: LoginManager | None = this_app().extensions.get(EXTENSION_KEY)
-    if manager is not None and manager.has_loader and has_request_context():
-        user_of(state_of(this_request(), manager))
+def login_secrets(resume: bool) -> list[str]:
+    """Return a text for each login of the request's browser: :data:`.hooks.LOGIN_SECRETS`.
 
+    ``resume``: begin a remembered login first. Without that a forged request could pass with a token of a session where
+    nobody is logged in, and its view would then be asked for by the remembered user.
 
-def _brings_login_cookie(app: Flask, request: Request) -> bool:
-    names = {_cookie_name(app.session_interface, app)}
+    The session of another kind of user is opened only if the browser has a cookie of that kind.
+    """
+    if not has_request_context():
+        return []
+    app, request = this_app(), this_request()
+    found = []
     for manager in managers_of(app):
-        names |= {_cookie_name(manager.interface_for(app), app), manager.settings_for(app).cookie.name}
-    return any(name in request.cookies for name in names)
+        if manager.may_have_login(app, request):
+            session = manager.session_of(request)
+            if resume and session.get(USER_ID) is None and manager.has_loader and not manager.has_finished(request):
+                state = state_of(request, manager)
+                if tokens_in(state):
+                    user_of(state)
+            secret = kept.secret_of(session)
+            if secret is not None:
+                found.append(f"{manager.state_name}={secret}")
+    return found
 
 
-def _cookie_name(interface: Any, app: Flask) -> str:
+def cookie_name(interface: Any, app: Flask) -> str:
+    """Return the name of the session cookie of a session interface, ours or Flask's."""
     if isinstance(interface, ServerSessionInterface):
         return interface.settings.cookie.name
     name: str = interface.get_cookie_name(app)
     return name
+
+
+def _brings_login_cookie(app: Flask, request: Request) -> bool:
+    names = {cookie_name(app.session_interface, app)}
+    for manager in managers_of(app):
+        names.update(manager.cookie_names(app))
+    return any(has_cookie(request.environ, name) for name in names)

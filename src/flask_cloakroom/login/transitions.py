@@ -143,7 +143,7 @@ def confirm(state: LoginState) -> None:
     session[FRESH] = True
     session[FRESH_AT] = int(time.time())
     session[BROWSER] = browser_id(state.user_agent)
-    kept.rotate(session)
+    kept.change(session)
     signals.user_login_confirmed.send(state.app)
 
 
@@ -156,7 +156,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = kept.auth_hash_of(user)
     session[AUTH_HASH] = digest
-    kept.rotate(session)
+    kept.change(session)
     for token in tokens_in(state):
         remembered = state.tokens.resolve(token)
         if remembered is None or remembered.user_id != str(user_id):

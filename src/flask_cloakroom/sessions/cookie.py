@@ -44,8 +44,7 @@ class SessionCookie:
 
     def values(self, environ: Mapping[str, Any]) -> list[str]:
         """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""
-        found = _finder(self.name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))
-        return [_unquoted(value) if '"' in value else value for value in found]
+        return [_unquoted(value) if '"' in value else value for value in _values(environ, self.name)]
 
     def value(self, environ: Mapping[str, Any]) -> str:
         """Return the first value of this cookie in a request's WSGI environment, "" without one."""
@@ -76,6 +75,15 @@ class SessionCookie:
     def _tell_caches(response: Response) -> None:
         keep_from_caches(response)
         vary_on(response, "Cookie")
+
+
+def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a request, given by its WSGI environment, brings a cookie of this name."""
+    return bool(_values(environ, name))
+
+
+def _values(environ: Mapping[str, Any], name: str) -> list[str]:
+    return _finder(name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))
 
 
 @lru_cache

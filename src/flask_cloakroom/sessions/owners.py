@@ -20,6 +20,7 @@ from . import codec
 from .endings import bury, destination, end, end_entry, header_of
 from .envelope import Header
 from .rebase import Values
+from .record import Record
 
 if TYPE_CHECKING:
     from .repository import Repository
@@ -225,6 +226,20 @@ class OwnerIndex:
         self._forget(power, name, key)
 
     # -- reading ------------------------------------------------------------------------------------------
+
+    def lacks(self, record: Record) -> bool:
+        """Tell whether the index has lost the claim of a live session. Two store commands at most. Raises StoreError.
+
+        A claim is made before its session and released after the session's end. So a live session without a claim
+        means that the store dropped some of the index, as a Redis does that evicts keys.
+        """
+        owner, power = Ownership.parse(record.header.owner), self.power
+        if owner is None or power is None:
+            return False
+        if any(claim.key == record.key for claim in power.owned(_indexed(owner.name))):
+            return False
+        entry = self._repository.store.load(record.key)  # the session may have moved or ended since it was read
+        return entry is not None and self._is_live(entry) is not None
 
     def sessions(self, name: str) -> list[OwnedSession]:
         """Return the live sessions of an owner, those used last first; forget claims that have none.
