@@ -59,11 +59,13 @@ def read_replaced(answer: Any) -> bool | Entry:
 
 
 def read_claims(answer: Any) -> list[Claim]:
-    """Return the claims of an owner: the text has the time, and then the key and the expiry of each."""
+    """Return the claims of an owner: after the word "claims" and the time, the text has each key and its expiry."""
     if not isinstance(answer, bytes):
         raise UnexpectedAnswerError("no text")
     try:
-        time, *found = answer.decode("ascii").split(" ")
+        word, time, *found = answer.decode("ascii").split(" ")
+        if word != "claims":
+            raise UnexpectedAnswerError("another text")
         now = _microseconds(time)
         return [
             Claim(bytes.fromhex(key), (_microseconds(expires) - now) / 1e6)

@@ -187,10 +187,10 @@ class DirectTransport:
         try:
             connection = self._endpoint.connection(**self._options)
             connection.connect()
-            wire = _Wire(connection, room)
-            if not wire.is_tls and wire.unread():
+            # After a TLS handshake there are bytes that are no answer: the server's session tickets.
+            if not hasattr(connection._sock, "pending") and connection.can_read():
                 raise UnexpectedAnswerError("more answers than commands at the beginning of a connection")
-            return wire
+            return _Wire(connection, room)
         except BaseException as error:
             # The driver's errors, by name, and whatever else it makes of a server that is none.
             if connection is not None:
@@ -256,14 +256,13 @@ class _Refusal:
 class _Wire:
     """One connection: a command goes out, its answer comes back. Knows the answers that a store's commands have."""
 
-    __slots__ = ("_connection", "_socket", "is_tls", "made_since", "room", "unread")
+    __slots__ = ("_connection", "_socket", "made_since", "room", "unread")
 
     def __init__(self, connection: Any, room: Room) -> None:
         self._connection = connection
         self.room = room
         self.made_since: int = connection.made_since
         self._socket = connection._sock
-        self.is_tls = hasattr(self._socket, "pending")
         #: Tells, without waiting, whether there are bytes that nobody has read, or the end of the connection.
         self.unread = _look_for_unread_bytes(self._socket)
         _let_the_kernel_wait(self._socket)
