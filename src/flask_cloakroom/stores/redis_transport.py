@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from fcntl import ioctl
+from functools import partial
 from termios import FIONREAD
 from typing import Any, Final, Protocol, TypeVar
 
@@ -121,7 +122,9 @@ class DirectTransport:
             return self._ask(self._connect(found), packed, read)
         wire: _Wire = found
         try:
-            answer = wire.ask_after_idling(packed, read)
+            if wire.unread():
+                raise UnexpectedAnswerError("bytes that no command has asked for, or the end of the connection")
+            answer = wire.ask(packed, read)
         except TimeoutError as error:
             self._drop(wire, error)
             # If something on the way has forgotten this connection, it has forgotten those that lay idle for longer.
@@ -267,12 +270,6 @@ class _Wire:
         self.unread = _look_for_unread_bytes(self._socket)
         _let_the_kernel_wait(self._socket)
 
-    def ask_after_idling(self, packed: bytes, read: Reader[Result]) -> Result | _Refusal:
-        """Do :meth:`ask`, unless bytes have come meanwhile: they would be taken for the answer to this command."""
-        if self.unread():
-            raise UnexpectedAnswerError("bytes that no command has asked for, or the end of the connection")
-        return self.ask(packed, read)
-
     def ask(self, packed: bytes, read: Reader[Result]) -> Result | _Refusal:
         """Return what ``read`` makes of the answer, or a :class:`_Refusal`.
 
@@ -339,7 +336,7 @@ def _look_for_unread_bytes(connected: Any) -> Callable[[], object]:
     if hasattr(connected, "pending"):  # TLS may have decrypted bytes already
         pending = connected.pending
         return lambda: pending() or poll(0)
-    return lambda: poll(0)
+    return partial(poll, 0)
 
 
 def _let_the_kernel_wait(connected: Any) -> None:
