@@ -104,7 +104,7 @@ KILLED = """
         if turn % 2:
             bound.close_idle()
         os.kill(server, signal.SIGSTOP)
-        greenlets = [gevent.spawn(store.load, b"a") for _ in range(4)] + [gevent.spawn(client.get, "x") for _ in range(4)]
+        greenlets = [gevent.spawn(work, b"a") for _ in range(4) for work in (store.load, client.get)]
         gevent.sleep(0.01 * (turn % 4))
         gevent.killall(greenlets[turn % 3 :: 2])
         gevent.killall(greenlets)
