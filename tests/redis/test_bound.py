@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from redis_clients import in_threads, join
 
-from flask_cloakroom.redis_connections.bound import Bound, TooManyConnectionsError
+from flask_cloakroom.redis_connections.bound import Bound, Room, TooManyConnectionsError, _Turn
 from flask_cloakroom.testing.parallel import ended_well, in_child, together
 from redis_servers import wait_until
 
@@ -23,7 +25,8 @@ from redis_servers import wait_until
 class Connection:
     """Stands in for one: knows whether it is closed, and whether two have it."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.closed = False
         self.taken = threading.Lock()
 
@@ -47,7 +50,8 @@ class Member:
         return connection
 
     def _wait(self, seconds: float) -> Connection:
-        return self.bound.room(self.idle, seconds) or Connection()
+        found = self.bound.room(self.idle, seconds)
+        return Connection(found) if isinstance(found, Room) else found
 
     def give(self, connection: Connection) -> None:
         """Take a connection back."""
@@ -59,16 +63,16 @@ class Member:
     def drop(self, connection: Connection) -> None:
         """Close one that broke."""
         connection.closed = True
-        self.bound.closed()
+        self.bound.closed(connection.room)
 
-    def give_up_idle(self) -> bool:
+    def give_up_idle(self) -> Room | None:
         """Close an idle one."""
         try:
             connection = self.idle.popleft()
         except IndexError:
-            return False
+            return None
         connection.closed = True
-        return True
+        return connection.room
 
 
 class Model(RuleBasedStateMachine):
@@ -143,11 +147,8 @@ def test_given_back_between_the_look_and_the_wait(mine: bool) -> None:
     waiter.idle = Between()
 
     def give_back() -> None:
-        # The waiting thread holds the lock now, so the waking itself must wait for it: only start it.
-        connection.taken.release()
-        owner.idle.append(connection)
         assert bound.waiting
-        in_threads(bound.wake)
+        owner.give(connection)
 
     waiter.idle.step = give_back
     began = time.monotonic()
@@ -155,32 +156,36 @@ def test_given_back_between_the_look_and_the_wait(mine: bool) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_wake_that_comes_too_late_is_passed_on() -> None:
-    """Forced: the one that was woken gives up at the same moment; the next in line is woken in its place."""
+def test_a_wake_that_comes_too_late_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forced: the first is woken when it has looked for the last time; the next in line is woken in its place."""
     bound = Bound(1)
     member = Member(bound)
     connection = member.take()
-    first: list[object] = []
+    over, gave_up = threading.Event(), threading.Event()
+
+    class Last(deque[Connection]):
+        """Where the first looks: when its time is over and it has found none, one is given back."""
+
+        def __bool__(self) -> bool:
+            if over.is_set() and connection.taken.locked():
+                member.give(connection)
+            return False
 
     def give_up() -> None:
-        try:
-            first.append(member.take(0.05))
-        except TooManyConnectionsError as error:
-            first.append(error)
+        with pytest.raises(TooManyConnectionsError):
+            bound.room(Last(), 0.3)
+        gave_up.set()
 
+    monkeypatch.setattr(Bound, "_find", lambda self, idle: idle.pop() if idle else None)
     (quick,) = in_threads(give_up)
     wait_until(lambda: bound.waiting, "the first waits")
-    got: list[Connection] = []
-    (patient,) = in_threads(lambda: got.append(member.take(30)))
+    began = time.monotonic()
+    (patient,) = in_threads(lambda: member.take(30))
     wait_until(lambda: len(bound.waiting) == 2, "the second waits")
-    with bound._lock:
-        time.sleep(0.1)  # the first one's time is over: it needs the lock to go
-        member.give(connection)  # and is woken all the same
-    join([quick])
-    if isinstance(first[0], Connection):
-        member.give(first[0])
-    join([patient])
-    assert len(got) == 1
+    time.sleep(max(0.0, began + 0.25 - time.monotonic()))
+    over.set()
+    join([quick, patient])
+    assert gave_up.is_set()
 
 
 def test_in_the_order_of_coming() -> None:
@@ -221,8 +226,8 @@ def test_threads_and_kinds() -> None:
                 member.drop(connection)
             elif turn % 11 == 0:
                 member.give(connection)
-                while member.give_up_idle():
-                    bound.closed()
+                while (room := member.give_up_idle()) is not None:
+                    bound.closed(room)
             else:
                 member.give(connection)
 
@@ -237,12 +242,18 @@ def test_an_interrupted_wait_leaves_no_place_in_line(monkeypatch: pytest.MonkeyP
     bound = Bound(1)
     member = Member(bound)
     connection = member.take()
-    with monkeypatch.context() as patch:
 
-        def interrupted(*args: object) -> bool:
+    class Interrupted:
+        """In place of what a thread waits at."""
+
+        def get(self, timeout: float) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(threading.Condition, "wait", interrupted)
+        def put(self, item: None) -> None:
+            """Wake nobody."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "SimpleQueue", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             member.take(30)
     assert not bound.waiting
@@ -250,27 +261,69 @@ def test_an_interrupted_wait_leaves_no_place_in_line(monkeypatch: pytest.MonkeyP
     assert member.take() is connection
 
 
+def test_rooms_and_turns_go_with_their_references() -> None:
+    """Nobody calls anything: what is dropped by an exception at an unlucky moment counts no more."""
+    bound = Bound(2)
+    room = bound.room(deque(), 0)
+    assert bound.open == 1
+    del room
+    assert bound.open == 0
+    turn = _Turn()
+    bound.waiting.append(weakref.ref(turn, bound.waiting.remove))
+    with pytest.raises(TooManyConnectionsError):
+        Member(bound).take(0.15)
+    del turn
+    assert not bound.waiting
+    assert Member(bound).take()
+
+
+def test_giving_a_room_back_twice() -> None:
+    """Counts once, also if the parent of a forked child had it."""
+    bound = Bound(2)
+    mine, other = bound.room(deque(), 0), bound.room(deque(), 0)
+    bound.closed(mine)
+    bound.closed(mine)
+    assert bound.open == 1
+    bound.closed(other)
+    bound.closed(Room())
+    assert bound.open == 0
+
+
+def test_a_room_that_went_without_a_word_is_found() -> None:
+    """Nobody wakes the waiting thread, which looks by itself."""
+    bound = Bound(1)
+    member = Member(bound)
+    taken = [member.take()]
+    got: list[Connection] = []
+    threads = in_threads(*[lambda: got.append(member.take(30))])
+    wait_until(lambda: bound.waiting, "it waits")
+    began = time.monotonic()
+    taken.clear()
+    join(threads)
+    assert len(got) == 1
+    assert time.monotonic() - began < 5
+
+
 def test_a_child_begins_anew() -> None:
-    """While other threads of the parent wait and hold the lock: in the child all room is free."""
+    """While other threads of the parent wait: in the child all room is free."""
     bound = Bound(1)
     member = Member(bound)
     connection = member.take()
     threads = in_threads(*[lambda: member.give(member.take(30))] * 3)
     wait_until(lambda: len(bound.waiting) == 3, "three wait")
-    with bound._lock:
-        child = in_child(lambda: Member(bound).take(0))
+    child = in_child(lambda: Member(bound).take(0))
     assert ended_well(child)
     member.give(connection)
     join(threads)
 
 
-def test_members_that_are_gone_are_not_asked() -> None:
-    """A bound keeps no pool alive."""
+def test_members_that_are_gone() -> None:
+    """A bound keeps no pool alive, and the room of its connections goes with it."""
     bound = Bound(1)
     member = Member(bound)
     member.give(member.take())
     del member
     gc.collect()
     assert list(bound._members) == []
-    with pytest.raises(TooManyConnectionsError):
-        Member(bound).take()
+    assert bound.open == 0
+    assert Member(bound).take()

@@ -71,6 +71,69 @@ def test_two_hundred_greenlets(own_server: VolatileRedisServer, tmp_path: Path) 
     assert run(GREENLETS, own_server.url, options=options, cwd=tmp_path).startswith("done")
 
 
+KILLED = """
+    from gevent import monkey
+    monkey.patch_all()
+    import os, signal, sys
+    import gevent
+    from flask import Flask
+    from flask_cloakroom import FlaskRedis
+    from flask_cloakroom.stores.redis import RedisStore
+
+    url, server = sys.argv[1], int(sys.argv[2])
+    app = Flask("x")
+    app.config["REDIS_URL"] = url
+    client = FlaskRedis(app, max_connections=3, timeout=30, socket_timeout=30, socket_connect_timeout=30)
+    store = RedisStore(url, prefix="g:", timeout=60)
+    entries = {key: store.create(key, b"data of " + key, 60) for key in (b"a", b"b")}
+    bound, pool, idle = client.connection_pool.bound, client.connection_pool, store._transport._idle
+
+    def right():
+        assert bound.open == len(idle) + len(pool._available_connections), bound.open
+        assert not bound.waiting
+        assert not pool._in_use_connections
+        for key, version in entries.items():
+            found = store.load(key)
+            assert (found.data, found.version) == (b"data of " + key, version)
+
+    # With connections that lie idle, and with none: some wait for an answer, some for a connection to be made, and
+    # some for room.
+    for turn in range(12):
+        client.ping()
+        right()
+        if turn % 2:
+            bound.close_idle()
+        os.kill(server, signal.SIGSTOP)
+        greenlets = [gevent.spawn(work, b"a") for _ in range(4) for work in (store.load, client.get)]
+        gevent.sleep(0.01 * (turn % 4))
+        gevent.killall(greenlets[turn % 3 :: 2])
+        gevent.killall(greenlets)
+        os.kill(server, signal.SIGCONT)
+        assert bound.open == len(idle) + len(pool._available_connections), bound.open
+        assert not bound.waiting
+        right()
+
+    # An answer that nobody waits for: gevent's sockets are looked at too.
+    client.ping()
+    wire = idle[-1]
+    wire._socket.sendall(b"PING\\r\\n")
+    with gevent.Timeout(10):
+        while not wire.unread():
+            gevent.sleep(0.001)
+    right()
+    assert wire not in idle
+    print("done")
+"""
+
+
+def test_killed_greenlets(own_server: VolatileRedisServer, tmp_path: Path) -> None:
+    """In the middle of a command, of connecting and of waiting: every count is right, and every answer one's own."""
+    require_or_skip("gevent")
+    assert own_server._process is not None
+    options = ["-W", "ignore"]
+    assert run(KILLED, own_server.url, str(own_server._process.pid), options=options, cwd=tmp_path) == "done"
+
+
 @pytest.mark.parametrize("first", ["gevent", "package"])
 def test_patched_late(own_server: VolatileRedisServer, tmp_path: Path, first: str) -> None:
     """Also where the package was imported before gevent took the place of the threads, as with some servers."""

@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis_clients import make_client
 
-from stores.servers_for_stores import VolatileRedisServer
+from stores.servers_for_stores import Proxy, VolatileRedisServer
 
 
 def held(client: Any) -> int:
@@ -87,3 +87,36 @@ class TestInterruptions:
             with pytest.raises(redis.ResponseError):
                 client.incr("errors")
         assert client.client_id() == mine
+
+
+class TestStrayAnswers:
+    """Answers that come although nobody waits for them."""
+
+    def test_while_a_connection_lies_idle(self, own_server: VolatileRedisServer) -> None:
+        """The connection is replaced, and every command gets its own answer."""
+        client = make_client(own_server.url, max_connections=1)
+        pool: Any = client.connection_pool
+        client.mset({"a": "A", "b": "B"})
+        for _ in range(3):
+            mine = client.client_id()
+            idle = pool._available_connections[-1]
+            idle._sock.sendall(b"GET b\r\n")
+            while not idle.can_read():
+                pass
+            assert client.get("a") == b"A"
+            assert client.get("b") == b"B"
+            assert client.client_id() != mine
+            assert pool.bound.open == 1
+
+    def test_at_the_beginning_of_a_connection(self, own_server: VolatileRedisServer) -> None:
+        """More answers than greetings are an error (the driver's, of any class), and no answer to the first command."""
+        proxy = Proxy(own_server.port)
+        client = make_client(proxy.url + "?timeout=0", retry=None)
+        proxy.on_answer = lambda number, answer: answer + b"$1\r\nX\r\n"
+        for _ in range(3):
+            with pytest.raises((redis.RedisError, AttributeError)):
+                client.get("a")
+        proxy.on_answer = lambda number, answer: answer
+        assert client.get("a") is None
+        assert held(client) == 0
+        proxy.close()

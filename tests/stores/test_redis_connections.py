@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_cloakroom.errors import StoreError
+from flask_cloakroom.redis_connections.bound import Room
 from flask_cloakroom.stores import Conflict, Entry, Gone, Saved
 from flask_cloakroom.stores.redis import RedisStore
 from flask_cloakroom.testing.parallel import together
@@ -134,6 +135,8 @@ def test_a_connection_that_is_given_back_while_all_are_closed(store: RedisStore)
 
     class Between:
         """Stands in for a connection, and steps in when it is closed."""
+
+        room = Room()
 
         def disconnect(self) -> None:
             first.disconnect()
@@ -334,8 +337,8 @@ def test_a_server_without_room(store: RedisStore, own_volatile_server: VolatileR
 
 
 def test_somebody_elses_key_of_our_name(store: RedisStore, own_volatile_server: VolatileRedisServer) -> None:
-    """A list or a hash where an entry should be is a StoreError, and is not overwritten; too short a string is no entry
-    of ours either, and harms nobody."""
+    """A list or a hash where an entry should be is a StoreError, and is not overwritten, and so is a string that is too
+    short for an entry. A walk passes over both, and the entry's owner can delete them."""
     name = store._prefix + b"k".hex().encode()
     with admin(own_volatile_server) as client:
         client.rpush(name, "somebody's")
@@ -345,9 +348,11 @@ def test_somebody_elses_key_of_our_name(store: RedisStore, own_volatile_server: 
         assert client.lrange(name, 0, -1) == [b"somebody's"]
         client.delete(name)
         client.set(name, "shrt")
-        assert store.create(b"k", b"data", 60) is None
-        assert not isinstance(store.replace(b"k", b"data", 60, b"12345678"), Saved)
+        for verb in (VERBS["load"], VERBS["replace"], lambda store: store.create(b"k", b"data", 60)):
+            with pytest.raises(StoreError, match="does not fit"):
+                verb(store)
         assert client.get(name) == b"shrt"
+        assert list(store.walk()) == []
         assert store.delete(b"k") is True
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from ..forking import call_in_child
-from .bound import Bound, Idle, TooManyConnectionsError, close_left_over
+from .bound import Bound, Idle, Room, TooManyConnectionsError, close_left_over
 from .watch import Watch
 
 #: Seconds that a command waits for a connection when all are in use, unless the option ``timeout`` says otherwise.
@@ -27,6 +27,8 @@ class SharedConnection:
         self.made_since = 0
         #: What was being handled already when this connection was taken from its pool.
         self.handled_before: BaseException | None = None
+        #: Its room under the bound.
+        self.room: Room
         super().__init__(**options)
 
     def _connect(self) -> Any:
@@ -91,7 +93,9 @@ class BoundedPool:
         #: Asks Sentinel anew, where there is one; else None.
         self._look_again = getattr(options.get("route"), "look_again", None)
         self._available_connections = Idle()
-        self._in_use_connections: set[Any] = set()
+        # Weak, because an exception may come before the caller has noted that it has the connection: the connection and
+        # its room then go with the last reference.
+        self._in_use_connections: weakref.WeakSet[Any] = weakref.WeakSet()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
         options["watch"] = watch
         super().__init__(  # type: ignore[call-arg]
@@ -122,7 +126,7 @@ class BoundedPool:
         connection.handled_before = sys.exception()
         try:
             if connection._sock is None:
-                connection.connect()
+                self._connect(connection)
             else:
                 self._refresh(connection)
         except BaseException:
@@ -132,20 +136,22 @@ class BoundedPool:
 
     def _take(self) -> Any:
         try:
-            connection = self.bound.room(self._available_connections, self._wait)
+            found = self.bound.room(self._available_connections, self._wait)
         except TooManyConnectionsError:
             kind = getattr(self.errors, "MaxConnectionsError", self.errors.ConnectionError)
             raise kind(
                 f"all {self.bound.most} connections to Redis ({self.watch.label}) are in use, and none became free in "
                 f"{self._wait} s; raise max_connections, or look for what holds them"
             ) from None
-        if connection is not None:
-            return connection
+        if type(found) is not Room:
+            return found
         try:
-            return self.make_connection()
+            connection = self.make_connection()
+            connection.room = found
         except BaseException:
-            self.bound.closed()
+            self.bound.closed(found)
             raise
+        return connection
 
     def _refresh(self, connection: Any) -> None:
         """Replace a connection that the server closed while it lay idle, or that has an answer nobody waited for."""
@@ -156,9 +162,13 @@ class BoundedPool:
             pass
         since = connection.made_since
         connection.disconnect()
-        connection.connect()
+        self._connect(connection)
         self.watch.replaced(since)
-        if connection.can_read():
+
+    def _connect(self, connection: Any) -> None:
+        connection.connect()
+        # After a TLS handshake there are bytes that are no answer: the server's session tickets.
+        if not hasattr(connection._sock, "pending") and connection.can_read():
             raise self.errors.ConnectionError("Connection not ready")
 
     def make_connection(self) -> Any:

@@ -13,7 +13,15 @@ from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..redis_connections import Connector, GivenClient, connect
-from .base import VERSION_BYTES, Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .redis_answers import (
+    read_claims,
+    read_created,
+    read_entry_among_others,
+    read_entry_or_none,
+    read_flag,
+    read_replaced,
+)
 from .redis_transport import DelegatedTransport, DirectTransport, Script, Transport
 
 # What means something in a pattern that Redis matches names with.
@@ -22,6 +30,7 @@ _LUA: Final = Path(__file__).with_name("lua")
 _REPLACE: Final = Script(_LUA.joinpath("replace.lua").read_bytes())
 _CLAIM: Final = Script(_LUA.joinpath("claim.lua").read_bytes())
 _OWNED: Final = Script(_LUA.joinpath("owned.lua").read_bytes())
+_TOUCH: Final = Script(_LUA.joinpath("touch.lua").read_bytes())
 
 
 class RedisClient(Protocol):
@@ -63,13 +72,12 @@ class RedisStore:
         return self._prefix + key.hex().encode()
 
     def load(self, key: bytes) -> Entry | None:
-        found = self._transport.get(self._prefix + key.hex().encode())
-        return None if found is None else _entry(found)
+        return self._transport.get(self._prefix + key.hex().encode(), read_entry_or_none)
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
         version = new_version()
         seconds = b"%d" % check_ttl(ttl)
-        if self._transport.call(b"SET", self._key(key), version + data, b"NX", b"EX", seconds) is not None:
+        if self._transport.call(read_created, b"SET", self._key(key), version + data, b"NX", b"EX", seconds):
             return version
         # Refused, unless this is the second try of a command whose first answer was lost: then ours is there.
         entry = self.load(key)
@@ -77,20 +85,18 @@ class RedisStore:
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
         version = new_version()
-        found = self._transport.run(_REPLACE, self._key(key), expected, version + data, b"%d" % check_ttl(ttl))
-        if found == 1:
-            return Saved(version)
-        if found == 0 or found is None:
-            return Gone()
-        entry = _entry(found)
+        arguments = (expected, version + data, b"%d" % check_ttl(ttl))
+        found = self._transport.run(read_replaced, _REPLACE, self._key(key), *arguments)
+        if not isinstance(found, Entry):
+            return Saved(version) if found else Gone()
         # A lost answer and a second try meet the first one's work: it was saved.
-        return Saved(version) if entry.version == version else Conflict(entry)
+        return Saved(version) if found.version == version else Conflict(found)
 
     def touch(self, key: bytes, ttl: int) -> bool:
-        return bool(self._transport.call(b"EXPIRE", self._key(key), b"%d" % check_ttl(ttl)))
+        return self._transport.run(read_flag, _TOUCH, self._key(key), b"%d" % check_ttl(ttl))
 
     def delete(self, key: bytes) -> bool:
-        return bool(self._transport.call(b"DEL", self._key(key)))
+        return self._transport.call(read_flag, b"DEL", self._key(key))
 
     def _owner(self, owner: bytes) -> bytes:
         return b"%bowner:%b" % (self._prefix, owner.hex().encode())
@@ -98,18 +104,13 @@ class RedisStore:
     def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
         others = b"-1" if limit is None else b"%d" % limit
         arguments = (key.hex().encode(), b"%d" % check_ttl(ttl), others)
-        return bool(self._transport.run(_CLAIM, self._owner(owner), *arguments) == 1)
+        return self._transport.run(read_flag, _CLAIM, self._owner(owner), *arguments)
 
     def release(self, owner: bytes, key: bytes) -> bool:
-        return bool(self._transport.call(b"ZREM", self._owner(owner), key.hex().encode()))
+        return self._transport.call(read_flag, b"ZREM", self._owner(owner), key.hex().encode())
 
     def owned(self, owner: bytes) -> list[Claim]:
-        now, *found = self._transport.run(_OWNED, self._owner(owner)).decode("ascii").split(" ")
-        keys, expiries = found[::2], found[1::2]
-        return [
-            Claim(bytes.fromhex(key), (float(expires) - float(now)) / 1e6)
-            for key, expires in zip(keys, expiries, strict=True)
-        ]
+        return self._transport.run(read_claims, _OWNED, self._owner(owner))
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         start = len(self._prefix)
@@ -118,7 +119,7 @@ class RedisStore:
                 key = bytes.fromhex(name[start:].decode("ascii"))
             except ValueError:  # somebody else's key that begins like ours
                 continue
-            entry = self.load(key)
+            entry = self._transport.get(self._key(key), read_entry_among_others)
             if entry is not None:
                 yield key, entry
 
@@ -133,10 +134,6 @@ class RedisStore:
 
     def close(self) -> None:
         self._transport.close()
-
-
-def _entry(found: bytes) -> Entry:
-    return Entry(found[VERSION_BYTES:], found[:VERSION_BYTES])
 
 
 def _connector(client: Any, folder: Path | None) -> Connector:

@@ -1,11 +1,12 @@
 -- What may be an owner's, after pruning what expired.
 -- KEYS[1] the owner's set
--- Returns the time, and then key and expiry of each, soonest first: one text with spaces, times in microseconds.
+-- Returns "claims", the time, and then key and expiry of each, soonest first: one text with spaces, times in
+-- microseconds. The word is there because a number alone could be the answer to anything.
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000000 + tonumber(time[2]))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 if #found == 0 then
-  return now
+  return 'claims ' .. now
 end
-return now .. ' ' .. table.concat(found, ' ')
+return 'claims ' .. now .. ' ' .. table.concat(found, ' ')
