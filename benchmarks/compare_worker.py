@@ -1,8 +1,7 @@
 """One side of a comparison: a process that has one revision loaded, and measures what it is told to.
 
 Arguments: the folder that the package must come from, a folder for files, and the stores as ``NAME=URL``. The process
-reads lines ``STORE VISIT REQUESTS`` from standard input, and answers each with a line of JSON: for each page the median
-microseconds of a request, and those of processor time.
+reads lines ``STORE VISIT REQUESTS`` from standard input, and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Worker:
                     self._visits[store, number] = browser, visit.prepare(browser)
 
     def block(self, store: str, number: int, requests: int) -> dict[str, tuple[float, float]]:
-        """Make some visits in a row; return the medians of each page's times, in microseconds."""
+        """Make some visits in a row; return each page's shortest and median request, in microseconds."""
         browser, visit = self._visits[store, number]
         for _ in range(WARM_UP):
             visit()
@@ -46,10 +45,7 @@ class Worker:
                 visit()
         finally:
             gc.enable()
-        return {
-            page: (median(took for took, _ in times) / 1000, median(processor for _, processor in times) / 1000)
-            for page, times in browser.times.items()
-        }
+        return {page: (min(times) / 1000, median(times) / 1000) for page, times in browser.times.items()}
 
 
 def main() -> None:
