@@ -23,6 +23,7 @@ from owners import OwnersScale
 from scale import PurgeWait, ReadScale
 from served import CONNECTIONS, SESSIONS, WORKERS, Rate
 from sizes import Size
+from tables import table
 from targets import Row
 from tools import need
 
@@ -127,26 +128,6 @@ def about(full: bool) -> dict[str, str]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "load before": f"{os.getloadavg()[0]:.2f}",
     } | {name.lower(): version(name) for name in _PACKAGES}
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned table: the first column to the left, figures to the right. It is Markdown as well."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    figures = [all(_is_figure(row[i]) for row in rows) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if figure else cell.ljust(width)
-            for cell, width, figure in zip(cells, widths, figures, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = (f"{'-' * (w - 1)}:" if figure else "-" * w for w, figure in zip(widths, figures, strict=True))
-    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
-
-
-def _is_figure(cell: str) -> bool:
-    return not cell or cell[0].isdigit() or cell[0] in "−–" or cell.startswith("at most")
 
 
 def _number(value: float, digits: int = 1) -> str:
@@ -368,6 +349,8 @@ def markdown(results: Results) -> str:
         "The machine is a small shared one, so read the ratios, not the microseconds. All contestants take "
         "turns in the same run and run with the settings their documentation starts with. "
         f"Several processes cannot share `{left_out}`, so it is not served.",
+        "This page compares with other packages. To compare two revisions of this one, run "
+        "`benchmarks/run --compare REVISION`.",
         "![Added microseconds per request](benchmark.svg)",
     ]
     for title, explanation, rows in sections(results):

@@ -1,4 +1,4 @@
-"""Measure Flask-Cloakroom beside Flask's own sessions and Flask-Session, all in one run.
+"""Measure Flask-Cloakroom beside Flask's own sessions and Flask-Session, or beside another revision of itself.
 
 ``benchmarks/run`` makes the environment for it; started elsewhere, this hands over to that script.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PARTS = ("requests", "commands", "logins", "forms", "calls", "sizes", "served", "reads", "purge", "owners")
 NEEDED = ("flask_cloakroom", "flask_login", "flask_session", "flask_wtf", "gunicorn", "hiredis", "matplotlib", "redis")
+NEEDED_TO_COMPARE = ("flask_cloakroom", "redis")
 
 
-def use_environment() -> None:
+def use_environment(needed: tuple[str, ...]) -> None:
     """Go on only where the pinned peers are installed; hand over to the script that installs them if not."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if not missing:
         return
     if Path(sys.prefix) == HERE.parent / ".venv-bench":
@@ -29,6 +30,8 @@ def use_environment() -> None:
 
 def parse(contestants: list[str]) -> argparse.Namespace:
     """Read the command line."""
+    import compare
+
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument("--full", action="store_true", help="everything at the sizes of the targets (minutes)")
@@ -39,18 +42,29 @@ def parse(contestants: list[str]) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure only these")
     parser.add_argument("--only", nargs="+", choices=contestants, default=contestants, help="contestants")
     parser.add_argument("--rounds", type=int, help="rounds of the request measurement")
+    compare.add_options(parser)
     options = parser.parse_args()
     if options.write and (set(options.parts) != set(PARTS) or set(options.only) != set(contestants)):
         parser.error("--write is for a whole run: leave out --parts and --only")
+    if options.compare and options.write:
+        parser.error("--write keeps the figures of one revision: leave out --compare")
     return options
 
 
 def main() -> None:
-    use_environment()
-    import suite
+    compares = any(argument.partition("=")[0] == "--compare" for argument in sys.argv[1:])
+    use_environment(NEEDED_TO_COMPARE if compares else NEEDED)
     from apps import CONTESTANTS
 
-    suite.main(parse(list(CONTESTANTS)))
+    options = parse(list(CONTESTANTS))
+    if options.compare:
+        import compare
+
+        compare.main(options)
+    else:
+        import suite
+
+        suite.main(options)
 
 
 if __name__ == "__main__":

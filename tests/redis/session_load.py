@@ -17,6 +17,8 @@ from sessions.requests_on_app import send, ticket_of
 
 #: Seconds between two requests of a visitor, so that two processors are left to the servers too.
 PAUSE = 0.005
+#: Marks that are safe before something happens, and requests that are served after it, at least.
+ENOUGH = 20
 #: Seconds that a loaded machine may add to a bound.
 MARGIN = 2.0
 #: Seconds in which a request is answered whatever happens: it asks the store twice, and each time connecting and
@@ -222,6 +224,8 @@ class Outage:
     """What a load goes through from now on."""
 
     def __init__(self, load: Load) -> None:
+        """Wait until the load has done enough for something to be lost."""
+        wait_until(lambda: load.safe > ENOUGH, "some marks are safe")
         self._load = load
         self._safe = load.safe
         self._began = time.monotonic()
@@ -233,13 +237,13 @@ class Outage:
         self._back = time.monotonic()
 
     def check(self, *, longest: float = LONGEST, is_seen: bool = True) -> str:
-        """Check that visitors saw nothing of it but 503, until it was over, and that the load went on; tell of it.
+        """Check that visitors saw nothing of it but 503, until it was over, and that the load goes on; tell of it.
 
         ``longest``: seconds that a response may take. ``is_seen``: whether there must be any 503.
         """
         load = self._load
-        assert self._safe > 20
-        assert load.count(200, self._back) > 20
+        assert self._safe > ENOUGH
+        wait_until(lambda: load.count(200, self._back) > ENOUGH, "the load goes on")
         assert load.count(503, self._began, self._back) >= is_seen
         assert load.count(503, self._back) == 0
         assert load.longest < longest + MARGIN

@@ -70,7 +70,6 @@ def test_master_is_killed(own_cluster: SixNodeCluster) -> None:
     """
     cluster = own_cluster
     with Load(make_app(cluster.url), cluster, cluster.master_of) as load:
-        time.sleep(1)
         old = cluster.master_of(load.shared.name)
         outage = Outage(load)
         replica, _ = cluster.kill_master(old)
@@ -89,7 +88,6 @@ def test_paused_master_comes_back(own_cluster: SixNodeCluster) -> None:
     """
     cluster = own_cluster
     with Load(make_app(f"{cluster.url}?socket_timeout={TIMEOUT}"), cluster, cluster.master_of) as load:
-        time.sleep(1)
         old = cluster.master_of(load.shared.name)
         (replica,) = cluster.replicas_of(old)
         outage = Outage(load)

@@ -206,20 +206,20 @@ class TestBound:
     def test_no_thread_is_left_behind(self, shared_server: VolatileRedisServer) -> None:
         """However busy the others are: each gets its turn, as those that wait have theirs in the order they came."""
         client = make_client(shared_server.url + "?client_name=turns", max_connections=2, timeout=20)
-        over = threading.Event()
-        waited = [0.0] * 8
+        over, all_there = threading.Event(), threading.Barrier(8)
+        turns = [0] * 8
 
         def work(number: int) -> None:
+            all_there.wait(30)
             while not over.is_set():
-                began = time.monotonic()
                 client.ping()
-                waited[number] = max(waited[number], time.monotonic() - began)
+                turns[number] += 1
 
         threads = in_threads(*(lambda number=each: work(number) for each in range(8)))
-        time.sleep(1.5)
+        wait_until(lambda: sum(turns) > 8 * 100, "everybody has had about a hundred turns")
         over.set()
         join(threads)
-        assert max(waited) < 1, "somebody was passed over all the time"
+        assert min(turns) > 100 / 4, "somebody was passed over all the time"
 
     def test_giving_up_idle_ones_of_another_kind(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Who needs a connection gets the room of one that lies idle elsewhere; who waits, as soon as one does."""

@@ -21,6 +21,9 @@ ARGUMENTS = (
     "--no-first-run",
     f"--host-resolver-rules={RESOLVER}",
 )
+#: Milliseconds that a browser waits for anything, at most.
+LONGEST_WAIT = 10_000
+expect.set_options(timeout=LONGEST_WAIT)
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 MOBILE: ViewportSize = {"width": 390, "height": 844}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -43,7 +46,7 @@ class Visited(Protocol):
 def visit(browser: Browser, site: Visited, **options: object) -> BrowserContext:
     """A browser of its own for one visitor, who waits no longer than ten seconds for anything."""
     context = browser.new_context(base_url=site.url, **{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(LONGEST_WAIT)
     return context
 
 
@@ -53,7 +56,7 @@ def visit_from(folder: Path, browser: Browser, site: Visited) -> BrowserContext:
     context = browser.browser_type.launch_persistent_context(
         folder, executable_path=chromium(), args=ARGUMENTS, base_url=site.url, viewport=DESKTOP
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(LONGEST_WAIT)
     return context
 
 

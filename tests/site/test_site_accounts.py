@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import statistics
 import subprocess
 import sys
 import time
@@ -116,8 +115,9 @@ class TestAuthenticate:
                 begin = time.perf_counter()
                 authenticate(username, "wrong")
                 times.append(time.perf_counter() - begin)
-        medians = [statistics.median(times) for times in taken.values()]
-        assert max(medians) < 2 * min(medians)
+        # The shortest of each: other programs can only lengthen one.
+        shortest = [min(times) for times in taken.values()]
+        assert max(shortest) < 2 * min(shortest)
 
     def test_a_damaged_hash_lets_nobody_in(self, app: Flask) -> None:
         """A hash that is none is an error, and no login."""

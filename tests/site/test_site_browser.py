@@ -211,7 +211,7 @@ def test_notice(browser: Browser, site: Site, pictures: Path) -> None:
         expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
 
         notice = waiting.locator("#notices .alert")
-        expect(notice).to_have_count(1, timeout=3_000)
+        expect(notice).to_have_count(1)
         expect(notice).to_contain_text(PEN_IS_SOLD)
         expect(waiting.locator("#notices")).to_have_attribute("aria-live", "polite")
         assert waiting.evaluate("window.stays") is True

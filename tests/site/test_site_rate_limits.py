@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
 from sched_processes import RedisServer, Site
-from sched_site import create_app, passwords, rate_limits
+from sched_site import create_app, passwords
 from werkzeug.test import TestResponse
 
 TRIES = 10  # for a name
@@ -111,14 +111,18 @@ def test_at_the_same_moment(app: Flask) -> None:
     assert sorted(statuses) == [200] * TRIES + [429] * (30 - TRIES)
 
 
-def test_ends_by_itself(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the time that is told has passed, one may try again."""
-    monkeypatch.setattr(rate_limits, "PER_NAME", "2 per 2 seconds")
-    app = make_app()
-    use_up(app, tries=2)
-    refused = attempt(app, "mira")
-    assert refused.status_code == 429
-    time.sleep(int(refused.headers["Retry-After"]))
+@pytest.mark.parametrize("part_of_second", [0.0, 0.001, 0.5, 0.999])
+def test_ends_by_itself(app: Flask, monkeypatch: pytest.MonkeyPatch, part_of_second: float) -> None:
+    """A refusal tells how long to wait: never longer than the limit's ten minutes, wherever in a second the first try
+    was made. When that time has passed, and not before, one may try again."""
+    clock = int(time.time()) + part_of_second
+    monkeypatch.setattr(time, "time", lambda: clock)
+    use_up(app)
+    for passed, told in ((0.01, "600"), (300, "300"), (299, "1")):
+        clock += passed
+        refused = attempt(app, "mira", RIGHT)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, told)
+    clock += int(told)
     assert attempt(app, "mira", RIGHT).status_code == 302
 
 

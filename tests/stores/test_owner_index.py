@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from calm_clock import CalmClock
 from flask_cloakroom.errors import SessionLimitError
 from flask_cloakroom.sessions import envelope, owners
 from flask_cloakroom.sessions.owners import Ownership, SessionLimit
@@ -257,33 +258,43 @@ class Between:
 
 @pytest.mark.parametrize("backend", named("sqlite", "redis-url"), ids=lambda backend: backend.name)
 def test_how_long_it_takes(backend: Backend, surroundings: Surroundings) -> None:
-    """Twenty sessions among twenty thousand are listed in 5 ms; a thousand end in about a second at most."""
+    """Twenty sessions among twenty thousand are listed as fast as if there were no others; and a thousand sessions end
+    in about the time that their logins took. The benchmark holds the milliseconds."""
     with backend.open(surroundings) as store:
         repository = Repository(store, TICKETS)
         name = TICKETS.owner_name("alice")
         header = envelope.Header(int(time.time()), int(time.time()), int(time.time()))
+        for _ in range(20):
+            login(repository, "alice")
+
+        def seconds_to_list() -> float:
+            """Return the shortest time of twenty lists, which is the one that other programs disturbed least."""
+            took = []
+            for _ in range(20):
+                began = time.perf_counter()
+                assert len(repository.owners.sessions(name)) == 20
+                took.append(time.perf_counter() - began)
+            return min(took)
+
+        among_few = seconds_to_list()
         for number in range(20_000):
             other = header._replace(owner=f"{TICKETS.owner_name(str(number // 20))}.x{number}.")
             key = TICKETS.fingerprint(str(number))
             store.claim(owners._indexed(other.owner[:32]), key, 3600)  # type: ignore[attr-defined]
             store.create(key, envelope.pack(other, b"\x80"), 3600)
-        for _ in range(20):
-            login(repository, "alice")
-        took = []
-        for _ in range(20):
-            began = time.perf_counter()
-            assert len(repository.owners.sessions(name)) == 20
-            took.append(time.perf_counter() - began)
-        # The fastest of twenty: what it takes, and not what else this machine was doing.
-        assert min(took) < 0.005
-        for _ in range(980):
-            login(repository, "alice")
-        began = time.perf_counter()
-        assert repository.owners.end_all(name) == 1000
-        took_to_end = time.perf_counter() - began
-        print(f"{backend.name}: list {min(took) * 1000:.2f} ms, end 1000 in {took_to_end:.3f} s")
-        # The bar is one second, and the benchmark holds it; here other tests' processes may have the machine.
-        assert took_to_end < 5.0
+        among_many = seconds_to_list()
+        with CalmClock() as clock:
+            began = clock.time()
+            for _ in range(980):
+                login(repository, "alice")
+            logged_in = clock.time()
+            assert repository.owners.end_all(name) == 1000
+            ended = clock.time()
+        took_to_log_in, took_to_end = logged_in - began, ended - logged_in
+        print(f"{backend.name}: list {among_many * 1000:.2f} ms, end 1000 in {took_to_end:.3f} s")
+        # A walk over all twenty thousand would take a hundred times as long.
+        assert among_many < 3 * among_few
+        assert took_to_end < 5 * took_to_log_in
 
 
 def test_a_file_from_before_gets_the_index(surroundings: Surroundings) -> None:

@@ -232,10 +232,12 @@ def test_a_client_s_database_and_name(own_volatile_server: VolatileRedisServer, 
     """Sessions are where the client that was handed over would put them, and the server knows who asks."""
     with kind(port=own_volatile_server.port, db=3, client_name="shop") as client:
         store = RedisStore(client, prefix="p:", timeout=TIMEOUT)
+        began = time.monotonic()
         store.create(b"k", b"data", 60)
         with redis.Redis(port=own_volatile_server.port, db=3) as outside:
             assert outside.keys() == [b"p:" + b"k".hex().encode()]
-            assert outside.ttl("p:" + b"k".hex()) == 60
+            left = outside.pttl("p:" + b"k".hex()) / 1000
+            assert 60 - (time.monotonic() - began) - 0.01 < left <= 60
             assert {(each["name"], each["db"]) for each in outside.client_list() if each["name"]} == {("shop", "3")}
         store.close()
 
@@ -322,7 +324,7 @@ def test_a_server_without_room(store: RedisStore, own_volatile_server: VolatileR
     assert version is not None
     with admin(own_volatile_server) as client:
         client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "1")  # byte: an empty server may need less than a megabyte
         for work in (
             lambda: store.create(b"new", b"data", 60),
             lambda: store.replace(b"k", b"new" * 1000, 60, version),

@@ -7,11 +7,11 @@ with an account could go on for ever with the names of others.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from ipaddress import ip_address
 from math import ceil
-from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,5 +105,7 @@ def _own_name() -> str:
 def _show(error: RateLimitExceeded) -> ResponseReturnValue:
     limiter: Limiter = current_app.extensions[EXTENSION_KEY]
     limit = limiter.current_limit
-    error.retry_after = max(1, ceil(limit.reset_at - time())) if limit else None
+    # limit.reset_at is no use here: it is rounded up to the next whole second, so a full limit of 600 seconds, whose
+    # first try was made in the middle of a second, would tell the visitor to wait for 601.
+    error.retry_after = max(1, ceil(limit.window.reset_time - time.time())) if limit else None
     return errors.show(error)
