@@ -17,6 +17,7 @@ import pytest
 
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite_file import Connection
 from flask_cloakroom.testing.parallel import ended_well, in_child
 
 
@@ -259,7 +260,7 @@ def test_a_file_that_must_not_grow(store: SQLiteStore, monkeypatch: pytest.Monke
     """SQLite's own limit stands in for a full disk: StoreError; all from before is there; what is freed is used."""
     connect = store._connect
 
-    def connect_with_limit() -> sqlite3.Connection:
+    def connect_with_limit() -> Connection:
         db = connect()
         db.execute("PRAGMA max_page_count = 60")
         return db

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import random
 import sqlite3
@@ -19,9 +20,21 @@ from ..errors import StoreError
 from ..forking import call_in_child
 from . import sqlite_owners as owners
 from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
+from .sqlite_file import (
+    Connection,
+    Identity,
+    NotNowError,
+    connect,
+    discard_left_over,
+    note_beside,
+    only_opener,
+    prepare,
+)
 from .sqlite_wal import WAL_BYTES, Wal
 
 T = TypeVar("T")
+
+log = logging.getLogger("flask_cloakroom.stores")
 
 #: How long a writer waits between two tries for the write lock: it doubles from the first to the second,
 #: in seconds. SQLite's own waiting (1, 2, 5, 10, 15, 20, 25 … ms) makes writers that need 30 µs each stand in
@@ -102,15 +115,20 @@ class SQLiteStore:
         """
         if synchronous not in ("normal", "full"):
             raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        self.path = Path(path)
+        # Absolute, so that it stays the same file when the process changes its folder.
+        self.path = Path(path).absolute()
+        # As bytes, because each call asks for it and a str would be encoded each time.
+        self._path_bytes = os.fsencode(self.path)
+        #: The file that was opened last.
+        self._file: Identity | None = None
         self._timeout = timeout
         self._synchronous = synchronous
         # Each connection is used by one thread at a time; last in, first out keeps its page cache warm.
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[Connection] = deque()
         self._keep = IDLE_CONNECTIONS
         # One item for each connection that is open or being opened: a count that needs no lock.
         self._open_ones: deque[None] = deque()
-        self._inherited: list[sqlite3.Connection] = []
+        self._inherited: list[Connection] = []
         self._wal = Wal(timeout)
         call_in_child(self._leave_inherited)
         _stores.add(self)
@@ -209,115 +227,180 @@ class SQLiteStore:
                 self._run(self._empty_wal, "", ())
         return changed
 
-    def _empty_wal(self, db: sqlite3.Connection, statement: str, values: tuple[()]) -> None:
+    def _empty_wal(self, db: Connection, statement: str, values: tuple[()]) -> None:
         self._wal.empty(db)
 
-    def _run(self, run: Callable[[sqlite3.Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
-        """Run one statement on a connection that is this thread's alone, waiting for other writers."""
+    def _run(self, run: Callable[[Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
+        """Run one statement on a connection that is this thread's alone, waiting for other writers.
+
+        Which file is at the path is asked *after* the statement. An acknowledged write is then in the path's file, and
+        what was read came from it. Asked before the statement, a file that is replaced in between would go unnoticed.
+        """
         try:
             db = self._idle.pop()
         except IndexError:
             db = self._open()
+        outcome: T | sqlite3.Error
         try:
-            result = run(db, statement, values)
-        except sqlite3.OperationalError as error:
-            return self._run_again(db, run, statement, values, error)
+            outcome = run(db, statement, values)
+            found = os.stat(self._path_bytes)  # noqa: PTH116  a Path takes twice as long
+            if found.st_ino == db.inode and found.st_dev == db.device:
+                self._give_back(db)
+                return outcome
         except sqlite3.Error as error:
+            outcome = error
+        except OSError:
+            # Of os.stat, and the next one's error is told.
+            pass
+        except BaseException:
             self._close(db)
-            raise self._failure(error) from error
+            raise
+        return self._run_again(db, run, statement, values, outcome)
+
+    def _run_again(
+        self,
+        db: Connection,
+        run: Callable[[Connection, str, Any], T],
+        statement: str,
+        values: tuple[Any, ...],
+        outcome: T | sqlite3.Error,
+    ) -> T:
+        """Run a statement until it has an outcome other than "busy" on the file that is at the path."""
+        deadline = time.monotonic() + self._timeout
+        wait = FIRST_WAIT
+        try:
+            while True:
+                in_time = time.monotonic() < deadline
+                if not self._is_at_path(db):
+                    if not in_time:
+                        raise self._failure("The file was replaced while the call was under way. Try again.")
+                    db = self._reopen(db)
+                elif not isinstance(outcome, sqlite3.Error):
+                    break
+                elif _is_busy(outcome) and in_time:
+                    time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
+                    wait = min(wait * 2, LONGEST_WAIT)
+                else:
+                    raise self._failure(outcome) from outcome
+                try:
+                    outcome = run(db, statement, values)
+                except sqlite3.Error as error:
+                    outcome = error
         except BaseException:
             self._close(db)
             raise
         self._give_back(db)
-        return result
+        return outcome
 
-    def _run_again(
-        self,
-        db: sqlite3.Connection,
-        run: Callable[[sqlite3.Connection, str, Any], T],
-        statement: str,
-        values: tuple[Any, ...],
-        error: sqlite3.Error,
-    ) -> T:
-        deadline = time.monotonic() + self._timeout
-        wait = FIRST_WAIT
+    def _is_at_path(self, db: Connection) -> bool:
         try:
-            while _is_busy(error) and time.monotonic() < deadline:
-                time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
-                wait = min(wait * 2, LONGEST_WAIT)
-                try:
-                    result = run(db, statement, values)
-                except sqlite3.Error as next_error:
-                    error = next_error
-                else:
-                    self._give_back(db)
-                    return result
-        except BaseException:
-            self._close(db)
-            raise
-        self._close(db)
-        raise self._failure(error) from error
+            found = os.stat(self._path_bytes)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._failure(error) from error
+        return (found.st_dev, found.st_ino) == db.identity
 
-    def _give_back(self, db: sqlite3.Connection) -> None:
+    def _reopen(self, stale: Connection) -> Connection:
+        """Return a connection to the path's file; close ``stale`` and the idle ones that have another file open."""
+        self._discard_left_over(stale)
+        db = self._open()
+        self._close(stale)
+        for _ in range(len(self._idle)):
+            try:
+                idle = self._idle.popleft()
+            except IndexError:
+                break
+            if idle.identity == db.identity:
+                self._idle.append(idle)
+            else:
+                self._close(idle)
+        return db
+
+    def _give_back(self, db: Connection) -> None:
         if len(self._idle) < self._keep:
             self._idle.append(db)
         else:
             self._close(db)
 
-    def _close(self, db: sqlite3.Connection) -> None:
+    def _close(self, db: Connection) -> None:
+        self._discard_left_over(db)
         db.close()
         self._open_ones.pop()
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            with _opening:
-                self._make_file()
-                self._open_ones.append(None)
-            try:
-                return self._connect_in_time()
-            except BaseException:
-                self._open_ones.pop()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            raise self._failure(error) from error
-
-    def _make_file(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Never a file that is there already: to close a descriptor of it lets go of all locks that this process has on
-        # it (POSIX), and then another process may delete the WAL that we go on writing to.
-        if not self.path.exists():
-            # Only the owner may read it; SQLite gives the files beside it (-wal, -shm) the same mode.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-
-    def _connect_in_time(self) -> sqlite3.Connection:
+    def _discard_left_over(self, db: Connection) -> None:
+        """Before a connection is closed: let nobody find what belongs to its file beside a newer one."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                return self._connect()
-            except sqlite3.OperationalError as error:
-                # Where several open a new file at the same moment, SQLite tells some of them at once that it is busy,
-                # because each waiting for the other would have no end.
-                if not _is_busy(error) or time.monotonic() >= deadline:
-                    raise
-                time.sleep(random.uniform(FIRST_WAIT, LONGEST_WAIT))  # noqa: S311
+                with _opening:
+                    discard_left_over(db)
+            except NotNowError:
+                if time.monotonic() < deadline:
+                    time.sleep(LONGEST_WAIT)
+                    continue
+            except OSError:
+                # A folder that nobody may write to any more: nobody can open the new file in WAL mode either, and each
+                # who tries is told why.
+                pass
+            return
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        try:
-            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
-            db.execute(f"PRAGMA synchronous = {self._synchronous}")
-            # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
-            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-            db.executescript(_SCHEMA + owners.SCHEMA)
-            # From here on `_run` waits by itself.
-            db.execute("PRAGMA busy_timeout = 0")
-            # SQLite puts it beside what a symbolic link leads to.
-            self._wal.path = os.path.realpath(self.path) + "-wal"
-        except BaseException:
-            db.close()
-            raise
+    def _open(self) -> Connection:
+        """Open the file at the path, and say so if it is not the one that was opened before."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                with _opening:
+                    db = self._connect()
+                    # What was opened last is known to be older: nothing is opened meanwhile.
+                    replaced = self._file not in (None, db.identity)
+                    self._file = db.identity
+                    self._open_ones.append(None)
+                break
+            except (sqlite3.Error, OSError) as error:
+                if not _may_pass(error) or time.monotonic() >= deadline:
+                    raise self._failure(error) from error
+            time.sleep(random.uniform(FIRST_WAIT, LONGEST_WAIT))  # noqa: S311
+        if replaced:
+            log.warning(
+                "SQLite session store %s: the file was deleted or replaced while this process used it. The process "
+                "uses the new file from now on; sessions that were only in the old file have ended.",
+                self.path,
+            )
         return db
+
+    def _connect(self) -> Connection:
+        """Connect without waiting for anybody. Raises sqlite3.Error and OSError."""
+        # SQLite puts the files beside the database there, and not beside a symbolic link to it.
+        path = os.path.realpath(self.path)
+        folder_path, name = os.path.split(path)
+        Path(folder_path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # No other process opens or makes the file between the steps: the files beside it are then this file's own.
+        with only_opener(path) as folder:
+            main = prepare(folder, name)
+            try:
+                db = connect(path, main)
+                try:
+                    check_present(folder, name, main)
+                    self._set_up(db)
+                    note_beside(folder, name, db)
+                except BaseException:
+                    db.close()
+                    raise
+            except sqlite3.Error:
+                # A file that was deleted meanwhile has errors of many kinds.
+                check_present(folder, name, main)
+                raise
+        self._wal.path = path + "-wal"
+        return db
+
+    def _set_up(self, db: Connection) -> None:
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        db.executescript(_SCHEMA + owners.SCHEMA)
 
     def _let_go(self) -> None:
         """Close all connections before a fork, waiting as long as one statement may take for those in use.
@@ -342,7 +425,7 @@ class SQLiteStore:
         self._idle = deque()
         self._open_ones = deque()
 
-    def _failure(self, error: Any) -> StoreError:
+    def _failure(self, error: object) -> StoreError:
         return StoreError(f"SQLite session store {self.path.name}: {error}")
 
 
@@ -367,19 +450,26 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def _fetch_one(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> Any:
+def _fetch_one(db: Connection, statement: str, values: tuple[Any, ...]) -> Any:
     return db.execute(statement, values).fetchone()
 
 
-def _fetch_all(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
+def _fetch_all(db: Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
     return db.execute(statement, values).fetchall()
 
 
-def _count(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
+def _count(db: Connection, statement: str, values: tuple[Any, ...]) -> int:
     return db.execute(statement, values).rowcount
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def _may_pass(error: Exception) -> bool:
+    """Tell whether to open the file may succeed in a moment."""
+    # Where several open a new file at the same moment, SQLite tells some of them at once that it is busy, because each
+    # waiting for the other would have no end.
+    return isinstance(error, NotNowError) or _is_busy(error)
+
+
+def _is_busy(error: Exception) -> bool:
     # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes. Errors that are not
     # SQLite's own have none.
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
