@@ -15,7 +15,7 @@ from flask import g, has_request_context, session
 from markupsafe import Markup, escape
 
 from ..hooks import FIND_LOGIN
-from ..sessions.owners import USER_KEY
+from ..sessions.own_keys import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
 from .state import state_of, this_app, this_request

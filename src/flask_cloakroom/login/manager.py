@@ -12,8 +12,8 @@ from flask.sessions import SessionMixin
 from .. import signals
 from ..hooks import FIND_LOGIN, SHOWN_BY_HEADER
 from ..redirects import safe_path
-from ..sessions.flashes import FLASHES
 from ..sessions.interface import ServerSessionInterface
+from ..sessions.own_keys import FLASHES
 from . import kept
 from .access import require_login
 from .authenticators import Authenticator

@@ -17,11 +17,12 @@ from .. import signals
 from ..errors import CloakroomError, StoreError
 from . import codec
 from .merge import MISSING
-from .owners import USER_KEY, Ownership
+from .own_keys import USER_KEY, VISITOR_ID
+from .owners import Ownership
 from .rebase import Changes
 from .record import Absence, Record
 from .user_data import Merged
-from .visitor import VISITOR_ID, Brought, brought_in, is_visitors
+from .visitor import Brought, brought_in, is_visitors
 
 if TYPE_CHECKING:
     from .session import ServerSession

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final, Self
 
 from ..errors import SessionValueError
-from . import codec
+from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -26,7 +26,8 @@ class LazyDict(MutableMapping[Any, Any]):
     # Class attributes, so that a dict that is never used sets none of them.
     _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
     _base: Mapping[Any, bytes]  # what is stored
-    _touched: dict[Any, None]  # keys that were assigned, deleted, or read and mutable; in order
+    # In order: keys that were assigned or deleted, with None; keys of mutable values that were read, with the value.
+    _touched: dict[Any, Any]
     _closed = False
 
     def _open(self) -> dict[Any, Any]:
@@ -138,15 +139,15 @@ class LazyDict(MutableMapping[Any, Any]):
     def _unpack(self, key: Any) -> Any:
         assert self._data is not None
         try:
-            value = codec.unpack(self._base[key])
+            value = own_keys.unpack(key, self._base[key])
         except codec.CodecError as error:
             # As if it were not there; its bytes stay where they are until somebody sets the key.
-            log.error("%r of %r cannot be decoded and counts as missing: %s", key, self, error)
+            log.error("%s of %r cannot be decoded and counts as missing: %s", _shown(key), self, error)
             del self._data[key]
             raise KeyError(key) from None
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
-            self._touched[key] = None
+            self._touched[key] = value
         return value
 
     def _unpack_all(self) -> dict[Any, Any]:
@@ -173,7 +174,7 @@ class LazyDict(MutableMapping[Any, Any]):
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in data:
-                packed = self._pack(key, data[key])
+                packed = self._packed(key, data[key])
                 if packed != base.get(key):
                     changes[key] = packed
             elif key in base:
@@ -182,13 +183,13 @@ class LazyDict(MutableMapping[Any, Any]):
 
     def _rebase(self, base: Mapping[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
-        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED}
+        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED and key in base}
+        unchanged = [key for key, value in live.items() if self._packed(key, value) == base[key]]
         data = self._begin(base)
-        for key, value in live.items():
-            if key in data and self._pack(key, value) == base[key]:
-                data[key] = value
-                if type(value) not in codec.IMMUTABLE_TYPES:
-                    self._touched[key] = None
+        for key in unchanged:
+            data[key] = value = live[key]
+            if type(value) not in codec.IMMUTABLE_TYPES:
+                self._touched[key] = value
 
     def _place_of(self, key: Any) -> str:
         """Return how an error names a key of this dict."""
@@ -203,6 +204,20 @@ class LazyDict(MutableMapping[Any, Any]):
             data.pop(key, None)
             if key in base:
                 data[key] = _PACKED
+
+    def _packed(self, key: Any, value: Any) -> bytes:
+        """Return a value as bytes, or the stored bytes of a value that was read and cannot be packed again.
+
+        Such a record was damaged, or written by somebody with access to the store. A page that only reads it must not
+        fail for that. Raises SessionValueError for all else that cannot be stored.
+        """
+        try:
+            return self._pack(key, value)
+        except SessionValueError as error:
+            if key not in self._base or self._touched.get(key) is not value or _can_be_packed_again(self._base[key]):
+                raise
+            log.error("%s of %r stays as it is stored: %s", _shown(key), self, error)
+            return self._base[key]
 
     def _pack(self, key: Any, value: Any) -> bytes:
         try:
@@ -221,6 +236,14 @@ def _plain_key(key: Any) -> Any:
     except codec.UnsupportedTypeError as error:
         raise SessionValueError("a session key", error.type_name, "Use a str as the key.") from None
     return key
+
+
+def _can_be_packed_again(packed: bytes) -> bool:
+    try:
+        codec.pack(codec.unpack(packed))
+    except codec.UnsupportedTypeError:
+        return False
+    return True
 
 
 def _shown(part: Any) -> str:
