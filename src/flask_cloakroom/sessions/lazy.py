@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, Self
 
@@ -26,7 +27,7 @@ class LazyDict(MutableMapping[Any, Any]):
     # Class attributes, so that a dict that is never used sets none of them.
     _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
     _base: Mapping[Any, bytes]  # what is stored
-    # In order: keys that were assigned or deleted, with None; keys of mutable values that were read, with the value.
+    # In order: keys that were assigned, deleted, or read and mutable; with the value that was read, else None.
     _touched: dict[Any, Any]
     _closed = False
 
@@ -78,13 +79,18 @@ class LazyDict(MutableMapping[Any, Any]):
         self._touch(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does."""
+        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
+
+        What counts as missing because it has the wrong shape can be taken out all the same.
+        """
         try:
             value = self[key]
         except KeyError:
             if self._is_unreadable(key):
                 # What this worker can't decode another one may: it has to go all the same.
                 self._touch(key)
+                with suppress(codec.CodecError):
+                    return codec.unpack(self._base[key])
             if default:
                 return default[0]
             raise
@@ -160,7 +166,7 @@ class LazyDict(MutableMapping[Any, Any]):
         return data
 
     def _touch(self, key: Any) -> None:
-        self._touched[key] = None
+        self._touched.setdefault(key, None)
         if self._closed:
             log.warning(
                 "%s was changed after the response was made, and is not saved; change it before the body is streamed",

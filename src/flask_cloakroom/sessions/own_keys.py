@@ -7,7 +7,6 @@ missing, as one does that cannot be decoded. So nothing that reads these keys, F
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -29,7 +28,7 @@ VISITOR_ID: Final = "_user_session"
 _MOST_BITS: Final = 10_000
 #: How deep containers may lie in each other in a flash message: applications flash a dict with a title and a list.
 _DEEPEST: Final = 16
-_ID_TYPES: Final = (str, int, float, bytes, Decimal, UUID, date, time, timedelta)
+_ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 
 
 def unpack(key: Any, packed: bytes) -> Any:
@@ -42,8 +41,8 @@ def unpack(key: Any, packed: bytes) -> Any:
 
 
 def is_user_id(value: object) -> bool:
-    """Return whether a value can be a user's id: text, a number, bytes, a UUID and the like, or a tuple of these."""
-    if isinstance(value, tuple):
+    """Return whether a value can be a user's id: text, a number, bytes, a UUID, or a tuple or list of these."""
+    if isinstance(value, tuple | list):
         return all(isinstance(part, _ID_TYPES) and _is_printable(part) for part in value)
     return isinstance(value, _ID_TYPES) and not isinstance(value, bool) and _is_printable(value)
 

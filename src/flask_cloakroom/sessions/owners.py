@@ -125,8 +125,7 @@ class OwnerIndex:
 
         ``begun`` is of a login that begins with this; None: what it said, if the owner is the same.
         """
-        packed = values.get(USER_KEY)
-        user_id = None if packed is None else _user_id(packed)
+        user_id = user_id_in(values)
         if user_id is None:
             return ""
         name = self._repository.tickets.owner_name(str(user_id))
@@ -382,8 +381,10 @@ def _indexed(name: str) -> bytes:
     return hashlib.sha256(b"flask-cloakroom:index:" + name.encode()).digest()[:16]
 
 
-def _user_id(packed: bytes) -> Any:
+def user_id_in(values: Values) -> Any:
+    """Return the user's id that a session holds; None if there is none, or none that can be read."""
+    packed = values.get(USER_KEY)
     try:
-        return own_keys.unpack(USER_KEY, packed)
+        return None if packed is None else own_keys.unpack(USER_KEY, packed)
     except codec.CodecError:
-        return None  # as the session has it: unreadable is not there
+        return None

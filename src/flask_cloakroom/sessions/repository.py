@@ -117,7 +117,7 @@ class Repository:
                 age = self._clock() - header.created
                 if header.belongs:
                     return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.LEFT
-                return self._follow(ticket, key, age, payload, REPORT_SECONDS if late else OVERLAP_SECONDS)
+                return self._follow(ticket, key, age, payload, late)
             if header.belongs or header.remembers:
                 raise EnvelopeError("it is no session")
             if self.is_over(header):
@@ -132,13 +132,13 @@ class Repository:
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
-    def _follow(self, ticket: str, key: bytes, age: float, payload: bytes, follow: int) -> Absence | str:
-        """Return where the mark under ``key`` leads, which is ``age`` seconds old, for ``follow`` seconds."""
+    def _follow(self, ticket: str, key: bytes, age: float, payload: bytes, late: bool) -> Absence | str:
+        """Return where the mark under ``key`` leads, which is ``age`` seconds old."""
         masked = payload[KEY_BYTES:]
         if not masked:
             # A store that misses the mark's end, or a clock that was set back, must not keep the visitor out for ever.
             return Absence.SUPERSEDED if is_within(age, MARK_SECONDS + CLOCK_SKEW) else Absence.UNKNOWN
-        if is_within(age, follow):
+        if late or is_within(age, OVERLAP_SECONDS):
             successor = unmask_successor(ticket, masked)
             return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
         if is_within(age, MARK_SECONDS):
