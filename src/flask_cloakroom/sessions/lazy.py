@@ -190,7 +190,7 @@ class LazyDict(MutableMapping[Any, Any]):
     def _rebase(self, base: Mapping[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
         live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED and key in base}
-        unchanged = [key for key, value in live.items() if self._packed(key, value) == base[key]]
+        unchanged = [key for key, value in live.items() if self._is_packed_as(key, value, base[key])]
         data = self._begin(base)
         for key in unchanged:
             data[key] = value = live[key]
@@ -224,6 +224,12 @@ class LazyDict(MutableMapping[Any, Any]):
                 raise
             log.error("%s of %r stays as it is stored: %s", _shown(key), self, error)
             return self._base[key]
+
+    def _is_packed_as(self, key: Any, value: Any, packed: bytes) -> bool:
+        try:
+            return self._pack(key, value) == packed
+        except SessionValueError:
+            return False  # it was read and cannot be packed again: the next use reads it anew
 
     def _pack(self, key: Any, value: Any) -> bytes:
         try:
