@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import struct
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from values import HASHABLE, Colour, Point, Right, identical
 
+from flask_cloakroom.errors import StoreError
 from flask_cloakroom.sessions import codec, envelope
 from flask_cloakroom.sessions.envelope import (
     EnvelopeError,
@@ -50,11 +52,9 @@ HEADERS = st.builds(
     owner=st.text(max_size=40),
     fence=SECONDS,
     lease_until=MILLISECONDS,
-    lease_holder=st.binary(min_size=8, max_size=8),
     turn_until=MILLISECONDS,
     superseded=st.booleans(),
 )
-SEALS = st.none() | st.builds(Seal, st.just("ticket"), st.binary(min_size=32, max_size=32))
 
 #: Everything in it differs from its default, so that no two fields can be exchanged unseen.
 HEADER = Header(
@@ -66,17 +66,24 @@ HEADER = Header(
     owner="ada ☂",
     fence=0x11121314,
     lease_until=0x15161718191A1B1C,
-    lease_holder=b"\x1d\x1e\x1f\x20\x21\x22\x23\x24",
     turn_until=0x25262728292A2B2C,
 )
 VALUES = {"user": codec.pack("ada"), "cart": codec.pack({"items": [("tea", 2)]})}
 TICKET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"
 SEAL = Seal(TICKET, bytes(range(32)))
+SEALS = st.sampled_from([None, SEAL])
 
+#: Written before an entry named its key, which is read for as long as such entries may live. Frozen.
+STORED_WITHOUT_KEY = bytes.fromhex(
+    """
+    0101483f0c550102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c000761646120
+    e2988282a475736572c404a3616461a463617274c41181a56974656d7391c7060192a374656102
+    """
+)
 #: Frozen. A change here means that stored sessions can no longer be read: it takes a new FORMAT, and a note.
 STORED = bytes.fromhex(
     """
-    0101483f0c550102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c000761646120
+    01215111e1750102030405060708090a0b0c0d0e0f101112131415161718191a1b1c000102030405060725262728292a2b2c000761646120
     e2988282a475736572c404a3616461a463617274c41181a56974656d7391c7060192a374656102
     """
 )
@@ -87,6 +94,13 @@ STORED_PAYLOAD_WITH_OTHER_KEYS = bytes.fromhex(
 )
 SEALED = bytes.fromhex(
     """
+    0123f9f03ae90102030405060708090a0b0c0d0e0f101112131415161718191a1b1c000102030405060725262728292a2b2c000761646120
+    e298821231e8b32dbea2c970887d8e3b2aa40eda837c31cf607babde8a833a77715e80bbeaf94a5d3e6b9ccacc9a5cf6e96308737e594945
+    c70953dc69acad018cba5b
+    """
+)
+SEALED_WITHOUT_KEY = bytes.fromhex(
+    """
     010331d306280102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c000761646120
     e29882d5d919033a2dec0a38cc55cbbc0353f6a287e7071549327246c7e8af8435d8825c47dbf19ec402c5d0e75595c0d532892c8c70e01a
     35f136b44cc0fd8cd0449e
@@ -95,11 +109,11 @@ SEALED = bytes.fromhex(
 
 
 def stored(**changes: Any) -> bytes:
-    return pack(HEADER._replace(**changes), pack_values(VALUES, codec.pack))
+    return pack(HEADER._replace(**changes), pack_values(VALUES, codec.pack), SEAL.key)
 
 
 def opened(data: bytes, seal: Seal | None = SEAL) -> tuple[Header, bytes]:
-    header, payload, sealed = open_header(data)
+    header, payload, sealed = open_header(data, SEAL.key)
     if sealed:
         assert seal is not None
         payload = unseal(data, payload, seal)
@@ -127,6 +141,20 @@ class TestFormat:
         header, payload = opened(SEALED)
         assert header == HEADER
         assert unpack_values(payload, codec.unpack) == VALUES
+
+    @pytest.mark.parametrize("data", [STORED_WITHOUT_KEY, SEALED_WITHOUT_KEY], ids=["open", "sealed"])
+    def test_of_a_session_that_names_no_key(self, data: bytes) -> None:
+        """As the version before wrote it: the bytes at the key's place named the lock's holder."""
+        header, payload = opened(data)
+        assert header == HEADER
+        assert unpack_values(payload, codec.unpack) == VALUES
+
+    def test_keeps_the_layout_of_the_version_before(self) -> None:
+        """That version reads our entries while a site is updated server by server: same length, same checksum."""
+        assert len(STORED) == len(STORED_WITHOUT_KEY)
+        for data in (STORED, STORED_WITHOUT_KEY, SEALED, SEALED_WITHOUT_KEY):
+            assert data[0] == 1
+            assert struct.unpack_from(">I", data, 2)[0] == zlib.crc32(data[6:], data[1])
 
     def test_of_every_type(self) -> None:
         """One value of each extension type, as the codec has always written it."""
@@ -208,7 +236,7 @@ class TestRoundTrip:
     @given(HEADERS, st.binary(max_size=100), SEALS)
     def test_header_and_payload(self, header: Header, payload: bytes, seal: Seal | None) -> None:
         """Every field, at its ends too, sealed and not."""
-        assert opened(pack(header, payload, seal_for=seal), seal) == (header, payload)
+        assert opened(pack(header, payload, SEAL.key, seal_for=seal), seal) == (header, payload)
 
     @given(st.dictionaries(HASHABLE | st.text(st.characters()), st.binary(max_size=20), max_size=5))
     def test_values(self, values: dict[Any, bytes]) -> None:
@@ -218,6 +246,37 @@ class TestRoundTrip:
     def test_no_copy_for_a_session_of_str_keys(self) -> None:
         """The common payload is a plain MessagePack map, which other tools can read."""
         assert msgpack.unpackb(pack_values(VALUES, codec.pack)) == VALUES
+
+
+class TestKeys:
+    """An entry is that of one key, and never taken for another's."""
+
+    @given(HEADERS, st.binary(max_size=50), st.binary(min_size=32, max_size=32), SEALS)
+    def test_another_keys_entry(self, header: Header, payload: bytes, key: bytes, seal: Seal | None) -> None:
+        """Is a StoreError, whatever its kind: the store answered another question, so nothing is known of this one."""
+        data = pack(header, payload, SEAL.key, seal_for=seal)
+        assert open_header(data, SEAL.key)[0] == header
+        if key[:8] != SEAL.key[:8]:
+            with pytest.raises(StoreError, match="belongs to another key"):
+                open_header(data, key)
+
+    def test_damage_does_not_take_the_key_away(self) -> None:
+        """No one flipped bit, nor two, make an entry that would be read under any key."""
+        data, other = stored(), bytes(32)
+        head = range(6 * 8)
+        for first, second in [(bit, bit) for bit in range(len(data) * 8)] + list(itertools.combinations(head, 2)):
+            damaged = bytearray(data)
+            damaged[first // 8] ^= 1 << first % 8
+            if second != first:
+                damaged[second // 8] ^= 1 << second % 8
+            with pytest.raises(EnvelopeError):
+                open_header(bytes(damaged), other)
+
+    def test_no_error_shows_a_key(self) -> None:
+        """Neither the one that was asked for nor the one that was answered."""
+        with pytest.raises(StoreError) as raised:
+            open_header(stored(), bytes(32))
+        assert SEAL.key.hex()[:6] not in str(raised.value)
 
 
 class TestDamage:
@@ -230,11 +289,11 @@ class TestDamage:
             damaged = bytearray(data)
             damaged[bit // 8] ^= 1 << bit % 8
             with pytest.raises(EnvelopeError):
-                open_header(bytes(damaged))
+                open_header(bytes(damaged), SEAL.key)
 
     def test_every_truncation(self) -> None:
         """From nothing to all but the last byte; sealed ones too."""
-        for data in (stored(), pack(HEADER, pack_values(VALUES, codec.pack), seal_for=SEAL)):
+        for data in (stored(), pack(HEADER, pack_values(VALUES, codec.pack), SEAL.key, seal_for=SEAL)):
             for length in range(len(data)):
                 with pytest.raises(EnvelopeError):
                     opened(data[:length])
@@ -243,13 +302,13 @@ class TestDamage:
     def test_anything_after_it(self, rest: bytes) -> None:
         """Is no session."""
         with pytest.raises(EnvelopeError):
-            open_header(stored() + rest)
+            open_header(stored() + rest, SEAL.key)
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
         """Are no session."""
         with pytest.raises(EnvelopeError):
-            open_header(data)
+            open_header(data, SEAL.key)
 
     @given(st.integers(0, 255), st.binary(max_size=120))
     def test_a_right_checksum_is_no_proof(self, flags: int, rest: bytes) -> None:
@@ -262,13 +321,13 @@ class TestDamage:
         """A record of a later version is no session, and the error says so."""
         for number in (0, 2, 255):
             with pytest.raises(EnvelopeError, match=f"unknown format {number}"):
-                open_header(bytes([number]) + stored()[1:])
+                open_header(bytes([number]) + stored()[1:], SEAL.key)
 
     def test_an_owner_that_is_no_text(self) -> None:
         """With a right checksum, as only somebody with access to the store could write it."""
         rest = struct.pack(">IIIIIQ8sQH", 1, 1, 1, 0, 0, 0, bytes(8), 0, 2) + b"\xff\xfe" + b"\x80"
         with pytest.raises(EnvelopeError, match="owner"):
-            open_header(with_checksum(1, rest))
+            open_header(with_checksum(1, rest), SEAL.key)
 
     @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda data: b"\xc1" + data))
     @settings(max_examples=300)
@@ -312,9 +371,11 @@ class TestDamage:
 
         payload = pickle.dumps(Payload(), protocol=protocol)
         repository = Repository(MemoryStore(), Tickets("app"))
-        for data in (payload, pack(HEADER, payload), pack(HEADER, msgpack.packb({"key": payload}))):
+        for kind in range(3):
             ticket = repository.tickets.issue()
-            repository.store.create(repository.tickets.fingerprint(ticket), data, 60)
+            key = repository.tickets.fingerprint(ticket)
+            record, value = pack(HEADER, payload, key), pack(HEADER, msgpack.packb({"key": payload}), key)
+            repository.store.create(key, (payload, record, value)[kind], 60)
             found = repository.load(ticket)
             if isinstance(found, Record):
                 with pytest.raises(codec.CodecError):
@@ -328,16 +389,16 @@ def with_checksum(flags: int, rest: bytes) -> bytes:
 
 def resealed(data: bytes, header: Header) -> bytes:
     """Return a sealed record with another header over the same sealed payload, checksum and all."""
-    _, payload, sealed = open_header(data)
+    _, payload, sealed = open_header(data, SEAL.key)
     assert sealed
-    flags, rest = pack(header, payload)[1], pack(header, payload)[6:]
+    flags, rest = pack(header, payload, SEAL.key)[1], pack(header, payload, SEAL.key)[6:]
     return with_checksum(flags | data[1] & 2, rest)
 
 
 class TestSealed:
     """Promise 8: SESSION_ENCRYPTION."""
 
-    DATA = pack(HEADER, pack_values(VALUES, codec.pack), seal_for=SEAL)
+    DATA = pack(HEADER, pack_values(VALUES, codec.pack), SEAL.key, seal_for=SEAL)
 
     def test_every_single_bit(self) -> None:
         """Turned over, also with the checksum put right again, is refused."""
@@ -348,7 +409,7 @@ class TestSealed:
                 opened(bytes(damaged))
             if bit >= 48:
                 mended = with_checksum(damaged[1], bytes(damaged[6:]))
-                with pytest.raises(EnvelopeError):
+                with pytest.raises((EnvelopeError, StoreError)):  # a StoreError where the key is named
                     opened(mended)
 
     @pytest.mark.parametrize("flag", [1, 4, 8, 16, 32, 64, 128])
@@ -369,7 +430,6 @@ class TestSealed:
             {"owner": ""},
             {"fence": 0},
             {"lease_until": 0},
-            {"lease_holder": bytes(8)},
             {"turn_until": 0},
             {"superseded": True},
         ],
@@ -390,14 +450,14 @@ class TestSealed:
     def test_shows_nothing(self) -> None:
         """Neither ticket, nor key, nor anything that the session holds, is in the stored bytes."""
         values = {"a long key of the session": codec.pack("a long value of the session")}
-        data = pack(Header(1, 1, 1), pack_values(values, codec.pack), seal_for=SEAL)
+        data = pack(Header(1, 1, 1), pack_values(values, codec.pack), SEAL.key, seal_for=SEAL)
         for secret in (TICKET.encode(), SEAL.key, sealing_key(TICKET), b"long key", b"long value"):
             assert secret not in data
 
     def test_is_never_the_same_twice(self) -> None:
         """One nonce is used once."""
         payload = pack_values(VALUES, codec.pack)
-        sealed = {pack(HEADER, payload, seal_for=SEAL)[-len(payload) - 28 :] for _ in range(1000)}
+        sealed = {pack(HEADER, payload, SEAL.key, seal_for=SEAL)[-len(payload) - 28 :] for _ in range(1000)}
         assert len({data[:12] for data in sealed}) == 1000
         assert len({data[12:] for data in sealed}) == 1000
 
@@ -423,15 +483,17 @@ class TestRepository:
         record = Repository(store, tickets).create(VALUES)
         assert Repository(store, tickets, encrypt=True).load(record.ticket) is Absence.UNREADABLE
 
-    def test_one_sessions_record_under_anothers_key(self) -> None:
-        """Somebody who can write to the store cannot make his session out of another's."""
+    @pytest.mark.parametrize("encrypt", [False, True])
+    def test_one_sessions_record_under_anothers_key(self, encrypt: bool) -> None:
+        """Is an error, and neither the other's session nor none: a stray answer must not log anybody in or out."""
         store = MemoryStore()
-        repository = Repository(store, Tickets("app"), encrypt=True)
+        repository = Repository(store, Tickets("app"), encrypt=encrypt)
         rich, poor = repository.create(VALUES), repository.create({"user": codec.pack("eve")})
         entry = store.load(rich.key)
         assert entry is not None
         store.replace(poor.key, entry.data, 60, poor.version)
-        assert repository.load(poor.ticket) is Absence.UNREADABLE
+        with pytest.raises(StoreError, match="belongs to another key"):
+            repository.load(poor.ticket)
 
     @given(st.integers(0, 255), st.binary(max_size=100))
     def test_any_record_with_a_right_checksum(self, flags: int, payload: bytes) -> None:
@@ -440,7 +502,9 @@ class TestRepository:
         now = int(repository._clock())
         ticket = repository.tickets.issue()
         fixed = struct.pack(">IIIIIQ8sQH", now, now, now, 0, 0, 0, bytes(8), 0, 0)
-        repository.store.create(repository.tickets.fingerprint(ticket), with_checksum(flags, fixed + payload), 60)
+        repository.store.create(
+            repository.tickets.fingerprint(ticket), with_checksum(flags & ~envelope._KEYED, fixed + payload), 60
+        )
         found = repository.load(ticket)
         if isinstance(found, Record):
             for packed in found.values.values():

@@ -16,6 +16,9 @@ from . import passwords
 from .database import db
 from .local_time import DEFAULT_ZONE
 
+#: The greatest number that the database takes for an id.
+LAST_ID = 2**31 - 1
+_LONGEST_ID = len(str(LAST_ID))
 #: Characters of a username at most.
 LONGEST_USERNAME = 64
 
@@ -98,8 +101,9 @@ def normal(username: str | None) -> str:
 
 
 def load_user(user_id: str) -> User | None:
-    """Return the user of an id, for the login."""
-    return db.session.get(User, int(user_id))
+    """Return the user of an id, for the login; None for what is no id of this site's."""
+    is_number = isinstance(user_id, str) and user_id.isascii() and user_id.isdecimal() and len(user_id) <= _LONGEST_ID
+    return db.session.get(User, int(user_id)) if is_number and int(user_id) <= LAST_ID else None
 
 
 class Sample(NamedTuple):

@@ -26,6 +26,10 @@ from .catalogue import PRODUCTS, Product
 
 #: More than this of one product is a mistake of typing.
 MAX_QUANTITY = 99
+#: Nothing on the shelf costs so much.
+MAX_PRICE = 1_000_000
+#: Characters of an order's number at most; ours have 16.
+LONGEST_ORDER = 64
 
 
 class Line(NamedTuple):
@@ -62,7 +66,9 @@ def total() -> Decimal:
 
 def add(product: Product, quantity: int = 1) -> int:
     """Put more of a product into the cart and return how many of it are in there now."""
-    cart = user_session.setdefault("cart", {})
+    cart = _cart()
+    if cart is None:
+        cart = user_session["cart"] = {}
     cart.setdefault("order", _new_order())
     items = cart.setdefault("items", {})
     item = items.setdefault(product.slug, {"quantity": 0, "price": product.price, "added": datetime.now(UTC)})
@@ -90,7 +96,9 @@ def empty() -> None:
 
 def order() -> str:
     """Return the number under which what is in the cart now is bought. There must be something in it."""
-    number: str = user_session["cart"]["order"]
+    cart = _cart()
+    assert cart is not None
+    number: str = cart.setdefault("order", _new_order())
     return number
 
 
@@ -102,7 +110,9 @@ def bought(quantities: Mapping[str, int]) -> None:
             items[slug]["quantity"] -= quantity
         else:
             items.pop(slug, None)
-    user_session["cart"]["order"] = _new_order()
+    cart = _cart()
+    if cart is not None:
+        cart["order"] = _new_order()
 
 
 def brought() -> int:
@@ -116,9 +126,10 @@ def brought() -> int:
 def undo_login() -> bool:
     """Take those out again, and tell whether there were any. What was changed since stays."""
     changed = any(value.key == "cart" for value in user_session.undo_merge())
-    if _items():
+    cart = _cart()
+    if cart is not None and _items():
         # The number may have come along with what is gone now.
-        user_session["cart"].setdefault("order", _new_order())
+        cart.setdefault("order", _new_order())
     return changed
 
 
@@ -149,12 +160,38 @@ def _joined(before: dict[str, Any], other: dict[str, Any], own: dict[str, Any]) 
 
 
 def _items() -> dict[str, Any]:
-    items: dict[str, Any] = user_session.get("cart", {}).get("items", {})
-    return items
+    return _part(_cart(), "items") or {}
+
+
+def _cart() -> dict[str, Any] | None:
+    cart = user_session.get("cart")
+    return cart if _is_cart(cart) else None
+
+
+def _is_cart(cart: Any) -> bool:
+    """Tell whether that is a cart of this site's: what is stored may be damaged, or of another version of the site."""
+    if not isinstance(cart, dict):
+        return False
+    order, items = cart.get("order", ""), cart.get("items", {})
+    is_order = isinstance(order, str) and order.isascii() and len(order) <= LONGEST_ORDER
+    return is_order and isinstance(items, dict) and all(map(_is_item, items.values()))
+
+
+def _is_item(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return False
+    quantity, price = item.get("quantity"), item.get("price")
+    return (
+        type(quantity) is int
+        and 0 <= quantity <= MAX_QUANTITY
+        and isinstance(price, Decimal)
+        and price.is_finite()
+        and 0 <= price < MAX_PRICE
+    )
 
 
 def _part(cart: Any, name: str) -> Any:
-    return cart.get(name) if isinstance(cart, dict) else None
+    return cart.get(name) if _is_cart(cart) else None
 
 
 def _count(cart: Any) -> int:

@@ -23,7 +23,7 @@ from flask_cloakroom import (
 )
 
 from . import traffic
-from .accounts import User, normal
+from .accounts import LAST_ID, User, normal
 from .database import db
 
 blueprint = Blueprint("operators", __name__, url_prefix="/operator")
@@ -32,8 +32,6 @@ blueprint = Blueprint("operators", __name__, url_prefix="/operator")
 SUDO = timedelta(minutes=10)
 #: Users on a page: each costs a question to the store of the sessions.
 USERS = 20
-#: The greatest number that the database takes for an id.
-LAST_ID = 2**31 - 1
 #: The least that a chart's height stands for, so that a single login is no mountain.
 LEAST = 4
 

@@ -25,7 +25,7 @@ SECONDS = 7 * 24 * 60 * 60
 @optional
 def look(product: Product) -> list[Product]:
     """Remember that the visitor looks at the product, and return what they looked at before."""
-    visitor = session.get("visitor") or secrets.token_urlsafe(16)
+    visitor = _visitor() or secrets.token_urlsafe(16)
     key = _key(visitor)
     redis.multi()
     redis.lrem(key, 0, product.slug)
@@ -42,15 +42,21 @@ def look(product: Product) -> list[Product]:
 @optional
 def seen() -> list[Product]:
     """Return what the visitor looked at. Who has looked at nothing is not asked for."""
-    visitor = session.get("visitor")
+    visitor = _visitor()
     return _products(redis.lrange(_key(visitor), 0, KEEP - 1)) if visitor else []
 
 
 @optional
 def forget() -> None:
     """Forget what the visitor looked at."""
-    if visitor := session.get("visitor"):
+    if visitor := _visitor():
         redis.delete(_key(visitor))
+
+
+def _visitor() -> str | None:
+    """Return the session's id for the list, if it is one: what Redis cannot take as a key is none of ours."""
+    visitor = session.get("visitor")
+    return visitor if isinstance(visitor, str) and visitor.isascii() else None
 
 
 def _key(visitor: str) -> str:

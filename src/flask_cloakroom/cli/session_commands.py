@@ -14,7 +14,7 @@ from ..errors import CloakroomError
 from ..login.agents import names_in
 from ..login.current import KINDS_KEY
 from ..login.notes import read_note, text_in
-from ..sessions import envelope
+from ..sessions.endings import walked
 from ..sessions.interface import ServerSessionInterface, interface_of
 from ..sessions.repository import PURGE_BATCH, Repository
 from ..stores import Purges, Walks
@@ -73,12 +73,11 @@ def count() -> None:
         raise click.ClickException(f"{store} cannot list what it holds.")
     live = unreadable = 0
     try:
-        for _, entry in store.walk():
-            try:
-                header = envelope.open_header(entry.data)[0]
-                live += not (header.superseded or header.remembers or header.belongs)
-            except envelope.EnvelopeError:
+        for _, _, header in walked(store):
+            if header is None:
                 unreadable += 1
+            else:
+                live += not (header.superseded or header.remembers or header.belongs)
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{store}: live sessions: {live}; entries that cannot be read: {unreadable}")

@@ -13,6 +13,7 @@ import re
 import secrets
 from typing import Final
 
+from ..sessions.clock import is_within
 from .errors import CSRFError
 
 #: Bytes. 128 random bits never come twice; 6 bytes of seconds last for millions of years; SHA-256 has 32. Together
@@ -56,7 +57,7 @@ def check_token(token: str, secret: bytes, now: int, limit: float | None) -> Non
     signed = raw[:_SIGNED]
     if not hmac.compare_digest(raw[_SIGNED:], _mac(secret, signed)):
         raise CSRFError(MISMATCH)
-    if limit is not None and now - int.from_bytes(signed[_NONCE:], "big") > limit:
+    if limit is not None and not is_within(now - int.from_bytes(signed[_NONCE:], "big"), limit):
         raise CSRFError(EXPIRED)
 
 

@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 
 from ..context import this_app, this_request
 from ..hooks import LOGIN_SECRETS
-from ..sessions.owners import USER_KEY
+from ..sessions.own_keys import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
 from .state import state_of

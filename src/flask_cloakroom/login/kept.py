@@ -15,6 +15,7 @@ from flask.sessions import SessionMixin
 
 from ..errors import SessionLimitError
 from ..sessions import ServerSession
+from ..sessions.own_keys import is_user_id
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
 from ..sessions.record import Record
 from ..sessions.session import KEYS_OF_ONE_ID
@@ -76,7 +77,7 @@ def begin(session: SessionMixin, described: dict[str, Any], begun: Begun = NOTHI
     ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so that
     this can say so: False, and the session is as before. Raises what saving raises.
     """
-    before = {key: session[key] for key in _KEYS if key in session}
+    before = _login_in(session)
     for key in _KEYS:
         if key not in described:
             session.pop(key, None)
@@ -102,7 +103,7 @@ def join(session: ServerSession, described: dict[str, Any], begun: Begun, ticket
 
     False: that session has ended, is another user's, or is one too many; then nobody is logged in.
     """
-    before = {key: session[key] for key in _KEYS if key in session}
+    before = _login_in(session)
     session.describe(begun)
     try:
         joined = session.adopt(ticket, described, first=first)
@@ -125,6 +126,12 @@ def _restore(session: ServerSession, before: dict[str, Any]) -> None:
     for key in _KEYS:
         session.pop(key, None)
     session.update(before)
+
+
+def _login_in(session: SessionMixin) -> dict[str, Any]:
+    """Return the login that a session holds, key by key; nothing if :func:`description` cannot have made it."""
+    found = {key: session[key] for key in _KEYS if key in session}
+    return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
 
 
 def end_others(session: ServerSession, user_id: Any, handle: str, ticket: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionMixin
 
 from .. import signals
 from ..sessions.outage import SessionUnavailable
+from ..sessions.own_keys import is_user_id
 from . import impersonation, kept
 from .authenticators import authenticate
 from .config import AUTH_HASH, BROWSER, FORCED, FRESH, IMPERSONATED, USER_ID
@@ -20,6 +21,9 @@ from .remember import Remembered
 from .settings import UNSET, checked_protection
 from .state import LoginSource, LoginState
 from .verdicts import call
+
+if TYPE_CHECKING:
+    from .manager import LoginManager
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -65,10 +69,10 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     if not _is_protected(state):
         problem = "it is in another browser"
     else:
-        user = call(manager.user_callback, user_id)
+        user = _user_of(manager, user_id)
         problem = problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
         if problem is None and impersonated is not None:
-            impersonator, user = user, call(manager.user_callback, impersonated)
+            impersonator, user = user, _user_of(manager, impersonated)
             problem = impersonation.problem_with(manager, impersonator, user)
     if problem is None:
         return user, impersonator, False
@@ -79,6 +83,12 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
         target, logged_in = (None, user) if impersonator is None else (user, impersonator)
         impersonation.tell_end(state, target, logged_in)
     return None, None, True
+
+
+def _user_of(manager: LoginManager, user_id: object) -> Any:
+    """Return the user of an id that was kept of an earlier login; None if there is none, or if that can be no id."""
+    load = manager.user_callback
+    return call(load, user_id) if load is not None and is_user_id(user_id) else None
 
 
 def problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
@@ -128,7 +138,7 @@ def _from_remember_cookie(state: LoginState) -> Any:
             # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
             log.info("%s: a remember token was not used: the request is older than that", kept.public_id(session))
             return None
-        user = call(manager.user_callback, remembered.user_id)
+        user = _user_of(manager, remembered.user_id)
         problem = problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
             return user if _resume(state, user, remembered) else None

@@ -13,8 +13,8 @@ from .. import signals
 from ..context import this_app, this_request, this_session
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..redirects import safe_path
-from ..sessions.flashes import FLASHES
 from ..sessions.interface import ServerSessionInterface
+from ..sessions.own_keys import FLASHES
 from . import kept
 from .access import require_login
 from .authenticators import Authenticator

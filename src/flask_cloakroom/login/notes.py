@@ -14,6 +14,8 @@ from .state import LoginState
 LONGEST_AGENT: Final = 300
 #: Characters of an address: the longest text of an IPv6 address has 45 (RFC 4291, 2.2), and a zone may follow.
 LONGEST_ADDRESS: Final = 64
+#: The latest time that a session's header holds, in seconds since the epoch.
+LATEST: Final = 2**32 - 1
 
 
 def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
@@ -38,7 +40,7 @@ def read_note(text: str) -> dict[str, Any]:
     """Return what :func:`begun_by` wrote; an empty dict for what is no note."""
     try:
         note = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
 
@@ -50,9 +52,15 @@ def is_remembered_by(text: str) -> bool:
 
 def moment_in(value: object) -> int | None:
     """Return a note's value if it is a time, in seconds since the epoch."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if type(value) is int and 0 < value <= LATEST else None
 
 
 def text_in(value: object) -> str | None:
-    """Return a note's value if it is text."""
-    return value if isinstance(value, str) else None
+    """Return a note's value if it is text that a page can show: JSON can spell half of a surrogate pair."""
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value[:LONGEST_AGENT]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from itsdangerous import BadData, URLSafeSerializer
 
+from ..sessions.clock import is_within
 from ..sessions.families import Family
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
 from .signing import as_key, reading_keys, signing_keys
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 #: The first thing in a token's contents, so that another kind, should there be one, is told from this.
 VERSION: Final = 1
-#: Seconds that a token may come from the future: how far the clocks of two servers may be apart.
-CLOCK_SKEW: Final = 60
 #: Characters: a cookie has 4096 bytes (RFC 6265bis, 5.6), with its name.
 LONGEST_TOKEN: Final = 3900
 
@@ -136,9 +135,9 @@ class SignedTokens:
             return None
         match contents:
             case [version, str(user_id), int(issued), int(lifetime), str(auth_hash)] if version == VERSION:
-                age = self._clock() - issued
-                if -CLOCK_SKEW <= age < lifetime:
-                    return Remembered(user_id, auth_hash, int(age), lifetime, token)
+                age = int(self._clock()) - issued
+                if is_within(age, lifetime - 1):
+                    return Remembered(user_id, auth_hash, age, lifetime, token)
         return None
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from .. import signals
+from ..sessions.clock import is_within
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
 from ..sessions.owners import Ownership, new_handle
@@ -178,8 +179,7 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     if max_age is None:
         return True
     since = session.get(FRESH_AT)
-    # A time to come is no proof of anything: the clock was wrong then, or is now.
-    return isinstance(since, int) and 0 <= int(time.time()) - since <= max_age
+    return isinstance(since, int) and is_within(int(time.time()) - since, max_age)
 
 
 def is_remembered(state: LoginState) -> bool:

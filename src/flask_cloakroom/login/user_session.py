@@ -13,11 +13,11 @@ from ..errors import CloakroomError, SessionValueError
 from ..sessions import ServerSession, codec
 from ..sessions.handover import MergedValue, is_owed, values_of
 from ..sessions.lazy import LazyDict
-from ..sessions.owners import USER_KEY
+from ..sessions.own_keys import USER_KEY, VISITOR_ID
 from ..sessions.record import Absence
 from ..sessions.user_data import Held, Merged, unpacked
 from ..sessions.user_note import NOTE
-from ..sessions.visitor import PREFIX, VISITOR_ID, new_visitor_id
+from ..sessions.visitor import PREFIX, new_visitor_id
 from .current import current_manager, user_of
 from .flags import is_set
 
@@ -117,7 +117,7 @@ class StoredSession(LazyDict, UserSession):
             value = unpacked(key, self._base[key])
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
-            self._touched[key] = None
+            self._touched[key] = value
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -110,6 +110,19 @@ def unpack(packed: bytes) -> Any:
         raise CodecError(f"undecodable value ({type(error).__name__})") from error
 
 
+def unpack_key(packed: bytes) -> Any:
+    """Return the key of a map that :func:`pack` made ``packed`` from. Raises :class:`CodecError`.
+
+    Every save writes the keys anew, so a key that cannot be packed again would make the whole record unusable.
+    """
+    key = unpack(packed)
+    try:
+        pack(key)
+    except UnsupportedTypeError as error:
+        raise CodecError(f"unusable key ({error.type_name})") from None
+    return key
+
+
 class _UnsupportedError(Exception):
     """Raised inside the packer, which knows the value but not the way to it."""
 

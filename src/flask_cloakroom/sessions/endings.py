@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..stores.base import Conflict, Entry, Saved
+from ..errors import StoreError
+from ..stores.base import Conflict, Entry, Saved, Walks
 from . import envelope
 from .envelope import EnvelopeError, Header
 from .merger import PATIENCE
@@ -15,8 +16,7 @@ from .ticket import KEY_BYTES
 if TYPE_CHECKING:
     from .repository import Repository
 
-#: So many moves are followed from one mark to the next. More do not happen while somebody follows them; marks that lead
-#: in a circle are forged.
+#: So many moves are followed from one mark to the next. More do not happen while somebody follows them.
 LONGEST_CHAIN: Final = 100
 
 
@@ -25,7 +25,7 @@ def bury(repository: Repository, key: bytes) -> bool:
 
     The mark stands for ``repository.MARK_SECONDS``; whoever creates for longer than that takes it back.
     """
-    mark, ttl = repository.mark()
+    mark, ttl = repository.mark(key)
     return repository.store.create(key, mark, ttl) is not None
 
 
@@ -44,19 +44,17 @@ def end(repository: Repository, key: bytes, *, spare: Callable[[Header], bool] |
 
 def end_entry(repository: Repository, key: bytes, found: Entry, spare: Callable[[Header], bool] | None = None) -> bool:
     """Do the same from what was found under ``key``."""
-    mark, ttl = repository.mark()
     deadline = time.monotonic() + PATIENCE
     entry: Entry | None = found
     header: Header | None = None
     while entry is not None and time.monotonic() < deadline:
-        successor = successor_of(entry)
-        if successor is not None:
-            # A chain has as many links as renewals fit into the time; only a forged one would have no end.
-            key, entry = successor, repository.store.load(successor) if successor else None
-            continue
-        header = header_of(entry)
+        key, entry = destination(repository, key, entry)
+        if entry is None or successor_in(key, entry) is not None:
+            return False
+        header = header_of(key, entry)
         if header is not None and spare is not None and spare(header):
             return False
+        mark, ttl = repository.mark(key)
         result = repository.store.replace(key, mark, ttl, entry.version)
         if type(result) is not Conflict:
             _release(repository, header, key)
@@ -73,31 +71,55 @@ def end_entry(repository: Repository, key: bytes, found: Entry, spare: Callable[
 def destination(repository: Repository, key: bytes, found: Entry) -> tuple[bytes, Entry | None]:
     """Return what is where the session has moved to from what was found under ``key``: that itself if it has not.
 
-    Raises StoreError.
+    Marks that lead in a circle lead to no session. Raises StoreError, also after :data:`LONGEST_CHAIN` moves: then the
+    session may still be alive, so nobody must be told that it has ended.
     """
     entry: Entry | None = found
-    for _ in range(LONGEST_CHAIN):
-        if entry is None or not (successor := successor_of(entry)):
-            break
+    passed = {key}
+    while entry is not None and (successor := successor_in(key, entry)):
+        if successor in passed:
+            return successor, None
+        if len(passed) > LONGEST_CHAIN:
+            raise StoreError(f"a session has moved more than {LONGEST_CHAIN} times. Its marks were forged or damaged")
+        passed.add(successor)
         key, entry = successor, repository.store.load(successor)
     return key, entry
 
 
-def successor_of(entry: Entry) -> bytes | None:
-    """Return the key of the session that a mark points to, b"" if to none; None if this is no mark."""
+def successor_in(key: bytes, entry: Entry) -> bytes | None:
+    """Return the key of the session that the mark under ``key`` points to, b"" if to none; None if this is no mark."""
     try:
-        header, payload, _ = envelope.open_header(entry.data)
+        header, payload, _ = envelope.open_header(entry.data, key)
     except EnvelopeError:
         return None  # it can't be read, but it can be ended
-    return payload[:KEY_BYTES] if header.superseded else None
+    return successor_key(payload) if header.superseded else None
 
 
-def header_of(entry: Entry) -> Header | None:
-    """Return the header of what is stored; None if it cannot be read."""
+def successor_key(payload: bytes) -> bytes:
+    """Return the key that a mark's payload begins with; b"" if the payload is shorter than a key."""
+    return payload[:KEY_BYTES] if len(payload) >= KEY_BYTES else b""
+
+
+def header_of(key: bytes, entry: Entry) -> Header | None:
+    """Return the header of what is stored under ``key``; None if it cannot be read."""
     try:
-        return envelope.open_header(entry.data)[0]
+        return envelope.open_header(entry.data, key)[0]
     except EnvelopeError:
         return None
+
+
+def walked(store: Walks) -> Iterator[tuple[bytes, Entry, Header | None]]:
+    """Yield every live entry with its key and its header; None for the header if it cannot be read.
+
+    An entry under the key of another counts as unreadable: nobody can use it, and it must not stop an operator who
+    ends all sessions. Raises StoreError.
+    """
+    for key, entry in store.walk():
+        try:
+            header = header_of(key, entry)
+        except StoreError:
+            header = None
+        yield key, entry, header
 
 
 def _release(repository: Repository, header: Header | None, key: bytes) -> None:

@@ -12,7 +12,7 @@ offset bytes what
 18     4     absolute deadline; 0 is none
 22     4     fence: how often the session was locked
 26     8     the lock's lease: until when, in milliseconds; 0 is none
-34     8     the lock's holder
+34     8     the first bytes of the key that the entry is stored under
 42     8     until when another request has its turn, in milliseconds; 0 is nobody
 50     2     length of the owner
 52     n     owner, UTF-8
@@ -20,6 +20,9 @@ offset bytes what
 ====== ===== =====================================================================
 
 Times are whole seconds since the epoch, in UTC; all numbers are big-endian.
+
+Entries without the flag ``_KEYED`` were written by an earlier version. Their 8 bytes at offset 34 named the lock's
+holder, which nothing ever read. So both versions read each other's entries, and a site can be updated server by server.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from ..errors import StoreError
 from .ticket import sealing_key
 
 FORMAT: Final = 1
@@ -41,9 +45,13 @@ _SEALED: Final = 2
 _SUPERSEDED: Final = 4
 _REMEMBERS: Final = 8
 _BELONGS: Final = 16
+#: The entry names its key. The checksum covers this flag, so damage cannot turn such an entry into one without a key.
+_KEYED: Final = 32
 
 _FIRST: Final = struct.Struct(">BBI")
-_HEADER: Final = struct.Struct(">IIIIIQ8sQH")
+#: Bytes of the key that an entry names. Keys are hashes, so two of them begin alike with odds of 2**-64.
+_KEY_PART: Final = 8
+_HEADER: Final = struct.Struct(f">IIIIIQ{_KEY_PART}sQH")
 _BOTH: Final = struct.Struct(_FIRST.format + _HEADER.format[1:])
 _START: Final = _FIRST.size
 _OWNER_AT: Final = _BOTH.size
@@ -57,7 +65,7 @@ _STR: Final = frozenset({str})
 # The library's first buffer of 256 KiB costs more to get than a session costs to pack.
 _packer: Callable[[], Any] = partial(msgpack.Packer, unicode_errors="surrogatepass", buf_size=4096)
 
-NOBODY: Final = bytes(8)
+_BYTES: Final = frozenset({bytes})
 
 
 class EnvelopeError(ValueError):
@@ -83,9 +91,7 @@ class Header(NamedTuple):
     deadline: int = 0
     fence: int = 0
     lease_until: int = 0
-    lease_holder: bytes = NOBODY
     turn_until: int = 0
-    # Up to here in the order of the stored header, which is packed and unpacked as a slice of this.
     permanent: bool = True
     owner: str = ""
     #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
@@ -96,26 +102,31 @@ class Header(NamedTuple):
     belongs: bool = False
 
 
-#: How many of a header's fields are stored as they are.
-_STORED: Final = Header._fields.index("permanent")
+def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = None) -> bytes:
+    """Return the bytes of an entry that is stored under ``key``.
 
-
-def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> bytes:
-    """Return the bytes of a session. With ``seal_for`` the payload is encrypted and the header is bound to it."""
-    owner = header.owner.encode()
-    fixed = _HEADER.pack(*header[:_STORED], len(owner))
-    flags = header.permanent * _PERMANENT | (seal_for is not None) * _SEALED
-    flags |= header.superseded * _SUPERSEDED | header.remembers * _REMEMBERS | header.belongs * _BELONGS
+    With ``seal_for`` the payload is encrypted and the header is bound to it.
+    """
+    created, renewed, seen, deadline, fence, until, turn, permanent, text, superseded, remembers, belongs = header
+    owner = text.encode()
+    fixed = _HEADER.pack(created, renewed, seen, deadline, fence, until, key[:_KEY_PART], turn, len(owner))
+    flags = _KEYED | permanent * _PERMANENT | (seal_for is not None) * _SEALED
+    flags |= superseded * _SUPERSEDED | remembers * _REMEMBERS | belongs * _BELONGS
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
     return _FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest
 
 
-def open_header(data: bytes) -> tuple[Header, bytes, bool]:
-    """Return header, payload, and whether the payload is sealed. Raises :class:`EnvelopeError`."""
+def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
+    """Return header, payload, and whether the payload is sealed, of what the store returned for ``key``.
+
+    Raises :class:`EnvelopeError` if that is no entry; StoreError if it is the entry of another key. Then the store
+    answered another question, and nothing is known of this one: the session may well be there, so whoever asked must
+    not be logged out.
+    """
     try:
-        form, flags, checksum, created, renewed, seen, deadline, fence, until, holder, turn, length = _BOTH.unpack_from(
+        form, flags, checksum, created, renewed, seen, deadline, fence, until, part, turn, length = _BOTH.unpack_from(
             data
         )
     except struct.error as error:
@@ -124,6 +135,11 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         raise EnvelopeError(f"unknown format {form}")
     if zlib.crc32(data[_START:], flags) != checksum:
         raise EnvelopeError("checksum does not match")
+    if flags & _KEYED and part != key[:_KEY_PART]:
+        raise StoreError(
+            "the store returned an entry that belongs to another key, so nobody was logged in or out by it. If this "
+            "happens again, look for what mixes up answers on the way to the store"
+        )
     payload_at = _OWNER_AT + length
     try:
         owner = data[_OWNER_AT:payload_at].decode() if length else ""
@@ -136,7 +152,6 @@ def open_header(data: bytes) -> tuple[Header, bytes, bool]:
         deadline,
         fence,
         until,
-        holder,
         turn,
         flags & _PERMANENT != 0,
         owner,
@@ -157,16 +172,18 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
-    """Undo :func:`pack_values`. Raises :class:`EnvelopeError`."""
+    """Undo :func:`pack_values`. Raises :class:`EnvelopeError` for anything but a map whose values are bytes."""
+    values: Any
     try:
         # 0xc1 is the one byte that MessagePack never uses: here it says that the keys are packed.
         if payload[:1] == b"\xc1":
-            return {unpack_key(key): value for key, value in msgpack.unpackb(memoryview(payload)[1:])}
-        values = msgpack.unpackb(payload, unicode_errors="surrogatepass")
+            values = {unpack_key(key): value for key, value in msgpack.unpackb(memoryview(payload)[1:])}
+        else:
+            values = msgpack.unpackb(payload, unicode_errors="surrogatepass")
     except (ValueError, TypeError) as error:
         raise EnvelopeError("the payload cannot be read") from error
-    if type(values) is not dict:
-        raise EnvelopeError("the payload is not a map")
+    if type(values) is not dict or not _BYTES.issuperset(map(type, values.values())):
+        raise EnvelopeError("the payload is not a map of bytes")
     return values
 
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..errors import StoreError
 from ..stores.base import Conflict, Entry, Saved, Walks
 from . import codec, envelope
-from .endings import bury, header_of
+from .clock import CLOCK_SKEW, is_within
+from .endings import bury, header_of, walked
 from .envelope import EnvelopeError, Header, Seal
 from .owners import CLAIM_SLACK, NOTHING_BEGUN, Begun, Ownership, new_handle
 from .ticket import mask_successor, public_id, unmask_successor
@@ -37,8 +38,6 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Seconds for which the token of before is good: as long as a request that was under way may last (gunicorn's limit).
 OVERLAP_SECONDS: Final = 30
-#: Seconds that the clocks of an application's servers may be apart: an old token is no alarm before that has passed.
-CLOCK_SKEW: Final = 60
 #: How often a family is begun anew because somebody read the index just then and took it for a dead one's. Whoever
 #: revokes reads twice.
 TRIES: Final = 4
@@ -46,6 +45,8 @@ TRIES: Final = 4
 SELECTOR_BYTES: Final = 18
 SECRET_BYTES: Final = 24
 
+#: Seconds that a family may live without being extended: ten years. No cookie lives for more than 400 days.
+LONGEST_LIFETIME: Final = 10 * 365 * 24 * 3600
 #: Seconds for which it is known that a foreign credential was spent: longer than any browser keeps its cookie, which is
 #: 400 days (RFC 6265bis, 5.6.3).
 SPENT_SECONDS: Final = 401 * 24 * 3600
@@ -95,6 +96,17 @@ class Family:
     def __repr__(self) -> str:
         return f"<Family {public_id(self.key)}>"
 
+    def is_sound(self) -> bool:
+        """Return whether the fields have the types and bounds that :meth:`Families.issue` gives them."""
+        return (
+            isinstance(self.user_id, str)
+            and isinstance(self.auth_hash, str | None)
+            and type(self.lifetime) is int
+            and 0 < self.lifetime <= LONGEST_LIFETIME
+            and all(isinstance(part, bytes) for part in (self.current, self.previous, self.successor))
+            and Ownership.parse(self.header.owner) is not None
+        )
+
     @property
     def owner(self) -> Ownership:
         """Whose it is, and the handle of the login."""
@@ -142,7 +154,7 @@ class Families:
         header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
         key, current = repository.tickets.family_key(selector), repository.tickets.token_digest(token)
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
-        _, patience = repository.mark()
+        _, patience = repository.mark(key)
         began = time.monotonic()
         self._claim(family)
         if repository.store.create(key, self._pack(family), self._remaining(family)) is None:
@@ -178,13 +190,15 @@ class Families:
 
     def _spend(self, token: str) -> bool:
         now = self._now()
-        mark = envelope.pack(Header(now, now, now, superseded=True), b"")
-        return self._repository.store.create(self._spent_key(token), mark, SPENT_SECONDS) is not None
+        key = self._spent_key(token)
+        mark = envelope.pack(Header(now, now, now, superseded=True), b"", key)
+        return self._repository.store.create(key, mark, SPENT_SECONDS) is not None
 
     def _was_spent_now(self, token: str) -> bool:
-        entry = self._repository.store.load(self._spent_key(token))
-        header = None if entry is None else header_of(entry)
-        return header is not None and self._now() <= header.created + OVERLAP_SECONDS
+        key = self._spent_key(token)
+        entry = self._repository.store.load(key)
+        header = None if entry is None else header_of(key, entry)
+        return header is not None and is_within(self._now() - header.created, OVERLAP_SECONDS)
 
     def _spent_key(self, token: str) -> bytes:
         return self._repository.tickets.family_key(f"spent:{token}")
@@ -292,8 +306,7 @@ class Families:
         store: Any = self._repository.store
         assert isinstance(store, Walks)
         ended = 0
-        for key, entry in store.walk():
-            header = header_of(entry)
+        for key, _, header in walked(store):
             if header is not None and header.remembers and self._repository.owners.is_of_here(header):
                 ended += self._end(key, header)
         return ended
@@ -313,7 +326,7 @@ class Families:
             if entry is None and not bury(self._repository, claim.key):
                 entry = store.load(claim.key)  # it has come this very moment
             # Else it may not come any more: it would be alive, and not in the index.
-            header = None if entry is None else header_of(entry)
+            header = None if entry is None else header_of(claim.key, entry)
             owner = None if header is None else Ownership.parse(header.owner)
             if header is None or owner is None or not header.remembers:
                 power.release(_indexed(name), claim.key)
@@ -351,7 +364,9 @@ class Families:
         if hmac.compare_digest(digest, family.current):
             return Standing.CURRENT
         age = self._now() - family.header.renewed
-        if age > OVERLAP_SECONDS + CLOCK_SKEW or not hmac.compare_digest(digest, family.previous):
+        # An old token is no alarm before the clocks' difference has passed as well.
+        is_recent = is_within(age, OVERLAP_SECONDS + CLOCK_SKEW)
+        if not is_recent or not hmac.compare_digest(digest, family.previous):
             return Standing.OLD
         return Standing.PREVIOUS if age <= OVERLAP_SECONDS else Standing.LATE
 
@@ -360,23 +375,28 @@ class Families:
         payload = envelope.pack_values(values, codec.pack)
         # The selector is in the token alone, and all tokens of a family have it.
         seal = Seal(family.selector, family.key) if self._repository.encrypts else None
-        return envelope.pack(family.header, payload, seal_for=seal)
+        return envelope.pack(family.header, payload, family.key, seal_for=seal)
 
     def _open(self, selector: str, key: bytes, entry: Entry) -> Family | None:
         """Return what is stored; None if it can't be read, or if it is over, which a store may have missed."""
         try:
-            header, payload, sealed = envelope.open_header(entry.data)
+            header, payload, sealed = envelope.open_header(entry.data, key)
             if not header.remembers or self._now() >= header.deadline:
                 return None
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(selector, key))
             elif self._repository.encrypts:
                 raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
-            values = envelope.unpack_values(payload, codec.unpack)
-            return Family(selector, key, entry.version, header, *(codec.unpack(values[name]) for name in _STORED))
+            values = envelope.unpack_values(payload, codec.unpack_key)
+            family = Family(selector, key, entry.version, header, *(codec.unpack(values[name]) for name in _STORED))
+            if not family.is_sound():
+                raise EnvelopeError("its fields are of the wrong types")
         except (EnvelopeError, codec.CodecError, KeyError) as error:
             log.warning("remembered login %s cannot be read (%s)", public_id(key), type(error).__name__)
             return None
+        # It began, or was extended, when its deadline was a whole lifetime away.
+        age = self._now() - header.deadline + family.lifetime
+        return family if is_within(age, family.lifetime) else None
 
 
 def _token_of(foreign: str) -> str:

@@ -19,8 +19,10 @@ from flask import Flask, got_request_exception, has_request_context
 
 from ..context import forget_flashes, this_session
 from ..errors import SessionTooLargeError, StoreError
-from . import codec
+from . import codec, own_keys
+from .clock import is_running
 from .merge import MISSING, STRATEGIES, left_and_added
+from .own_keys import FLASHES, TAKEN
 
 if TYPE_CHECKING:
     from .rebase import Changes, Values
@@ -30,11 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Flask's key of the session.
-FLASHES: Final = "_flashes"
-#: Beside it, what responses have taken that are still being made: a name for each to the end of its lease, in
-#: milliseconds since the epoch, and to the messages.
-TAKEN: Final = "_flashes_taken"
 _KEYS: Final = (FLASHES, TAKEN)
 #: Milliseconds: as long as a request may last; 30 s is gunicorn's default limit for one.
 LEASE_MS: Final = 30_000
@@ -137,8 +134,8 @@ def recovered(repository: Repository, record: Record) -> Record:
 
     def edit(values: Values) -> Changes:
         now = repository.now_ms()
-        # Further ahead than clocks differ is a lease that would never be over.
-        over = [name for name, claim in _dict(values.get(TAKEN)).items() if not now < claim[0] <= now + 2 * LEASE_MS]
+        claims = _dict(values.get(TAKEN)).items()
+        over = [name for name, claim in claims if not is_running(claim[0], now, LEASE_MS / 1000)]
         return _restored(values, over)
 
     if not edit(record.values):
@@ -182,25 +179,17 @@ def _edit(session: ServerSession, edit: Callable[[Values], Changes]) -> Committe
 
 
 def _list(packed: bytes | None) -> list[Any]:
-    found = _unpacked(packed)
-    return found if type(found) is list else []
+    return [] if packed is None else _unpacked(FLASHES, packed) or []
 
 
 def _dict(packed: bytes | None) -> dict[Any, Any]:
-    """Return what is taken; what is not of our making counts as nothing."""
-    found = _unpacked(packed)
-    return {name: claim for name, claim in found.items() if _is_claim(claim)} if type(found) is dict else {}
+    """Return what is taken."""
+    return {} if packed is None else _unpacked(TAKEN, packed) or {}
 
 
-def _is_claim(claim: Any) -> bool:
-    return type(claim) is tuple and len(claim) == 2 and type(claim[0]) is int and type(claim[1]) is list
-
-
-def _unpacked(packed: bytes | None) -> Any:
-    if packed is None:
-        return None
+def _unpacked(key: str, packed: bytes) -> Any:
     try:
-        return codec.unpack(packed)
+        return own_keys.unpack(key, packed)
     except codec.CodecError as error:
         log.error("flash messages cannot be decoded and count as none: %s", error)
         return None

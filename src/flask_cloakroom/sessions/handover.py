@@ -17,11 +17,12 @@ from .. import signals
 from ..errors import CloakroomError, StoreError
 from . import codec
 from .merge import MISSING
-from .owners import USER_KEY, Ownership
+from .own_keys import USER_KEY, VISITOR_ID
+from .owners import Ownership, user_id_in
 from .rebase import Changes
 from .record import Absence, Record
 from .user_data import Merged
-from .visitor import VISITOR_ID, Brought, brought_in, is_visitors
+from .visitor import Brought, brought_in, is_visitors
 
 if TYPE_CHECKING:
     from .session import ServerSession
@@ -102,7 +103,11 @@ def _bring(session: ServerSession, record: Record) -> bool:
     owner, brought = Ownership.parse(record.header.owner), brought_in(record.values)
     if owner is None or brought is None or not brought.values:
         return True
-    return _merge(session, owner.name, codec.unpack(record.values[USER_KEY]), brought)
+    user_id = user_id_in(record.values)
+    if user_id is None or session._interface.repository.tickets.owner_name(str(user_id)) != owner.name:
+        # Header and contents name different users, as only a damaged or forged record does. So nobody gets the data.
+        return False
+    return _merge(session, owner.name, user_id, brought)
 
 
 def _merge(session: ServerSession, name: str, user_id: Any, brought: Brought) -> bool:

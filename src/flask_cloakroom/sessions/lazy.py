@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, Self
 
 from ..errors import SessionValueError
-from . import codec
+from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -26,7 +27,8 @@ class LazyDict(MutableMapping[Any, Any]):
     # Class attributes, so that a dict that is never used sets none of them.
     _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
     _base: Mapping[Any, bytes]  # what is stored
-    _touched: dict[Any, None]  # keys that were assigned, deleted, or read and mutable; in order
+    # In order: keys that were assigned, deleted, or read and mutable; with the value that was read, else None.
+    _touched: dict[Any, Any]
     _closed = False
 
     def _open(self) -> dict[Any, Any]:
@@ -77,13 +79,18 @@ class LazyDict(MutableMapping[Any, Any]):
         self._touch(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does."""
+        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
+
+        What counts as missing because it has the wrong shape can be taken out all the same.
+        """
         try:
             value = self[key]
         except KeyError:
             if self._is_unreadable(key):
                 # What this worker can't decode another one may: it has to go all the same.
                 self._touch(key)
+                with suppress(codec.CodecError):
+                    return codec.unpack(self._base[key])
             if default:
                 return default[0]
             raise
@@ -138,15 +145,15 @@ class LazyDict(MutableMapping[Any, Any]):
     def _unpack(self, key: Any) -> Any:
         assert self._data is not None
         try:
-            value = codec.unpack(self._base[key])
+            value = own_keys.unpack(key, self._base[key])
         except codec.CodecError as error:
             # As if it were not there; its bytes stay where they are until somebody sets the key.
-            log.error("%r of %r cannot be decoded and counts as missing: %s", key, self, error)
+            log.error("%s of %r cannot be decoded and counts as missing: %s", _shown(key), self, error)
             del self._data[key]
             raise KeyError(key) from None
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
-            self._touched[key] = None
+            self._touched[key] = value
         return value
 
     def _unpack_all(self) -> dict[Any, Any]:
@@ -159,7 +166,7 @@ class LazyDict(MutableMapping[Any, Any]):
         return data
 
     def _touch(self, key: Any) -> None:
-        self._touched[key] = None
+        self._touched.setdefault(key, None)
         if self._closed:
             log.warning(
                 "%s was changed after the response was made, and is not saved; change it before the body is streamed",
@@ -173,7 +180,7 @@ class LazyDict(MutableMapping[Any, Any]):
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in data:
-                packed = self._pack(key, data[key])
+                packed = self._packed(key, data[key])
                 if packed != base.get(key):
                     changes[key] = packed
             elif key in base:
@@ -182,13 +189,13 @@ class LazyDict(MutableMapping[Any, Any]):
 
     def _rebase(self, base: Mapping[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
-        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED}
+        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED and key in base}
+        unchanged = [key for key, value in live.items() if self._is_packed_as(key, value, base[key])]
         data = self._begin(base)
-        for key, value in live.items():
-            if key in data and self._pack(key, value) == base[key]:
-                data[key] = value
-                if type(value) not in codec.IMMUTABLE_TYPES:
-                    self._touched[key] = None
+        for key in unchanged:
+            data[key] = value = live[key]
+            if type(value) not in codec.IMMUTABLE_TYPES:
+                self._touched[key] = value
 
     def _place_of(self, key: Any) -> str:
         """Return how an error names a key of this dict."""
@@ -203,6 +210,26 @@ class LazyDict(MutableMapping[Any, Any]):
             data.pop(key, None)
             if key in base:
                 data[key] = _PACKED
+
+    def _packed(self, key: Any, value: Any) -> bytes:
+        """Return a value as bytes, or the stored bytes of a value that was read and cannot be packed again.
+
+        Such a record was damaged, or written by somebody with access to the store. A page that only reads it must not
+        fail for that. Raises SessionValueError for all else that cannot be stored.
+        """
+        try:
+            return self._pack(key, value)
+        except SessionValueError as error:
+            if key not in self._base or self._touched.get(key) is not value or _can_be_packed_again(self._base[key]):
+                raise
+            log.error("%s of %r stays as it is stored: %s", _shown(key), self, error)
+            return self._base[key]
+
+    def _is_packed_as(self, key: Any, value: Any, packed: bytes) -> bool:
+        try:
+            return self._pack(key, value) == packed
+        except SessionValueError:
+            return False  # it was read and cannot be packed again: the next use reads it anew
 
     def _pack(self, key: Any, value: Any) -> bytes:
         try:
@@ -221,6 +248,14 @@ def _plain_key(key: Any) -> Any:
     except codec.UnsupportedTypeError as error:
         raise SessionValueError("a session key", error.type_name, "Use a str as the key.") from None
     return key
+
+
+def _can_be_packed_again(packed: bytes) -> bool:
+    try:
+        codec.pack(codec.unpack(packed))
+    except codec.UnsupportedTypeError:
+        return False
+    return True
 
 
 def _shown(part: Any) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import LockLostError, LockTimeoutError
 from ..stores.base import Conflict, Saved
-from .envelope import NOBODY
+from .clock import is_running
 from .merger import Merger
 from .rebase import Changes
 from .record import Committed, Record
 
 if TYPE_CHECKING:
     from .repository import Repository
+
+#: Seconds that a lock may be held at the most: a day, for a worker. A stored lease that ends later was made before the
+#: clock was set back, or is damaged. It would keep all requests out for as long as it says.
+LONGEST_LEASE: Final = 24 * 3600
 
 
 def take_lease(
@@ -28,17 +31,15 @@ def take_lease(
 
     Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
     """
-    holder = os.urandom(len(NOBODY))
     deadline = time.monotonic() + timeout
     merger = Merger(repository, record, changes)
     while merger.ready():
         current = merger.record
         now = repository.now_ms()
-        if current.header.lease_until <= now:
+        if not is_running(current.header.lease_until, now, LONGEST_LEASE):
             header = merger.header._replace(
                 fence=(current.header.fence + 1) & 0xFFFFFFFF,
                 lease_until=now + int(lease * 1000),
-                lease_holder=holder,
             )
             result = repository.replace(current, header, merger.values)
             if type(result) is Saved:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from .. import signals
 from ..errors import LockLostError
+from .lease import LONGEST_LEASE
 from .outage import SessionUnavailable
-from .owners import USER_KEY
+from .own_keys import USER_KEY
 from .record import Committed, Record
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 @contextmanager
 def lock(session: ServerSession, timeout: float, lease: float) -> Iterator[None]:
     """Do :meth:`.session.ServerSession.lock`."""
-    if not (0 <= timeout < math.inf and 0 < lease < math.inf):
-        raise ValueError(f"timeout must be 0 or more and lease more than 0 seconds, not {timeout!r} and {lease!r}")
+    if not (0 <= timeout < math.inf and 0 < lease <= LONGEST_LEASE):
+        raise ValueError(
+            f"timeout must be 0 or more seconds, not {timeout!r}, and lease more than 0 and at most {LONGEST_LEASE}, "
+            f"not {lease!r}"
+        )
     session._opened()
     if session._record is None or session._locked or session._cleared:
         yield

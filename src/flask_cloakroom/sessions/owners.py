@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ..errors import CloakroomError, SessionLimitError, StoreError
 from ..stores.base import Claim, Entry, Owners, Walks
-from . import codec
-from .endings import bury, destination, end, end_entry, header_of
+from . import codec, own_keys
+from .clock import CLOCK_SKEW, is_within
+from .endings import bury, destination, end, end_entry, header_of, walked
 from .envelope import Header
+from .own_keys import USER_KEY
 from .rebase import Values
 from .record import Record
 
@@ -27,13 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: The key that says whose session it is (Flask-Login's name). Whoever changes it, in whatever way, the id changes with
-#: it: somebody who knew the ticket before must not have the user's session now.
-USER_KEY: Final = "_user_id"
-
-#: Seconds that a claim outlives its session: how far the clocks of an application's servers may be apart, and how long
-#: a commit may take.
-CLAIM_SLACK: Final = 60
+#: Seconds that a claim outlives its session, because clocks differ and a commit takes time.
+CLAIM_SLACK: Final = CLOCK_SKEW
 #: For so many seconds a claim without a session is taken for one that is about to be created. Nothing but courtesy
 #: rests on it: a key whose claim is pruned too early cannot be created any more, and the login is tried again.
 PENDING_SECONDS: Final = 20
@@ -129,8 +126,7 @@ class OwnerIndex:
 
         ``begun`` is of a login that begins with this; None: what it said, if the owner is the same.
         """
-        packed = values.get(USER_KEY)
-        user_id = None if packed is None else _unpacked(packed)
+        user_id = user_id_in(values)
         if user_id is None:
             return ""
         name = self._repository.tickets.owner_name(str(user_id))
@@ -216,7 +212,7 @@ class OwnerIndex:
 
     def _evict(self, power: Owners, name: str, key: bytes, most: int, handles: set[str]) -> None:
         entry = self._repository.store.load(key)
-        header = None if entry is None else self._is_live(entry)
+        header = None if entry is None else self._live(key, entry)
         owner = None if header is None else Ownership.parse(header.owner)
         if owner is not None and owner.handle not in handles:
             # Or that browser would be logged in again by itself, and put another one out.
@@ -239,7 +235,7 @@ class OwnerIndex:
         if any(claim.key == record.key for claim in power.owned(_indexed(owner.name))):
             return False
         entry = self._repository.store.load(record.key)  # the session may have moved or ended since it was read
-        return entry is not None and self._is_live(entry) is not None
+        return entry is not None and self._live(record.key, entry) is not None
 
     def sessions(self, name: str) -> list[OwnedSession]:
         """Return the live sessions of an owner, those used last first; forget claims that have none.
@@ -307,7 +303,7 @@ class OwnerIndex:
         for claim in power.owned(_indexed(name)):
             if end(self._repository, claim.key, spare=is_spared if spare else None):
                 ended += 1
-            elif spare and (entry := self._repository.store.load(claim.key)) and self._is_live(entry):
+            elif spare and (entry := self._repository.store.load(claim.key)) and self._live(claim.key, entry):
                 continue
             self._forget(power, name, claim.key)
         self._repository.families.end_all(name, spare=spare)
@@ -328,9 +324,12 @@ class OwnerIndex:
         while ended:
             # One that moves from before the walk to behind it is found by the next.
             ended = 0
-            for key, entry in store.walk():
-                header = self._is_live(entry)
-                if header is not None and header.created <= began and self.is_of_here(header):
+            for key, entry, header in walked(store):
+                if header is None or not self._is_live(header):
+                    continue
+                # One that began further in the future is from before the clock was set back.
+                is_later = began < header.created <= self._repository.now_ms() // 1000 + CLOCK_SKEW
+                if not is_later and self.is_of_here(header):
                     ended += end_entry(self._repository, key, entry)
             total += ended
         # Once more, for a login that was under way: its session has ended, and it must not be back by itself.
@@ -341,13 +340,13 @@ class OwnerIndex:
         """Tell whether a session has an owner, and one of this namespace: others may be in the same store."""
         return header.owner.startswith(self._repository.tickets.owner_tag)
 
-    def _is_live(self, entry: Entry) -> Header | None:
-        header = header_of(entry)
-        if header is None or header.superseded or header.remembers or header.belongs:
-            return None
-        if self._repository.is_over(header):
-            return None
-        return header
+    def _live(self, key: bytes, entry: Entry) -> Header | None:
+        """Return the header of a live session; None for anything else."""
+        header = header_of(key, entry)
+        return header if header is not None and self._is_live(header) else None
+
+    def _is_live(self, header: Header) -> bool:
+        return not (header.superseded or header.remembers or header.belongs or self._repository.is_over(header))
 
     def _sift(self, power: Owners, name: str) -> Iterator[OwnedSession]:
         for claim in power.owned(_indexed(name)):
@@ -366,7 +365,7 @@ class OwnerIndex:
             absolute = self._repository.lifetimes.absolute
             if absolute is not None:
                 longest = min(longest, absolute + 1 + CLAIM_SLACK)
-            if longest - claim.left < PENDING_SECONDS:
+            if is_within(longest - claim.left, PENDING_SECONDS):
                 return _Found(claim.key, _PENDING)
             # It may yet come, however late: so that it can't, before nobody knows of it.
             if not bury(self._repository, claim.key):
@@ -374,7 +373,7 @@ class OwnerIndex:
         else:
             # It may have moved since the claims were read, to where another claim is, which was not read.
             key, entry = destination(self._repository, claim.key, entry)
-            header = None if entry is None else self._is_live(entry)
+            header = None if entry is None else self._live(key, entry)
             if header is not None:
                 if key != claim.key:
                     self._forget(power, name, claim.key)
@@ -397,8 +396,10 @@ def _indexed(name: str) -> bytes:
     return hashlib.sha256(b"flask-cloakroom:index:" + name.encode()).digest()[:16]
 
 
-def _unpacked(packed: bytes) -> Any:
+def user_id_in(values: Values) -> Any:
+    """Return the user's id that a session holds; None if there is none, or none that can be read."""
+    packed = values.get(USER_KEY)
     try:
-        return codec.unpack(packed)
+        return None if packed is None else own_keys.unpack(USER_KEY, packed)
     except codec.CodecError:
-        return None  # as the session has it: unreadable is not there
+        return None

@@ -75,12 +75,16 @@ def rebase(
 
 
 def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
-    """Return the value, or MISSING, and whether that is because it cannot be decoded."""
+    """Return the value, or MISSING, and whether that is because it cannot be decoded, or not be packed again."""
+    if packed is None:
+        return MISSING, False
     try:
-        return (MISSING if packed is None else codec.unpack(packed)), False
-    except codec.CodecError as error:
+        value = codec.unpack(packed)
+        codec.pack(value)
+    except (codec.CodecError, codec.UnsupportedTypeError) as error:
         log.warning("a value of a session cannot be merged: %s", error)
         return MISSING, True
+    return value, False
 
 
 def same(left: Any, right: Any) -> bool:

@@ -15,8 +15,9 @@ from typing import Any, Final
 from ..errors import LockLostError, SessionTooLargeError, StoreError
 from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
-from .endings import end_entry, successor_of
-from .envelope import NOBODY, EnvelopeError, Header, Seal
+from .clock import CLOCK_SKEW, is_within
+from .endings import end_entry, successor_in
+from .envelope import EnvelopeError, Header, Seal
 from .families import Families
 from .lease import check_fence, take_lease
 from .merge import Strategy
@@ -36,6 +37,8 @@ log = logging.getLogger("flask_cloakroom.sessions")
 MARK_SECONDS: Final = 30
 #: For how long a renewed ticket leads to its successor: the parallel requests of one page.
 OVERLAP_SECONDS: Final = 10
+#: So many renewals fit into that time and are followed by one read: SESSION_RENEW_EVERY is at least a second.
+_MOST_RENEWALS: Final = OVERLAP_SECONDS
 #: For how long the use of a renewed ticket is reported as a possible theft.
 REPORT_SECONDS: Final = 3600
 
@@ -94,7 +97,7 @@ class Repository:
         while isinstance(found, str):
             # A successor may have been renewed in its turn, at most once a second; a longer chain is a forged one.
             links += 1
-            found = self._load(found) if links <= OVERLAP_SECONDS else Absence.UNKNOWN
+            found = self._load(found) if links <= _MOST_RENEWALS else Absence.UNKNOWN
         return found
 
     def _load(self, ticket: str) -> Record | Absence | str:
@@ -109,12 +112,12 @@ class Repository:
         the overlap.
         """
         try:
-            header, payload, sealed = envelope.open_header(entry.data)
+            header, payload, sealed = envelope.open_header(entry.data, key)
             if header.superseded:
+                age = self._clock() - header.created
                 if header.belongs:
-                    recent = self._clock() <= header.created + MARK_SECONDS
-                    return Absence.SUPERSEDED if recent else Absence.LEFT
-                return self._follow(ticket, key, header, payload, REPORT_SECONDS if late else OVERLAP_SECONDS)
+                    return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.LEFT
+                return self._follow(ticket, key, age, payload, late)
             if header.belongs or header.remembers:
                 raise EnvelopeError("it is no session")
             if self.is_over(header):
@@ -123,21 +126,22 @@ class Repository:
                 payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
             elif self.encrypts:
                 raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
-            values = envelope.unpack_values(payload, codec.unpack)
+            values = envelope.unpack_values(payload, codec.unpack_key)
         except (EnvelopeError, codec.CodecError) as error:
             log.warning("session %s cannot be read (%s); the visitor gets a new one", public_id(key), error)
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
-    def _follow(self, ticket: str, key: bytes, mark: Header, payload: bytes, follow: int) -> Absence | str:
+    def _follow(self, ticket: str, key: bytes, age: float, payload: bytes, late: bool) -> Absence | str:
+        """Return where the mark under ``key`` leads, which is ``age`` seconds old."""
         masked = payload[KEY_BYTES:]
         if not masked:
-            return Absence.SUPERSEDED
-        now = self._clock()
-        if now <= mark.created + follow:
+            # A store that misses the mark's end, or a clock that was set back, must not keep the visitor out for ever.
+            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS + CLOCK_SKEW) else Absence.UNKNOWN
+        if late or is_within(age, OVERLAP_SECONDS):
             successor = unmask_successor(ticket, masked)
             return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
-        if now <= mark.created + MARK_SECONDS:
+        if is_within(age, MARK_SECONDS):
             return Absence.SUPERSEDED
         log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
         return Absence.REUSED
@@ -147,18 +151,25 @@ class Repository:
         return int(self._clock() * 1000)
 
     def is_over(self, header: Header) -> bool:
-        """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session."""
+        """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session.
+
+        A session that was last seen in the future stays, because a clock that was set back must not log everybody out;
+        :meth:`due` has that time written anew. One that began in the future is over if there is an absolute lifetime,
+        because nobody knows how much of that has passed.
+        """
         now = int(self._clock())
         if now > header.seen + self.lifetimes.idle or (header.deadline and now > header.deadline):
             return True
-        return self.lifetimes.absolute is not None and now > header.created + self.lifetimes.absolute
+        return self.lifetimes.absolute is not None and not is_within(now - header.created, self.lifetimes.absolute)
 
     def due(self, record: Record) -> tuple[bool, bool]:
         """Tell whether "last seen" should be written anew, and whether the ticket should be renewed."""
         header, lifetimes = record.header, self.lifetimes
         now = self._clock()
-        every = lifetimes.renew_every
-        return now - header.seen >= lifetimes.refresh_after, every is not None and now - header.renewed >= every
+        unseen, age, every = now - header.seen, now - header.renewed, lifetimes.renew_every
+        # A time in the future is written anew as well, or it would stay there until the clock has reached it.
+        stale = unseen >= lifetimes.refresh_after or unseen < -CLOCK_SKEW
+        return stale, every is not None and (age >= every or age < -CLOCK_SKEW)
 
     def remaining(self, header: Header) -> int:
         """Return for how many whole seconds, rounded up, the session may still live; at least 1."""
@@ -199,7 +210,7 @@ class Repository:
             if record is not None:
                 return record
             key = self.tickets.fingerprint(ticket)
-            if header.owner and (entry := self.store.load(key)) and successor_of(entry) is not None:
+            if header.owner and (entry := self.store.load(key)) and successor_in(key, entry) is not None:
                 # Ended before it began, as if a moment later: the next request finds that out.
                 return Record(ticket, key, b"", header, values)
         raise StoreError("the store refuses every new session as if it were there already")
@@ -213,7 +224,7 @@ class Repository:
         version = self.store.create(key, data, self.remaining(header))
         if version is None:
             owner = Ownership.parse(header.owner)
-            if owner is not None and (entry := self.store.load(key)) and successor_of(entry) is not None:
+            if owner is not None and (entry := self.store.load(key)) and successor_in(key, entry) is not None:
                 # Ended before it began: by a limit, perhaps, that knew of no more than its claim.
                 self.families.end_login(owner.name, owner.handle)
             return None
@@ -282,11 +293,13 @@ class Repository:
 
     def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
         if seen:
-            header = header._replace(seen=max(header.seen, int(self._clock())))
+            now = int(self._clock())
+            # Another server's clock may be a little ahead of this one's.
+            header = header._replace(seen=header.seen if 0 < header.seen - now <= CLOCK_SKEW else now)
         if permanent is not None:
             header = header._replace(permanent=permanent)
         if release:
-            header = header._replace(lease_until=0, lease_holder=NOBODY)
+            header = header._replace(lease_until=0)
         return header
 
     def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
@@ -335,7 +348,7 @@ class Repository:
             # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
             # here, the new entry stays, because the mark that leads to it may have been written.
             left = b"" if renewal else pack_left(old, header.owner, merger.values, encrypt=self.encrypts)
-            mark, ttl = self.mark(made, old.ticket if renewal else None, left)
+            mark, ttl = self.mark(old.key, made, old.ticket if renewal else None, left)
             result = self.store.replace(old.key, mark, ttl, old.version)
             if type(result) is Saved:
                 self.owners.release(old.header, old.key)
@@ -378,9 +391,9 @@ class Repository:
         return None if entry is None else open_left(Seal(ticket, key), entry.data, encrypted=self.encrypts)
 
     def mark(
-        self, successor: Record | None = None, old_ticket: str | None = None, left: bytes = b""
+        self, key: bytes, successor: Record | None = None, old_ticket: str | None = None, left: bytes = b""
     ) -> tuple[bytes, int]:
-        """Return what stands in a session's place from now on, and for how many seconds.
+        """Return what stands under ``key``, in a session's place, from now on, and for how many seconds.
 
         It holds the key of the successor, by which that can be ended and not be opened, and at a renewal its ticket,
         which only the old one reveals; else ``left``, what the visitor is about to bring to their account.
@@ -388,11 +401,12 @@ class Repository:
         now = int(self._clock())
         header = Header(now, now, now, superseded=True)
         if successor is None:
-            return envelope.pack(header, b""), MARK_SECONDS
+            return envelope.pack(header, b"", key), MARK_SECONDS
         if old_ticket is None:
             header = header._replace(belongs=bool(left))
-            return envelope.pack(header, successor.key + left), LEFT_SECONDS if left else MARK_SECONDS
-        return envelope.pack(header, successor.key + mask_successor(old_ticket, successor.ticket)), REPORT_SECONDS
+            return envelope.pack(header, successor.key + left, key), LEFT_SECONDS if left else MARK_SECONDS
+        payload = successor.key + mask_successor(old_ticket, successor.ticket)
+        return envelope.pack(header, payload, key), REPORT_SECONDS
 
     def destroy(self, record: Record) -> bool:
         """End the session for good, whatever others are writing. False: it was gone already.
@@ -400,7 +414,7 @@ class Repository:
         If it has moved to another ticket since it was read, it ends there. A mark stays for :data:`MARK_SECONDS`, so
         that requests that began before do not begin a new session.
         """
-        mark, ttl = self.mark()
+        mark, ttl = self.mark(record.key)
         result = self.store.replace(record.key, mark, ttl, record.version)
         if type(result) is Conflict:
             return end_entry(self, record.key, result.entry)
@@ -415,7 +429,7 @@ class Repository:
 
     def _pack(self, ticket: str, key: bytes, header: Header, values: Values, before: Values | None = None) -> bytes:
         payload = envelope.pack_values(values, codec.pack)
-        data = envelope.pack(header, payload, seal_for=Seal(ticket, key) if self.encrypts else None)
+        data = envelope.pack(header, payload, key, seal_for=Seal(ticket, key) if self.encrypts else None)
         if len(data) > self.max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])

@@ -13,12 +13,13 @@ from flask.sessions import SessionMixin
 from .. import signals
 from ..errors import StoreError
 from .adoption import adopt
-from .flashes import FLASHES, TAKEN, Taken, recovered, take
+from .flashes import Taken, recovered, take
 from .handover import claim_left, conclude, is_owed, settle
 from .lazy import LazyDict
 from .locking import lock
 from .outage import SessionUnavailable
-from .owners import USER_KEY, Begun
+from .own_keys import FLASHES, TAKEN, USER_KEY
+from .owners import Begun
 from .rebase import Changes
 from .record import Absence, Committed, Record
 from .ticket import public_id

@@ -16,14 +16,15 @@ from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 from .cookie import SessionCookie
 from .cookie_settings import read_cookie
-from .flashes import FLASHES, TAKEN, merge_taken
+from .flashes import merge_taken
 from .merge import STRATEGIES, Strategy
+from .own_keys import FLASHES, TAKEN, VISITOR_ID
 from .owners import SessionLimit
 from .record import Lifetimes
 from .repository import Repository
 from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
 from .user_data import DEFAULT_LIFETIME, UserDataSettings
-from .visitor import PREFIX, VISITOR_ID
+from .visitor import PREFIX
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import envelope
-from .endings import LONGEST_CHAIN
+from .endings import LONGEST_CHAIN, successor_key
 from .envelope import EnvelopeError, Header
 from .owners import Ownership
 from .ticket import KEY_BYTES, public_id
@@ -42,15 +42,16 @@ class Trail:
             if entry is None:
                 break
             try:
-                header, payload, _ = envelope.open_header(entry.data)
+                header, payload, _ = envelope.open_header(entry.data, key)
             except EnvelopeError:
                 return False
             if not header.superseded:
                 return self._is_mine(key, header)
             is_renewal = len(payload) > KEY_BYTES and not header.belongs
-            if not payload or (self._only_renewals and not is_renewal):
+            successor = successor_key(payload)
+            if not successor or (self._only_renewals and not is_renewal):
                 return False
-            key = payload[:KEY_BYTES]
+            key = successor
         return self._is_in_index()
 
     def _is_mine(self, key: bytes, header: Header) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..errors import ContentionError, SessionTooLargeError, SettingError, UserDataError
 from ..stores.base import Conflict, Entry, Saved
 from . import codec, envelope
+from .clock import CLOCK_SKEW, is_within
 from .envelope import EnvelopeError, Header, Seal
 from .merge import MISSING, STRATEGIES, Strategy
 from .merger import LONGEST_WAIT, PATIENCE
@@ -46,8 +47,6 @@ UNDO_SECONDS: Final = 24 * 3600
 DELETED_SECONDS: Final = 30
 #: Bytes of a secret below which anybody can try all that people think of; remember tokens refuse those as well.
 SHORTEST_SECRET: Final = 8
-#: Seconds that the clocks of an application's servers may be apart.
-_SLACK: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,9 @@ class UserData:
     def is_due(self, held: Held) -> bool:
         """Tell whether it should be written down that it is in use."""
         refresh = min(self.settings.lifetime // 10, REFRESH_SECONDS)
-        return bool(held.values) and self._now() - held.header.seen >= refresh
+        unseen = self._now() - held.header.seen
+        # A time in the future is written anew as well. Else it would lengthen the life of the data.
+        return bool(held.values) and (unseen >= refresh or unseen < -CLOCK_SKEW)
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class UserData:
     def undoable(self, held: Held) -> Undo | None:
         """Return what :meth:`undo` would take back; None if there is nothing."""
         undo = held.note.undo
-        return None if undo is None or self._now() > undo.at + UNDO_SECONDS else undo
+        return undo if undo is not None and is_within(self._now() - undo.at, UNDO_SECONDS) else None
 
     def delete(self, name: str) -> bool:
         """Delete all of it, whatever others are writing; False if there was nothing. Requests under way are late."""
@@ -211,8 +212,14 @@ class UserData:
             return before
         three = [MISSING if packed is None else unpacked(key, packed) for packed in (before, after, now)]
         is_sum = self.settings.strategies.get(key) is STRATEGIES["sum"]
-        left = take_back(*three, same=same, packed=codec.pack, is_sum=is_sum)
-        return None if left is MISSING else codec.pack(left)
+        try:
+            left = take_back(*three, same=same, packed=codec.pack, is_sum=is_sum)
+            return None if left is MISSING else codec.pack(left)
+        except (codec.UnsupportedTypeError, RecursionError):
+            raise UserDataError(
+                f"user_session[{key!r}] holds values that cannot be compared, so the merge cannot be taken back. "
+                "delete_user_data() gives all of the user's data up"
+            ) from None
 
     def _write(self, held: Held, work: _Work) -> Held | None:
         """Compare and set until it is in, asking ``work`` anew for what is stored by then. None if it said None."""
@@ -258,20 +265,20 @@ class UserData:
     def _sealed(self, wanted: Held, key: bytes) -> bytes:
         payload = envelope.pack_values({**wanted.values, NOTE: wanted.note.packed()}, codec.pack)
         seal = Seal(self._seals(wanted.name)[0], key) if self._repository.encrypts else None
-        return envelope.pack(wanted.header, payload, seal_for=seal)
+        return envelope.pack(wanted.header, payload, key, seal_for=seal)
 
     def _open(self, name: str, entry: Entry | None) -> Held:
         if entry is None:
             return self._nothing(name)
         key = self._key(name)
         try:
-            header, payload, sealed = envelope.open_header(entry.data)
+            header, payload, sealed = envelope.open_header(entry.data, key)
             if not header.belongs or header.superseded:
                 raise EnvelopeError("it is something else")
             if sealed:
                 # What was stored before SESSION_ENCRYPTION was switched on is read, and sealed by the next write.
                 payload = self._unsealed(name, key, entry.data, payload)
-            values = envelope.unpack_values(payload, codec.unpack)
+            values = envelope.unpack_values(payload, codec.unpack_key)
             note = Note.unpacked(values.pop(NOTE))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
@@ -329,12 +336,13 @@ class UserData:
 
         Whatever a session writes once it is a user's drops it as well, so it is as old as the login.
         """
-        return self._repository.lifetimes.idle + LEFT_SECONDS + _SLACK
+        return self._repository.lifetimes.idle + LEFT_SECONDS + CLOCK_SKEW
 
     def _remaining(self, held: Held) -> int:
         lifetime = self.settings.lifetime if held.values else DELETED_SECONDS
-        noted = max(held.note.merged.values(), default=0) + self._longest_pending()
-        return max(lifetime, noted - self._now()) + 1
+        # A merge that is noted in the future, by a clock that was set back, was made by now.
+        noted = min(max(held.note.merged.values(), default=0), self._now() + CLOCK_SKEW)
+        return max(lifetime, noted + self._longest_pending() - self._now()) + 1
 
 
 def unpacked(key: Any, packed: bytes) -> Any:

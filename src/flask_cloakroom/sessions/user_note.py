@@ -14,6 +14,9 @@ NOTE: Final = "\0"
 #: them by hand. Each takes some 30 bytes.
 MOST_MERGED: Final = 1000
 
+#: The latest time that fits into an entry's header.
+_LATEST: Final = 2**32 - 1
+
 _NONE_MERGED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -50,4 +53,27 @@ class Note(NamedTuple):
     def unpacked(cls, packed: bytes) -> Note:
         """Undo :meth:`packed`. Raises CodecError, ValueError or TypeError for anything else."""
         generation, merged, undo = codec.unpack(packed)
-        return cls(generation, merged, None if undo is None else Undo(*undo))
+        if not isinstance(generation, bytes) or not _is_log(merged):
+            raise ValueError("a note of the wrong shape")
+        if undo is None:
+            return cls(generation, merged)
+        at, changed = undo
+        if not (_is_time(at) and _are_changes(changed)):
+            raise ValueError("an undo of the wrong shape")
+        return cls(generation, merged, Undo(at, changed))
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _LATEST
+
+
+def _is_log(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) and _is_time(at) for one, at in value.items())
+
+
+def _are_changes(value: object) -> bool:
+    """Return whether a value maps keys to what was stored before and after, packed or None."""
+    return isinstance(value, dict) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, bytes | None) for part in pair)
+        for pair in value.values()
+    )

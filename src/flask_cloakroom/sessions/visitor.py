@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final, NamedTuple
 
-from . import codec, envelope
+from . import codec, envelope, own_keys
 from .envelope import EnvelopeError, Seal
+from .own_keys import VISITOR_ID
 from .owners import Ownership
 from .rebase import Values
 from .record import Record
 from .ticket import KEY_BYTES
 
-#: The session's key for the id of what this visitor will bring to their account. It is made with the first of it.
-VISITOR_ID: Final = "_user_session"
 #: What the session's keys begin with of all that the visitor will bring.
 PREFIX: Final = "_user_session:"
 #: Random bytes of that id: none is ever met twice.
@@ -56,10 +55,8 @@ def brought_in(values: Values) -> Brought | None:
     if packed is None:
         return None
     try:
-        visitor_id = codec.unpack(packed)
+        visitor_id = own_keys.unpack(VISITOR_ID, packed)
     except codec.CodecError:
-        return None
-    if not isinstance(visitor_id, str):
         return None
     return Brought(visitor_id, {key[len(PREFIX) :]: value for key, value in values.items() if is_visitors(key)})
 
@@ -78,7 +75,7 @@ def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> byte
     kept = {VISITOR_ID: values[VISITOR_ID], **{PREFIX + key: packed for key, packed in brought.values.items()}}
     header = old.header._replace(owner=to.name, belongs=True)
     payload = envelope.pack_values(kept, codec.pack)
-    return envelope.pack(header, payload, seal_for=Seal(old.ticket, old.key) if encrypt else None)
+    return envelope.pack(header, payload, old.key, seal_for=Seal(old.ticket, old.key) if encrypt else None)
 
 
 def open_left(seal: Seal, data: bytes, *, encrypted: bool) -> Left | None:
@@ -87,16 +84,16 @@ def open_left(seal: Seal, data: bytes, *, encrypted: bool) -> Left | None:
     ``encrypted``: only if it is sealed with that ticket.
     """
     try:
-        mark, payload, _ = envelope.open_header(data)
+        mark, payload, _ = envelope.open_header(data, seal.key)
         if not (mark.superseded and mark.belongs):
             return None
         inner = payload[KEY_BYTES:]
-        header, payload, sealed = envelope.open_header(inner)
+        header, payload, sealed = envelope.open_header(inner, seal.key)
         if sealed:
             payload = envelope.unseal(inner, payload, seal)
         elif encrypted:
             return None
-        brought = brought_in(envelope.unpack_values(payload, codec.unpack))
+        brought = brought_in(envelope.unpack_values(payload, codec.unpack_key))
     except (EnvelopeError, codec.CodecError):
         return None
     return None if brought is None else Left(header.owner, brought)

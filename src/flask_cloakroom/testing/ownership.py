@@ -15,7 +15,8 @@ import pytest
 from ..errors import SessionLimitError
 from ..sessions import envelope, families, owners
 from ..sessions.families import Standing, Succession
-from ..sessions.owners import USER_KEY, Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
+from ..sessions.own_keys import USER_KEY
+from ..sessions.owners import Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
 from ..sessions.record import Committed, Record
 from ..sessions.repository import Repository
 from ..sessions.ticket import Tickets
@@ -128,7 +129,7 @@ class Users:
         found = {}
         for key in keys:
             entry = self.store.load(key)
-            header = None if entry is None else envelope.open_header(entry.data)[0]
+            header = None if entry is None else envelope.open_header(entry.data, key)[0]
             is_other = header is None or header.superseded or header.remembers is not remembered
             owner = None if header is None or is_other else Ownership.parse(header.owner)
             if owner is not None:

@@ -56,7 +56,7 @@ class Stage:
         return {
             key
             for key, entry in entries.items()
-            if entry is not None and not envelope.open_header(entry.data)[0].superseded
+            if entry is not None and not envelope.open_header(entry.data, key)[0].superseded
         }
 
 
