@@ -121,8 +121,8 @@ class CSRFProtect:
         if not self._has_forms and _FORMS in sys.modules:
             self._has_forms = _adopt_forms()
         request = this_request()
-        config = app.config
-        if request.method in SAFE_METHODS and request.method not in (config.get("WTF_CSRF_METHODS") or ()):
+        # app.config stands in no local variable, because its repr() shows every key of the application.
+        if request.method in SAFE_METHODS and request.method not in (app.config.get("WTF_CSRF_METHODS") or ()):
             return  # without a look at the other settings: most requests are of this kind
         settings = settings_of(app)
         if settings.enabled and settings.check_default:
@@ -154,7 +154,7 @@ class CSRFProtect:
 
     def _decide(self, app: Flask, request: Request, settings: CSRFSettings) -> None:
         """Find the request good, or raise :class:`CSRFError`."""
-        verdict = judged(request.environ, settings.trusted, settings.check_referrer)
+        verdict = judged(request, settings.trusted, settings.check_referrer)
         state = state_of(request)
         state.looked_at = verdict.looked_at
         if verdict.passes and not settings.require_token:  # as nearly always

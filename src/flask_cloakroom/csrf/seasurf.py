@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import has_request_context, session
 
 from .. import signals
+from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
@@ -109,7 +110,7 @@ class SeaSurf(CSRFProtect):
             if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
             if wanted:
-                return generate_csrf()
+                return Secret(generate_csrf())
             cookie.delete(response)  # so that the next page sets one that is good
             return None
         except SessionUnavailable:
@@ -130,7 +131,7 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     for a request that was refused. To a form of another site browsers send no cookie that is Lax, but they take the
     one that answers it: the visitor's session would be gone.
     """
-    present = "" if settings.cookie is None else request.cookies.get(settings.cookie.name, "")
+    present = Secret("" if settings.cookie is None else request.cookies.get(settings.cookie.name, ""))
     if not present and (state is None or state.passed is not False):
         return not _hides_cookies(app, request, settings)
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
@@ -154,7 +155,7 @@ def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool
     visitor has.
     """
     if request.method not in SAFE_METHODS:
-        return judged(request.environ, frozenset(), settings.check_referrer).reason is not None
+        return judged(request, frozenset(), settings.check_referrer).reason is not None
     if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
         return False
     ours = None if settings.cookie is None else settings.cookie.samesite

@@ -15,6 +15,7 @@ from flask import g, has_request_context, session
 from markupsafe import Markup, escape
 
 from ..hooks import FIND_LOGIN
+from ..secret import Secret, SecretBytes
 from ..sessions.owners import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
@@ -42,17 +43,18 @@ def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None =
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
-        secret = session[field] = new_secret() + _SEPARATOR + _whose()
+        secret = Secret(new_secret() + _SEPARATOR + _whose())
+        session[field] = str(secret)
     keyed = _keyed(secret, settings, secret_key)
     now = int(time.time())
-    token = g.get(field)
-    if not isinstance(token, str) or not _is_good(token, keyed, now):
+    token = Secret(g.get(field) or "")
+    if not token or not _is_good(token, keyed, now):
         # The first call, or the session has another secret since then: somebody was logged in by this very request.
         token = make_token(keyed, now)
-        setattr(g, field, token)
+        setattr(g, field, str(token))
     if token_key is None and has_request_context():
         state_of(this_request()).token = token
-    return token
+    return str(token)
 
 
 def validate_csrf(
@@ -65,8 +67,9 @@ def validate_csrf(
 
     The arguments that are None are as the settings say.
     """
+    data = Secret(data) if isinstance(data, str) else None
     settings = settings_of(this_app())
-    if not data or not isinstance(data, str):
+    if not data:
         raise CSRFError(MISSING)
     secret = _secret_in_session(token_key or settings.field)
     if secret is None:
@@ -97,13 +100,14 @@ def is_token_of_session(token: str) -> bool:
     return True
 
 
-def _secret_in_session(field: str) -> str | None:
+def _secret_in_session(field: str) -> Secret | None:
     """Return the secret that the session holds for whoever it belongs to now; None if it holds none for them."""
-    secret = session.get(field)
-    if not isinstance(secret, str):
+    found = session.get(field)
+    if not isinstance(found, str) or _SEPARATOR not in found:
         return None
-    _, separator, whose = secret.rpartition(_SEPARATOR)
-    return secret if separator and whose == _whose() else None
+    secret = Secret(found)
+    del found  # a plain copy, which an error report would show
+    return secret if secret.rpartition(_SEPARATOR)[2] == _whose() else None
 
 
 def _whose() -> str:
@@ -114,10 +118,10 @@ def _whose() -> str:
     return sha256(str(user_id).encode("utf-8", "surrogatepass")).hexdigest()[:_OWNER_DIGITS]
 
 
-def _keyed(secret: str, settings: CSRFSettings, key: Any) -> bytes:
+def _keyed(secret: str, settings: CSRFSettings, key: Any) -> SecretBytes:
     given = settings.key if key is None else as_key(key)
-    text = secret.encode("utf-8", "surrogatepass")
-    return hmac.digest(given, text, "sha256") if given else text
+    text = SecretBytes(secret.encode("utf-8", "surrogatepass"))
+    return SecretBytes(hmac.digest(given, text, "sha256")) if given else text
 
 
 def _is_good(token: str, keyed: bytes, now: int) -> bool:

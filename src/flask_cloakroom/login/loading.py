@@ -8,6 +8,7 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
 from . import impersonation, kept
 from .authenticators import authenticate
@@ -196,10 +197,9 @@ def _from_request(state: LoginState) -> Any:
     user, signal = None, signals.user_loaded_from_request
     if manager.request_callback is not None:
         user = call(manager.request_callback, request)
-    elif manager.header_callback is not None:
-        header = request.headers.get(state.settings.auth_header)
-        if header is not None:
-            user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
+    elif manager.header_callback is not None and state.settings.auth_header in request.headers:
+        header = Secret(request.headers[state.settings.auth_header])
+        user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
     if user is None:
         return None
     if not is_set(user, "is_active"):

@@ -11,6 +11,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from .. import signals
+from ..secret import Secret
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
 from ..sessions.owners import Ownership, new_handle
@@ -39,11 +40,12 @@ def log_in(
     user_id = state.manager.id_of(user)
     described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
     before = kept.owner_of(state.session)
-    token, lifetime, handle = None, 0, ""
+    token: Secret | None = None
+    lifetime, handle = 0, ""
     if remember:
         lifetime, handle = _seconds_of(duration, state.settings), new_handle()
         begun = begun_by(state, remembered=True, handle=handle)
-        token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun)
+        token = Secret(state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun))
     else:
         handle = forget_others(state, str(user_id))
         lost = before is not None and not handle and is_remembered_by(before.note)

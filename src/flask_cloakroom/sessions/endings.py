@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from ..secret import SecretBytes
 from ..stores.base import Conflict, Entry, Saved
 from . import envelope
 from .envelope import EnvelopeError, Header
@@ -89,7 +90,7 @@ def successor_of(entry: Entry) -> bytes | None:
         header, payload, _ = envelope.open_header(entry.data)
     except EnvelopeError:
         return None  # it can't be read, but it can be ended
-    return payload[:KEY_BYTES] if header.superseded else None
+    return SecretBytes(payload[:KEY_BYTES]) if header.superseded else None
 
 
 def header_of(entry: Entry) -> Header | None:

@@ -33,6 +33,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from ..secret import SecretBytes
 from .ticket import sealing_key
 
 FORMAT: Final = 1
@@ -100,7 +101,7 @@ class Header(NamedTuple):
 _STORED: Final = Header._fields.index("permanent")
 
 
-def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> bytes:
+def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> SecretBytes:
     """Return the bytes of a session. With ``seal_for`` the payload is encrypted and the header is bound to it."""
     owner = header.owner.encode()
     fixed = _HEADER.pack(*header[:_STORED], len(owner))
@@ -109,7 +110,7 @@ def pack(header: Header, payload: bytes, *, seal_for: Seal | None = None) -> byt
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
-    return _FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest
+    return SecretBytes(_FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest)
 
 
 def open_header(data: bytes) -> tuple[Header, bytes, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
+from .cookie import Finder
 from .flashes import settle
 from .outage import SessionUnavailable, make_unavailable
 from .repository import Repository
@@ -54,14 +54,14 @@ class ServerSessionInterface(SessionInterface):
         return repository
 
     @cached_property
-    def find_tickets(self) -> Callable[[str], list[str]]:
-        """Lists what could be tickets in a Cookie header."""
+    def find_tickets(self) -> Finder:
+        """Lists what could be tickets in the Cookie header of a WSGI request."""
         pattern = self.repository.tickets.pattern  # first, because that makes the settings final
         return self.settings.cookie.finder(pattern)
 
     @cached_property
-    def find_cookies(self) -> Callable[[str], list[str]]:
-        """Lists the values of all cookies of the session's name in a Cookie header."""
+    def find_cookies(self) -> Finder:
+        """Lists the values of all cookies of the session's name in the Cookie header of a WSGI request."""
         return self.settings.cookie.finder("[^;]*")
 
     @property

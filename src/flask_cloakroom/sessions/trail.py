@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..secret import SecretBytes
 from . import envelope
 from .endings import LONGEST_CHAIN
 from .envelope import EnvelopeError, Header
@@ -50,7 +51,7 @@ class Trail:
             is_renewal = len(payload) > KEY_BYTES and not header.belongs
             if not payload or (self._only_renewals and not is_renewal):
                 return False
-            key = payload[:KEY_BYTES]
+            key, payload = SecretBytes(payload[:KEY_BYTES]), b""  # nothing plain is left while the store is asked
         return self._is_in_index()
 
     def _is_mine(self, key: bytes, header: Header) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from ..secret import SecretBytes
 from . import codec
 
 #: The key that the note lies under. No key of the application's begins with it.
@@ -43,11 +44,20 @@ class Note(NamedTuple):
 
     def packed(self) -> bytes:
         """Return it as bytes."""
-        undo = None if self.undo is None else [self.undo.at, self.undo.changed]
+        undo = None if self.undo is None else [self.undo.at, _each(self.undo.changed, bytes)]
         return codec.pack([self.generation, dict(self.merged), undo])
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Note:
         """Undo :meth:`packed`. Raises CodecError, ValueError or TypeError for anything else."""
         generation, merged, undo = codec.unpack(packed)
-        return cls(generation, merged, None if undo is None else Undo(*undo))
+        return cls(generation, merged, None if undo is None else Undo(undo[0], _each(undo[1], SecretBytes)))
+
+
+def _each(changed: Mapping[Any, Any], kind: type[bytes]) -> dict[Any, tuple[bytes | None, bytes | None]]:
+    """Return the packed values before and after as this type; the codec takes plain bytes."""
+    pairs = ((key, (before, after)) for key, (before, after) in changed.items())
+    return {
+        key: (None if before is None else kind(before), None if after is None else kind(after))
+        for key, (before, after) in pairs
+    }

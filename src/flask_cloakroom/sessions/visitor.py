@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final, NamedTuple
 
+from ..secret import SecretBytes
 from . import codec, envelope
 from .envelope import EnvelopeError, Seal
 from .owners import Ownership
@@ -61,7 +62,8 @@ def brought_in(values: Values) -> Brought | None:
         return None
     if not isinstance(visitor_id, str):
         return None
-    return Brought(visitor_id, {key[len(PREFIX) :]: value for key, value in values.items() if is_visitors(key)})
+    brought: Values = {key[len(PREFIX) :]: SecretBytes(value) for key, value in values.items() if is_visitors(key)}
+    return Brought(visitor_id, brought)
 
 
 def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..redis_connections import Connector, GivenClient, connect
+from ..secret import Secret, SecretBytes
 from .base import VERSION_BYTES, Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .redis_transport import DelegatedTransport, DirectTransport, Script, Transport
 
@@ -51,6 +52,8 @@ class RedisStore:
         Raises TypeError for what is no client, ValueError for a URL that can't be one, ImportError if no
         driver is installed.
         """
+        if isinstance(client, str):
+            client = Secret(client)
         #: How the client is had: what a command shows, and what walking uses.
         self.connector = _connector(client, folder)
         self._prefix = prefix.encode()
@@ -59,17 +62,17 @@ class RedisStore:
     def __str__(self) -> str:
         return f"Redis ({self._transport.address})"
 
-    def _key(self, key: bytes) -> bytes:
-        return self._prefix + key.hex().encode()
+    def _key(self, key: bytes) -> SecretBytes:
+        return SecretBytes(self._prefix + key.hex().encode())
 
     def load(self, key: bytes) -> Entry | None:
-        found = self._transport.get(self._prefix + key.hex().encode())
+        found = self._transport.get(SecretBytes(self._prefix + key.hex().encode()))
         return None if found is None else _entry(found)
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
         version = new_version()
         seconds = b"%d" % check_ttl(ttl)
-        if self._transport.call(b"SET", self._key(key), version + data, b"NX", b"EX", seconds) is not None:
+        if self._transport.call(b"SET", self._key(key), SecretBytes(version + data), b"NX", b"EX", seconds) is not None:
             return version
         # Refused, unless this is the second try of a command whose first answer was lost: then ours is there.
         entry = self.load(key)
@@ -77,7 +80,8 @@ class RedisStore:
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
         version = new_version()
-        found = self._transport.run(_REPLACE, self._key(key), expected, version + data, b"%d" % check_ttl(ttl))
+        seconds = b"%d" % check_ttl(ttl)
+        found = self._transport.run(_REPLACE, self._key(key), expected, SecretBytes(version + data), seconds)
         if found == 1:
             return Saved(version)
         if found == 0 or found is None:
@@ -97,11 +101,11 @@ class RedisStore:
 
     def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
         others = b"-1" if limit is None else b"%d" % limit
-        arguments = (key.hex().encode(), b"%d" % check_ttl(ttl), others)
+        arguments = (SecretBytes(key.hex().encode()), b"%d" % check_ttl(ttl), others)
         return bool(self._transport.run(_CLAIM, self._owner(owner), *arguments) == 1)
 
     def release(self, owner: bytes, key: bytes) -> bool:
-        return bool(self._transport.call(b"ZREM", self._owner(owner), key.hex().encode()))
+        return bool(self._transport.call(b"ZREM", self._owner(owner), SecretBytes(key.hex().encode())))
 
     def owned(self, owner: bytes) -> list[Claim]:
         now, *found = self._transport.run(_OWNED, self._owner(owner)).decode("ascii").split(" ")
@@ -113,9 +117,9 @@ class RedisStore:
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         start = len(self._prefix)
-        for name in self._names():
+        for name in map(SecretBytes, self._names()):
             try:
-                key = bytes.fromhex(name[start:].decode("ascii"))
+                key = SecretBytes.fromhex(name[start:].decode("ascii"))
             except ValueError:  # somebody else's key that begins like ours
                 continue
             entry = self.load(key)

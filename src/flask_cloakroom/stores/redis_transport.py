@@ -13,6 +13,7 @@ from ..errors import StoreError
 from ..forking import call_in_child
 from ..redis_connections import Connector, Endpoint
 from ..redis_connections.bound import Idle, TooManyConnectionsError, close_left_over
+from ..secret import SecretBytes
 
 #: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
 _CHUNK: Final = 16384
@@ -21,9 +22,10 @@ _CHUNK: Final = 16384
 _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in range(8)]
 
 
-def pack(*command: bytes) -> bytes:
+def pack(*command: bytes) -> SecretBytes:
     """Return a command as it is sent."""
-    return _FORMATS[len(command)] % tuple([part for argument in command for part in (len(argument), argument)])
+    parts = [part for argument in command for part in (len(argument), argument)]
+    return SecretBytes(_FORMATS[len(command)] % tuple(parts))
 
 
 class ScriptMissingError(Exception):
@@ -87,7 +89,7 @@ class DirectTransport:
         weakref.finalize(self, close_left_over, self._bound, self._idle).atexit = False
 
     def get(self, name: bytes) -> Any:
-        return self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name))
+        return self._send(SecretBytes(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)))
 
     def call(self, *command: bytes) -> Any:
         return self._send(pack(*command))
@@ -237,21 +239,21 @@ class _Wire:
         receive = self._socket.recv
         try:
             self._socket.sendall(packed)
-            data = receive(_CHUNK)
+            data = SecretBytes(receive(_CHUNK))
         except BlockingIOError as error:  # the kernel's way to say that the time is over
             raise TimeoutError from error
         while (end := data.find(b"\r\n")) < 0:
-            data += self._more(receive)
+            data = SecretBytes(data + self._more(receive))
         kind = data[:1]
+        start = 0
+        answer: Any = None
         if kind == b"$":
             length = int(data[1:end])
-            answer: Any = None
             if length >= 0:
                 start = end + 2
                 end = start + length
                 while len(data) < end + 2:
-                    data += self._more(receive)
-                answer = data[start:end]
+                    data = SecretBytes(data + self._more(receive))
         elif kind == b":":
             answer = int(data[1:end])
         elif kind == b"+":
@@ -264,7 +266,7 @@ class _Wire:
             raise ConnectionError("an answer of a kind that no command of ours has")
         if len(data) != end + 2:
             raise ConnectionError("more than one answer to one command")
-        return answer
+        return data[start:end] if start else answer
 
     def _more(self, receive: Any) -> Any:
         try:
