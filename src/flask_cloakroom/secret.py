@@ -2,7 +2,7 @@
 
 Error reporters call ``repr()`` on the local variables of every frame that an exception passes, and look into dicts,
 lists and tuples. So each ticket, token, store's key and packed value has one of the two types below from the start.
-Code that derives a value (a slice, ``+``, ``encode()``, an f-string) gets a plain str or bytes, and must wrap that again.
+Code that derives a value (a slice, ``+``, ``encode()``, an f-string) gets a plain str or bytes, and wraps that again.
 """
 
 from __future__ import annotations

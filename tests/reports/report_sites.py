@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,15 +19,18 @@ from flask_cloakroom import (
     UserKind,
     UserMixin,
     active_sessions,
+    confirm_login,
     current_user,
     delete_user_data,
     generate_csrf,
     impersonate,
+    login_required,
     login_user,
     login_watch,
     logout_everywhere,
     logout_user,
     register_type,
+    revoke_session,
     signals,
     stop_impersonating,
     update_session_auth_hash,
@@ -334,15 +337,44 @@ def add_views(site: Site) -> None:
 
     @view("/conflict")
     def conflict() -> str:
-        session["shared"], session["plain"] = [VALUE, "mine"], VALUE
+        side = "theirs" if "nested" in request.args else "mine"
+        session.get("csrf_token")
+        session["shared"], session["plain"] = [VALUE, side], VALUE + side
         if site.on_server:
-            user_session["basket"] = [USER_VALUE, "mine"]
-        if "nested" not in request.args:
-            other = Browser(site)
-            for name in COOKIES:
-                other.put(name, request.cookies.get(name, ""))
-            other.get("/conflict?nested=1")
+            user_session["basket"], user_session["plain"] = [USER_VALUE, side], USER_VALUE + side
+        if side == "mine":
+            beside("/conflict?nested=1")
         return "conflict"
+
+    def beside(path: str) -> None:
+        """Send another request of the same browser, in the middle of this one."""
+        other = Browser(site)
+        for name in COOKIES:
+            if name in request.cookies:
+                other.put(name, request.cookies[name])
+        other.get(path)
+
+    @view("/late")
+    def late() -> str:
+        session["value"] = VALUE
+        if site.on_server:
+            user_session["value"] = USER_VALUE
+        beside("/logout")
+        return "too late"
+
+    @view("/confirm")
+    def confirm() -> str:
+        confirm_login()
+        return "confirmed"
+
+    @view("/revoke")
+    def revoke() -> str:
+        return str(site.on_server and [revoke_session(one.handle) for one in active_sessions() if not one.current])
+
+    @view("/members")
+    @login_required
+    def members() -> str:
+        return "members"
 
     @view("/lock")
     def lock() -> str:
@@ -425,6 +457,8 @@ def journey(site: Site) -> None:
             raise Met
         return answer
 
+    browser.put("session", "A" * 43)  # nobody's
+    go("/members")
     token = go("/token")
     go("/set", csrf_token=token)
     go("/belongs", csrf_token=token)
@@ -463,9 +497,15 @@ def journey(site: Site) -> None:
     browser.drop("session")
     go("/me")  # an old token came back
     go("/login/bob", csrf_token=go("/token"))
+    other = Browser(site)
+    other.get("/login/bob", csrf_token=other.get("/token"))
+    go("/revoke")
+    go("/confirm")
     go("/everywhere")
     go("/belongs")
+    go("/late")
     go("/logout")
+    browser = Browser(site)
     for path in ("/large", "/object", "/missing", "/nothing"):
         go("/token")
         go("/set", csrf_token=go("/token"))
@@ -478,10 +518,8 @@ class Met(Exception):
 
 def travel(site: Site) -> None:
     """Do the journey as far as it goes."""
-    try:
+    with suppress(Met):
         journey(site)
-    except Met:
-        pass
 
 
 SIGNALS = [getattr(signals, name) for name in dir(signals) if hasattr(getattr(signals, name), "receivers")]

@@ -104,11 +104,10 @@ def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator = state.impersonator
-    session = state.session
-    forget(state, kept.owner_of(session))
-    if kept.has_login(session):
-        log.debug("%s: logged out", kept.public_id(session))
-        kept.end(session)
+    forget(state, kept.owner_of(state.session))
+    if kept.has_login(state.session):
+        log.debug("%s: logged out", kept.public_id(state.session))
+        kept.end(state.session)
     state.clear_site_data = True
     try:
         if impersonator is not None:
@@ -141,24 +140,22 @@ def confirm(state: LoginState) -> None:
     if state.ignores_session or state.session.get(USER_ID) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
-    session = state.session
-    session[FRESH] = True
-    session[FRESH_AT] = int(time.time())
-    session[BROWSER] = browser_id(state.user_agent)
-    kept.rotate(session)
+    state.session[FRESH] = True
+    state.session[FRESH_AT] = int(time.time())
+    state.session[BROWSER] = browser_id(state.user_agent)
+    kept.rotate(state.session)
     signals.user_login_confirmed.send(state.app)
 
 
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
     """Do :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
-    session = state.session
-    user_id = session.get(USER_ID)
+    user_id = state.session.get(USER_ID)
     if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = kept.auth_hash_of(user)
-    session[AUTH_HASH] = digest
-    kept.rotate(session)
+    state.session[AUTH_HASH] = digest
+    kept.rotate(state.session)
     for token in tokens_in(state):
         remembered = state.tokens.resolve(token)
         if remembered is None or remembered.user_id != str(user_id):
@@ -174,12 +171,11 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    session = state.session
-    if session.get(USER_ID) is None or session.get(FRESH) is not True:
+    if state.session.get(USER_ID) is None or state.session.get(FRESH) is not True:
         return False
     if max_age is None:
         return True
-    since = session.get(FRESH_AT)
+    since = state.session.get(FRESH_AT)
     # A time to come is no proof of anything: the clock was wrong then, or is now.
     return isinstance(since, int) and 0 <= int(time.time()) - since <= max_age
 
@@ -189,11 +185,10 @@ def is_remembered(state: LoginState) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    session = state.session
-    user_id = session.get(USER_ID)
+    user_id = state.session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
-    owner = kept.owner_of(session)
+    owner = kept.owner_of(state.session)
     if owner is not None:
         return is_remembered_by(owner.note)  # what remembers it and the session end together
     found = (state.tokens.resolve(token) for token in tokens_in(state))
