@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Logins leave here a function ``(resume: bool) -> list[str]``. It returns one text for each login that the request's
-#: browser has, of whichever kind of user. The text changes whenever that login begins, is confirmed or changes its
+#: Logins leave here a function ``(resume: bool) -> list[Secret]``. It returns one text for each login that the
+#: request's browser has, of whichever kind of user. The text changes whenever that login begins, is confirmed or changes its
 #: user. CSRF tokens are made with these texts. ``resume``: first begin remembered logins, as the view would do later.
 LOGIN_SECRETS: Final = "flask_cloakroom.login secrets"
 

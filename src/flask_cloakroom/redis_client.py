@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from .context import scope_or_none, this_app
 from .errors import SettingError, TransactionError
 from .redis_connections import Connector, GivenClient, connect
+from .secret import Secret
 from .signals import redis_lost, redis_moved, redis_restored
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class FlaskRedis(_Client):
         """
         setting = f"{self.config_prefix}_URL"
         url = app.config.get(setting, DEFAULT_URL)
+        if isinstance(url, str):
+            url = Secret(url)  # it may hold a password, which no error report may show
         options = {**self.provider_kwargs, **kwargs}
         if self.provider_class is not None:
             connector: Connector = GivenClient(self.provider_class.from_url(url, **options))

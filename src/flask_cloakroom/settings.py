@@ -13,13 +13,20 @@ LONGEST_LIFETIME: Final = 100 * 366 * 24 * 3600
 
 
 class Reader:
-    """Reads settings; raises :class:`SettingError` for one that is not of the type it must be."""
+    """Reads settings; raises :class:`SettingError` for one that is not of the type it must be.
+
+    It holds the configuration, whose own ``repr()`` shows every key and password of the application.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
 
     def __getitem__(self, name: str) -> Any:
         return self._config.get(name)
+
+    def over(self, others: Mapping[str, Any]) -> Reader:
+        """Return one that reads ``others`` first."""
+        return Reader({**self._config, **others})
 
     def boolean(self, name: str) -> bool:
         """Read True or False, or 1 or 0, as ``app.config.from_prefixed_env()`` makes them of environment variables.

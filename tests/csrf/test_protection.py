@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from csrf_sites import FOREIGN, Watched, make_app, post, reason_of
-from flask import Blueprint, Flask, session
+from flask import Blueprint, Flask, Request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 from flask.views import MethodView
@@ -388,7 +388,7 @@ class TestCosts:
     def test_nothing_but_the_browsers_verdict_is_needed(self) -> None:
         """Where there is one neither the host nor the scheme is looked at, which a proxy may have changed."""
         for site, passes in [("same-origin", True), ("none", True), ("same-site", False), ("cross-site", False)]:
-            assert judged({"HTTP_SEC_FETCH_SITE": site}, set(), True).passes is passes
+            assert judged(Request({"HTTP_SEC_FETCH_SITE": site}), set(), True).passes is passes
 
 
 class TestRefusals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -50,10 +50,10 @@ _BEGINS: Final = re.compile(r"(?:W[TF]{2,3}|C[SRF]{3,4}|SEA?SURF)_", re.ASCII).m
 _ALIKE: Final = 0.85
 
 
-def check_spelling(config: Mapping[Any, Any]) -> None:
+def check_spelling(given: Iterable[Any]) -> None:
     """Raise :class:`SettingError` for a setting that is none, and whose name is nearly that of one."""
     known = [*DEFAULTS, *SEASURF_DEFAULTS, *_OTHERS]
-    for name in config:
+    for name in given:
         if isinstance(name, str) and _BEGINS(name) and name not in known:
             close = difflib.get_close_matches(name, known, 1, _ALIKE)
             if close:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from werkzeug.wsgi import get_host
+
+if TYPE_CHECKING:
+    from flask import Request
 
 # An origin as browsers write it (RFC 6454, 6.2; hosts are ASCII by then), and the beginning of a URL. Nobody else's
 # user name, backslash, space or list of origins fits in.
@@ -91,32 +94,33 @@ _OTHER_REFERRER: Final = Verdict(False, WRONG_REFERRER, ALL_HEADERS)
 _SILENT: Final = Verdict(False, None, ALL_HEADERS)
 
 
-def judged(environ: dict[str, Any], trusted: Set[Origin], referrer: bool) -> Verdict:
-    """Say what the headers of a WSGI request tell of where it comes from; the Referer only if ``referrer``."""
-    site = environ.get("HTTP_SEC_FETCH_SITE")
+def judged(request: Request, trusted: Set[Origin], referrer: bool) -> Verdict:
+    """Say what the headers of a request tell of where it comes from; the Referer only if ``referrer``."""
+    header = request.environ.get  # the environ itself would show the cookies in an error report
+    site = header("HTTP_SEC_FETCH_SITE")
     if site in OWN_SITES:
         return _SAME_ORIGIN
-    given = environ.get("HTTP_ORIGIN")
+    given = header("HTTP_ORIGIN")
     if site is not None:
         return _MATCHES if given is not None and Origin.parse(given) in trusted else _OTHER_SITE
     if given is not None:
-        passes = given == _own_text(environ) or _is_ours(Origin.parse(given), environ, trusted)
+        passes = given == _own_text(request) or _is_ours(Origin.parse(given), request, trusted)
         return _MATCHES if passes else _OTHER_ORIGIN
-    url = environ.get("HTTP_REFERER") if referrer else None
+    url = header("HTTP_REFERER") if referrer else None
     if not url:  # an empty one says as much as none
         return _SILENT
-    own = _own_text(environ)
-    passes = (own is not None and url.startswith(f"{own}/")) or _is_ours(Origin.of_url(url), environ, trusted)
+    own = _own_text(request)
+    passes = (own is not None and url.startswith(f"{own}/")) or _is_ours(Origin.of_url(url), request, trusted)
     return _REFERRER_MATCHES if passes else _OTHER_REFERRER
 
 
-def _own_text(environ: dict[str, Any]) -> str | None:
+def _own_text(request: Request) -> str | None:
     """Return the origin of the request as most browsers write it. To compare with it is faster than to read theirs."""
-    host = environ.get("HTTP_HOST")
-    return f"{environ['wsgi.url_scheme']}://{host}" if host else None
+    host = request.environ.get("HTTP_HOST")
+    return f"{request.environ['wsgi.url_scheme']}://{host}" if host else None
 
 
-def _is_ours(origin: Origin | None, environ: dict[str, Any], trusted: Set[Origin]) -> bool:
+def _is_ours(origin: Origin | None, request: Request, trusted: Set[Origin]) -> bool:
     if origin is None:
         return False
-    return origin in trusted or origin.is_of(get_host(environ), environ["wsgi.url_scheme"] == "https")
+    return origin in trusted or origin.is_of(get_host(request.environ), request.environ["wsgi.url_scheme"] == "https")

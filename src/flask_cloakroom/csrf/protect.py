@@ -15,6 +15,7 @@ from .. import signals
 from ..caching import vary_on
 from ..context import this_app, this_request
 from ..hooks import SHOWN_BY_HEADER
+from ..secret import Secret
 from ..sessions.session import KEYS_OF_ONE_ID
 from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
@@ -123,8 +124,8 @@ class CSRFProtect:
         if not self._has_forms and _FORMS in sys.modules:
             self._has_forms = _adopt_forms()
         request = this_request()
-        config = app.config
-        if request.method in SAFE_METHODS and request.method not in (config.get("WTF_CSRF_METHODS") or ()):
+        # app.config stands in no local variable, because its repr() shows every key of the application.
+        if request.method in SAFE_METHODS and request.method not in (app.config.get("WTF_CSRF_METHODS") or ()):
             return  # without a look at the other settings: most requests are of this kind
         settings = settings_of(app)
         if settings.enabled and settings.check_default:
@@ -156,7 +157,7 @@ class CSRFProtect:
 
     def _decide(self, app: Flask, request: Request, settings: CSRFSettings) -> None:
         """Find the request good, or raise :class:`CSRFError`."""
-        verdict = judged(request.environ, settings.trusted, settings.check_referrer)
+        verdict = judged(request, settings.trusted, settings.check_referrer)
         state = state_of(request)
         state.looked_at = verdict.looked_at
         if verdict.passes and not settings.require_token:  # as nearly always
@@ -195,7 +196,7 @@ class CSRFProtect:
 
     def _token_for_scripts(
         self, app: Flask, request: Request, response: Response, state: CSRFState | None
-    ) -> str | None:
+    ) -> Secret | None:
         """Return the token that the response's cookie shall hold, if any."""
         if state is None or state.token is None:
             return None

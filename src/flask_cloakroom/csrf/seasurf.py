@@ -9,6 +9,7 @@ from flask import has_request_context, session
 
 from .. import signals
 from ..context import this_app, this_request
+from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
 from .errors import CSRFError, HandledSeaSurfError, SeaSurfError
 from .exemptions import Views, is_yes
@@ -110,7 +111,7 @@ class SeaSurf(CSRFProtect):
 
     def _token_for_scripts(
         self, app: Flask, request: Request, response: Response, state: CSRFState | None
-    ) -> str | None:
+    ) -> Secret | None:
         settings = settings_of(app)
         cookie = settings.cookie
         if cookie is None or not settings.enabled or not self._may_have_cookie(app, request, response, settings):
@@ -121,7 +122,7 @@ class SeaSurf(CSRFProtect):
             if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
             if wanted:
-                return generate_csrf()
+                return Secret(generate_csrf())
             cookie.delete(response)  # so that the next page sets one that is good
             return None
         except SessionUnavailable:
@@ -142,7 +143,7 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     for a request that was refused. To a form of another site browsers send no cookie that is Lax, but they take the
     one that answers it: the visitor's session would be gone.
     """
-    present = "" if settings.cookie is None else settings.cookie.value(request.environ)
+    present = Secret("" if settings.cookie is None else settings.cookie.value(request.environ))
     if not present and (state is None or state.passed is not False):
         return not _hides_cookies(app, request, settings)
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
@@ -166,7 +167,7 @@ def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool
     visitor has.
     """
     if request.method not in SAFE_METHODS:
-        return judged(request.environ, frozenset(), settings.check_referrer).reason is not None
+        return judged(request, frozenset(), settings.check_referrer).reason is not None
     if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
         return False
     ours = None if settings.cookie is None else settings.cookie.samesite

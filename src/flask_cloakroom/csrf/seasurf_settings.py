@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import SettingError
 from ..sessions.cookie_settings import read_cookie
@@ -18,25 +18,24 @@ _MODES: Final = ("exempt", "include")
 
 
 def _read(app: Flask) -> CSRFSettings:
-    config: dict[str, Any] = {**SEASURF_DEFAULTS, **app.config}
-    if config.get("CSRF_COOKIE") is not None:
+    read = Reader({**SEASURF_DEFAULTS, **app.config})
+    if read["CSRF_COOKIE"] is not None:
         raise SettingError("CSRF_COOKIE", "has no effect with SeaSurf, whose cookie is named by CSRF_COOKIE_NAME")
-    read = Reader(config)
     cookie = read_cookie(read, "CSRF")
-    if cookie.name == config.get("SESSION_COOKIE_NAME"):
+    if cookie.name == read["SESSION_COOKIE_NAME"]:
         raise SettingError("CSRF_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
-    mode = config["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
+    mode = read["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
     if mode not in _MODES:
         what = repr(mode) if isinstance(mode, str) else described(mode)
         raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {what}')
-    lifetime = config["CSRF_COOKIE_TIMEOUT"]
+    lifetime = read["CSRF_COOKIE_TIMEOUT"]
     check_referrer, off = read.boolean("CSRF_CHECK_REFERER"), read.boolean("CSRF_DISABLE")
     common = CSRFSettings.read(app)
     return replace(
         common,
         enabled=common.enabled and not off,
         field=cookie.name,
-        headers=read_headers("CSRF_HEADER_NAME", [config["CSRF_HEADER_NAME"]]),
+        headers=read_headers("CSRF_HEADER_NAME", [read["CSRF_HEADER_NAME"]]),
         ssl_strict=check_referrer,
         check_referrer=check_referrer,
         cookie=cookie,

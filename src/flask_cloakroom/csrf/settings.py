@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import SettingError
+from ..secret import Secret, SecretBytes
 from ..sessions.cookie import SessionCookie
 from ..sessions.cookie_settings import read_cookie
 from ..settings import Reader, described
@@ -79,22 +80,21 @@ class CSRFSettings:
     @classmethod
     def read(cls, app: Flask) -> CSRFSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
-        config: dict[str, Any] = {**DEFAULTS, **app.config}
-        read = Reader(config)
-        limit = config["WTF_CSRF_TIME_LIMIT"]
+        read = Reader({**DEFAULTS, **app.config})
+        limit = read["WTF_CSRF_TIME_LIMIT"]
         return cls(
             enabled=read.boolean("WTF_CSRF_ENABLED"),
             check_default=read.boolean("WTF_CSRF_CHECK_DEFAULT"),
-            methods=_read_methods(config["WTF_CSRF_METHODS"]),
+            methods=_read_methods(read["WTF_CSRF_METHODS"]),
             field=read_name(read, "WTF_CSRF_FIELD_NAME"),
-            headers=read_headers("WTF_CSRF_HEADERS", config["WTF_CSRF_HEADERS"]),
+            headers=read_headers("WTF_CSRF_HEADERS", read["WTF_CSRF_HEADERS"]),
             meta_name=read_name(read, "WTF_CSRF_META_NAME"),
-            key=as_key(config["WTF_CSRF_SECRET_KEY"]),
+            key=as_key(read["WTF_CSRF_SECRET_KEY"]),
             time_limit=None if limit is None else read.seconds("WTF_CSRF_TIME_LIMIT", at_least=1),
             ssl_strict=read.boolean("WTF_CSRF_SSL_STRICT"),
             require_token=read.boolean("CSRF_REQUIRE_TOKEN"),
-            trusted=_read_origins(config["CSRF_TRUSTED_ORIGINS"]),
-            cookie=_read_cookie(config),
+            trusted=_read_origins(read["CSRF_TRUSTED_ORIGINS"]),
+            cookie=_read_cookie(read),
         )
 
     def checks(self, method: str) -> bool:
@@ -134,31 +134,33 @@ def settings_of(app: Flask) -> CSRFSettings:
     if kept is not None and kept.values == list(map(app.config.get, kept.names)):
         return kept.settings
     spelling: Spelling = app.extensions.get(_SPELLING, WTF)
-    values = [_copied(app.config.get(name)) for name in spelling.names]
+    values = [_copied(name, app.config.get(name)) for name in spelling.names]
     settings = spelling.read(app)
     if kept is None:
-        check_spelling(app.config)
-        _tell_of_others(app.config, spelling.names)
+        check_spelling(list(app.config))
+        _tell_of_others(list(app.config), spelling.names)
     if not settings.enabled and not (app.debug or app.testing):
         log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
     app.extensions[_KEPT] = _Kept(spelling.names, values, settings)
     return settings
 
 
-def _copied(value: Any) -> Any:
+def _copied(name: str, value: Any) -> Any:
     """Return what tells of a list, too, that it has another item than before."""
+    if name == "WTF_CSRF_SECRET_KEY":
+        return Secret(value) if isinstance(value, str) else SecretBytes(value) if isinstance(value, bytes) else value
     return value.copy() if isinstance(value, list | set) else value
 
 
-def as_key(key: Any) -> bytes:
+def as_key(key: Any) -> SecretBytes:
     """Return the bytes of a WTF_CSRF_SECRET_KEY; b"" for None. Raises :class:`SettingError`."""
     if key is None:
-        return b""
+        return SecretBytes()
     if not isinstance(key, str | bytes) or not key:
         raise SettingError(
             "WTF_CSRF_SECRET_KEY", f"must be a str or bytes that is not empty, or None, not {_what(key)}"
         )
-    return key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
+    return SecretBytes(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)
 
 
 def _what(value: Any) -> str:
@@ -212,23 +214,23 @@ def _read_origins(value: Any) -> frozenset[Origin]:
     return frozenset(found)
 
 
-def _read_cookie(config: Mapping[str, Any]) -> SessionCookie | None:
-    name = config["CSRF_COOKIE"]
+def _read_cookie(read: Reader) -> SessionCookie | None:
+    name = read["CSRF_COOKIE"]
     if name is None:
         return None
     if not isinstance(name, str) or not _TOKEN(name):
         raise SettingError("CSRF_COOKIE", f'must be the name of a cookie, as "XSRF-TOKEN", or None, not {_what(name)}')
-    if name == config.get("SESSION_COOKIE_NAME"):
+    if name == read["SESSION_COOKIE_NAME"]:
         raise SettingError("CSRF_COOKIE", "is the name of the session's cookie; each needs its own")
-    parts = {f"CSRF_COOKIE_{part}": config.get(f"SESSION_COOKIE_{part}") for part in _FROM_SESSION}
+    parts = {f"CSRF_COOKIE_{part}": read[f"SESSION_COOKIE_{part}"] for part in _FROM_SESSION}
     for part in ("SECURE", "PARTITIONED"):
         parts[f"CSRF_COOKIE_{part}"] = bool(parts[f"CSRF_COOKIE_{part}"])
     # Scripts read it, which is all that it is for.
     parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
-    return read_cookie(Reader({**config, **parts}), "CSRF")
+    return read_cookie(read.over(parts), "CSRF")
 
 
-def _tell_of_others(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _tell_of_others(given: Collection[str], names: tuple[str, ...]) -> None:
     for name in SEASURF_DEFAULTS:
-        if name in config and name not in names:
+        if name in given and name not in names:
             log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect", name)

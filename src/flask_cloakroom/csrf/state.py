@@ -6,6 +6,8 @@ from typing import Final
 
 from flask import Request
 
+from ..secret import Secret
+
 _NAME: Final = "_flask_cloakroom_csrf"
 
 
@@ -20,7 +22,7 @@ class CSRFState:
     #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in or out.
     suspect = False
     #: The token that was rendered, if one was.
-    token: str | None = None
+    token: Secret | None = None
 
 
 def state_of(request: Request) -> CSRFState:

@@ -13,6 +13,7 @@ import re
 import secrets
 from typing import Final
 
+from ..secret import Secret, SecretBytes
 from ..sessions.clock import is_within
 from .errors import CSRFError
 
@@ -38,10 +39,10 @@ def new_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
-def make_token(secret: bytes, now: int) -> str:
+def make_token(secret: bytes, now: int) -> Secret:
     """Return a token; ``now`` is in seconds since the epoch."""
     signed = secrets.token_bytes(_NONCE) + now.to_bytes(_TIME, "big")
-    return base64.urlsafe_b64encode(signed + _mac(secret, signed)).decode("ascii")
+    return Secret(base64.urlsafe_b64encode(signed + _mac(secret, signed)).decode("ascii"))
 
 
 def check_form(token: str) -> None:
@@ -53,8 +54,8 @@ def check_form(token: str) -> None:
 def check_token(token: str, secret: bytes, now: int, limit: float | None) -> None:
     """Raise :class:`CSRFError` unless the token was made with ``secret``, not longer than ``limit`` seconds ago."""
     check_form(token)
-    raw = base64.urlsafe_b64decode(token)
-    signed = raw[:_SIGNED]
+    raw = SecretBytes(base64.urlsafe_b64decode(token))
+    signed = SecretBytes(raw[:_SIGNED])
     if not hmac.compare_digest(raw[_SIGNED:], _mac(secret, signed)):
         raise CSRFError(MISMATCH)
     if limit is not None and not is_within(now - int.from_bytes(signed[_NONCE:], "big"), limit):

@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 
 from ..context import this_app, this_request
 from ..hooks import LOGIN_SECRETS
+from ..secret import Secret, SecretBytes
 from ..sessions.own_keys import USER_KEY
 from .errors import CSRFError
 from .settings import CSRFSettings, as_key, settings_of
@@ -46,17 +47,18 @@ def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None =
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
-        secret = session[field] = new_secret() + _SEPARATOR + _whose()
+        secret = Secret(new_secret() + _SEPARATOR + _whose())
+        session[field] = str(secret)
     keyed = _keyed([secret, *logins], settings, secret_key)
     now = int(time.time())
-    token = g.get(field)
-    if not isinstance(token, str) or not _is_good(token, keyed, now):
+    token = Secret(g.get(field) or "")
+    if not token or not _is_good(token, keyed, now):
         # The first call, or the session has another secret since then: somebody was logged in by this very request.
         token = make_token(keyed, now)
-        setattr(g, field, token)
+        setattr(g, field, str(token))
     if token_key is None and has_request_context():
         state_of(this_request()).token = token
-    return token
+    return str(token)
 
 
 def validate_csrf(
@@ -69,11 +71,12 @@ def validate_csrf(
 
     The arguments that are None are as the settings say.
     """
+    data = Secret(data) if isinstance(data, str) else None
     _validate(data, secret_key, time_limit, token_key, resume=True)
 
 
 def _validate(
-    data: str | None,
+    data: Secret | None,
     secret_key: str | bytes | None = None,
     time_limit: float | None = None,
     token_key: str | None = None,
@@ -81,7 +84,7 @@ def _validate(
     resume: bool,
 ) -> None:
     settings = settings_of(this_app())
-    if not data or not isinstance(data, str):
+    if not data:
         raise CSRFError(MISSING)
     logins = _login_secrets(resume)
     secret = _secret_in_session(token_key or settings.field)
@@ -104,7 +107,7 @@ def renew_secret() -> None:
     session.pop(settings_of(this_app()).field, None)
 
 
-def is_token_of_session(token: str) -> bool:
+def is_token_of_session(token: Secret) -> bool:
     """Tell whether a token that the browser holds already is still good. For responses: no login begins by it."""
     try:
         _validate(token, resume=False)
@@ -113,13 +116,14 @@ def is_token_of_session(token: str) -> bool:
     return True
 
 
-def _secret_in_session(field: str) -> str | None:
+def _secret_in_session(field: str) -> Secret | None:
     """Return the secret that the session holds for whoever it belongs to now; None if it holds none for them."""
-    secret = session.get(field)
-    if not isinstance(secret, str):
+    found = session.get(field)
+    if not isinstance(found, str) or _SEPARATOR not in found:
         return None
-    _, separator, whose = secret.rpartition(_SEPARATOR)
-    return secret if separator and whose == _whose() else None
+    secret = Secret(found)
+    del found  # a plain copy, which an error report would show
+    return secret if secret.rpartition(_SEPARATOR)[2] == _whose() else None
 
 
 def _whose() -> str:
@@ -130,17 +134,17 @@ def _whose() -> str:
     return sha256(str(user_id).encode("utf-8", "surrogatepass")).hexdigest()[:_OWNER_DIGITS]
 
 
-def _login_secrets(resume: bool) -> list[str]:
-    find: Callable[[bool], list[str]] | None = this_app().extensions.get(LOGIN_SECRETS)
+def _login_secrets(resume: bool) -> list[Secret]:
+    find: Callable[[bool], list[Secret]] | None = this_app().extensions.get(LOGIN_SECRETS)
     return [] if find is None else find(resume)
 
 
-def _keyed(parts: list[str], settings: CSRFSettings, key: Any) -> bytes:
+def _keyed(parts: list[Secret], settings: CSRFSettings, key: Any) -> SecretBytes:
     """Return the bytes that tokens are made with: of the session's secret and those of the logins."""
     given = settings.key if key is None else as_key(key)
     # None of these texts has a line end in it, so no two lists of them become the same text.
-    text = "\n".join(parts).encode("utf-8", "surrogatepass")
-    return hmac.digest(given, text, "sha256") if given else text
+    text = SecretBytes("\n".join(parts).encode("utf-8", "surrogatepass"))
+    return SecretBytes(hmac.digest(given, text, "sha256")) if given else text
 
 
 def _is_good(token: str, keyed: bytes, now: int) -> bool:

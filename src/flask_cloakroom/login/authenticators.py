@@ -118,8 +118,8 @@ class Authenticator:
         if self.scheme is not None:
             if scheme_of(state.request) != self.scheme:
                 return None
-            given = request.authorization
-            if given is None or given.type != self.scheme:
+            # Not in a local variable, because its repr() shows the password.
+            if request.authorization is None or request.authorization.type != self.scheme:
                 raise Refused(f"the header for {self.scheme} cannot be read")
         if self.header is not None and self.header not in request.headers:
             return None

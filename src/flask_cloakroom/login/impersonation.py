@@ -39,7 +39,7 @@ def problem_with(manager: LoginManager, impersonator: Any, user: Any) -> str | N
 
 def start(state: LoginState, user: Any) -> None:
     """Do :func:`.actions.impersonate`, for a state that has its user."""
-    manager, session, impersonator = state.manager, state.session, state.user
+    manager, impersonator = state.manager, state.user
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if manager.impersonation_callback is None or manager.user_callback is None:
@@ -49,31 +49,31 @@ def start(state: LoginState, user: Any) -> None:
         )
     if state.impersonator is not None:
         raise RuntimeError("this session impersonates somebody already: call stop_impersonating() first")
-    by_session = not state.ignores_session and session.get(USER_ID) is not None
+    by_session = not state.ignores_session and state.session.get(USER_ID) is not None
     if not by_session or not is_set(impersonator, "is_authenticated"):
         raise RuntimeError("nobody is logged in by this session who could impersonate somebody")
     user_id = manager.id_of(user)
-    if str(user_id) == str(session[USER_ID]):
+    if str(user_id) == str(state.session[USER_ID]):
         raise ValueError("nobody can impersonate themselves")
     problem = problem_with(manager, impersonator, user)
     if problem is not None:
-        log.info("%s: an impersonation was refused: %s", kept.public_id(session), problem)
+        log.info("%s: an impersonation was refused: %s", kept.public_id(state.session), problem)
         raise Forbidden
-    session[IMPERSONATED] = user_id
-    kept.change(session)
-    log.info("%s: an impersonation begins", kept.public_id(session))
+    state.session[IMPERSONATED] = user_id
+    kept.change(state.session)
+    log.info("%s: an impersonation begins", kept.public_id(state.session))
     state.set_user(user, private=True, source=state.source, impersonator=impersonator)
     signals.impersonation_started.send(state.app, user=user, impersonator=impersonator)
 
 
 def stop(state: LoginState) -> bool:
     """Do :func:`.actions.stop_impersonating`, for a state that has its user."""
-    user, impersonator, session = state.user, state.impersonator, state.session
+    user, impersonator = state.user, state.impersonator
     if impersonator is None:
         return False
-    session.pop(IMPERSONATED, None)
-    kept.change(session)
-    log.info("%s: an impersonation ends", kept.public_id(session))
+    state.session.pop(IMPERSONATED, None)
+    kept.change(state.session)
+    log.info("%s: an impersonation ends", kept.public_id(state.session))
     state.set_user(impersonator, private=True, source=state.source)
     tell_end(state, user, impersonator)
     return True

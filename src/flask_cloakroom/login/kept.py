@@ -6,6 +6,7 @@ import hmac
 import logging
 import secrets
 import time
+from collections import UserDict
 from hashlib import sha256
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from flask import session as main_session
 from flask.sessions import SessionMixin
 
 from ..errors import SessionLimitError
+from ..secret import Closed, Secret
 from ..sessions import ServerSession
 from ..sessions.own_keys import is_user_id
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
@@ -58,9 +60,18 @@ def has_auth_hash(kept: object, user: Any) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), auth_hash_of(user).encode())
 
 
-def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> dict[str, Any]:
+class Description(Closed, UserDict[str, Any]):
+    """The keys of a login in its session, and their values. The repr shows none of them."""
+
+    def __repr__(self) -> str:
+        return "<Description>"
+
+
+def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> Description:
     """Return what the session keeps of a login, key by key."""
-    described = {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: _new_secret()}
+    described = Description(
+        {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: str(_new_secret())}
+    )
     digest = auth_hash_of(user)
     if digest:
         described[AUTH_HASH] = digest
@@ -71,7 +82,7 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     return described
 
 
-def begin(session: SessionMixin, described: dict[str, Any], begun: Begun = NOTHING_BEGUN) -> bool:
+def begin(session: SessionMixin, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
     """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
 
     ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so that
@@ -98,7 +109,7 @@ def begin(session: SessionMixin, described: dict[str, Any], begun: Begun = NOTHI
     return True
 
 
-def join(session: ServerSession, described: dict[str, Any], begun: Begun, ticket: str, *, first: bool) -> bool:
+def join(session: ServerSession, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
     """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.adopt`.
 
     False: that session has ended, is another user's, or is one too many; then nobody is logged in.
@@ -172,23 +183,22 @@ def record_of(session: SessionMixin) -> Record | None:
 
 def change(session: SessionMixin) -> None:
     """Void the CSRF tokens of a login that was confirmed or changed; give its session a new id, where it has one."""
-    session[SECRET] = _new_secret()
+    session[SECRET] = str(_new_secret())
     kept = server_session(session)
     if kept is not None:
         kept.rotate()
     _void_tokens()
 
 
-def secret_of(session: SessionMixin) -> str | None:
+def secret_of(session: SessionMixin) -> Secret | None:
     """Return the secret of the session's login: "" if other code wrote the login, None if nobody is logged in."""
     if session.get(USER_ID) is None:
         return None
-    secret = session.get(SECRET)
-    return secret if isinstance(secret, str) else ""
+    return Secret(secret) if isinstance(secret := session.get(SECRET), str) else Secret()
 
 
-def _new_secret() -> str:
-    return secrets.token_urlsafe(_SECRET_BYTES)
+def _new_secret() -> Secret:
+    return Secret(secrets.token_urlsafe(_SECRET_BYTES))
 
 
 def _void_tokens() -> None:

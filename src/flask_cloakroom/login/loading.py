@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
 from ..sessions.own_keys import is_user_id
 from . import impersonation, kept
@@ -58,27 +59,27 @@ def load(state: LoginState) -> None:
 
 def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     """Return the session's user or None, who impersonates them if somebody does, and whether a login was ended."""
-    session, manager = state.session, state.manager
-    user_id = session.get(USER_ID)
+    # No session in a local variable: Flask's own is a dict, and an error report of a loader would show all of it.
+    manager = state.manager
+    user_id, impersonated, auth_hash, forced = _login_in(state.session)
     if user_id is None or manager.user_callback is None:
         return None, None, False  # an application that has but a request_loader reads the session in that
     problem: str | None = None
     user: Any = None
     impersonator: Any = None
-    impersonated = session.get(IMPERSONATED)
     if not _is_protected(state):
         problem = "it is in another browser"
     else:
         user = _user_of(manager, user_id)
-        problem = problem_with(user, session.get(AUTH_HASH), forced=session.get(FORCED) is True)
+        problem = problem_with(user, auth_hash, forced=forced)
         if problem is None and impersonated is not None:
             impersonator, user = user, _user_of(manager, impersonated)
             problem = impersonation.problem_with(manager, impersonator, user)
     if problem is None:
         return user, impersonator, False
-    log.info("%s: its login ends, because %s", kept.public_id(session), problem)
-    forget(state, kept.owner_of(session))
-    kept.end(session)
+    log.info("%s: its login ends, because %s", kept.public_id(state.session), problem)
+    forget(state, kept.owner_of(state.session))
+    kept.end(state.session)
     if impersonated is not None:
         target, logged_in = (None, user) if impersonator is None else (user, impersonator)
         impersonation.tell_end(state, target, logged_in)
@@ -89,6 +90,14 @@ def _user_of(manager: LoginManager, user_id: object) -> Any:
     """Return the user of an id that was kept of an earlier login; None if there is none, or if that can be no id."""
     load = manager.user_callback
     return call(load, user_id) if load is not None and is_user_id(user_id) else None
+
+
+def _login_in(session: SessionMixin) -> tuple[Any, Any, Any, bool]:
+    """Return the ids of the session's user and of the impersonated one, the digest, and whether the login is forced."""
+    user_id = session.get(USER_ID)
+    if user_id is None:
+        return None, None, None, False
+    return user_id, session.get(IMPERSONATED), session.get(AUTH_HASH), session.get(FORCED) is True
 
 
 def problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
@@ -104,19 +113,19 @@ def problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_
 
 def _is_protected(state: LoginState) -> bool:
     """Tell whether the login may go on in this browser; in the basic mode it may, and is fresh no more."""
-    session, mode = state.session, state.settings.protection
+    mode = state.settings.protection
     if mode is UNSET:
         mode = checked_protection(state.manager.session_protection)
-    if mode is None or is_same_browser(session.get(BROWSER), state.user_agent):
+    if mode is None or is_same_browser(state.session.get(BROWSER), state.user_agent):
         return True
     signals.session_protected.send(state.app)
     # Flask's permanent session outlives the browser window, and with it an update of the browser, so there it is
     # spared. On the server sessions are permanent unless told otherwise, and strong means strong.
-    if mode == "strong" and (kept.server_session(session) is not None or not session.permanent):
+    if mode == "strong" and (kept.server_session(state.session) is not None or not state.session.permanent):
         return False
-    if session.get(FRESH) is not False:
-        log.info("%s: its login is not fresh any more, because it is in another browser", kept.public_id(session))
-        session[FRESH] = False
+    if state.session.get(FRESH) is not False:
+        log.info("%s: its login is not fresh any more, because it is in another browser", kept.public_id(state.session))
+        state.session[FRESH] = False
     return True
 
 
@@ -128,21 +137,21 @@ def _from_remember_cookie(state: LoginState) -> Any:
     found = tokens_in(state)
     if not found:
         return None
-    session, tokens = state.session, state.tokens
+    tokens = state.tokens
     for token in found:
         remembered = tokens.resolve(token)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired, revoked)", kept.public_id(session))
+            log.info("%s: a remember token was refused (forged, expired, revoked)", kept.public_id(state.session))
             continue
-        if not remembered.used and _is_superseded(session):
+        if not remembered.used and _is_superseded(state.session):
             # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
-            log.info("%s: a remember token was not used: the request is older than that", kept.public_id(session))
+            log.info("%s: a remember token was not used: the request is older than that", kept.public_id(state.session))
             return None
         user = _user_of(manager, remembered.user_id)
         problem = problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
             return user if _resume(state, user, remembered) else None
-        log.info("%s: a remember token was refused, because %s", kept.public_id(session), problem)
+        log.info("%s: a remember token was refused, because %s", kept.public_id(state.session), problem)
         tokens.revoke(token)
         state.set_remember("")
     return None
@@ -163,20 +172,20 @@ def _is_superseded(session: SessionMixin) -> bool:
 
 def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
-    session, tokens = state.session, state.tokens
+    tokens = state.tokens
     user_id = state.manager.id_of(user)
     described = kept.description(user, user_id, fresh=False, forced=False, user_agent=state.user_agent)
     used = tokens.use(remembered, described.get(AUTH_HASH, ""))
     if used is None:
-        log.info("%s: a remember token was refused, because it was revoked meanwhile", kept.public_id(session))
+        log.info("%s: a remember token was refused, because it was revoked meanwhile", kept.public_id(state.session))
         return False
     if used.token is not None:
         # Now, because the one that the browser has is spent: whatever fails from here on, it must get this one.
         state.set_remember(used.token, used.lifetime)
     begun = begun_by(state, remembered=True, handle=remembered.handle)
-    server_session = kept.server_session(session)
+    server_session = kept.server_session(state.session)
     if server_session is None or used.ticket is None:
-        begins = kept.begin(session, described, begun)
+        begins = kept.begin(state.session, described, begun)
     else:
         if used.first:
             # A browser that shows its token has lost the session that it had by it. If another one has that, by a copy
@@ -186,8 +195,8 @@ def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.
     if begins and not _stands(state, remembered):
-        log.info("%s: a remember token was revoked while it was used", kept.public_id(session))
-        kept.end(session)
+        log.info("%s: a remember token was revoked while it was used", kept.public_id(state.session))
+        kept.end(state.session)
         state.remember = None
         begins = False
     if not begins:
@@ -206,10 +215,9 @@ def _from_request(state: LoginState) -> Any:
     user, signal = None, signals.user_loaded_from_request
     if manager.request_callback is not None:
         user = call(manager.request_callback, request)
-    elif manager.header_callback is not None:
-        header = request.headers.get(state.settings.auth_header)
-        if header is not None:
-            user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
+    elif manager.header_callback is not None and state.settings.auth_header in request.headers:
+        header = Secret(request.headers[state.settings.auth_header])
+        user, signal = call(manager.header_callback, header), signals.user_loaded_from_header
     if user is None:
         return None
     if not is_set(user, "is_active"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..secret import Secret
 from ..sessions.owners import Ownership
 from .notes import is_remembered_by
 from .remember_legacy import SEPARATOR
@@ -14,13 +15,12 @@ from .state import LoginState
 MAX_TOKENS: Final = 3
 
 
-def tokens_in(state: LoginState) -> list[str]:
+def tokens_in(state: LoginState) -> list[Secret]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
-    header = state.request.environ.get("HTTP_COOKIE")
-    if not header:
+    if not state.request.environ.get("HTTP_COOKIE"):
         return []
-    found = state.settings.find_tokens(header)[:MAX_TOKENS]
-    if state.settings.accept_legacy and SEPARATOR in header:
+    found = state.settings.find_tokens(state.request.environ)[:MAX_TOKENS]
+    if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
         cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
         found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TOKENS]
     return found

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from itsdangerous import BadData, URLSafeSerializer
 
+from ..secret import Secret, SecretBytes
 from ..sessions.clock import is_within
 from ..sessions.families import Family
 from ..sessions.owners import NOTHING_BEGUN, Begun, Ownership
-from .signing import as_key, reading_keys, signing_keys
+from .signing import reading_keys, signing_keys
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -47,8 +48,9 @@ class Remembered:
         return f"<Remembered used={self.used}>"
 
 
-class Used(NamedTuple):
-    """What the use of a token leads to."""
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the use of a token leads to. No tuple, because error reporters look into those."""
 
     #: The token that takes its place, and for how many seconds; None: it stays.
     token: str | None = None
@@ -119,10 +121,12 @@ class SignedTokens:
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
         """Sign one with the present key."""
         contents = [VERSION, user_id, int(self._clock()), lifetime, auth_hash]
-        token = self._serializer(signing_keys(self._app)).dumps(contents)
+        signed = self._serializer(signing_keys(self._app)).dumps(contents)
+        token = Secret(signed if isinstance(signed, str) else signed.decode("ascii"))
+        del signed  # a plain copy, which an error report would show
         if len(token) > LONGEST_TOKEN:
             raise ValueError(f"a user's id of {len(user_id)} characters does not fit into a cookie")
-        return token if isinstance(token, str) else token.decode("ascii")
+        return token
 
     def resolve(self, token: str) -> Remembered | None:
         """Check the signature by the present key and its fallbacks, then the time."""
@@ -172,10 +176,10 @@ class SignedTokens:
     def revoke_login(self, owner: Ownership) -> None:
         """Do nothing: what was not shown is not known either."""
 
-    def _serializer(self, keys: list[str | bytes]) -> URLSafeSerializer:
+    def _serializer(self, keys: list[SecretBytes]) -> URLSafeSerializer:
         # The salt keeps apart what else is signed with this key, and applications that share it (CVE-2020-17526).
         namespace = self._app.config.get("SESSION_NAMESPACE") or self._app.name
         of_kind = f"-of-kind:{self.kind}" if self.kind else ""
         salt = f"flask_cloakroom.login.remember{of_kind}:{namespace}"
         signer = {"key_derivation": "hmac", "digest_method": sha256}
-        return URLSafeSerializer([as_key(key) for key in keys], salt=salt, serializer=json, signer_kwargs=signer)
+        return URLSafeSerializer([*keys], salt=salt, serializer=json, signer_kwargs=signer)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
-from ..sessions.cookie import MAX_AGE_LIMIT, SessionCookie
+from ..sessions.cookie import MAX_AGE_LIMIT, Finder, SessionCookie
 from ..sessions.cookie_settings import read_cookie
 from ..settings import Reader
 from .config import (
@@ -85,8 +84,8 @@ class LoginSettings:
     """All of them, checked."""
 
     cookie: SessionCookie
-    #: Lists what could be tokens in a Cookie header, in the browser's order.
-    find_tokens: Callable[[str], list[str]]
+    #: Lists what could be tokens in a request's Cookie header, in the browser's order.
+    find_tokens: Finder
     #: Seconds that a login is remembered.
     remember_for: int
     refresh_each_request: bool
@@ -110,15 +109,15 @@ class LoginSettings:
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
-        config: dict[str, Any] = {**DEFAULTS, **app.config}
-        for part in _FROM_SESSION:
-            if app.config.get(f"REMEMBER_COOKIE_{part}") is None:
-                config[f"REMEMBER_COOKIE_{part}"] = config.get(f"SESSION_COOKIE_{part}", False)
-        read = Reader(config)
+        read = Reader({**DEFAULTS, **app.config})
+        unsaid = [part for part in _FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
+        read = read.over(
+            {f"REMEMBER_COOKIE_{part}": app.config.get(f"SESSION_COOKIE_{part}", False) for part in unsaid}
+        )
         cookie = read_cookie(read, "REMEMBER")
-        if cookie.name == config.get("SESSION_COOKIE_NAME"):
+        if cookie.name == read["SESSION_COOKIE_NAME"]:
             raise SettingError("REMEMBER_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
-        protection = config["SESSION_PROTECTION"]
+        protection = read["SESSION_PROTECTION"]
         return cls(
             cookie=cookie,
             find_tokens=cookie.finder(_PLAUSIBLE),

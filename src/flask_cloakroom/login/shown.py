@@ -16,6 +16,7 @@ from flask import has_request_context
 from werkzeug.exceptions import HTTPException
 
 from ..context import this_app, this_request
+from ..secret import Secret
 from ..sessions.cookie import has_cookie
 from ..sessions.interface import ServerSessionInterface
 from . import kept
@@ -59,7 +60,7 @@ def is_shown_by_header() -> bool:
     return False
 
 
-def login_secrets(resume: bool) -> list[str]:
+def login_secrets(resume: bool) -> list[Secret]:
     """Return a text for each login of the request's browser: :data:`.hooks.LOGIN_SECRETS`.
 
     ``resume``: begin a remembered login first. Without that a forged request could pass with a token of a session where
@@ -80,7 +81,7 @@ def login_secrets(resume: bool) -> list[str]:
                     user_of(state)
             secret = kept.secret_of(session)
             if secret is not None:
-                found.append(f"{manager.state_name}={secret}")
+                found.append(Secret(f"{manager.state_name}={secret}"))
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 import logging
 from hashlib import sha512
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flask import current_app
 
 from ..errors import SettingError
+from ..secret import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -63,47 +64,52 @@ WELL_KNOWN_KEYS: Final = frozenset(
 )
 
 
-def as_key(key: str | bytes) -> bytes:
+def as_key(key: str | bytes) -> SecretBytes:
     """Return a key's bytes, those that Flask-Login takes for a str."""
     if isinstance(key, bytes):
-        return key
+        return SecretBytes(key)
     try:
-        return key.encode("latin1")
+        return SecretBytes(key.encode("latin1"))
     except UnicodeEncodeError:
-        return key.encode("utf-8")
+        return SecretBytes(key.encode("utf-8"))
 
 
-def secret_key(key: str | bytes | None = None) -> bytes:
+def secret_key(key: str | bytes | None = None) -> SecretBytes:
     """Return the bytes of ``key``, or of the application's SECRET_KEY. Raises RuntimeError if there is none."""
-    key = current_app.secret_key if key is None else key
+    if key is None:
+        return secret_key(current_app.secret_key or "")
     if not key:
         raise RuntimeError("there is no key to sign with: set SECRET_KEY, or give one")
     return as_key(key)
 
 
-def reading_keys(app: Flask) -> list[str | bytes]:
+def _keys_of(app: Flask) -> list[SecretBytes]:
+    """Return SECRET_KEY_FALLBACKS, and SECRET_KEY as the last."""
+    return [as_key(key) for key in (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key) if key]
+
+
+def reading_keys(app: Flask) -> list[SecretBytes]:
     """Return the keys by which a signature may have been made, the present one last; those alone that are fit.
 
     Fallbacks (SECRET_KEY_FALLBACKS) are only ever for reading: what is made new is signed with the last
     (CVE-2025-47278).
     """
-    keys = [*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
-    return [key for key in keys if key and problem_with(app, key) is None]
+    return [key for key in _keys_of(app) if problem_with(app, key) is None]
 
 
-def signing_keys(app: Flask) -> list[str | bytes]:
+def signing_keys(app: Flask) -> list[SecretBytes]:
     """Return the same if the present key is fit for signing. Raises :class:`SettingError`."""
-    key = app.secret_key
-    if not key:
+    if not app.secret_key:
         raise SettingError(
             "SECRET_KEY",
             "must be set for logins that are remembered, because their cookie is signed with it; "
             "python -c 'import secrets; print(secrets.token_hex())' makes one",
         )
+    key = as_key(app.secret_key)
     problem = problem_with(app, key)
     if problem is not None:
         raise SettingError("SECRET_KEY", problem)
-    if len(as_key(key)) < SHORT_KEY:
+    if len(key) < SHORT_KEY:
         log.warning("SECRET_KEY is shorter than %d bytes: it can be found by trying", SHORT_KEY)
     return reading_keys(app)
 
@@ -127,7 +133,7 @@ def encode_cookie(payload: str, key: str | bytes | None = None) -> str:
     The signature has neither a time nor a purpose: it is for an application's own use, and no remembered login is
     made of it here. Raises RuntimeError if there is no key.
     """
-    return f"{payload}|{_digest(payload, secret_key(key))}"
+    return f"{payload}|{_digest(payload, secret_key(key)).decode()}"
 
 
 def decode_cookie(cookie: str, key: str | bytes | None = None) -> str | None:
@@ -135,16 +141,17 @@ def decode_cookie(cookie: str, key: str | bytes | None = None) -> str | None:
 
     Without ``key`` those of the application count: SECRET_KEY and SECRET_KEY_FALLBACKS.
     """
-    payload, separator, digest = cookie.rpartition("|")
-    if not separator:
+    cookie = Secret(cookie)
+    if "|" not in cookie:
         return None
-    keys: list[Any] = [key]
-    if key is None:
-        keys = [current_app.secret_key, *(current_app.config.get("SECRET_KEY_FALLBACKS") or ())]
-    given = digest.encode("utf-8", "replace")  # which compare_digest refuses as a str unless it is ASCII
-    good = [hmac.compare_digest(_digest(payload, one).encode(), given) for one in keys if one]
+    payload = cookie.rpartition("|")[0]
+    keys = _keys_of(current_app) if key is None else [as_key(key)]
+    # Bytes, because compare_digest refuses a str unless it is ASCII.
+    given = SecretBytes(cookie.rpartition("|")[2].encode("utf-8", "replace"))
+    good = [hmac.compare_digest(_digest(payload, one), given) for one in keys if one]
     return payload if any(good) else None
 
 
-def _digest(payload: str, key: str | bytes) -> str:
-    return hmac.new(as_key(key), payload.encode("utf-8", "surrogatepass"), sha512).hexdigest()
+def _digest(payload: str, key: bytes) -> SecretBytes:
+    text = payload.encode("utf-8", "surrogatepass")
+    return SecretBytes(hmac.new(key, text, sha512).hexdigest().encode())

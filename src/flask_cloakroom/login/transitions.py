@@ -11,6 +11,7 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from .. import signals
+from ..secret import Secret
 from ..sessions.clock import is_within
 from ..sessions.cookie import MAX_AGE_LIMIT
 from ..sessions.outage import SessionUnavailable
@@ -40,11 +41,12 @@ def log_in(
     user_id = state.manager.id_of(user)
     described = kept.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
     before = kept.owner_of(state.session)
-    token, lifetime, handle = None, 0, ""
+    token: Secret | None = None
+    lifetime, handle = 0, ""
     if remember:
         lifetime, handle = _seconds_of(duration, state.settings), new_handle()
         begun = begun_by(state, remembered=True, handle=handle)
-        token = state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun)
+        token = Secret(state.tokens.issue(str(user_id), kept.auth_hash_of(user), lifetime, begun))
     else:
         handle = forget_others(state, str(user_id))
         lost = before is not None and not handle and is_remembered_by(before.note)
@@ -103,11 +105,10 @@ def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator = state.impersonator
-    session = state.session
-    forget(state, kept.owner_of(session))
-    if kept.has_login(session):
-        log.debug("%s: logged out", kept.public_id(session))
-        kept.end(session)
+    forget(state, kept.owner_of(state.session))
+    if kept.has_login(state.session):
+        log.debug("%s: logged out", kept.public_id(state.session))
+        kept.end(state.session)
     state.clear_site_data = True
     try:
         if impersonator is not None:
@@ -140,24 +141,22 @@ def confirm(state: LoginState) -> None:
     if state.ignores_session or state.session.get(USER_ID) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
-    session = state.session
-    session[FRESH] = True
-    session[FRESH_AT] = int(time.time())
-    session[BROWSER] = browser_id(state.user_agent)
-    kept.change(session)
+    state.session[FRESH] = True
+    state.session[FRESH_AT] = int(time.time())
+    state.session[BROWSER] = browser_id(state.user_agent)
+    kept.change(state.session)
     signals.user_login_confirmed.send(state.app)
 
 
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
     """Do :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
-    session = state.session
-    user_id = session.get(USER_ID)
+    user_id = state.session.get(USER_ID)
     if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = kept.auth_hash_of(user)
-    session[AUTH_HASH] = digest
-    kept.change(session)
+    state.session[AUTH_HASH] = digest
+    kept.change(state.session)
     for token in tokens_in(state):
         remembered = state.tokens.resolve(token)
         if remembered is None or remembered.user_id != str(user_id):
@@ -173,12 +172,11 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    session = state.session
-    if session.get(USER_ID) is None or session.get(FRESH) is not True:
+    if state.session.get(USER_ID) is None or state.session.get(FRESH) is not True:
         return False
     if max_age is None:
         return True
-    since = session.get(FRESH_AT)
+    since = state.session.get(FRESH_AT)
     return isinstance(since, int) and is_within(int(time.time()) - since, max_age)
 
 
@@ -187,11 +185,10 @@ def is_remembered(state: LoginState) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    session = state.session
-    user_id = session.get(USER_ID)
+    user_id = state.session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
-    owner = kept.owner_of(session)
+    owner = kept.owner_of(state.session)
     if owner is not None:
         return is_remembered_by(owner.note)  # what remembers it and the session end together
     found = (state.tokens.resolve(token) for token in tokens_in(state))

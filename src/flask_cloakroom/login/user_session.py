@@ -191,7 +191,7 @@ class StoredSession(LazyDict, UserSession):
     def _report(self, saved: Merged) -> None:
         for key, clash in saved.contested:
             user_id = self._user_id
-            self._session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash._asdict())
+            self._session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
         log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)

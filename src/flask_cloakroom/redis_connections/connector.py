@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from ..forking import call_in_child
+from ..secret import Secret
 from .driver import Driver, driver_of, find_driver
 from .endpoint import DEFAULTS, RETRIES, RETRY_FIRST, RETRY_LONGEST, Endpoint, endpoint_for
 from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
@@ -121,7 +122,7 @@ class GivenClient(Connector):
         pool = self._client.connection_pool
         given = pool.connection_kwargs
         kind = pool.connection_class.__name__
-        shared: dict[str, Any] = {name: given.get(name) for name in ("username", "password")}
+        shared: dict[str, Any] = _closed({name: given.get(name) for name in ("username", "password")})
         shared["db"] = given.get("db") or 0
         if kind == "UnixDomainSocketConnection":
             url = RedisURL(Topology.SOCKET, False, path=str(given.get("path", "")), **shared)
@@ -200,6 +201,7 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
     Raises ValueError for a URL or an option that cannot be, with no part of the URL in it, and ImportError with what to
     install.
     """
+    url, options = Secret(url), _closed(options)
     parsed = parse_url(url)
     driver = find_driver()
     options = {**options, **_typed(driver, parsed.options)}
@@ -227,11 +229,19 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
     return ServerConnector(endpoint, options)
 
 
+def _closed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options whose passwords no error report shows: not even from the driver's own frames."""
+    return {
+        name: Secret(value) if isinstance(value, str) and "password" in name else value
+        for name, value in options.items()
+    }
+
+
 def _typed(driver: Driver, options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     typed = {}
-    for name, value in options:
+    for name, text in _closed(dict(options)).items():
         try:
-            typed[name] = driver.cast(name, value)
+            typed[name] = driver.cast(name, text)
         except (TypeError, ValueError):
             raise ValueError(f"the option {name} of this Redis URL has a value of the wrong kind") from None
     return typed

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from ..secret import Secret
+
 
 class Topology(Enum):
     """How the servers behind a URL are set up."""
@@ -95,6 +97,16 @@ def parse_url(url: str) -> RedisURL:
     ``valkey`` can be written for ``redis`` everywhere. Options follow a question mark and are those of the
     driver's connections (``socket_timeout``, ``max_connections``, ``ssl_ca_certs`` …).
     """
+    url = Secret(url)
+    try:
+        return _parsed(url)
+    except ValueError as error:
+        problem = str(error)
+    # Raised here, because the local variables below hold parts of the URL, and an error report shows those.
+    raise ValueError(problem)
+
+
+def _parsed(url: str) -> RedisURL:
     scheme, found, rest = url.partition("://")
     if not found or scheme not in SCHEMES:
         raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
@@ -110,8 +122,8 @@ def parse_url(url: str) -> RedisURL:
     if "/" in credentials or not all(name.isidentifier() for name in options):
         raise ValueError(UNREADABLE)
     shared = {
-        name: unquote(said) or options.get(name) or None
-        for name, said in (("username", username), ("password", password))
+        "username": unquote(username) or options.get("username") or None,
+        "password": Secret(unquote(password) or options.get("password", "")) or None,
     }
     options = {name: value for name, value in options.items() if name not in shared}
     if topology is Topology.SOCKET:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import signals
+from ..secret import hidden
 from . import codec
-from .rebase import rebase
+from .rebase import Changes, Values, rebase
 from .record import Absence, Committed, Record
 
 if TYPE_CHECKING:
@@ -78,10 +79,16 @@ def _become(session: ServerSession, record: Record, login: Mapping[str, Any]) ->
 
     A request that cleared its session has cleared this one too, but for the ``login``.
     """
-    changes, data = session._changes(), session._data or {}
-    live = {key: data[key] for key, packed in changes.items() if packed is not None}
+    changes = session._changes()
     strategies = session._interface.repository.strategies
-    values, contested = rebase(dict(session._base), record.values, changes, strategies)
+    values, contested = rebase(hidden(session._base), hidden(record.values), changes, strategies)
+    _go_on(session, record, changes, values, login)
+    session._report(Committed(record, True, contested))
+
+
+def _go_on(session: ServerSession, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:
+    data = session._data or {}
+    live = {key: data[key] for key, packed in changes.items() if packed is not None}
     cleared = session._cleared
     session._record, session._absence, session._cookie, session._found = record, None, record.ticket, True
     session._rotating = session._cleared = False
@@ -95,4 +102,3 @@ def _become(session: ServerSession, record: Record, login: Mapping[str, Any]) ->
     if cleared:
         for key in record.values.keys() - changes.keys() - login.keys():
             session.pop(key, None)
-    session._report(Committed(record, True, contested))

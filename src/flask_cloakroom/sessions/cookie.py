@@ -17,9 +17,13 @@ from flask import Response
 from werkzeug.sansio.http import parse_cookie
 
 from ..caching import keep_from_caches, vary_on
+from ..secret import Secret
 
 #: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
 MAX_AGE_LIMIT: Final = 400 * 24 * 3600
+
+#: Lists the values of a cookie in a request, given its WSGI environ.
+Finder = Callable[[Mapping[str, Any]], list[Secret]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,23 @@ class SessionCookie:
     samesite: str | None = "Lax"
     partitioned: bool = False
 
-    def finder(self, pattern: str) -> Callable[[str], list[str]]:
-        """Return a function that lists, from a Cookie header, the values of this cookie that match ``pattern`` whole.
+    def finder(self, pattern: str) -> Finder:
+        """Return a function that lists, from a request, the values of this cookie that match ``pattern`` whole.
 
+        It takes the WSGI environment, so that no local variable, which error reporters show, holds the Cookie header.
         The values are in the browser's order: the cookie with the longest path stands first. Values in quotes stay
         quoted; a ticket has none.
         """
-        return _finder(self.name, pattern)
+        found_in = _finder(self.name, pattern)
+        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))))
 
-    def values(self, environ: Mapping[str, Any]) -> list[str]:
+    def values(self, environ: Mapping[str, Any]) -> list[Secret]:
         """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""
-        return [_unquoted(value) if '"' in value else value for value in _values(environ, self.name)]
+        return [_unquoted(value) for value in _values(environ, self.name)]
 
-    def value(self, environ: Mapping[str, Any]) -> str:
+    def value(self, environ: Mapping[str, Any]) -> Secret:
         """Return the first value of this cookie in a request's WSGI environment, "" without one."""
-        return next(iter(self.values(environ)), "")
+        return next(iter(self.values(environ)), Secret())
 
     def set(self, response: Response, ticket: str, max_age: int | None) -> None:
         """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""
@@ -82,8 +88,8 @@ def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
     return bool(_values(environ, name))
 
 
-def _values(environ: Mapping[str, Any], name: str) -> list[str]:
-    return _finder(name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))
+def _values(environ: Mapping[str, Any], name: str) -> list[Secret]:
+    return list(map(Secret, _finder(name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))))
 
 
 @lru_cache
@@ -92,7 +98,7 @@ def _finder(name: str, pattern: str) -> Callable[[str], list[str]]:
     return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}=({pattern})[ \t]*(?=;|\Z)").findall
 
 
-def _unquoted(value: str) -> str:
+def _unquoted(value: Secret) -> Secret:
     if len(value) < 2 or not value[0] == value[-1] == '"':
         return value
-    return parse_cookie(f"value={value}").get("value", "")
+    return Secret(parse_cookie(f"value={value}").get("value", ""))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreError
+from ..secret import SecretBytes
 from ..stores.base import Conflict, Entry, Saved, Walks
 from . import envelope
 from .envelope import EnvelopeError, Header
@@ -97,7 +98,7 @@ def successor_in(key: bytes, entry: Entry) -> bytes | None:
 
 def successor_key(payload: bytes) -> bytes:
     """Return the key that a mark's payload begins with; b"" if the payload is shorter than a key."""
-    return payload[:KEY_BYTES] if len(payload) >= KEY_BYTES else b""
+    return SecretBytes(payload[:KEY_BYTES] if len(payload) >= KEY_BYTES else b"")
 
 
 def header_of(key: bytes, entry: Entry) -> Header | None:

@@ -37,6 +37,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from ..errors import StoreError
+from ..secret import SecretBytes
 from .ticket import sealing_key
 
 FORMAT: Final = 1
@@ -102,7 +103,7 @@ class Header(NamedTuple):
     belongs: bool = False
 
 
-def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = None) -> bytes:
+def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = None) -> SecretBytes:
     """Return the bytes of an entry that is stored under ``key``.
 
     With ``seal_for`` the payload is encrypted and the header is bound to it.
@@ -115,7 +116,7 @@ def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = 
     if seal_for is not None:
         payload = _seal(payload, seal_for, flags, fixed + owner)
     rest = b"".join((fixed, owner, payload))
-    return _FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest
+    return SecretBytes(_FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest)
 
 
 def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:

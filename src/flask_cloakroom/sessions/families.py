@@ -23,6 +23,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import StoreError
+from ..secret import Secret
 from ..stores.base import Conflict, Entry, Saved, Walks
 from . import codec, envelope
 from .clock import CLOCK_SKEW, is_within
@@ -118,9 +119,9 @@ class Family:
 class Succession(NamedTuple):
     """What the use of a token leads to."""
 
-    token: str
+    token: Secret
     #: The ticket of the session in which the login goes on; who comes first makes that session.
-    ticket: str
+    ticket: Secret
     #: Whether this use was the first of the token.
     first: bool
 
@@ -137,10 +138,10 @@ class Families:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> Secret:
         """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
         for _ in range(TRIES):
-            token = f"{secrets.token_urlsafe(SELECTOR_BYTES)}.{secrets.token_urlsafe(SECRET_BYTES)}"
+            token = _joined(secrets.token_urlsafe(SELECTOR_BYTES), secrets.token_urlsafe(SECRET_BYTES))
             if self._begin(token, user_id, auth_hash, lifetime, begun):
                 return token
         raise StoreError("the store refuses every new remember token as if it were there already")
@@ -148,7 +149,7 @@ class Families:
     def _begin(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, begun: Begun) -> bool:
         """Store a new family. False: something is there, be it the mark of who took its claim for a dead one's."""
         repository = self._repository
-        selector = token.partition(".")[0]
+        selector = _selector_of(token)
         owner = Ownership(repository.tickets.owner_name(user_id), begun.handle or new_handle(), begun.note)
         now = self._now()
         header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
@@ -165,7 +166,7 @@ class Families:
             raise StoreError("the store took too long to remember a login")
         return True
 
-    def begin_with(self, foreign: str, user_id: str, lifetime: int) -> str:
+    def begin_with(self, foreign: str, user_id: str, lifetime: int) -> Secret:
         """Begin a family with a credential that others issued, unless that was spent. Return its first token.
 
         That token is made of the credential, so that each request that brings this finds the same family. Raises
@@ -182,7 +183,7 @@ class Families:
             time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
         return token
 
-    def spend(self, foreign: str) -> str:
+    def spend(self, foreign: str) -> Secret:
         """Never begin a family with this credential. Return the token of one that was begun."""
         token = _token_of(foreign)
         self._spend(token)
@@ -205,7 +206,7 @@ class Families:
 
     def find(self, token: str) -> tuple[Family, Standing] | None:
         """Return the family of a token of the right form, and what the token is to it. Raises StoreError."""
-        selector = token.partition(".")[0]
+        selector = _selector_of(token)
         key = self._repository.tickets.family_key(selector)
         entry = self._repository.store.load(key)
         family = None if entry is None else self._open(selector, key, entry)
@@ -219,19 +220,20 @@ class Families:
         """
         repository = self._repository
         if self._standing(family, token) is Standing.CURRENT:
-            secret, ticket = secrets.token_urlsafe(SECRET_BYTES), repository.tickets.issue()
+            secret, ticket = Secret(secrets.token_urlsafe(SECRET_BYTES)), repository.tickets.issue()
+            following = _joined(family.selector, secret)
             now = self._now()
             made = replace(
                 family,
                 header=family.header._replace(renewed=now, seen=now),
                 auth_hash=auth_hash,
-                current=repository.tickets.token_digest(f"{family.selector}.{secret}"),
+                current=repository.tickets.token_digest(following),
                 previous=family.current,
                 successor=mask_successor(token, secret + ticket),
             )
             result = repository.store.replace(family.key, self._pack(made), self._remaining(made), family.version)
             if type(result) is Saved:
-                return Succession(f"{family.selector}.{secret}", ticket, True)
+                return Succession(following, ticket, True)
             if type(result) is not Conflict:
                 return None
             found = self._open(family.selector, family.key, result.entry)
@@ -246,17 +248,17 @@ class Families:
         if self._standing(family, token) is not Standing.PREVIOUS:
             return None
         hidden = unmask_successor(token, family.successor)
-        secret, ticket = hidden[:_SECRET_LENGTH], hidden[_SECRET_LENGTH:]
+        secret, ticket = Secret(hidden[:_SECRET_LENGTH]), Secret(hidden[_SECRET_LENGTH:])
         if not self._repository.tickets.plausible(ticket):
             return None
-        return Succession(f"{family.selector}.{secret}", ticket, False)
+        return Succession(_joined(family.selector, secret), ticket, False)
 
-    def renew(self, family: Family, auth_hash: str) -> str | None:
+    def renew(self, family: Family, auth_hash: str) -> Secret | None:
         """Give the family another token and this digest; the one before is good for nothing. None: it has ended."""
         repository = self._repository
         current: Family | None = family
         while current is not None:
-            token = f"{family.selector}.{secrets.token_urlsafe(SECRET_BYTES)}"
+            token = _joined(family.selector, secrets.token_urlsafe(SECRET_BYTES))
             made = replace(
                 current,
                 header=current.header._replace(renewed=self._now()),
@@ -371,7 +373,7 @@ class Families:
         return Standing.PREVIOUS if age <= OVERLAP_SECONDS else Standing.LATE
 
     def _pack(self, family: Family) -> bytes:
-        values = {name: codec.pack(getattr(family, name)) for name in _STORED}
+        values = {name: codec.pack(_plain(getattr(family, name))) for name in _STORED}
         payload = envelope.pack_values(values, codec.pack)
         # The selector is in the token alone, and all tokens of a family have it.
         seal = Seal(family.selector, family.key) if self._repository.encrypts else None
@@ -399,11 +401,24 @@ class Families:
         return family if is_within(age, family.lifetime) else None
 
 
-def _token_of(foreign: str) -> str:
+def _joined(selector: str, secret: str) -> Secret:
+    return Secret(f"{selector}.{secret}")
+
+
+def _selector_of(token: str) -> Secret:
+    return Secret(token.partition(".")[0])
+
+
+def _plain(value: Any) -> Any:
+    """Return digests as the plain bytes that the codec takes."""
+    return bytes(value) if isinstance(value, bytes) else value
+
+
+def _token_of(foreign: str) -> Secret:
     """Return the token that stands for a foreign credential: nobody makes it who has not that."""
     digest = hashlib.sha512(b"flask-cloakroom:foreign:" + foreign.encode("utf-8", "surrogatepass")).digest()
     parts = digest[:SELECTOR_BYTES], digest[SELECTOR_BYTES : SELECTOR_BYTES + SECRET_BYTES]
-    return ".".join(base64.urlsafe_b64encode(part).decode() for part in parts)
+    return _joined(*(base64.urlsafe_b64encode(part).decode() for part in parts))
 
 
 def _indexed(name: str) -> bytes:

@@ -131,7 +131,7 @@ def _said(error: Exception) -> str:
 
 def _tell(session: ServerSession, user_id: str, merged: Merged) -> None:
     for key, clash in merged.contested:
-        session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash._asdict())
+        session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
     if merged.changed and signals.user_session_merged.receivers:
         session._send(signals.user_session_merged, user_id=user_id, changes=values_of(merged.changed))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from ..caching import vary_on
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
+from .cookie import Finder
 from .flashes import settle
 from .outage import SessionUnavailable, make_unavailable
 from .repository import Repository
@@ -55,8 +55,8 @@ class ServerSessionInterface(SessionInterface):
         return repository
 
     @cached_property
-    def find_tickets(self) -> Callable[[str], list[str]]:
-        """Lists what could be tickets in a Cookie header."""
+    def find_tickets(self) -> Finder:
+        """Lists what could be tickets in the Cookie header of a WSGI request."""
         pattern = self.repository.tickets.pattern  # first, because that makes the settings final
         return self.settings.cookie.finder(pattern)
 

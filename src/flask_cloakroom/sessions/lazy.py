@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final, Self
 
 from ..errors import SessionValueError
+from ..secret import Closed, SecretBytes
 from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -21,8 +22,11 @@ class _Packed(Enum):
 _PACKED: Final = _Packed.PACKED
 
 
-class LazyDict(MutableMapping[Any, Any]):
+class LazyDict(Closed, MutableMapping[Any, Any]):
     """Behaves as a dict. :meth:`_open` is called before the first use, and provides what is stored."""
+
+    # No method has the dict of values in a local variable when it raises, or calls a store or code of the application:
+    # an error reporter would send all that the session holds with every KeyError.
 
     # Class attributes, so that a dict that is never used sets none of them.
     _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
@@ -45,17 +49,15 @@ class LazyDict(MutableMapping[Any, Any]):
         return self._open() if self._data is None else self._data
 
     def __getitem__(self, key: Any) -> Any:
-        data = self._data
-        if data is None:
-            data = self._open()
-        value = data[key]
+        if self._data is None:
+            self._open()
+        value = self._data[key]  # type: ignore[index]  # opened
         return self._unpack(key) if value is _PACKED else value
 
     def get(self, key: Any, default: Any = None) -> Any:
-        data = self._data
-        if data is None:
-            data = self._open()
-        value = data.get(key, default)
+        if self._data is None:
+            self._open()
+        value = self._data.get(key, default)  # type: ignore[union-attr]  # opened
         if value is _PACKED:
             try:
                 return self._unpack(key)
@@ -64,16 +66,16 @@ class LazyDict(MutableMapping[Any, Any]):
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        data = self._opened()
+        if self._data is None:
+            self._open()
         if type(key) is not str:
             key = _plain_key(key)
-        data[key] = value
+        self._data[key] = value  # type: ignore[index]  # opened
         self._touch(key)
 
     def __delitem__(self, key: Any) -> None:
-        data = self._opened()
-        if key in data:
-            del data[key]
+        if key in self._opened():
+            del self._opened()[key]
         elif not self._is_unreadable(key):
             raise KeyError(key)
         self._touch(key)
@@ -102,10 +104,9 @@ class LazyDict(MutableMapping[Any, Any]):
         return key in self._base and key not in self._touched and key not in self._opened()
 
     def __contains__(self, key: object) -> bool:
-        data = self._opened()
-        if key not in data:
+        if key not in self._opened():
             return False
-        if data[key] is _PACKED:
+        if self._opened()[key] is _PACKED:
             try:
                 self._unpack(key)
             except KeyError:
@@ -157,13 +158,12 @@ class LazyDict(MutableMapping[Any, Any]):
         return value
 
     def _unpack_all(self) -> dict[Any, Any]:
-        data = self._opened()
-        for key in [key for key, value in data.items() if value is _PACKED]:
+        for key in [key for key, value in self._opened().items() if value is _PACKED]:
             try:
                 self._unpack(key)
             except KeyError:
                 continue
-        return data
+        return self._opened()
 
     def _touch(self, key: Any) -> None:
         self._touched.setdefault(key, None)
@@ -175,27 +175,24 @@ class LazyDict(MutableMapping[Any, Any]):
 
     def _changes(self) -> dict[Any, bytes | None]:
         """Return what really differs from what was read: key to packed value, or None. Raises SessionValueError."""
-        data, base = self._data, self._base
-        assert data is not None
+        assert self._data is not None
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
-            if key in data:
-                packed = self._packed(key, data[key])
-                if packed != base.get(key):
+            if key in self._data:
+                packed = self._packed(key, self._data[key])
+                if packed != self._base.get(key):
                     changes[key] = packed
-            elif key in base:
+            elif key in self._base:
                 changes[key] = None
         return changes
 
     def _rebase(self, base: Mapping[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
-        live = {key: value for key, value in (self._data or {}).items() if value is not _PACKED and key in base}
-        unchanged = [key for key, value in live.items() if self._is_packed_as(key, value, base[key])]
-        data = self._begin(base)
-        for key in unchanged:
-            data[key] = value = live[key]
-            if type(value) not in codec.IMMUTABLE_TYPES:
-                self._touched[key] = value
+        keys = [key for key, value in (self._data or {}).items() if value is not _PACKED and key in base]
+        same = [key for key in keys if self._data and self._is_packed_as(key, self._data[key], base[key])]
+        live = {key: self._data[key] for key in same if self._data}
+        self._begin(base).update(live)
+        self._touched.update((key, live[key]) for key in same if type(live[key]) not in codec.IMMUTABLE_TYPES)
 
     def _place_of(self, key: Any) -> str:
         """Return how an error names a key of this dict."""
@@ -211,7 +208,7 @@ class LazyDict(MutableMapping[Any, Any]):
             if key in base:
                 data[key] = _PACKED
 
-    def _packed(self, key: Any, value: Any) -> bytes:
+    def _packed(self, key: Any, value: Any) -> SecretBytes:
         """Return a value as bytes, or the stored bytes of a value that was read and cannot be packed again.
 
         Such a record was damaged, or written by somebody with access to the store. A page that only reads it must not
@@ -223,7 +220,7 @@ class LazyDict(MutableMapping[Any, Any]):
             if key not in self._base or self._touched.get(key) is not value or _can_be_packed_again(self._base[key]):
                 raise
             log.error("%s of %r stays as it is stored: %s", _shown(key), self, error)
-            return self._base[key]
+            return SecretBytes(self._base[key])
 
     def _is_packed_as(self, key: Any, value: Any, packed: bytes) -> bool:
         try:
@@ -231,9 +228,9 @@ class LazyDict(MutableMapping[Any, Any]):
         except SessionValueError:
             return False  # it was read and cannot be packed again: the next use reads it anew
 
-    def _pack(self, key: Any, value: Any) -> bytes:
+    def _pack(self, key: Any, value: Any) -> SecretBytes:
         try:
-            return codec.pack(value)
+            return SecretBytes(codec.pack(value))
         except codec.UnsupportedTypeError as error:
             path = self._place_of(key) + "".join(f"[{_shown(part)}]" for part in error.path)
             raise SessionValueError(path, error.type_name, error.hint) from None

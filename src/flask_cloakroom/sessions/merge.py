@@ -15,6 +15,7 @@ A key can have a strategy of its own instead: see :data:`STRATEGIES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import Enum
 from functools import wraps
@@ -36,8 +37,9 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-class Clash(NamedTuple):
-    """One thing that both sides changed and that could not be merged."""
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """One thing that both sides changed and that could not be merged. Its ``repr()`` shows no value."""
 
     #: Keys from the top of the session down to what was contested.
     path: tuple[Any, ...]
@@ -45,6 +47,13 @@ class Clash(NamedTuple):
     theirs: Any
     mine: Any
     kept: Literal["mine", "theirs"]
+
+    def __repr__(self) -> str:
+        return f"<Clash kept={self.kept}>"
+
+    def told(self) -> dict[str, Any]:
+        """Return it as the arguments of a signal."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class NotMergeable(Exception):
@@ -81,7 +90,7 @@ def merge(
             merged = strategy(base, theirs, mine)
             if not isinstance(merged, Partly):
                 return merged, clashes
-            return merged.value, [clash._replace(path=path + clash.path) for clash in merged.clashes]
+            return merged.value, [replace(clash, path=path + clash.path) for clash in merged.clashes]
     except NotMergeable:
         pass
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ContentionError
+from ..secret import hidden
 from ..stores.base import Conflict, Entry, Gone, Saved
 from .envelope import Header
 from .rebase import Changes, Contested, Values, applied, rebase
@@ -42,10 +43,11 @@ class Merger:
 
     def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
         self._repository = repository
-        self._base = record.values
+        # From here on the values are in local variables, while stores and an application's strategies are called.
+        self._base = hidden(record.values)
         self._changes = changes
         self.record = record
-        self.values = applied(record.values, changes)
+        self.values = applied(self._base, changes)
 
     @property
     def header(self) -> Header:
@@ -107,7 +109,10 @@ class Merger:
         found: Record | Absence | str = self._repository.open(self.record.ticket, self.record.key, entry, late=True)
         if isinstance(found, str):
             found = self._repository.load(found)
-        return found if isinstance(found, Record) else None
+        if not isinstance(found, Record):
+            return None
+        found.values = hidden(found.values)
+        return found
 
     def _merge(self, found: Record) -> None:
         self.record = found

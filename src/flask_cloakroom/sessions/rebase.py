@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import SessionValueError
+from ..secret import SecretBytes
 from . import codec
 from .merge import MISSING, Clash, Strategy, merge
 
@@ -67,7 +68,7 @@ def rebase(
             continue
         value, clashes = merge(*three, same=same, path=(key,), strategy=strategies.get(key))
         try:
-            settled[key] = None if value is MISSING else codec.pack(value)
+            settled[key] = None if value is MISSING else SecretBytes(codec.pack(value))
         except codec.UnsupportedTypeError as error:
             raise SessionValueError(f"what {setting} made of {key!r}", error.type_name, error.hint) from None
         contested += [Contested(key, clash) for clash in clashes]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import LockLostError, SessionTooLargeError, StoreError
+from ..secret import Secret, SecretBytes, hidden
 from ..stores.base import Conflict, Entry, Gone, Purges, Saved, Store
 from . import codec, envelope
 from .clock import CLOCK_SKEW, is_within
@@ -186,7 +187,8 @@ class Repository:
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
-        record = self._create(self._first_header(values, permanent, begun), dict(values))
+        values = hidden(values)
+        record = self._create(self._first_header(values, permanent, begun), values)
         self._purge_sometimes()
         return record
 
@@ -194,7 +196,8 @@ class Repository:
         self, ticket: str, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None
     ) -> Record | None:
         """Store a new session under this ticket; None if there is one, or was one a moment ago. Raises the same."""
-        return self._create_at(ticket, self._first_header(values, permanent, begun), dict(values), "")
+        values = hidden(values)
+        return self._create_at(Secret(ticket), self._first_header(values, permanent, begun), values, "")
 
     def _first_header(self, values: Mapping[Any, bytes], permanent: bool, begun: Begun | None) -> Header:
         now = int(self._clock())
@@ -260,7 +263,7 @@ class Repository:
             if seen and header.owner:
                 self.owners.keep(header, record.key)
             values = merger.values
-            data = self._pack(record.ticket, record.key, header, values, record.values)
+            data = self._pack(record.ticket, record.key, header, values, record)
             result = self.store.replace(record.key, data, self.remaining(header), record.version)
             if type(result) is Saved:
                 return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
@@ -304,7 +307,7 @@ class Repository:
 
     def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
         """Write over exactly ``record``, or say what is there now."""
-        data = self._pack(record.ticket, record.key, header, values, record.values)
+        data = self._pack(record.ticket, record.key, header, values, record)
         return self.store.replace(record.key, data, self.remaining(header), record.version)
 
     def rotate(
@@ -427,14 +430,16 @@ class Repository:
 
     # -- parts --------------------------------------------------------------------------------------------
 
-    def _pack(self, ticket: str, key: bytes, header: Header, values: Values, before: Values | None = None) -> bytes:
-        payload = envelope.pack_values(values, codec.pack)
-        data = envelope.pack(header, payload, key, seal_for=Seal(ticket, key) if self.encrypts else None)
+    def _pack(
+        self, ticket: str, key: bytes, header: Header, values: Values, before: Record | None = None
+    ) -> SecretBytes:
+        seal = Seal(ticket, key) if self.encrypts else None
+        data = envelope.pack(header, envelope.pack_values(values, codec.pack), key, seal_for=seal)
         if len(data) > self.max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])
             # One that was stored when the limit was higher can still be read, be used and shrink.
-            if before is None or sum(map(len, values.values())) > sum(map(len, before.values())):
+            if before is None or sum(map(len, values.values())) > sum(map(len, before.values.values())):
                 raise SessionTooLargeError(len(data), self.max_bytes, largest, size)
         return data
 

@@ -12,6 +12,7 @@ from flask.sessions import SessionMixin
 
 from .. import signals
 from ..errors import StoreError
+from ..secret import Secret
 from .adoption import adopt
 from .flashes import Taken, recovered, take
 from .handover import claim_left, conclude, is_owed, settle
@@ -251,16 +252,14 @@ class ServerSession(LazyDict, SessionMixin):
     def _open(self) -> dict[Any, Any]:
         """Read the cookie, ask the store, and be a dict from now on."""
         self.accessed = True
-        header = self._environ.get("HTTP_COOKIE")
-        if header is not None:
-            record = self._find(header)
-            if record is not None:
-                if TAKEN in record.values:
-                    record = self._recover(record)
-                self._record = record
-                self._found = True
-                return self._begin(record.values)
-        return self._begin({})
+        record = self._find() if "HTTP_COOKIE" in self._environ else None
+        if record is None:
+            return self._begin({})
+        if TAKEN in record.values:
+            record = self._recover(record)
+        self._record = record
+        self._found = True
+        return self._begin(record.values)
 
     def _recover(self, record: Record) -> Record:
         try:
@@ -269,10 +268,9 @@ class ServerSession(LazyDict, SessionMixin):
             self._begin({})  # opened, so that the answer is a 503 whatever the view makes of it
             raise self._unavailable(error) from error
 
-    def _find(self, header: str) -> Record | None:
-        interface = self._interface
-        repository = interface.repository
-        for ticket in interface.find_tickets(header)[:MAX_COOKIES]:
+    def _find(self) -> Record | None:
+        repository = self._interface.repository
+        for ticket in self._brought_tickets():
             try:
                 found = repository.load(ticket)
             except StoreError as error:
@@ -284,15 +282,15 @@ class ServerSession(LazyDict, SessionMixin):
                     self._cookie = found.ticket
                 return found
             self._note(ticket, found)
-        if self._absence is None and interface.settings.cookie.values(self._environ):
+        if self._absence is None and self._interface.settings.cookie.values(self._environ):
             self._reject("malformed", None)
         return None
 
     def _brings_ticket(self) -> bool:
         return bool(self._brought_tickets())
 
-    def _brought_tickets(self) -> list[str]:
-        return self._interface.find_tickets(self._environ.get("HTTP_COOKIE", ""))[:MAX_COOKIES]
+    def _brought_tickets(self) -> list[Secret]:
+        return self._interface.find_tickets(self._environ)[:MAX_COOKIES]
 
     def _note(self, ticket: str, absence: Absence) -> None:
         """Remember and tell why there is no session for a ticket."""
@@ -449,7 +447,7 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _report(self, committed: Committed) -> None:
         for key, clash in committed.contested:
-            self._send(signals.session_conflict, key=key, sid=committed.record.sid, **clash._asdict())
+            self._send(signals.session_conflict, key=key, sid=committed.record.sid, **clash.told())
 
     def _discard(self, reason: str) -> None:
         """Drop what this request wrote, because the session is over; say so; leave the cookie to its successor."""

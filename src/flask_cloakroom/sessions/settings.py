@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 from .cookie import SessionCookie
@@ -173,13 +174,20 @@ def _read_user_data(read: Reader) -> UserDataSettings:
         raise SettingError(
             "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {described(wrong)}"
         )
-    # The first one seals, so without it there is none. Only with SESSION_ENCRYPTION is it asked for, and then checked.
-    secrets = [read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())] if read["SECRET_KEY"] else []
     return UserDataSettings(
         strategies,
         read.seconds("USER_SESSION_LIFETIME", at_least=1),
-        tuple(key.encode() if isinstance(key, str) else key for key in secrets if isinstance(key, str | bytes)),
+        tuple(_read_secrets(read)),
     )
+
+
+def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
+    """Yield what user data is sealed with. Only with SESSION_ENCRYPTION is it asked for, and then checked."""
+    if not read["SECRET_KEY"]:
+        return  # the first one seals, so without it there is none
+    for key in (read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())):
+        if isinstance(key, str | bytes):
+            yield SecretBytes(key.encode() if isinstance(key, str) else key)
 
 
 def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) -> dict[Any, Strategy]:
@@ -249,6 +257,10 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
 def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
     """Return the setting that decides, and the URL or object that it says."""
     store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
+    if isinstance(store, str):
+        store = Secret(store)  # a URL may hold a password
+    if isinstance(redis, str):
+        redis = Secret(redis)
     if store is not None:
         if kind is not None:
             raise SettingError("SESSION_STORE", "is set, and so is SESSION_TYPE; keep one of them")
@@ -258,7 +270,7 @@ def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
     if kind in ("redis", None) and read["REDIS_URL"]:
         # The application's own client, if it has one, because it may know more than the URL says.
         client = app.extensions.get("redis")
-        return "REDIS_URL", client if _is_flask_redis(client) else read["REDIS_URL"]
+        return "REDIS_URL", client if _is_flask_redis(client) else Secret(read["REDIS_URL"])
     if kind == "redis":
         return "SESSION_REDIS", DEFAULT_REDIS
     if kind is None or kind == "sqlite":

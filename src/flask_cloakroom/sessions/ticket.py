@@ -8,6 +8,8 @@ import re
 import secrets
 from typing import Final
 
+from ..secret import Secret, SecretBytes
+
 #: Random bytes in a ticket. OWASP ASVS 5.0, 7.2.3 asks for 128 bits; 256 leave no need to think about it again.
 TICKET_BYTES: Final = 32
 #: The least that SESSION_ID_LENGTH may ask for: those 128 bits.
@@ -53,32 +55,32 @@ class Tickets:
         """Return those of another kind of session in the same namespace: neither's are worth anything as the other."""
         return Tickets(self._namespace, self._length, kind=kind)
 
-    def issue(self) -> str:
+    def issue(self) -> Secret:
         """Return a new ticket."""
-        return secrets.token_urlsafe(self._length)
+        return Secret(secrets.token_urlsafe(self._length))
 
     def plausible(self, text: str) -> bool:
         """Tell whether ``text`` could be one of ours, without asking the store."""
         return self._matches(text) is not None
 
-    def fingerprint(self, ticket: str) -> bytes:
+    def fingerprint(self, ticket: str) -> SecretBytes:
         """Return the store's key for ``ticket``: 32 bytes from which it can't be found again."""
-        return hashlib.sha256(self._prefix + ticket.encode()).digest()
+        return SecretBytes(hashlib.sha256(self._prefix + ticket.encode()).digest())
 
-    def family_key(self, selector: str) -> bytes:
+    def family_key(self, selector: str) -> SecretBytes:
         """Return the store's key for a family of remember tokens: 32 bytes from which no token can be made."""
-        return hashlib.sha256(self._family_prefix + selector.encode()).digest()
+        return SecretBytes(hashlib.sha256(self._family_prefix + selector.encode()).digest())
 
-    def token_digest(self, token: str) -> bytes:
+    def token_digest(self, token: str) -> SecretBytes:
         """Return what is kept of a remember token: 32 bytes."""
-        return hashlib.sha256(self._token_prefix + token.encode()).digest()
+        return SecretBytes(hashlib.sha256(self._token_prefix + token.encode()).digest())
 
-    def user_key(self, name: str) -> bytes:
+    def user_key(self, name: str) -> SecretBytes:
         """Return the store's key for what belongs to the user of this :meth:`owner_name`: 32 bytes.
 
         No ticket leads there, because what a ticket's key is made of begins differently.
         """
-        return hashlib.sha256(self._user_prefix + name.encode()).digest()
+        return SecretBytes(hashlib.sha256(self._user_prefix + name.encode()).digest())
 
     def owner_name(self, user_id: str) -> str:
         """Return what stands for a user in the store: :attr:`owner_tag` and 32 hexadecimal digits.
@@ -89,22 +91,22 @@ class Tickets:
         return self.owner_tag + digest[:32]
 
 
-def sealing_key(ticket: str) -> bytes:
+def sealing_key(ticket: str) -> SecretBytes:
     """Return the 32-byte key that seals the payload of this ticket's session. Only the ticket yields it."""
-    return hmac.digest(ticket.encode(), b"flask-cloakroom:payload", "sha256")
+    return SecretBytes(hmac.digest(ticket.encode(), b"flask-cloakroom:payload", "sha256"))
 
 
-def mask_successor(old: str, ticket: str) -> bytes:
+def mask_successor(old: str, ticket: str) -> SecretBytes:
     """Hide ``ticket`` so that only who holds ``old`` can read it; the same call on the result reveals it.
 
     A one-time pad: an old ticket has one successor, so its pad hides one text, ever.
     """
-    return _xor(ticket.encode(), _pad(old, len(ticket)))
+    return SecretBytes(_xor(ticket.encode(), _pad(old, len(ticket))))
 
 
-def unmask_successor(old: str, masked: bytes) -> str:
+def unmask_successor(old: str, masked: bytes) -> Secret:
     """Undo :func:`mask_successor`. With the wrong ``old`` the result is noise, which no store knows."""
-    return _xor(masked, _pad(old, len(masked))).decode("latin-1")
+    return Secret(_xor(masked, _pad(old, len(masked))).decode("latin-1"))
 
 
 def public_id(fingerprint: bytes) -> str:

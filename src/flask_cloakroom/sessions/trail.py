@@ -51,7 +51,7 @@ class Trail:
             successor = successor_key(payload)
             if not successor or (self._only_renewals and not is_renewal):
                 return False
-            key = successor
+            key, payload = successor, b""  # nothing plain is left while the store is asked
         return self._is_in_index()
 
     def _is_mine(self, key: bytes, header: Header) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ContentionError, SessionTooLargeError, SettingError, UserDataError
+from ..secret import Secret, SecretBytes, hidden
 from ..stores.base import Conflict, Entry, Saved
 from . import codec, envelope
 from .clock import CLOCK_SKEW, is_within
@@ -214,7 +215,7 @@ class UserData:
         is_sum = self.settings.strategies.get(key) is STRATEGIES["sum"]
         try:
             left = take_back(*three, same=same, packed=codec.pack, is_sum=is_sum)
-            return None if left is MISSING else codec.pack(left)
+            return None if left is MISSING else SecretBytes(codec.pack(left))
         except (codec.UnsupportedTypeError, RecursionError):
             raise UserDataError(
                 f"user_session[{key!r}] holds values that cannot be compared, so the merge cannot be taken back. "
@@ -278,7 +279,7 @@ class UserData:
             if sealed:
                 # What was stored before SESSION_ENCRYPTION was switched on is read, and sealed by the next write.
                 payload = self._unsealed(name, key, entry.data, payload)
-            values = envelope.unpack_values(payload, codec.unpack_key)
+            values = hidden(envelope.unpack_values(payload, codec.unpack_key))
             note = Note.unpacked(values.pop(NOTE))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
@@ -314,13 +315,13 @@ class UserData:
                 "with a key that is made of it, because no ticket is the same on all devices",
             )
 
-    def _seals(self, name: str) -> list[str]:
+    def _seals(self, name: str) -> list[Secret]:
         """Return what stands for the ticket, made with each secret: the first is for writing."""
         if not self.settings.secrets:
             self.check_secrets()
             raise EnvelopeError("it is sealed, and there is no SECRET_KEY")
         text = b"flask-cloakroom:user-data\0" + name.encode()
-        return [hmac.digest(secret, text, "sha256").hex() for secret in self.settings.secrets]
+        return [Secret(hmac.digest(secret, text, "sha256").hex()) for secret in self.settings.secrets]
 
     def _nothing(self, name: str) -> Held:
         return Held(name, None, Header(0, 0, 0, belongs=True), {}, Note())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from ..secret import SecretBytes
 from . import codec
 
 #: The key that the note lies under. No key of the application's begins with it.
@@ -46,7 +47,7 @@ class Note(NamedTuple):
 
     def packed(self) -> bytes:
         """Return it as bytes."""
-        undo = None if self.undo is None else [self.undo.at, self.undo.changed]
+        undo = None if self.undo is None else [self.undo.at, _each(self.undo.changed, bytes)]
         return codec.pack([self.generation, dict(self.merged), undo])
 
     @classmethod
@@ -60,7 +61,16 @@ class Note(NamedTuple):
         at, changed = undo
         if not (_is_time(at) and _are_changes(changed)):
             raise ValueError("an undo of the wrong shape")
-        return cls(generation, merged, Undo(at, changed))
+        return cls(generation, merged, Undo(at, _each(changed, SecretBytes)))
+
+
+def _each(changed: Mapping[Any, Any], kind: type[bytes]) -> dict[Any, tuple[bytes | None, bytes | None]]:
+    """Return the packed values before and after as this type; the codec takes plain bytes."""
+    pairs = ((key, (before, after)) for key, (before, after) in changed.items())
+    return {
+        key: (None if before is None else kind(before), None if after is None else kind(after))
+        for key, (before, after) in pairs
+    }
 
 
 def _is_time(value: object) -> bool:

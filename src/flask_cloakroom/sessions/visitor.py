@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, Final, NamedTuple
 
+from ..secret import SecretBytes
 from . import codec, envelope, own_keys
 from .envelope import EnvelopeError, Seal
 from .own_keys import VISITOR_ID
@@ -58,7 +59,8 @@ def brought_in(values: Values) -> Brought | None:
         visitor_id = own_keys.unpack(VISITOR_ID, packed)
     except codec.CodecError:
         return None
-    return Brought(visitor_id, {key[len(PREFIX) :]: value for key, value in values.items() if is_visitors(key)})
+    brought: Values = {key[len(PREFIX) :]: SecretBytes(value) for key, value in values.items() if is_visitors(key)}
+    return Brought(visitor_id, brought)
 
 
 def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> bytes:

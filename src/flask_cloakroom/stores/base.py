@@ -12,18 +12,28 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+from ..secret import SecretBytes
 
 #: Versions are random and not counted, so that a key that is deleted and created again never passes for
 #: what it was. 8 bytes: two of the few versions that one key has within a request meet with odds of 2**-64.
 VERSION_BYTES = 8
 
 
-class Entry(NamedTuple):
-    """What a store holds under a key, and the version of it."""
-
+class _Entry(NamedTuple):
     data: bytes
     version: bytes
+
+
+class Entry(_Entry):
+    """What a store holds under a key, and the version of it. Its ``repr()`` does not show the data."""
+
+    __slots__ = ()
+
+    def __new__(cls, data: bytes, version: bytes) -> Self:
+        # Here, because every store makes these, and an error reporter looks into tuples.
+        return tuple.__new__(cls, (SecretBytes(data), version))
 
 
 class Saved(NamedTuple):
@@ -80,11 +90,21 @@ class Walks(Protocol):
         """Yield live entries. What is added or deleted meanwhile may or may not appear."""
 
 
-class Claim(NamedTuple):
-    """A key that may belong to an owner, and for how many seconds more that stays noted."""
-
+class _Claim(NamedTuple):
     key: bytes
     left: float
+
+
+class Claim(_Claim):
+    """A key that may belong to an owner, and for how many seconds more that stays noted.
+
+    Its ``repr()`` does not show the key.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, key: bytes, left: float) -> Self:
+        return tuple.__new__(cls, (SecretBytes(key), left))
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from ..errors import StoreError
 from ..redis_connections import Connector, GivenClient, connect
+from ..secret import Secret, SecretBytes
 from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .redis_answers import (
     read_claims,
@@ -60,6 +61,8 @@ class RedisStore:
         Raises TypeError for what is no client, ValueError for a URL that can't be one, ImportError if no
         driver is installed.
         """
+        if isinstance(client, str):
+            client = Secret(client)
         #: How the client is had: what a command shows, and what walking uses.
         self.connector = _connector(client, folder)
         self._prefix = prefix.encode()
@@ -68,16 +71,17 @@ class RedisStore:
     def __str__(self) -> str:
         return f"Redis ({self._transport.address})"
 
-    def _key(self, key: bytes) -> bytes:
-        return self._prefix + key.hex().encode()
+    def _key(self, key: bytes) -> SecretBytes:
+        return SecretBytes(self._prefix + key.hex().encode())
 
     def load(self, key: bytes) -> Entry | None:
-        return self._transport.get(self._prefix + key.hex().encode(), read_entry_or_none)
+        return self._transport.get(SecretBytes(self._prefix + key.hex().encode()), read_entry_or_none)
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
         version = new_version()
         seconds = b"%d" % check_ttl(ttl)
-        if self._transport.call(read_created, b"SET", self._key(key), version + data, b"NX", b"EX", seconds):
+        data = SecretBytes(version + data)
+        if self._transport.call(read_created, b"SET", self._key(key), data, b"NX", b"EX", seconds):
             return version
         # Refused, unless this is the second try of a command whose first answer was lost: then ours is there.
         entry = self.load(key)
@@ -85,7 +89,7 @@ class RedisStore:
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
         version = new_version()
-        arguments = (expected, version + data, b"%d" % check_ttl(ttl))
+        arguments = (expected, SecretBytes(version + data), b"%d" % check_ttl(ttl))
         found = self._transport.run(read_replaced, _REPLACE, self._key(key), *arguments)
         if not isinstance(found, Entry):
             return Saved(version) if found else Gone()
@@ -103,20 +107,20 @@ class RedisStore:
 
     def claim(self, owner: bytes, key: bytes, ttl: int, limit: int | None = None) -> bool:
         others = b"-1" if limit is None else b"%d" % limit
-        arguments = (key.hex().encode(), b"%d" % check_ttl(ttl), others)
+        arguments = (SecretBytes(key.hex().encode()), b"%d" % check_ttl(ttl), others)
         return self._transport.run(read_flag, _CLAIM, self._owner(owner), *arguments)
 
     def release(self, owner: bytes, key: bytes) -> bool:
-        return self._transport.call(read_flag, b"ZREM", self._owner(owner), key.hex().encode())
+        return self._transport.call(read_flag, b"ZREM", self._owner(owner), SecretBytes(key.hex().encode()))
 
     def owned(self, owner: bytes) -> list[Claim]:
         return self._transport.run(read_claims, _OWNED, self._owner(owner))
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         start = len(self._prefix)
-        for name in self._names():
+        for name in map(SecretBytes, self._names()):
             try:
-                key = bytes.fromhex(name[start:].decode("ascii"))
+                key = SecretBytes.fromhex(name[start:].decode("ascii"))
             except ValueError:  # somebody else's key that begins like ours
                 continue
             entry = self._transport.get(self._key(key), read_entry_among_others)

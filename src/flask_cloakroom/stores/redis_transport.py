@@ -18,6 +18,7 @@ from ..errors import StoreError
 from ..forking import call_in_child
 from ..redis_connections import Connector, Endpoint
 from ..redis_connections.bound import Idle, Room, TooManyConnectionsError, close_left_over
+from ..secret import SecretBytes
 from .redis_answers import UnexpectedAnswerError
 
 #: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
@@ -27,9 +28,10 @@ _CHUNK: Final = 16384
 _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in range(8)]
 
 
-def pack(*command: bytes) -> bytes:
+def pack(*command: bytes) -> SecretBytes:
     """Return a command as it is sent."""
-    return _FORMATS[len(command)] % tuple([part for argument in command for part in (len(argument), argument)])
+    parts = [part for argument in command for part in (len(argument), argument)]
+    return SecretBytes(_FORMATS[len(command)] % tuple(parts))
 
 
 class ScriptMissingError(StoreError):
@@ -100,7 +102,7 @@ class DirectTransport:
         weakref.finalize(self, close_left_over, self._bound, self._idle).atexit = False
 
     def get(self, name: bytes, read: Reader[Result]) -> Result:
-        return self._send(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name), read)
+        return self._send(SecretBytes(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)), read)
 
     def call(self, read: Reader[Result], *command: bytes) -> Result:
         return self._send(pack(*command), read)
@@ -278,11 +280,11 @@ class _Wire:
         receive = self._socket.recv
         try:
             self._socket.sendall(packed)
-            data = receive(_CHUNK)
+            data = SecretBytes(receive(_CHUNK))
         except BlockingIOError as error:  # the kernel's way to say that the time is over
             raise TimeoutError from error
         while (end := data.find(b"\r\n")) < 0:
-            data += self._more(receive)
+            data = SecretBytes(data + self._more(receive))
         kind = data[:1]
         answer: Any = None
         if kind == b"$":
@@ -291,8 +293,8 @@ class _Wire:
                 start = end + 2
                 end = start + length
                 while len(data) < end + 2:
-                    data += self._more(receive)
-                answer = data[start:end]
+                    data = SecretBytes(data + self._more(receive))
+                answer = SecretBytes(data[start:end])
             elif length != -1:
                 raise UnexpectedAnswerError("a length below zero")
         elif kind == b":":

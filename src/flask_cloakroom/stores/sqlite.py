@@ -18,12 +18,14 @@ from typing import Any, Final, TypeVar
 
 from ..errors import StoreError
 from ..forking import call_in_child
+from ..secret import SecretBytes
 from . import sqlite_owners as owners
 from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .sqlite_file import (
     Connection,
     Identity,
     NotNowError,
+    check_present,
     connect,
     discard_left_over,
     note_beside,
@@ -196,18 +198,20 @@ class SQLiteStore:
 
     def owned(self, owner: bytes) -> list[Claim]:
         now = time.time_ns() // 1000
-        rows = self._run(_fetch_all, owners.OWNED, (owner, now))
-        return [Claim(key, (expires - now) / 1e6) for key, expires in rows]
+        return [Claim(key, (expires - now) / 1e6) for key, expires in self._run(_fetch_all, owners.OWNED, (owner, now))]
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
         while True:
             # In pages, so that no read transaction stays open: an open one keeps the WAL from being emptied.
-            rows = self._run(_fetch_all, _WALK, (last, _now_ms()))
-            if not rows:
+            page = [
+                (row_id, SecretBytes(key), Entry(data, version))
+                for row_id, key, data, version in self._run(_fetch_all, _WALK, (last, _now_ms()))
+            ]
+            if not page:
                 return
-            for row_id, key, data, version in rows:
-                yield key, Entry(data, version)
+            for row_id, key, entry in page:
+                yield key, entry
                 last = row_id
 
     def close(self) -> None:
