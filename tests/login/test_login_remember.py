@@ -13,7 +13,8 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
 from flask_cloakroom.login.kept import auth_hash_of
-from flask_cloakroom.login.remember import CLOCK_SKEW, LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens, Used
+from flask_cloakroom.login.remember import LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens, Used
+from flask_cloakroom.sessions.clock import CLOCK_SKEW
 from flask_cloakroom.sessions.owners import NOTHING_BEGUN, Begun, Ownership
 
 SECRETS = {"SECRET_KEY": "another key that is long enough", "SECRET_KEY_FALLBACKS": ["a key that is long enough"]}

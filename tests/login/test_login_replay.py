@@ -118,7 +118,7 @@ def forget_marks(site: Site) -> None:
     """Let the marks of ended sessions expire."""
     store = site.app.session_interface.store  # type: ignore[attr-defined]
     for key, entry in list(store.walk()):
-        if envelope.open_header(entry.data)[0].superseded:
+        if envelope.open_header(entry.data, key)[0].superseded:
             store.delete(key)
 
 

@@ -23,7 +23,8 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.login import kept
 from flask_cloakroom.sessions import envelope
-from flask_cloakroom.sessions.families import CLOCK_SKEW, OVERLAP_SECONDS, Standing
+from flask_cloakroom.sessions.clock import CLOCK_SKEW
+from flask_cloakroom.sessions.families import OVERLAP_SECONDS, Standing
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -67,7 +68,7 @@ def sessions(site: Site, user: str = "alice") -> int:
 
 def entries(site: Site) -> int:
     """Count what is stored, marks of what has ended left out."""
-    return sum(not envelope.open_header(entry.data)[0].superseded for _, entry in repository(site).store.walk())
+    return sum(not envelope.open_header(entry.data, key)[0].superseded for key, entry in repository(site).store.walk())
 
 
 def remembered(site: Site, user: str = "alice", **arguments: Any) -> Browser:

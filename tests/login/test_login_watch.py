@@ -224,7 +224,7 @@ class TestServer:
         key = trail._key
         entry = repository.store.load(key)
         record = repository.open("x", key, entry)
-        mark, ttl = repository.mark(record)
+        mark, ttl = repository.mark(key, record)
         assert key in mark
         repository.store.replace(key, mark, ttl, entry.version)
         loads: list[bytes] = []

@@ -56,11 +56,13 @@ def app(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
 class TestPages:
     """A record is a session, or none, or a 503: never an error page, and no exception leaves the application."""
 
+    @pytest.mark.timeout(300)
     def test_some_thousand(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
         """The same ones at each run."""
-        self.run(app, monkeypatch, seed=1, number=4_000)
+        self.run(app, monkeypatch, seed=1, number=3_000)
 
     @pytest.mark.soak
+    @pytest.mark.timeout(1800)
     def test_twenty_thousand(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
         """Others than those."""
         self.run(app, monkeypatch, seed=2, number=20_000)

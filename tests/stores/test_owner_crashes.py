@@ -200,7 +200,7 @@ class Model:
         found = {}
         now = self.repository.now_ms() // 1000
         for key, entry in self.store.walk():
-            header = envelope.open_header(entry.data)[0]
+            header = envelope.open_header(entry.data, key)[0]
             owner = Ownership.parse(header.owner)
             is_over = now >= header.deadline if remembered else self.repository.is_over(header)
             if owner is not None and header.remembers is remembered and not header.superseded and not is_over:

@@ -45,7 +45,7 @@ def live(store: Any) -> dict[bytes, str]:
     """Return the keys of all live sessions of somebody, by what the store holds, with their owners' names."""
     found = {}
     for key, entry in store.walk():
-        header = envelope.open_header(entry.data)[0]
+        header = envelope.open_header(entry.data, key)[0]
         owner = Ownership.parse(header.owner)
         if owner is not None and not header.superseded:
             found[key] = owner.name
@@ -281,7 +281,7 @@ def test_how_long_it_takes(backend: Backend, surroundings: Surroundings) -> None
             other = header._replace(owner=f"{TICKETS.owner_name(str(number // 20))}.x{number}.")
             key = TICKETS.fingerprint(str(number))
             store.claim(owners._indexed(other.owner[:32]), key, 3600)  # type: ignore[attr-defined]
-            store.create(key, envelope.pack(other, b"\x80"), 3600)
+            store.create(key, envelope.pack(other, b"\x80", key), 3600)
         among_many = seconds_to_list()
         with CalmClock() as clock:
             began = clock.time()

@@ -238,8 +238,8 @@ class ServerSession(LazyDict, SessionMixin):
 
         For what cannot be merged, as a balance that must not fall below zero. Read values inside the block: those
         that were read before may be old. Changes are saved when it is left, also by an exception, as a session's
-        always are. ``timeout``: seconds to wait for the lock. ``lease``: seconds after which another request may
-        take it, should this one never come back. A session that isn't stored yet has nobody to keep out.
+        always are. ``timeout``: seconds to wait for the lock. ``lease``: seconds, a day at most, after which another
+        request may take it, should this one never come back. A session that isn't stored yet has nobody to keep out.
 
         Raises LockTimeoutError; LockLostError if the session has ended, or at the end of the block if the lease ran
         out and somebody took the lock; ValueError for a time that is none.

@@ -1,0 +1,241 @@
+"""A clock that is set back makes nothing good again, and logs nobody out without need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flask_cloakroom.csrf.errors import CSRFError
+from flask_cloakroom.csrf.token import check_token, make_token
+from flask_cloakroom.errors import LockTimeoutError
+from flask_cloakroom.sessions import codec, flashes
+from flask_cloakroom.sessions.clock import CLOCK_SKEW, is_running, is_within
+from flask_cloakroom.sessions.families import OVERLAP_SECONDS, Standing
+from flask_cloakroom.sessions.lease import LONGEST_LEASE
+from flask_cloakroom.sessions.record import Absence, Lifetimes, Record
+from flask_cloakroom.sessions.repository import MARK_SECONDS, Repository
+from flask_cloakroom.sessions.ticket import Tickets
+from flask_cloakroom.sessions.visitor import PREFIX, VISITOR_ID, Brought
+from flask_cloakroom.stores.memory import MemoryStore
+
+HOUR = 3600
+BACK = (-HOUR, -CLOCK_SKEW - 1)
+
+
+class Shop:
+    """A repository whose clock a test sets. The store has one of its own, and forgets to expire."""
+
+    def __init__(self, **lifetimes: Any) -> None:
+        self.now = 1_800_000_000
+        self.store = MemoryStore(clock=lambda: 0)
+        self.repository = Repository(
+            self.store, Tickets("shop"), lifetimes=Lifetimes(**lifetimes), clock=lambda: self.now
+        )
+        self.name = self.repository.tickets.owner_name("ada")
+
+    def begin(self, **values: Any) -> Record:
+        return self.repository.create({key: codec.pack(value) for key, value in values.items()})
+
+    def again(self, record: Record) -> Record:
+        found = self.repository.load(record.ticket)
+        assert isinstance(found, Record)
+        return found
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop(renew_every=1000)
+
+
+@pytest.mark.parametrize(
+    ("age", "within"),
+    [(-CLOCK_SKEW - 1, False), (-CLOCK_SKEW, True), (-1, True), (0, True), (30, True), (31, False), (2**70, False)],
+)
+def test_ages(age: int, within: bool) -> None:
+    """What comes from further in the future than clocks differ is too old."""
+    assert is_within(age, 30) is within
+
+
+@pytest.mark.parametrize(
+    ("left", "running"),
+    [(-1, False), (0, False), (1, True), (30_000, True), (90_000, True), (90_001, False), (2**64, False)],
+)
+def test_leases(left: int, running: bool) -> None:
+    """A lease that ends later than the longest one could is over."""
+    assert is_running(1_000_000 + left, 1_000_000, 30) is running
+
+
+class TestTombstones:
+    """Of sessions that ended, changed their privileges, or were renewed."""
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_a_renewed_ticket(self, shop: Shop, passed: int) -> None:
+        """Leads to its successor for the overlap, also by a clock that differs a little, and then never again."""
+        record = shop.begin(n=1)
+        renewed = shop.repository.rotate(record, {}, renewal=True)
+        assert renewed is not None
+        shop.now += passed
+        assert shop.repository.load(record.ticket) is Absence.REUSED
+        shop.now += -passed - CLOCK_SKEW
+        assert shop.again(record).ticket == renewed.record.ticket
+
+    @pytest.mark.parametrize("passed", [*BACK, MARK_SECONDS + CLOCK_SKEW + 1])
+    def test_an_ended_session(self, shop: Shop, passed: int) -> None:
+        """Is over in any case. Its mark keeps nobody from a new session for as long as the clock is off."""
+        record = shop.begin(n=1)
+        shop.repository.destroy(record)
+        assert shop.repository.load(record.ticket) is Absence.SUPERSEDED
+        shop.now += passed
+        assert shop.repository.load(record.ticket) is Absence.UNKNOWN
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_a_login(self, shop: Shop, passed: int) -> None:
+        """Whose mark holds the visitor's data: no longer in the way, and still there for the same user's login."""
+        record = shop.begin(**{VISITOR_ID: "v", f"{PREFIX}cart": 1})
+        assert shop.repository.rotate(record, {"_user_id": codec.pack("ada")}) is not None
+        shop.now += passed
+        assert shop.repository.load(record.ticket) is Absence.LEFT
+        assert shop.repository.left_by(record.ticket) is not None
+
+
+class TestRememberTokens:
+    """Stored ones. Signed ones are tried in tests/login."""
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_a_used_one(self, shop: Shop, passed: int) -> None:
+        """Is not good again, and its coming back is an alarm."""
+        families = shop.repository.families
+        token = families.issue("ada", "", 10 * HOUR)
+        shop.now += 2 * HOUR
+        found = families.find(token)
+        assert found is not None
+        assert families.use(found[0], token, "") is not None
+        for seconds, standing in [
+            (0, Standing.PREVIOUS),
+            (-CLOCK_SKEW, Standing.PREVIOUS),
+            (passed, Standing.OLD),
+            (OVERLAP_SECONDS + 1, Standing.LATE),
+        ]:
+            shop.now += seconds
+            found = families.find(token)
+            assert found is not None
+            assert found[1] is standing
+            assert (families.use(found[0], token, "") is not None) is (standing is Standing.PREVIOUS)
+            shop.now -= seconds
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_one_that_is_not_issued_yet(self, shop: Shop, passed: int) -> None:
+        """As a signed one: nobody knows for how long it has lived."""
+        token = shop.repository.families.issue("ada", "", HOUR)
+        shop.now -= CLOCK_SKEW
+        assert shop.repository.families.find(token) is not None
+        shop.now += CLOCK_SKEW + passed
+        assert shop.repository.families.find(token) is None
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_a_foreign_one(self, shop: Shop, passed: int) -> None:
+        """That was spent in the future is not waited for: nobody is about to begin its family."""
+        families = shop.repository.families
+        token = families.spend("foreign")
+        assert families._was_spent_now(token)
+        shop.now += passed
+        assert not families._was_spent_now(token)
+        assert families.find(families.begin_with("foreign", "ada", HOUR)) is None
+
+
+class TestSessions:
+    """They stay, and their times are put right."""
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_the_last_activity(self, shop: Shop, passed: int) -> None:
+        """Nobody is logged out, and the next use writes the present time, so the session does not live any longer."""
+        record = shop.begin(n=1)
+        shop.now += passed
+        found = shop.again(record)
+        assert shop.repository.due(found)[0]
+        committed = shop.repository.commit(found, {}, seen=True)
+        assert committed is not None
+        assert committed.record.header.seen == shop.now
+        assert not shop.repository.due(committed.record)[0]
+
+    def test_clocks_that_differ_a_little(self, shop: Shop) -> None:
+        """Do not write against each other: the later time stays."""
+        record = shop.begin(n=1)
+        shop.now -= CLOCK_SKEW
+        assert shop.repository.due(record) == (False, False)
+        committed = shop.repository.commit(record, {}, seen=True)
+        assert committed is not None
+        assert committed.record.header.seen == shop.now + CLOCK_SKEW
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_renewals(self, shop: Shop, passed: int) -> None:
+        """A ticket that was issued in the future is renewed, and not when the clock has come there."""
+        record = shop.begin(n=1)
+        shop.now += passed
+        assert shop.repository.due(record)[1]
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_the_absolute_lifetime(self, passed: int) -> None:
+        """Ends a session that began in the future: nobody knows how much of it has passed."""
+        shop = Shop(absolute=10 * HOUR)
+        record = shop.begin(n=1)
+        shop.now -= CLOCK_SKEW
+        assert shop.again(record).key == record.key
+        shop.now += CLOCK_SKEW + passed
+        assert shop.repository.load(record.ticket) is Absence.UNKNOWN
+
+    @pytest.mark.parametrize("passed", BACK)
+    def test_ending_everybodys(self, shop: Shop, passed: int) -> None:
+        """Ends those too that began in the future."""
+        record = shop.begin(_user_id="ada")
+        shop.now += passed
+        assert shop.repository.owners.end_everybody() == 1
+        assert not isinstance(shop.repository.load(record.ticket), Record)
+
+
+class TestLeases:
+    """Of the session's lock, and of flash messages that a response shows."""
+
+    def test_a_lock(self, shop: Shop) -> None:
+        """Of a process that died is taken over once its lease cannot be true."""
+        record = shop.begin(n=1)
+        assert shop.repository.lock(record, {}, timeout=0, lease=LONGEST_LEASE) is not None
+        with pytest.raises(LockTimeoutError):
+            shop.repository.lock(shop.again(record), {}, timeout=0, lease=1)
+        shop.now -= CLOCK_SKEW + 1
+        assert shop.repository.lock(shop.again(record), {}, timeout=0, lease=1) is not None
+
+    def test_flash_messages(self, shop: Shop) -> None:
+        """Come back if the response that took them never came."""
+        until = shop.repository.now_ms() + flashes.LEASE_MS
+        record = shop.begin(**{flashes.TAKEN: {"a": (until, [("message", "Hello")])}})
+        assert flashes.recovered(shop.repository, record).values == record.values
+        shop.now -= CLOCK_SKEW + 1
+        assert codec.unpack(flashes.recovered(shop.repository, record).values["_flashes"]) == [("message", "Hello")]
+
+
+class TestUserData:
+    """Is never lost by a clock."""
+
+    def test_stays(self, shop: Shop) -> None:
+        """The next use writes the present time, so that it does not live longer; a merge can't be undone any more."""
+        data = shop.repository.user_data
+        assert data.merge(shop.name, Brought("v", {"cart": codec.pack(1)})) is not None
+        assert data.undoable(data.load(shop.name)) is not None
+        shop.now -= 10 * HOUR
+        held = data.load(shop.name)
+        assert codec.unpack(held.values["cart"]) == 1
+        assert data.is_due(held)
+        assert data.undoable(held) is None
+        assert data._remaining(held) <= data.settings.lifetime + HOUR
+
+
+def test_forms_tokens() -> None:
+    """With a time limit, one from the future has expired; a little difference of clocks is none."""
+    token, now = make_token(b"secret", 1_000_000), 1_000_000
+    check_token(token, b"secret", now - CLOCK_SKEW, 60)
+    check_token(token, b"secret", now - HOUR, None)
+    for wrong in (now - CLOCK_SKEW - 1, now - HOUR, now + 61):
+        with pytest.raises(CSRFError, match="expired"):
+            check_token(token, b"secret", wrong, 60)
