@@ -68,13 +68,16 @@ class Watch:
         self._tell("restored", seconds=seconds)
 
     def replaced(self, since: int) -> None:
-        """Note that a connection which the server had closed while it lay idle was replaced, at once. It was made when
-        ``news`` was ``since``: of those that an outage or a restart leaves behind only the first is told of."""
+        """Note that a connection which the server had closed while it lay idle, or which had unread bytes, was replaced.
+
+        The connection was made when ``news`` was ``since``: of those that an outage or a restart leaves behind only the
+        first is told of.
+        """
         with self._lock:
             if since != self.news:
                 return
             self.news += 1
-        log.info("Redis (%s): an idle connection was closed by the server, and is replaced", self.label)
+        log.info("Redis (%s): an idle connection was closed or had unread bytes, and was replaced", self.label)
         self._tell("restored", seconds=0.0)
 
     def master_is(self, address: str) -> bool:
