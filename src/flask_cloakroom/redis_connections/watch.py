@@ -68,7 +68,7 @@ class Watch:
         self._tell("restored", seconds=seconds)
 
     def replaced(self, since: int) -> None:
-        """Note that a connection which the server had closed while it lay idle, or which had unread bytes, was replaced.
+        """Note that a connection was replaced, because the server had closed it or because it had unread bytes.
 
         The connection was made when ``news`` was ``since``: of those that an outage or a restart leaves behind only the
         first is told of.
