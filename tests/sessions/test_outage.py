@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, Response, session
-from requests_on_app import send, ticket_of
+from requests_on_app import MakeApp, send, ticket_of
 
 from calm_clock import CalmClock
-from flask_cloakroom import Session
+from flask_cloakroom import Session, StoreError
 from servers import RedisServer
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
@@ -158,3 +158,20 @@ def test_errors_are_logged_without_secrets(
     key = app.session_interface.repository.tickets.fingerprint(ticket).hex()  # type: ignore[attr-defined]
     for secret in (ticket, key, "alice"):
         assert secret not in caplog.text
+
+
+def test_an_error_that_leaves_a_view(make_app: MakeApp) -> None:
+    """Of what a view asks the store for besides its session: a 503, unless the application has an answer of its own."""
+    app = make_app()
+
+    @app.get("/list")
+    def list_sessions() -> str:
+        raise StoreError("down")
+
+    response = send(app, "/list")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    own = make_app()
+    own.add_url_rule("/list", view_func=list_sessions)
+    own.register_error_handler(StoreError, lambda error: ("ours", 502))
+    Session(own)  # a second time, and behind it
+    assert send(own, "/list").status_code == 502

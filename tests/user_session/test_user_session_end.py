@@ -9,7 +9,7 @@ import pytest
 from user_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import MISSING, StoreError, user_session_discarded
-from flask_cloakroom.sessions import codec
+from flask_cloakroom.sessions import codec, envelope
 from flask_cloakroom.sessions.export import exported
 from flask_cloakroom.sessions.taking_back import take_back
 
@@ -267,10 +267,17 @@ class TestUnreadable:
         browser = Browser(site)
         browser.do("login('alice'); user_session['_user_id'] = 'bob'")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-        data = repository.store.load(repository.tickets.user_key(repository.tickets.owner_name("alice"))).data
+        key = repository.tickets.user_key(repository.tickets.owner_name("alice"))
+        data = repository.store.load(key).data
+        header, payload, _ = envelope.open_header(data, key)
         ticket = repository.tickets.issue()
-        assert repository.store.create(repository.tickets.fingerprint(ticket), data, 100)
+        place = repository.tickets.fingerprint(ticket)
+        assert repository.store.create(place, envelope.pack(header, payload, place), 100)
         assert Browser(site, session=ticket).get("/session").json == {}
+        # As it lies there, it is the entry of another key, so nothing is known of the session.
+        assert repository.store.delete(place)
+        assert repository.store.create(place, data, 100)
+        assert Browser(site, session=ticket).get("/session").status_code == 503
 
 
 def _fails(*_: Any, **__: Any) -> Any:

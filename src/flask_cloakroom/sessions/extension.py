@@ -11,6 +11,7 @@ from flask import session as flask_session
 
 from .flashes import watch_failures
 from .interface import ServerSessionInterface
+from .outage import answer_store_errors
 from .session import ServerSession
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Session:
         """
         app.session_interface = ServerSessionInterface(app)
         watch_failures(app)
+        answer_store_errors(app)
 
 
 def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from flask import Flask, Response
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
+
+from ..errors import StoreError
+
+log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Seconds after which a client may try again (the Retry-After header): about what a restart of Redis takes.
 RETRY_AFTER: Final = 5
@@ -18,6 +24,21 @@ class SessionUnavailable(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__(retry_after=RETRY_AFTER)
+
+
+def answer_store_errors(app: Flask) -> None:
+    """Let a StoreError that leaves a view be a 503, as it is where the session cannot be loaded.
+
+    A view may ask the store for more than its session, such as for the list of a user's sessions. The application's own
+    handler for StoreError takes the place of this.
+    """
+
+    def answer(error: StoreError) -> ResponseReturnValue:
+        log.error("the session store failed: %s", error)
+        return app.handle_user_exception(SessionUnavailable())
+
+    if StoreError not in app.error_handler_spec[None][None]:
+        app.register_error_handler(StoreError, answer)
 
 
 def make_unavailable(app: Flask, response: Response) -> None:
