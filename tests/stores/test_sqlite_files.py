@@ -260,8 +260,8 @@ def test_a_file_that_must_not_grow(store: SQLiteStore, monkeypatch: pytest.Monke
     """SQLite's own limit stands in for a full disk: StoreError; all from before is there; what is freed is used."""
     connect = store._connect
 
-    def connect_with_limit(stale: Connection | None) -> Connection:
-        db = connect(stale)
+    def connect_with_limit() -> Connection:
+        db = connect()
         db.execute("PRAGMA max_page_count = 60")
         return db
 

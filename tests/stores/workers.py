@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -89,3 +90,24 @@ def key_of(number: int) -> bytes:
 def data_of(number: int, write: int) -> bytes:
     """Return what the ``write``-th write to it stores: from some bytes to several of SQLite's pages."""
     return b"%d %d " % (number, write) * (1 + number * 37 % 1000)
+
+
+def expect(path: str, present: list[bytes], absent: list[bytes]) -> None:
+    """Check, as a process that has just begun, which entries are there."""
+    store = SQLiteStore(path)
+    assert all(store.load(key) is not None for key in present)
+    assert all(store.load(key) is None for key in absent)
+    store.close()
+
+
+def obey(path: str, calls: Connection) -> None:
+    """Call methods of a store, whose names and arguments come over a pipe, and send their results back."""
+    store = SQLiteStore(path)
+    while (call := calls.recv()) is not None:
+        verb, values = call
+        try:
+            result = getattr(store, verb)(*values)
+        except Exception as error:
+            result = error
+        calls.send(result)
+    store.close()

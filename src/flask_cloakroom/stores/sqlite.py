@@ -20,7 +20,18 @@ from ..errors import StoreError
 from ..forking import call_in_child
 from . import sqlite_owners as owners
 from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
-from .sqlite_file import Connection, FileChangedError, Identity, connect, note_beside, only_opener, prepare
+from .sqlite_file import (
+    Connection,
+    Identity,
+    NotNowError,
+    check_present,
+    connect,
+    discard_left_over,
+    has_successor,
+    note_beside,
+    only_opener,
+    prepare,
+)
 from .sqlite_wal import WAL_BYTES, Wal
 
 T = TypeVar("T")
@@ -294,7 +305,8 @@ class SQLiteStore:
 
     def _reopen(self, stale: Connection) -> Connection:
         """Return a connection to the path's file; close ``stale`` and the idle ones that have another file open."""
-        db = self._open(stale)
+        self._discard_left_over(stale)
+        db = self._open()
         self._close(stale)
         for _ in range(len(self._idle)):
             try:
@@ -314,16 +326,34 @@ class SQLiteStore:
             self._close(db)
 
     def _close(self, db: Connection) -> None:
+        self._discard_left_over(db)
         db.close()
         self._open_ones.pop()
 
-    def _open(self, stale: Connection | None = None) -> Connection:
-        """Open the file at the path; ``stale`` is a connection, still open, to the file that was there before."""
+    def _discard_left_over(self, db: Connection) -> None:
+        """Before a connection is closed: let nobody find what belongs to its file beside a newer one."""
+        deadline = time.monotonic() + self._timeout
+        # Without the lock, because a fork that holds the lock waits until each connection is closed.
+        while has_successor(db) and time.monotonic() < deadline:
+            try:
+                with _opening:
+                    discard_left_over(db)
+            except NotNowError:
+                time.sleep(LONGEST_WAIT)
+            except OSError:
+                # A folder that nobody may write to any more: nobody can open the new file in WAL mode either, and each
+                # who tries is told why.
+                return
+            else:
+                return
+
+    def _open(self) -> Connection:
+        """Open the file at the path, and say so if it is not the one that was opened before."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
                 with _opening:
-                    db = self._connect(stale)
+                    db = self._connect()
                     # What was opened last is known to be older: nothing is opened meanwhile.
                     replaced = self._file not in (None, db.identity)
                     self._file = db.identity
@@ -335,33 +365,44 @@ class SQLiteStore:
             time.sleep(random.uniform(FIRST_WAIT, LONGEST_WAIT))  # noqa: S311
         if replaced:
             log.warning(
-                "SQLite session store %s: the file was deleted or replaced while this process used it. This process uses "
-                "the path's new file from now on; sessions that were only in the old file have ended.",
+                "SQLite session store %s: the file was deleted or replaced while this process used it. The process "
+                "uses the new file from now on; sessions that were only in the old file have ended.",
                 self.path,
             )
         return db
 
-    def _connect(self, stale: Connection | None) -> Connection:
+    def _connect(self) -> Connection:
         """Connect without waiting for anybody. Raises sqlite3.Error and OSError."""
         # SQLite puts the files beside the database there, and not beside a symbolic link to it.
         path = os.path.realpath(self.path)
-        name = os.path.basename(path)  # noqa: PTH119
+        folder_path, name = os.path.split(path)
+        Path(folder_path).mkdir(mode=0o700, parents=True, exist_ok=True)
         # No other process opens or makes the file between the steps: the files beside it are then this file's own.
         with only_opener(path) as folder:
-            db = connect(folder, path, prepare(folder, name, stale))
+            main = prepare(folder, name)
             try:
-                if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                    raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
-                db.execute(f"PRAGMA synchronous = {self._synchronous}")
-                # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
-                db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-                db.executescript(_SCHEMA + owners.SCHEMA)
-                note_beside(folder, name, db)
-            except BaseException:
-                db.close()
+                db = connect(path, main)
+                try:
+                    check_present(folder, name, main)
+                    self._set_up(db)
+                    note_beside(folder, name, db)
+                except BaseException:
+                    db.close()
+                    raise
+            except sqlite3.Error:
+                # A file that was deleted meanwhile has errors of many kinds.
+                check_present(folder, name, main)
                 raise
         self._wal.path = path + "-wal"
         return db
+
+    def _set_up(self, db: Connection) -> None:
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        db.executescript(_SCHEMA + owners.SCHEMA)
 
     def _let_go(self) -> None:
         """Close all connections before a fork, waiting as long as one statement may take for those in use.
@@ -426,8 +467,8 @@ def _count(db: Connection, statement: str, values: tuple[Any, ...]) -> int:
 def _may_pass(error: Exception) -> bool:
     """Tell whether to open the file may succeed in a moment."""
     # Where several open a new file at the same moment, SQLite tells some of them at once that it is busy, because each
-    # waiting for the other would have no end. BlockingIOError: another process is opening it.
-    return isinstance(error, FileChangedError | BlockingIOError) or _is_busy(error)
+    # waiting for the other would have no end.
+    return isinstance(error, NotNowError) or _is_busy(error)
 
 
 def _is_busy(error: Exception) -> bool:

@@ -29,6 +29,8 @@ Identity = tuple[int, int]
 class Connection(sqlite3.Connection):
     """A connection that knows which file it has open."""
 
+    #: Where the file was when it was opened, with all symbolic links resolved.
+    path: str
     #: The database file; its two numbers also by themselves, because each call compares them.
     identity: Identity
     device: int
@@ -37,81 +39,107 @@ class Connection(sqlite3.Connection):
     beside: tuple[Identity | None, ...]
 
 
-class FileChangedError(sqlite3.OperationalError):
-    """The file was deleted or replaced while it was being opened. Nothing was read or written: try again."""
+class NotNowError(sqlite3.OperationalError):
+    """The file cannot be opened at this moment. Nothing was read or written: try again."""
 
 
 @contextlib.contextmanager
 def only_opener(path: str) -> Iterator[int]:
-    """Make the folder of ``path`` if need be, and keep other processes from opening a database in it.
+    """Keep other processes from opening a database in the folder of ``path``; yield a descriptor of the folder.
 
-    Yields a descriptor of the folder. Raises BlockingIOError while another process opens one, and OSError.
+    Raises NotNowError while another process opens one, and OSError.
     """
-    parent = os.path.dirname(path)  # noqa: PTH120
-    Path(parent).mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)  # noqa: PTH120
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotNowError(
+                "Another process was opening the file for the whole timeout. Look for a worker that hangs."
+            ) from None
         yield folder
     finally:
         os.close(folder)
 
 
-def prepare(folder: int, name: str, stale: Connection | None) -> Identity:
+def prepare(folder: int, name: str) -> Identity:
     """Make the file if there is none, remove what an earlier file left beside it, and return the file's identity.
 
-    ``stale`` is a connection that is still open to the earlier file. To be called under :func:`only_opener`: otherwise
-    the files that are removed could be those that another process has just made.
+    To be called under :func:`only_opener`: otherwise the files that are removed could be those that another process has
+    just made. Raises NotNowError, and OSError.
     """
     main = _identity(folder, name)
-    beside = [_identity(folder, name + suffix) for suffix in SUFFIXES]
-    # Each of the two by itself: a backup may have been put here with a WAL of its own.
+    beside = _beside(folder, name)
     others = _open_in_users_of_another_file(beside[1], main)
-    if stale is not None and main != stale.identity:
-        others.update(stale.beside)
     for suffix, found in zip(SUFFIXES, beside, strict=True):
         # A WAL without its database is of no use, and SQLite would read it into the file that we make.
         if found is not None and (main is None or found in others):
-            os.unlink(name + suffix, dir_fd=folder)
+            _unlink(folder, name + suffix)
     if main is None:
         # Never a file that is there already: to close a descriptor of it lets go of all locks that this process has on
         # it (POSIX), and then another process may delete the WAL that we go on writing to.
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             # Only the owner may read it; SQLite gives the files beside it the same mode.
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, dir_fd=folder))
         main = _identity(folder, name)
         if main is None:
-            raise FileChangedError("the file was deleted while it was being opened")
+            raise NotNowError("The file, or its folder, was deleted while the file was being made. Try again.")
     return main
 
 
-def connect(folder: int, path: str, main: Identity) -> Connection:
-    """Connect to the file that has the identity ``main``; no statement has run yet, so no WAL is open.
-
-    Raises :class:`FileChangedError` if the path has another file by now, and sqlite3.Error.
-    """
+def connect(path: str, main: Identity) -> Connection:
+    """Connect to the file, which should have the identity ``main``. No statement has run yet, so no WAL is open."""
     # mode=rw: a file that SQLite makes could be read by others than its owner.
-    db = sqlite3.connect(
-        f"{Path(path).as_uri()}?mode=rw",
-        uri=True,
-        timeout=0,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=Connection,
-    )
-    try:
-        if _identity(folder, os.path.basename(path)) != main:  # noqa: PTH119
-            raise FileChangedError("the file was replaced while it was being opened")
-    except BaseException:
-        db.close()
-        raise
+    url = f"{Path(path).as_uri()}?mode=rw"
+    db = sqlite3.connect(url, uri=True, timeout=0, isolation_level=None, check_same_thread=False, factory=Connection)
+    db.path = path
     db.identity = db.device, db.inode = main
     return db
 
 
+def check_present(folder: int, name: str, main: Identity) -> None:
+    """Raise NotNowError if the path has no file, or another one than ``main``, by now."""
+    if _identity(folder, name) != main:
+        raise NotNowError("The file was replaced while it was being opened. Try again.")
+
+
+def has_successor(db: Connection) -> bool:
+    """Tell whether another file is in the place of the connection's file."""
+    try:
+        found = os.stat(db.path)  # noqa: PTH116  a Path takes twice as long
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) != db.identity
+
+
+def discard_left_over(db: Connection) -> None:
+    """Remove what the connection's file left beside its successor.
+
+    To be called while the connection is open: afterwards other files may get the same inodes. Raises NotNowError, and
+    OSError.
+    """
+    name = os.path.basename(db.path)  # noqa: PTH119
+    with only_opener(db.path) as folder:
+        if _identity(folder, name) in (None, db.identity):
+            return
+        # Each of the two by itself: a backup may have been put here with a WAL of its own.
+        for suffix, ours, present in zip(SUFFIXES, db.beside, _beside(folder, name), strict=True):
+            if present is not None and present == ours:
+                _unlink(folder, name + suffix)
+
+
 def note_beside(folder: int, name: str, db: Connection) -> None:
     """Note which files a connection, after its first statement, uses beside the database."""
-    db.beside = tuple(_identity(folder, name + suffix) for suffix in SUFFIXES)
+    db.beside = _beside(folder, name)
+
+
+def _beside(folder: int, name: str) -> tuple[Identity | None, ...]:
+    return tuple(_identity(folder, name + suffix) for suffix in SUFFIXES)
+
+
+def _unlink(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def _identity(folder: int, name: str) -> Identity | None:
@@ -134,11 +162,11 @@ def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) 
     if shm is None or main is None:
         return found
     for process in _users(shm):
-        opened = _open_in(process)
-        # A process opens the database before the -shm and closes it after the -shm. So a process that still uses the
-        # -shm now, and had not opened the database, was not just ending.
-        if shm in opened and main not in opened and process in _users(shm):
-            found |= opened
+        # Twice, because files are closed while we look: a process opens the database before the -shm and closes it after
+        # the -shm, so one that has the -shm open in the second look had not just closed the database in the first.
+        looks = [_open_in(process) for _ in range(2)]
+        if all(shm in opened and main not in opened for opened in looks):
+            found |= looks[1]
     return found
 
 
