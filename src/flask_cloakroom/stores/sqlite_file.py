@@ -103,21 +103,28 @@ def check_present(folder: int, name: str, main: Identity) -> None:
         raise NotNowError("The file was replaced while it was being opened. Try again.")
 
 
-def has_successor(db: Connection) -> bool:
-    """Tell whether another file is in the place of the connection's file."""
+def is_displaced(db: Connection) -> bool:
+    """Tell whether the connection's file is no longer in its place."""
     try:
         found = os.stat(db.path)  # noqa: PTH116  a Path takes twice as long
-    except OSError:
-        return False
+    except (FileNotFoundError, NotADirectoryError):
+        return True
     return (found.st_dev, found.st_ino) != db.identity
 
 
-def discard_left_over(db: Connection) -> None:
-    """Remove what the connection's file left beside its successor.
+def settle_displaced(db: Connection) -> None:
+    """Complete the connection's file, which is no longer in its place, and remove what the file left beside a new one.
 
     To be called while the connection is open: afterwards other files may get the same inodes. Raises NotNowError, and
     OSError.
     """
+    # Somebody may have moved the file away to keep it, or may move it back: then it has all that was written to it.
+    # A file that is damaged, or whose disk is full, must not keep anybody from the new file.
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    if not os.path.exists(db.path):  # noqa: PTH110
+        # Whoever makes the next file removes what is there.
+        return
     name = os.path.basename(db.path)  # noqa: PTH119
     with only_opener(db.path) as folder:
         if _identity(folder, name) in (None, db.identity):
@@ -162,8 +169,8 @@ def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) 
     if shm is None or main is None:
         return found
     for process in _users(shm):
-        # Twice, because files are closed while we look: a process opens the database before the -shm and closes it after
-        # the -shm, so one that has the -shm open in the second look had not just closed the database in the first.
+        # Twice, because files are closed while we look. A process opens the database before the -shm and closes it
+        # after the -shm. So one that still has the -shm open in the second look had not closed the database before.
         looks = [_open_in(process) for _ in range(2)]
         if all(shm in opened and main not in opened for opened in looks):
             found |= looks[1]
