@@ -240,6 +240,21 @@ def test_nothing_of_the_old_file_stays_open(store: SQLiteStore, path: Path, back
         assert not [name for name in opened if path.resolve().name in name and "deleted" in name]
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "a backup"])
+def test_a_file_that_is_moved_away_is_complete(
+    store: SQLiteStore, path: Path, backup: Path, tmp_path: Path, meanwhile: str
+) -> None:
+    """What was acknowledged before is in the file that was moved, and there again when the file is moved back."""
+    kept = tmp_path / "kept.db"
+    path.resolve().rename(kept)
+    if meanwhile == "a backup":
+        move_a_backup_there(path, backup)
+    assert store.load(OLD[0]) is None
+    kept.rename(path.resolve())
+    assert store.load(OLD[0]) is not None
+    check_whole(path)
+
+
 def test_a_relative_path_stays_where_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A process that changes its folder goes on with the same file."""
     before = Path.cwd()

@@ -27,10 +27,11 @@ from .sqlite_file import (
     NotNowError,
     check_present,
     connect,
-    discard_left_over,
+    is_displaced,
     note_beside,
     only_opener,
     prepare,
+    settle_displaced,
 )
 from .sqlite_wal import WAL_BYTES, Wal
 
@@ -46,6 +47,9 @@ LONGEST_WAIT: Final = 0.005
 
 #: Connections kept for the next use, at most. More than that are open only while more threads are at work.
 IDLE_CONNECTIONS: Final = 16
+
+#: How long to close a connection may wait for another process that opens the file, in seconds. To open takes 1 ms.
+SETTLING: Final = 0.1
 
 #: From this ttl on, in seconds, a replace leaves an expiry alone that it would move by less than a second, as happens
 #: at each write between two refreshes of a session, because ttl is in whole seconds.
@@ -254,7 +258,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             outcome = error
         except OSError:
-            # Of os.stat, and the next one's error is told.
+            # From os.stat: the file is gone, or _is_at_path raises the reason.
             pass
         except BaseException:
             self._close(db)
@@ -278,7 +282,7 @@ class SQLiteStore:
                 if not self._is_at_path(db):
                     if not in_time:
                         raise self._failure("The file was replaced while the call was under way. Try again.")
-                    db = self._reopen(db)
+                    db = self._reopen(db, deadline)
                 elif not isinstance(outcome, sqlite3.Error):
                     break
                 elif _is_busy(outcome) and in_time:
@@ -305,10 +309,13 @@ class SQLiteStore:
             raise self._failure(error) from error
         return (found.st_dev, found.st_ino) == db.identity
 
-    def _reopen(self, stale: Connection) -> Connection:
+    def _reopen(self, stale: Connection, deadline: float) -> Connection:
         """Return a connection to the path's file; close ``stale`` and the idle ones that have another file open."""
-        self._discard_left_over(stale)
-        db = self._open()
+        try:
+            self._settle(stale, deadline)
+        except (NotNowError, OSError) as error:
+            raise self._failure(error) from error
+        db = self._open(deadline)
         self._close(stale)
         for _ in range(len(self._idle)):
             try:
@@ -328,30 +335,35 @@ class SQLiteStore:
             self._close(db)
 
     def _close(self, db: Connection) -> None:
-        self._discard_left_over(db)
-        db.close()
-        self._open_ones.pop()
+        try:
+            self._settle(db, time.monotonic() + SETTLING)
+        except (NotNowError, OSError) as error:
+            # To close is not to fail: whoever opens the next file is told what is wrong with that.
+            log.info("SQLite session store %s: could not tidy up after a file that was replaced: %s", self.path, error)
+        finally:
+            db.close()
+            self._open_ones.pop()
 
-    def _discard_left_over(self, db: Connection) -> None:
-        """Before a connection is closed: let nobody find what belongs to its file beside a newer one."""
-        deadline = time.monotonic() + self._timeout
-        while True:
+    def _settle(self, db: Connection, deadline: float) -> None:
+        """If another file is in the place of the connection's file, let nobody find the old file's WAL beside it.
+
+        Waits for other processes that open the file. Raises NotNowError after ``deadline``, and OSError.
+        """
+        # Asked without the lock, because a fork that holds the lock waits until each connection is closed.
+        while is_displaced(db):
             try:
                 with _opening:
-                    discard_left_over(db)
+                    settle_displaced(db)
+                return
             except NotNowError:
-                if time.monotonic() < deadline:
-                    time.sleep(LONGEST_WAIT)
-                    continue
-            except OSError:
-                # A folder that nobody may write to any more: nobody can open the new file in WAL mode either, and each
-                # who tries is told why.
-                pass
-            return
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(LONGEST_WAIT)
 
-    def _open(self) -> Connection:
-        """Open the file at the path, and say so if it is not the one that was opened before."""
-        deadline = time.monotonic() + self._timeout
+    def _open(self, deadline: float | None = None) -> Connection:
+        """Open the file at the path, and log a warning if it is not the one that was opened before."""
+        if deadline is None:
+            deadline = time.monotonic() + self._timeout
         while True:
             try:
                 with _opening:

@@ -103,17 +103,27 @@ def check_present(folder: int, name: str, main: Identity) -> None:
         raise NotNowError("The file was replaced while it was being opened. Try again.")
 
 
-def discard_left_over(db: Connection) -> None:
-    """Remove what the connection's file left beside it, if another file is in its place by now.
+def is_displaced(db: Connection) -> bool:
+    """Tell whether the connection's file is no longer in its place."""
+    try:
+        found = os.stat(db.path)  # noqa: PTH116  a Path takes twice as long
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return (found.st_dev, found.st_ino) != db.identity
+
+
+def settle_displaced(db: Connection) -> None:
+    """Complete the connection's file, which is no longer in its place, and remove what the file left beside a new one.
 
     To be called while the connection is open: afterwards other files may get the same inodes. Raises NotNowError, and
     OSError.
     """
-    try:
-        found = os.stat(db.path)  # noqa: PTH116  a Path takes twice as long
-    except FileNotFoundError:
-        return
-    if (found.st_dev, found.st_ino) == db.identity:
+    # Somebody may have moved the file away to keep it, or may move it back: then it has all that was written to it.
+    # A file that is damaged, or whose disk is full, must not keep anybody from the new file.
+    with contextlib.suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    if not os.path.exists(db.path):  # noqa: PTH110
+        # Whoever makes the next file removes what is there.
         return
     name = os.path.basename(db.path)  # noqa: PTH119
     with only_opener(db.path) as folder:
@@ -159,11 +169,11 @@ def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) 
     if shm is None or main is None:
         return found
     for process in _users(shm):
-        opened = _open_in(process)
-        # A process opens the database before the -shm and closes it after the -shm. So a process that still uses the
-        # -shm now, and had not opened the database, was not just ending.
-        if shm in opened and main not in opened and process in _users(shm):
-            found |= opened
+        # Twice, because files are closed while we look. A process opens the database before the -shm and closes it
+        # after the -shm. So one that still has the -shm open in the second look had not closed the database before.
+        looks = [_open_in(process) for _ in range(2)]
+        if all(shm in opened and main not in opened for opened in looks):
+            found |= looks[1]
     return found
 
 
