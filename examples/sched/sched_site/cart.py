@@ -48,7 +48,7 @@ def lines() -> list[Line]:
     """Return what is in the cart, in the order of the shelf. Reading makes no cart."""
     items = _items()
     return [
-        Line(product, items[slug]["quantity"], items[slug]["price"])
+        Line(product, items[slug]["quantity"], items[slug].get("price", product.price))
         for slug, product in PRODUCTS.items()
         if slug in items
     ]
@@ -180,7 +180,7 @@ def _is_cart(cart: Any) -> bool:
 def _is_item(item: Any) -> bool:
     if not isinstance(item, dict):
         return False
-    quantity, price = item.get("quantity"), item.get("price")
+    quantity, price = item.get("quantity"), item.get("price", Decimal(0))
     return (
         type(quantity) is int
         and 0 <= quantity <= MAX_QUANTITY
