@@ -28,7 +28,7 @@ MODULES = {
 
 #: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
 LAYERS = [
-    {"errors", "signals", "hooks", "forking", "context", "caching"},
+    {"errors", "signals", "hooks", "forking", "context", "caching", "secret"},
     {"settings"},
     {"redis_connections"},
     {"stores"},
@@ -45,7 +45,7 @@ TESTING = "testing"
 #: Below these there is no Flask: commands, workers and other frameworks use them without a request.
 _CORE = ("codec", "envelope", "merge", "rebase", "repository", "ticket")
 _CORE += ("export", "taking_back", "user_data", "user_note", "visitor")
-WITHOUT_FLASK = ["errors", "forking", "redis_connections", "stores", *(f"sessions.{name}" for name in _CORE)]
+WITHOUT_FLASK = ["errors", "forking", "secret", "redis_connections", "stores", *(f"sessions.{name}" for name in _CORE)]
 FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
 DRIVERS = {"redis", "valkey", "cryptography", "sqlite3", "sqlalchemy", "pymongo", "pymemcache", "boto3", "cachelib"}
 

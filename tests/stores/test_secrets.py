@@ -1,4 +1,4 @@
-"""No error and no name of a store tells a key, data or a password."""
+"""No error, no report of one with local variables, and no name of a store tells a key, data or a password."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import pytest
 import redis
 
 from flask_cloakroom.errors import StoreError
+from flask_cloakroom.secret import SecretBytes
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.stores.redis import RedisStore
 from flask_cloakroom.stores.sqlite import SQLiteStore
+from reports.reporters import REPORTERS
 from stores.backends import ClientOfOurOwn
 from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer, admin
 
-KEY = b"Key-That-Nobody-May-See"
-DATA = b"Data-That-Nobody-May-See"
+KEY = SecretBytes(b"Key-That-Nobody-May-See")
+ANOTHER_KEY = SecretBytes(KEY + b"2")
+DATA = SecretBytes(b"Data-That-Nobody-May-See")
 PASSWORD = GuardedRedisServer.password
 SECRETS = [KEY.decode(), KEY.hex(), DATA.decode(), DATA.hex(), PASSWORD]
 
@@ -35,7 +38,8 @@ def texts(error: BaseException | None) -> Iterator[str]:
 
 
 def check(error: BaseException) -> None:
-    told = "\n".join([*texts(error), "".join(traceback.format_exception_only(error))])
+    reports = [text for reporter in REPORTERS.values() for text in reporter(error)]
+    told = "\n".join([*texts(error), *reports, "".join(traceback.format_exception_only(error))])
     for secret in SECRETS:
         assert secret.lower() not in told.lower()
 
@@ -43,7 +47,7 @@ def check(error: BaseException) -> None:
 def fail_in_every_verb(store: Store, *, reads: bool = True, version: bytes = b"12345678") -> None:
     """Call each verb, which must be a StoreError, and look at what it tells."""
     verbs: list[Callable[[], object]] = [
-        lambda: store.create(KEY + b"2", DATA, 60),
+        lambda: store.create(ANOTHER_KEY, DATA, 60),
         lambda: store.replace(KEY, DATA, 60, version),
         lambda: store.touch(KEY, 60),
         lambda: store.delete(KEY),
@@ -110,8 +114,8 @@ def test_a_server_that_refuses_for_reasons(own_volatile_server: VolatileRedisSer
 
         outside.config_set("maxmemory", "1mb")
         for work in (
-            lambda: store.create(KEY + b"2", DATA, 60),
-            lambda: store.replace(KEY, DATA * 1000, 60, version),
+            lambda: store.create(ANOTHER_KEY, DATA, 60),
+            lambda: store.replace(KEY, SecretBytes(DATA * 1000), 60, version),
         ):
             with pytest.raises(StoreError) as caught:
                 work()
@@ -204,7 +208,7 @@ def test_a_sqlite_file_with_damaged_pages(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     store = SQLiteStore(path)
     for number in range(300):
-        store.create(KEY + b"%d" % number, DATA * 20, 60)
+        store.create(SecretBytes(KEY + b"%d" % number), SecretBytes(DATA * 20), 60)
     store.close()
     content = bytearray(path.read_bytes())
     for page in range(3, len(content) // 4096):
@@ -212,7 +216,7 @@ def test_a_sqlite_file_with_damaged_pages(tmp_path: Path) -> None:
     path.write_bytes(content)
     errors = []
     for number in range(300):
-        key = KEY + b"%d" % number
+        key = SecretBytes(KEY + b"%d" % number)
         for verb in (lambda key=key: store.load(key), lambda key=key: store.create(key, DATA, 60)):
             try:
                 verb()
@@ -251,7 +255,7 @@ def test_what_is_no_client() -> None:
     for nonsense in (object(), {"password": PASSWORD}, PASSWORD.encode()):
         with pytest.raises(TypeError) as caught:
             RedisStore(nonsense)  # type: ignore[arg-type]
-        check(caught.value)
+        assert PASSWORD not in "".join(texts(caught.value))  # a report shows what the caller has handed over
     with pytest.raises(ValueError, match="begins with") as other:
         RedisStore(PASSWORD)
     check(other.value)

@@ -270,7 +270,7 @@ class ServerSession(LazyDict, SessionMixin):
 
     def _find(self) -> Record | None:
         repository = self._interface.repository
-        for ticket in self._brought_tickets():
+        for ticket in self._interface.find_tickets(self._environ)[:MAX_COOKIES]:
             try:
                 found = repository.load(ticket)
             except StoreError as error:

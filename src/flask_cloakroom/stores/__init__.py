@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..secret import Secret
 from .base import Claim, Conflict, Entry, Gone, Owners, Purges, Saved, Store, Walks
 
 __all__ = [
@@ -82,6 +83,7 @@ def open_store(url: str, place: Place) -> Store:
 
     Raises ValueError for a URL that names none, ImportError (with what to install) without its driver.
     """
+    url = Secret(url)  # an error report must not show a password
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
         raise ValueError(f"a store's URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")

@@ -1,8 +1,8 @@
 """What a store is: the contract on one screen. A store imports neither Flask nor another store.
 
-Keys and data are bytes of any content. ``ttl`` is whole seconds, at least 1. Every call is atomic and safe
-between threads and processes, and works in a forked child of the process that opened the store. Only
-:class:`~flask_cloakroom.errors.StoreError` leaves a store; its text never holds a key or data.
+Keys and data are bytes of any content, mostly of a subclass whose ``repr()`` hides them. ``ttl`` is whole seconds, at
+least 1. Every call is atomic and safe between threads and processes, and works in a forked child of the process that
+opened the store. Only :class:`~flask_cloakroom.errors.StoreError` leaves a store; its text never holds a key or data.
 
 ``flask_cloakroom.testing.StoreContract`` checks all of it.
 """
