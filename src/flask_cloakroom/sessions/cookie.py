@@ -45,7 +45,7 @@ class SessionCookie:
         The values are in the browser's order: the cookie with the longest path stands first. Values in quotes stay
         quoted; a ticket has none.
         """
-        found_in = _finder(self.name, pattern)
+        found_in = re.compile(rf"{_start(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
         return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))))
 
     def values(self, environ: Mapping[str, Any]) -> list[Secret]:
@@ -89,13 +89,17 @@ def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
 
 
 def _values(environ: Mapping[str, Any], name: str) -> list[Secret]:
-    return list(map(Secret, _finder(name, "[^;]*?")(environ.get("HTTP_COOKIE", ""))))
+    return [Secret(value.rstrip(" \t")) for value in _any_value(name)(environ.get("HTTP_COOKIE", ""))]
 
 
 @lru_cache
-def _finder(name: str, pattern: str) -> Callable[[str], list[str]]:
+def _any_value(name: str) -> Callable[[str], list[str]]:
+    return re.compile(rf"{_start(name)}([^;]*)").findall
+
+
+def _start(name: str) -> str:
     # RFC 6265bis, 5.6: a tab or a space may stand around a cookie's name and value, and nothing else.
-    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}=({pattern})[ \t]*(?=;|\Z)").findall
+    return rf"(?:^|;)[ \t]*{re.escape(name)}="
 
 
 def _unquoted(value: Secret) -> Secret:
