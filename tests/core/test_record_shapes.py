@@ -87,7 +87,16 @@ class TestOwnKeys:
         ("key", "value"),
         [
             *(("_user_id", value) for value in ("ada", 5, 2**100, b"x", UUID(int=1), Decimal(1), ("a", 1), ["a", 1])),
-            *(("_flashes", value) for value in ([], [("message", "x")], [["error", {"title": "x", "rows": [1, 2]}]])),
+            *(
+                ("_flashes", value)
+                for value in (
+                    [],
+                    [("message", "x")],
+                    [["error", {"title": "x", "rows": [1, 2]}]],
+                    [(1, 2)],
+                    [(None, "x")],
+                )
+            ),
             *(("_flashes_taken", value) for value in ({}, {"a": (5, [("message", "x")])})),
             *(("_user_session", "id"), ("cart", {"any": deep(30)}), (5, None), (None, 1)),
         ],
@@ -101,7 +110,7 @@ class TestOwnKeys:
         ("key", "value"),
         [
             *(("_user_id", value) for value in (None, True, 1.5, [[1]], {"a": 1}, "\ud800", 1 << 20_000, deep(500))),
-            *(("_flashes", value) for value in (None, 5, "text", {}, [5], ["ab"], [("a",)], [("a", 1, 2)], [(1, 2)])),
+            *(("_flashes", value) for value in (None, 5, "text", {}, [5], ["ab"], [("a",)], [("a", 1, 2)])),
             *(("_flashes", [("message", value)]) for value in ("\ud800", 1 << 20_000, deep(40), {"a": "\udfff"})),
             *(("_flashes_taken", value) for value in (None, [], {"a": 5}, {"a": (1.5, [])}, {"a": (1, [5])})),
             *(("_user_session", value) for value in (None, 5, ["id"])),

@@ -70,9 +70,7 @@ def _are_messages(value: object) -> bool:
 
 def _is_message(value: object) -> bool:
     """Return whether a value is a pair of category and message, as Flask writes it."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        return False
-    return isinstance(value[0], str) and _is_printable(value)
+    return isinstance(value, tuple | list) and len(value) == 2 and _is_printable(value)
 
 
 def _are_claims(value: object) -> bool:
