@@ -13,7 +13,7 @@ from flask import Flask
 
 from apps import Place
 from flask_cloakroom import FlaskRedis
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from raw import RawRedis, redis_get
 from tools import say
 

@@ -19,7 +19,7 @@ from apps import CLOAKROOM_DB, CONTENTS, Place
 from tools import say
 
 if TYPE_CHECKING:
-    from flask_cloakroom.sessions.repository import Repository
+    from flask_cloakroom.core.sessions.repository import Repository
 
 STORES = ("SQLite", "Redis")
 
@@ -114,8 +114,8 @@ def _site(store: str, place: Place, times: list[float]) -> Flask:
 
 
 def _begin(repository: Repository, user: str) -> None:
-    from flask_cloakroom.sessions import codec
-    from flask_cloakroom.sessions.owners import Begun
+    from flask_cloakroom.core.sessions.owners import Begun
+    from flask_cloakroom.core.values import codec
 
     contents = CONTENTS | {"_user_id": user, "_fresh": True, "_id": "b" * 64}
     note = f'{{"address": "192.0.2.1", "agent": "{AGENT}"}}'

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tools import say
 
 if TYPE_CHECKING:
-    from flask_cloakroom.stores.sqlite import SQLiteStore
+    from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 #: Bytes of one entry's data: about what the measured session takes.
 SIZE = 300
@@ -70,7 +70,7 @@ def _key(number: int) -> bytes:
 
 
 def _open(path: Path) -> SQLiteStore:
-    from flask_cloakroom.stores.sqlite import SQLiteStore
+    from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
     return SQLiteStore(path)
 

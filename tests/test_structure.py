@@ -201,9 +201,9 @@ class TestImporting:
     def test_the_core_works_without_an_application(self, tmp_path: Path) -> None:
         """Sessions in a command or a worker: the repository on a store, no Flask application anywhere."""
         code = """
-            from flask_cloakroom.sessions.repository import Repository
-            from flask_cloakroom.sessions.ticket import Tickets
-            from flask_cloakroom.stores.sqlite import SQLiteStore
+            from flask_cloakroom.core.sessions.repository import Repository
+            from flask_cloakroom.core.entries.tickets import Tickets
+            from flask_cloakroom.stores.sqlite.store import SQLiteStore
             store = SQLiteStore("sessions.db")
             repository = Repository(store, Tickets("worker"))
             record = repository.create({"k": b"\\x01"})
@@ -265,7 +265,7 @@ def undocumented(owner: Any, where: str) -> list[str]:
     protocols = [stores_base.Store, stores_base.Purges, stores_base.Walks, stores_base.Owners]
     specified = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
     specified.add("execute_command")  # the drivers' own
-    if where.startswith("flask_cloakroom.stores.redis_transport"):
+    if where.startswith("flask_cloakroom.stores.redis.transport"):
         specified |= {name for name in vars(sys.modules[where].Transport) if not name.startswith("_")}
     missing = []
     for name, member in vars(owner).items():
@@ -446,7 +446,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 
 @register_type
@@ -705,7 +705,7 @@ from flask import Flask
 from flask_cloakroom import Cloakroom, LoginManager, locked_session, login_required, login_user, register_type, session
 from flask_cloakroom import UserKind, permission_required, public, require_login
 from flask_cloakroom import CSRFProtect, SeaSurf, validate_csrf
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 Cloakroom("app")  # error
 locked_session(timeout="1")  # error

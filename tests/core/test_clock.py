@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from flask_cloakroom.core.clock import CLOCK_SKEW, is_running, is_within
+from flask_cloakroom.core.entries.record import Absence, Lifetimes, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
+from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS, Standing
+from flask_cloakroom.core.sessions.repository import MARK_SECONDS, Repository
+from flask_cloakroom.core.user_data.visitor import PREFIX, VISITOR_ID, Brought
+from flask_cloakroom.core.values import codec
 from flask_cloakroom.csrf.errors import CSRFError
-from flask_cloakroom.csrf.token import check_token, make_token
+from flask_cloakroom.csrf.token_format import check_token, make_token
 from flask_cloakroom.errors import LockTimeoutError
-from flask_cloakroom.sessions import codec, flashes
-from flask_cloakroom.sessions.clock import CLOCK_SKEW, is_running, is_within
-from flask_cloakroom.sessions.families import OVERLAP_SECONDS, Standing
-from flask_cloakroom.sessions.lease import LONGEST_LEASE
-from flask_cloakroom.sessions.record import Absence, Lifetimes, Record
-from flask_cloakroom.sessions.repository import MARK_SECONDS, Repository
-from flask_cloakroom.sessions.ticket import Tickets
-from flask_cloakroom.sessions.visitor import PREFIX, VISITOR_ID, Brought
+from flask_cloakroom.sessions import flashes
 from flask_cloakroom.stores.memory import MemoryStore
 
 HOUR = 3600

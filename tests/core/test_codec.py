@@ -44,8 +44,8 @@ from values import (
 from werkzeug.local import LocalProxy
 
 from flask_cloakroom import register_type
-from flask_cloakroom.sessions import codec
-from flask_cloakroom.sessions.codec import CodecError, UnsupportedTypeError, pack, unpack
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.codec import CodecError, UnsupportedTypeError, pack, unpack
 
 SRC = Path(codec.__file__).parents[2]
 
@@ -105,7 +105,7 @@ class TestRoundTrip:
     def test_bytes_do_not_depend_on_the_process(self) -> None:
         """Two workers hash strings differently, so their sets differ in order; their bytes do not."""
         code = (
-            "from flask_cloakroom.sessions.codec import pack\n"
+            "from flask_cloakroom.core.values.codec import pack\n"
             "words = 'the quick brown fox jumps over a lazy dog'.split()\n"
             "print(pack([set(words), frozenset((word, len(word)) for word in words), {frozenset(words)}]).hex())"
         )

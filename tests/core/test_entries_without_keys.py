@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.record import Absence, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.ending import destination
+from flask_cloakroom.core.sessions.remember_families import Standing
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.user_data.repository import UserDataSettings
+from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.sessions import codec, envelope
-from flask_cloakroom.sessions.endings import destination
-from flask_cloakroom.sessions.families import Standing
-from flask_cloakroom.sessions.record import Absence, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
-from flask_cloakroom.sessions.user_data import UserDataSettings
 from flask_cloakroom.stores.memory import MemoryStore
 
 FROZEN: dict[str, Any] = json.loads(Path(__file__).with_name("entries_without_keys.json").read_text(encoding="utf-8"))

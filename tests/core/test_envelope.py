@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from values import HASHABLE, Colour, Point, Right, identical
 
-from flask_cloakroom.errors import StoreError
-from flask_cloakroom.sessions import codec, envelope
-from flask_cloakroom.sessions.envelope import (
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.envelope import (
     EnvelopeError,
     Header,
     Seal,
@@ -35,9 +34,11 @@ from flask_cloakroom.sessions.envelope import (
     unpack_values,
     unseal,
 )
-from flask_cloakroom.sessions.record import Absence, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets, sealing_key
+from flask_cloakroom.core.entries.record import Absence, Record
+from flask_cloakroom.core.entries.tickets import Tickets, sealing_key
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.memory import MemoryStore
 
 SECONDS = st.integers(0, 2**32 - 1)

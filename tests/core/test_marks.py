@@ -6,13 +6,14 @@ import time
 
 import pytest
 
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.envelope import Header
+from flask_cloakroom.core.entries.record import Absence, Record
+from flask_cloakroom.core.entries.tickets import Tickets, mask_successor
+from flask_cloakroom.core.sessions.ending import LONGEST_CHAIN, destination, end
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.sessions import codec, envelope
-from flask_cloakroom.sessions.endings import LONGEST_CHAIN, destination, end
-from flask_cloakroom.sessions.envelope import Header
-from flask_cloakroom.sessions.record import Absence, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets, mask_successor
 from flask_cloakroom.stores.base import Entry
 from flask_cloakroom.stores.memory import MemoryStore
 
@@ -108,6 +109,6 @@ class TestChains:
 
 
 def _owner(name: str) -> object:
-    from flask_cloakroom.sessions.owners import Ownership
+    from flask_cloakroom.core.sessions.owners import Ownership
 
     return Ownership(name, "handle")

@@ -20,13 +20,13 @@ from markupsafe import Markup
 from values import Line, identical
 
 from flask_cloakroom import MISSING, SessionValueError
-from flask_cloakroom.sessions import codec
-from flask_cloakroom.sessions.lazy import LazyDict
-from flask_cloakroom.sessions.merge import STRATEGIES, Clash, NotMergeable, merge
-from flask_cloakroom.sessions.rebase import applied, rebase
-from flask_cloakroom.sessions.record import Absence, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
+from flask_cloakroom.core.entries.record import Absence, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.lazy import LazyDict
+from flask_cloakroom.core.values.merge import STRATEGIES, Clash, NotMergeable, merge
+from flask_cloakroom.core.values.rebase import applied, rebase
 from flask_cloakroom.stores.memory import MemoryStore
 
 

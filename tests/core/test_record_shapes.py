@@ -10,16 +10,17 @@ from uuid import UUID
 import msgpack
 import pytest
 
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.envelope import EnvelopeError, Header
+from flask_cloakroom.core.entries.record import Absence, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.owners import user_id_in
+from flask_cloakroom.core.sessions.remember_families import LONGEST_LIFETIME
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.user_data.merge_log import NOTE, Note
+from flask_cloakroom.core.values import codec, own_keys
 from flask_cloakroom.errors import StoreError, UserDataError
-from flask_cloakroom.login.notes import moment_in, read_note, text_in
-from flask_cloakroom.sessions import codec, envelope, own_keys
-from flask_cloakroom.sessions.envelope import EnvelopeError, Header
-from flask_cloakroom.sessions.families import LONGEST_LIFETIME
-from flask_cloakroom.sessions.owners import user_id_in
-from flask_cloakroom.sessions.record import Absence, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
-from flask_cloakroom.sessions.user_note import NOTE, Note
+from flask_cloakroom.login.in_session.device_note import moment_in, read_note, text_in
 from flask_cloakroom.stores.memory import MemoryStore
 
 

@@ -23,15 +23,15 @@ from flask import Flask, session
 from werkzeug.test import TestResponse
 
 from flask_cloakroom import Cloakroom, Session, SettingError
-from flask_cloakroom.login.settings import settings_of as login_settings_of
+from flask_cloakroom.core.sessions.owners import SessionLimit
+from flask_cloakroom.core.values.merge import STRATEGIES
+from flask_cloakroom.login.setup.settings import settings_of as login_settings_of
 from flask_cloakroom.sessions.interface import ServerSessionInterface
-from flask_cloakroom.sessions.merge import STRATEGIES
-from flask_cloakroom.sessions.owners import SessionLimit
 from flask_cloakroom.sessions.settings import DEFAULTS, SessionSettings
 from flask_cloakroom.settings import Reader
 from flask_cloakroom.stores.memory import MemoryStore
-from flask_cloakroom.stores.redis import RedisStore
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.redis.store import RedisStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from servers import RedisServer
 
 SECRET = "s3cr3t-pa55"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_cloakroom.sessions.ticket import (
+from flask_cloakroom.core.entries.tickets import (
     MAX_TICKET_BYTES,
     MIN_TICKET_BYTES,
     Tickets,

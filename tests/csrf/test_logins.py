@@ -21,9 +21,9 @@ from flask_cloakroom import (
     generate_csrf,
     user_loaded_from_cookie,
 )
-from flask_cloakroom.csrf.token import make_token
+from flask_cloakroom.csrf.token_format import make_token
 from flask_cloakroom.login import actions
-from flask_cloakroom.login.current import user_of
+from flask_cloakroom.login.request.current import user_of
 
 KINDS = ["user", "operator"]
 

@@ -194,7 +194,7 @@ class TestTime:
         """Flask-WTF's hour is none here: a tab may stay open over lunch."""
         token = client.get("/form").text
         now = time.time()
-        monkeypatch.setattr("flask_cloakroom.csrf.tokens.time.time", lambda: now + 86400)
+        monkeypatch.setattr("flask_cloakroom.csrf.session_tokens.time.time", lambda: now + 86400)
         assert post(client, token).status_code == 200
 
     def test_limit(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,10 +204,10 @@ class TestTime:
         token = client.get("/form").text
         app.config["WTF_CSRF_TIME_LIMIT"] = 60
         now = time.time()
-        monkeypatch.setattr("flask_cloakroom.csrf.tokens.time.time", lambda: now + 50)
+        monkeypatch.setattr("flask_cloakroom.csrf.session_tokens.time.time", lambda: now + 50)
         assert post(client, token).status_code == 200
         younger = client.get("/form").text
-        monkeypatch.setattr("flask_cloakroom.csrf.tokens.time.time", lambda: now + 70)
+        monkeypatch.setattr("flask_cloakroom.csrf.session_tokens.time.time", lambda: now + 70)
         assert reason_of(post(client, token)) == "The CSRF token has expired."
         assert post(client, younger).status_code == 200
         forged = token[:22] + younger[22:30] + token[30:]

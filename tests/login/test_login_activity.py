@@ -20,10 +20,10 @@ from flask_cloakroom import (
     user_logged_out_everywhere,
 )
 from flask_cloakroom.cli import sessions
-from flask_cloakroom.login import agents
-from flask_cloakroom.login.agents import names_in
-from flask_cloakroom.login.kept import owner_of
-from flask_cloakroom.sessions.owners import _indexed
+from flask_cloakroom.core.sessions.owners import _indexed
+from flask_cloakroom.login.devices import user_agents
+from flask_cloakroom.login.devices.user_agents import names_in
+from flask_cloakroom.login.in_session.session_login import owner_of
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -79,7 +79,7 @@ class TestList:
 
     def test_without_the_library_it_is_the_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The extra need not be installed."""
-        monkeypatch.setattr(agents, "_parser", lambda: None)
+        monkeypatch.setattr(user_agents, "_parser", lambda: None)
         assert names_in.__wrapped__(FIREFOX) == (FIREFOX, None)
 
     def test_handles_open_nothing_and_stay(self, active_site: Site) -> None:

@@ -28,9 +28,9 @@ from flask_cloakroom import (
     logout_everywhere,
     safe_next,
 )
-from flask_cloakroom.login.remember import SignedTokens
-from flask_cloakroom.login.signing import WELL_KNOWN_KEYS
-from flask_cloakroom.sessions.families import SECRET_BYTES, SELECTOR_BYTES
+from flask_cloakroom.core.sessions.remember_families import SECRET_BYTES, SELECTOR_BYTES
+from flask_cloakroom.login.remember.secret_keys import WELL_KNOWN_KEYS
+from flask_cloakroom.login.remember.tokens import SignedTokens
 
 #: A browser's cookies, as a thief may have them: each alone, and both.
 CAPTURED = (("session",), ("remember_token",), ("session", "remember_token"))

@@ -9,8 +9,8 @@ import pytest
 from login_sites import Browser, MakeSite, Site, ask_at_once
 
 from flask_cloakroom import SettingError, encode_cookie, remember_token_reused
-from flask_cloakroom.sessions.clock import CLOCK_SKEW
-from flask_cloakroom.sessions.families import OVERLAP_SECONDS
+from flask_cloakroom.core.clock import CLOCK_SKEW
+from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS
 
 
 @pytest.fixture

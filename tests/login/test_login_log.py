@@ -11,14 +11,7 @@ import pytest
 from flask import abort, session
 from login_sites import Browser, MakeSite, Site
 
-from flask_cloakroom import (
-    Refused,
-    fresh_login_required,
-    impersonate,
-    login_watch,
-    permission_required,
-    revoke_session,
-)
+from flask_cloakroom import Refused, fresh_login_required, impersonate, login_watch, permission_required, revoke_session
 
 #: What must not stand in a log: ids of users, and what stands for a password.
 PRIVATE = ("alice", "bob", "argon2", "forged-credential")

@@ -12,9 +12,9 @@ import pytest
 from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import active_sessions, logout_everybody, logout_everywhere, revoke_session
-from flask_cloakroom.sessions import envelope
-from flask_cloakroom.sessions.families import OVERLAP_SECONDS
-from flask_cloakroom.sessions.repository import MARK_SECONDS
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS
+from flask_cloakroom.core.sessions.repository import MARK_SECONDS
 from servers import RedisServer
 
 RENEW_EVERY: Final = 60

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, get_flashed_messages
 from login_sites import MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, login_required, set_login_view
-from flask_cloakroom.login.settings import settings_of
+from flask_cloakroom.login.setup.settings import settings_of
 
 WRONG = {
     "AUTH_HEADER_NAME": [None, 5],

@@ -154,7 +154,7 @@ def test_import_names(flask_login: Any) -> None:
     from flask_login.config import EXEMPT_METHODS
     from flask_login.utils import _get_user, login_url
 
-    from flask_cloakroom.login import config
+    from flask_cloakroom.login.setup import config
 
     assert EXEMPT_METHODS is config.EXEMPT_METHODS
     assert _get_user() is None

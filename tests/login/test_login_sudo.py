@@ -9,7 +9,8 @@ import pytest
 from login_sites import MakeSite, Site
 
 from flask_cloakroom import confirm_login, fresh_login_required, login_fresh
-from flask_cloakroom.login import kept, transitions
+from flask_cloakroom.login import lifecycle
+from flask_cloakroom.login.in_session import session_login
 
 
 class Clock:
@@ -17,7 +18,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_800_000_000.0
-        for module in (kept, transitions):
+        for module in (session_login, lifecycle):
             monkeypatch.setattr(module, "time", self)
 
     def time(self) -> float:

@@ -27,7 +27,7 @@ from flask_cloakroom import (
     revoke_session,
     stop_impersonating,
 )
-from flask_cloakroom.sessions.owners import OwnerIndex
+from flask_cloakroom.core.sessions.owners import OwnerIndex
 
 DAY = 24 * 3600
 

@@ -9,7 +9,7 @@ import pytest
 from embedded_users import Processes, User, require_embedded
 from redis_clients import Outside
 
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 from stores.servers_for_stores import GuardedRedisServer, VolatileRedisServer
 
 

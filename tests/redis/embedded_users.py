@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 
 #: Seconds that anything here may take before it counts as hanging. It mostly takes some hundredths.
 PATIENCE = 30.0
@@ -28,7 +28,7 @@ PATIENCE = 30.0
 PROGRAM = """
 import sys, time, os
 from pathlib import Path
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]))
 """
 

@@ -18,7 +18,7 @@ from flask import Flask
 
 import flask_cloakroom
 from flask_cloakroom import FlaskRedis
-from flask_cloakroom.redis_connections.bound import Bound
+from flask_cloakroom.redis_connections.limit import Bound
 from redis_servers import wait_until
 from servers import RedisServer
 from stores.servers_for_stores import admin

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from redis_clients import in_threads, join
 
-from flask_cloakroom.redis_connections.bound import Bound, Room, TooManyConnectionsError, _Turn
+from flask_cloakroom.redis_connections.limit import Bound, Room, TooManyConnectionsError, _Turn
 from flask_cloakroom.testing.parallel import ended_well, in_child, together
 from redis_servers import wait_until
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from embedded_users import PATIENCE, Processes, User, ask, can_lock, run, start, wait_until
 
-from flask_cloakroom.redis_connections import embedded
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer
-from flask_cloakroom.redis_connections.embedded_keeper import USERS_LOCK
+from flask_cloakroom.redis_connections.embedded import server as embedded
+from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 from flask_cloakroom.testing.parallel import together
 
 

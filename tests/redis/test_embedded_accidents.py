@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from embedded_users import PATIENCE, Processes, User, ask, can_lock, run, wait_until
 
-from flask_cloakroom.redis_connections import embedded
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer, EmbeddedServerError, find_program
-from flask_cloakroom.redis_connections.embedded_keeper import KEEPER_LOCK, OPTIONS, SERVER_LOCK, USERS_LOCK
+from flask_cloakroom.redis_connections.embedded import server as embedded
+from flask_cloakroom.redis_connections.embedded.keeper import KEEPER_LOCK, OPTIONS, SERVER_LOCK, USERS_LOCK
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError, find_program
 
 
 class TestAccidents:

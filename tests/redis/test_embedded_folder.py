@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from embedded_users import Processes, ask
 
-from flask_cloakroom.redis_connections import embedded, embedded_folder
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer, EmbeddedServerError
+from flask_cloakroom.redis_connections.embedded import folder as embedded_folder
+from flask_cloakroom.redis_connections.embedded import server as embedded
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError
 
 
 class TestFolder:

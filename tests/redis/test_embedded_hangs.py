@@ -17,9 +17,9 @@ from flask import Flask, session
 from redis_clients import in_threads, join
 
 from flask_cloakroom import FlaskRedis, Session
-from flask_cloakroom.redis_connections import embedded
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer, EmbeddedServerLateError
-from flask_cloakroom.redis_connections.embedded_keeper import USERS_LOCK
+from flask_cloakroom.redis_connections.embedded import server as embedded
+from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerLateError
 
 #: Seconds: the default of SESSION_STORE_TIMEOUT, which the tests leave as it is.
 TIMEOUT = 2.0

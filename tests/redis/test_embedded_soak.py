@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from embedded_users import PATIENCE, Processes, ask
 
-from flask_cloakroom.redis_connections.embedded import EmbeddedServer, EmbeddedServerError
+from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError
 
 pytestmark = pytest.mark.soak
 

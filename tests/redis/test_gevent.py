@@ -78,7 +78,7 @@ KILLED = """
     import gevent
     from flask import Flask
     from flask_cloakroom import FlaskRedis
-    from flask_cloakroom.stores.redis import RedisStore
+    from flask_cloakroom.stores.redis.store import RedisStore
 
     url, server = sys.argv[1], int(sys.argv[2])
     app = Flask("x")

@@ -14,9 +14,9 @@ from interrupting import Interrupted, interrupt_everywhere
 from redis_clients import Outside, make_client
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.redis_connections.bound import Bound, Idle, Room, TooManyConnectionsError
+from flask_cloakroom.redis_connections.limit import Bound, Idle, Room, TooManyConnectionsError
 from flask_cloakroom.stores import Entry
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from stores.servers_for_stores import VolatileRedisServer
 
 #: Python says that it dropped a connection which was interrupted while the driver opened it.

@@ -16,7 +16,7 @@ from redis_clients import Outside, bound_of, in_threads, join, make_app, make_cl
 
 from flask_cloakroom import FlaskRedis, Session, StoreError
 from flask_cloakroom.redis_connections import connect
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from redis_servers import wait_until
 from stores.servers_for_stores import Proxy, VolatileRedisServer
 

@@ -36,7 +36,7 @@ from flask_cloakroom import (
     update_session_auth_hash,
     user_session,
 )
-from flask_cloakroom.sessions.ticket import sealing_key
+from flask_cloakroom.core.entries.tickets import sealing_key
 from flask_cloakroom.stores.memory import MemoryStore
 from reports.reporters import Secrets
 

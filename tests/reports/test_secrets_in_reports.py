@@ -23,7 +23,7 @@ from flask_cloakroom.errors import StoreError
 from flask_cloakroom.redis_connections import connect
 from flask_cloakroom.secret import Secret, SecretBytes
 from flask_cloakroom.stores import Claim, Conflict, Entry
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from reports.report_sites import SIGNALS, Browser, Bug, Site, Trap, travel
 from reports.reporters import REPORTERS
 

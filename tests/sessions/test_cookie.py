@@ -13,7 +13,7 @@ from requests_on_app import MakeApp, entries, send, ticket_of
 from watched_store import watch
 
 from flask_cloakroom import session_rejected
-from flask_cloakroom.sessions.cookie import SessionCookie
+from flask_cloakroom.cookies import SessionCookie
 
 
 @pytest.fixture

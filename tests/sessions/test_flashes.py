@@ -16,8 +16,8 @@ from requests_on_app import MakeApp, send, ticket_of
 from watched_store import watch
 
 from flask_cloakroom import StoreError
+from flask_cloakroom.core.sessions.commit import Merger
 from flask_cloakroom.sessions.flashes import FLASHES, LEASE_MS, TAKEN
-from flask_cloakroom.sessions.merger import Merger
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 

@@ -20,7 +20,7 @@ from flask_cloakroom import (
     session_conflict,
     session_rotated,
 )
-from flask_cloakroom.sessions import codec
+from flask_cloakroom.core.values import codec
 
 
 @pytest.fixture

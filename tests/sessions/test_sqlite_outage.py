@@ -17,8 +17,8 @@ from flask import Flask, session
 from requests_on_app import send, ticket_of
 
 from flask_cloakroom import Session
-from flask_cloakroom.stores.sqlite import SQLiteStore
-from flask_cloakroom.stores.sqlite_file import Connection
+from flask_cloakroom.stores.sqlite.file import Connection
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.5

@@ -131,7 +131,7 @@ def test_too_large(make_app: MakeApp) -> None:
 
 def test_type_that_is_not_registered_any_more(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
     """After a deploy that forgot a type its key counts as missing, is logged, and its bytes stay where they are."""
-    from flask_cloakroom.sessions import codec
+    from flask_cloakroom.core.values import codec
 
     app = make_app()
     add_views(app)

@@ -17,8 +17,9 @@ from uuid import UUID
 import msgpack
 from markupsafe import Markup
 
-from flask_cloakroom.sessions import codec, envelope
-from flask_cloakroom.sessions.envelope import EnvelopeError, Header
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.envelope import EnvelopeError, Header
+from flask_cloakroom.core.values import codec
 
 #: The keys of a session that this package, Flask or the site reads.
 SESSION_KEYS = (

@@ -314,7 +314,7 @@ def wait_days(monkeypatch: pytest.MonkeyPatch, app: Flask, days: int) -> None:
     interface = app.session_interface
     for part in (interface.repository, interface.store):  # type: ignore[attr-defined]
         monkeypatch.setattr(part, "_clock", lambda before=part._clock: before() + seconds)
-    tokens = pytest.importorskip("flask_cloakroom.csrf.tokens")
+    tokens = pytest.importorskip("flask_cloakroom.csrf.session_tokens")
     before = tokens.time.time
 
     class Later:

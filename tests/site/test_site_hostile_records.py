@@ -15,7 +15,7 @@ from hostile_records import Forger, cases
 from sched_site import create_app, notices, passwords
 from werkzeug.test import TestResponse
 
-from flask_cloakroom.sessions.repository import Repository
+from flask_cloakroom.core.sessions.repository import Repository
 
 #: Statuses that are right: a page, a redirect, a refusal; and 503, when nothing is known of a visitor.
 GOOD = {200, 204, 302, 303, 308, 400, 403, 404, 405, 429, 503}

@@ -20,7 +20,7 @@ import redis
 
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.stores.memory import MemoryStore
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 
 
 class Surroundings(NamedTuple):

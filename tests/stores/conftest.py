@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from stores.backends import Surroundings, prefix
 from stores.servers_for_stores import GuardedRedisServer, Proxy, RedisCluster, Sentinel, VolatileRedisServer
 

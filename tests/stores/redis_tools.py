@@ -9,7 +9,7 @@ import pytest
 
 from calm_clock import CalmClock
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 
 #: Seconds that a store of these tests has for a call.
 TIMEOUT = 0.8

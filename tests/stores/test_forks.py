@@ -14,8 +14,8 @@ import redis
 
 from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
-from flask_cloakroom.stores.redis import RedisStore
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.redis.store import RedisStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import ended_well, in_child, together
 from stores.backends import prefix
 from stores.servers_for_stores import VolatileRedisServer, admin
@@ -75,7 +75,7 @@ def in_another_process(path: Path, key: bytes) -> bytes | None:
     """Return what a process that has nothing to do with this one finds under ``key``."""
     code = """
 import sys
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 store = SQLiteStore(sys.argv[1])
 entry = store.load(bytes.fromhex(sys.argv[2]))
 store.close()

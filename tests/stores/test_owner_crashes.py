@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import pytest
 
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.record import Committed, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions import owners, remember_families
+from flask_cloakroom.core.sessions.owners import Begun, Ownership, SessionLimit
+from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.errors import SessionLimitError, StoreError
-from flask_cloakroom.sessions import envelope, families, owners
-from flask_cloakroom.sessions.owners import Begun, Ownership, SessionLimit
-from flask_cloakroom.sessions.record import Committed, Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
 from flask_cloakroom.testing.stage import packed
@@ -208,7 +209,7 @@ class Model:
         return found
 
     def noted(self, name: str, *, remembered: bool = False) -> set[bytes]:
-        index = families if remembered else owners
+        index = remember_families if remembered else owners
         return {claim.key for claim in self.store.owned(index._indexed(name))}
 
     def check(self) -> int:

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from calm_clock import CalmClock
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.record import Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions import owners
+from flask_cloakroom.core.sessions.owners import Ownership, SessionLimit
+from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.errors import SessionLimitError
-from flask_cloakroom.sessions import envelope, owners
-from flask_cloakroom.sessions.owners import Ownership, SessionLimit
-from flask_cloakroom.sessions.record import Record
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
 from flask_cloakroom.stores import Place, Store, open_store
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import together
 from flask_cloakroom.testing.stage import packed
 from stores.backends import Backend, Surroundings, named, prefix

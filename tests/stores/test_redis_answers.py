@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Conflict, Entry, Gone, Saved
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from stores.backends import ClientOfOurOwn, prefix
 from stores.redis_tools import REQUEST_VERBS, TIMEOUT, VERBS, open_connections
 from stores.servers_for_stores import CutAnswers, Proxy, VolatileRedisServer, admin

@@ -12,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.redis_connections.bound import Room
+from flask_cloakroom.redis_connections.limit import Room
 from flask_cloakroom.stores import Conflict, Entry, Gone, Saved
-from flask_cloakroom.stores.redis import RedisStore
+from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.testing.parallel import together
 from servers import RedisServer
 from stores.backends import ClientOfOurOwn, prefix

@@ -14,8 +14,8 @@ from redis.retry import Retry
 
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Claim, Conflict, Entry, Saved
-from flask_cloakroom.stores.redis import RedisStore
-from flask_cloakroom.stores.redis_transport import DelegatedTransport
+from flask_cloakroom.stores.redis.store import RedisStore
+from flask_cloakroom.stores.redis.transport import DelegatedTransport
 from stores.backends import ClientOfOurOwn, prefix
 from stores.servers_for_stores import GuardedRedisServer, Proxy
 

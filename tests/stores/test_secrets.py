@@ -14,8 +14,8 @@ import redis
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.secret import SecretBytes
 from flask_cloakroom.stores import Place, Store, open_store
-from flask_cloakroom.stores.redis import RedisStore
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.redis.store import RedisStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from reports.reporters import REPORTERS
 from stores.backends import ClientOfOurOwn
 from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer, admin

@@ -15,8 +15,8 @@ import pytest
 from calm_clock import CalmClock
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Conflict, Entry, Gone, Place, Saved, open_store
-from flask_cloakroom.stores import sqlite as sqlite_module
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite import store as sqlite_module
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 
 @pytest.fixture

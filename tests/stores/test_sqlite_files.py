@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.stores.sqlite import SQLiteStore
-from flask_cloakroom.stores.sqlite_file import Connection
+from flask_cloakroom.stores.sqlite.file import Connection
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import ended_well, in_child
 
 
@@ -170,7 +170,7 @@ def as_nobody(folder: Path, code: str) -> str:
     prelude = f"""
 import sys
 sys.path[:0] = {[entry for entry in sys.path if entry]!r}
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.errors import StoreError
 if {os.geteuid() == 0}:
     import os

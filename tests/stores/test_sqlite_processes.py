@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import in_child
 from stores import workers
 

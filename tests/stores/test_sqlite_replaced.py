@@ -18,8 +18,8 @@ import pytest
 
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Claim, Conflict, Entry, Gone, Saved
-from flask_cloakroom.stores import sqlite as sqlite_module
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite import store as sqlite_module
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import ended_well, in_child, together
 from stores import workers
 
@@ -548,7 +548,7 @@ def test_replaced_without_end(store: SQLiteStore, path: Path, monkeypatch: pytes
 
 def test_a_process_that_hangs_while_it_opens(store: SQLiteStore, path: Path, backup: Path) -> None:
     """Others get a StoreError within about the timeout, and go on when it has ended."""
-    from flask_cloakroom.stores.sqlite_file import only_opener
+    from flask_cloakroom.stores.sqlite.file import only_opener
 
     with only_opener(str(path.resolve())):
         began = time.monotonic()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.stores import Entry, Saved, Store
-from flask_cloakroom.stores.redis import RedisStore
-from flask_cloakroom.stores.sqlite import IDLE_CONNECTIONS, SQLiteStore
+from flask_cloakroom.stores.redis.store import RedisStore
+from flask_cloakroom.stores.sqlite.store import IDLE_CONNECTIONS, SQLiteStore
 from flask_cloakroom.testing.parallel import append_until_saved, together
 from stores.backends import Backend, Surroundings, named, prefix
 from stores.servers_for_stores import VolatileRedisServer, admin

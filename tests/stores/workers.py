@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from flask_cloakroom.stores.base import Conflict, Gone, Saved
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
 #: The one entry that all change.
 CHAIN = b"the chain"

@@ -9,9 +9,10 @@ import pytest
 from user_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import MISSING, StoreError, user_session_discarded
-from flask_cloakroom.sessions import codec, envelope
-from flask_cloakroom.sessions.export import exported
-from flask_cloakroom.sessions.taking_back import take_back
+from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.user_data.export import exported
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.undo import take_back
 
 CASES = [
     # before, after, now, what is left

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from flask_cloakroom.sessions import codec
-from flask_cloakroom.sessions.merge import STRATEGIES
-from flask_cloakroom.sessions.repository import Repository
-from flask_cloakroom.sessions.ticket import Tickets
-from flask_cloakroom.sessions.user_data import Merged, UserData, UserDataSettings
-from flask_cloakroom.sessions.visitor import Brought
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.user_data.repository import Merged, UserData, UserDataSettings
+from flask_cloakroom.core.user_data.visitor import Brought
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.stores import Store
 from flask_cloakroom.stores.memory import MemoryStore
-from flask_cloakroom.stores.sqlite import SQLiteStore
+from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 
 TICKETS = Tickets("shop")

@@ -1,6 +1,6 @@
 """The module in which Flask-Login has its names and texts."""
 
-from flask_cloakroom.login.config import (
+from flask_cloakroom.login.setup.config import (
     AUTH_HEADER_NAME,
     COOKIE_DURATION,
     COOKIE_HTTPONLY,

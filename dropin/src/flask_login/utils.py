@@ -15,10 +15,10 @@ from flask_cloakroom import (
     make_next_param,
     set_login_view,
 )
-from flask_cloakroom.login.current import get_user as _get_user
-from flask_cloakroom.login.current import user_context as _user_context_processor
-from flask_cloakroom.login.signing import secret_key as _secret_key
-from flask_cloakroom.login.urls import expand_login_view
+from flask_cloakroom.login.access.login_url import expand_login_view
+from flask_cloakroom.login.remember.secret_keys import secret_key as _secret_key
+from flask_cloakroom.login.request.current import get_user as _get_user
+from flask_cloakroom.login.request.current import user_context as _user_context_processor
 
 __all__ = [
     "_get_user",

@@ -3,9 +3,9 @@
 from flask_cloakroom import SeaSurf
 from flask_cloakroom.csrf.origin import WRONG_REFERRER as REASON_BAD_REFERER
 from flask_cloakroom.csrf.protect import SAYS_NOTHING as REASON_NO_REFERER
-from flask_cloakroom.csrf.seasurf import NO_REQUEST as REASON_NO_REQUEST
-from flask_cloakroom.csrf.token import MISMATCH as REASON_BAD_TOKEN
-from flask_cloakroom.csrf.token import MISSING as REASON_NO_CSRF_TOKEN
+from flask_cloakroom.csrf.seasurf.protect import NO_REQUEST as REASON_NO_REQUEST
+from flask_cloakroom.csrf.token_format import MISMATCH as REASON_BAD_TOKEN
+from flask_cloakroom.csrf.token_format import MISSING as REASON_NO_CSRF_TOKEN
 
 __version_info__ = ("2", "0", "0")
 #: The version of Flask-SeaSurf whose names are here.

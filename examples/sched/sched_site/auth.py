@@ -5,15 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from flask_cloakroom import (
-    Cloakroom,
-    confirm_login,
-    current_user,
-    login_required,
-    login_user,
-    logout_user,
-    safe_next,
-)
+from flask_cloakroom import Cloakroom, confirm_login, current_user, login_required, login_user, logout_user, safe_next
 
 from . import accounts, cart, rate_limits, recent
 from .accounts import User

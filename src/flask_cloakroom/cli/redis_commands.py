@@ -16,7 +16,7 @@ from ..errors import CloakroomError
 from ..redis_client import EXTENSION_KEY
 from ..redis_connections import Connector
 from ..sessions.interface import ServerSessionInterface
-from ..stores.redis import RedisStore
+from ..stores.redis.store import RedisStore
 
 redis = AppGroup("redis", help="Look after the application's Redis clients.")
 

@@ -10,13 +10,13 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from ..context import this_app
+from ..core.sessions.ending import walked
+from ..core.sessions.repository import PURGE_BATCH, Repository
 from ..errors import CloakroomError
-from ..login.agents import names_in
-from ..login.current import KINDS_KEY
-from ..login.notes import read_note, text_in
-from ..sessions.endings import walked
+from ..login.devices.user_agents import names_in
+from ..login.in_session.device_note import read_note, text_in
+from ..login.request.current import KINDS_KEY
 from ..sessions.interface import ServerSessionInterface, interface_of
-from ..sessions.repository import PURGE_BATCH, Repository
 from ..stores import Purges, Walks
 
 sessions = AppGroup("sessions", help="Look after the server-side sessions.")

@@ -22,7 +22,7 @@ from wtforms.csrf.core import CSRF
 
 from .errors import CSRFError
 from .protect import has_passed
-from .tokens import generate_csrf, validate_csrf
+from .session_tokens import generate_csrf, validate_csrf
 
 log = logging.getLogger("flask_cloakroom.csrf")
 

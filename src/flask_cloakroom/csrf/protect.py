@@ -21,11 +21,11 @@ from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
 from .names import DEFAULTS
 from .origin import judged
-from .presented import token_in
+from .request_token import token_in
+from .session_tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
 from .settings import LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
 from .state import CSRFState, known_state_of, state_of
-from .token import MISSING
-from .tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
+from .token_format import MISSING
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response

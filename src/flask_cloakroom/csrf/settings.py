@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..cookie_settings import read_cookie
+from ..cookies import SessionCookie
 from ..errors import SettingError
 from ..secret import Secret, SecretBytes
-from ..sessions.cookie import SessionCookie
-from ..sessions.cookie_settings import read_cookie
 from ..settings import Reader, described
 from .names import DEFAULTS, SEASURF_DEFAULTS, check_spelling
 from .origin import Origin

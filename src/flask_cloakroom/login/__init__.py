@@ -1,6 +1,10 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
-from .access import require_login
+from .access.decorators import fresh_login_required, login_required
+from .access.login_url import login_url, make_next_param
+from .access.permissions import permission_required
+from .access.public import public
+from .access.required import require_login
 from .actions import (
     confirm_login,
     impersonate,
@@ -14,21 +18,17 @@ from .actions import (
     stop_impersonating,
     update_session_auth_hash,
 )
-from .activity import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
-from .authenticators import Refused
-from .client import FlaskLoginClient
-from .current import current_user
+from .compat.test_client import FlaskLoginClient
+from .devices.active_sessions import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
+from .devices.login_watch import LoginWatch, login_watch
 from .kinds import UserKind
 from .manager import LoginManager
-from .marks import public
-from .mixins import AnonymousUserMixin, UserMixin
-from .permissions import permission_required
-from .signing import decode_cookie, encode_cookie
-from .urls import login_url, make_next_param
-from .user_data import delete_user_data, export_user_data
-from .user_session import UserSession, user_session
-from .views import fresh_login_required, login_required
-from .watch import LoginWatch, login_watch
+from .remember.secret_keys import decode_cookie, encode_cookie
+from .request.current import current_user
+from .setup.authenticators import Refused
+from .setup.users import AnonymousUserMixin, UserMixin
+from .user_session.administration import delete_user_data, export_user_data
+from .user_session.proxy import UserSession, user_session
 
 __all__ = [
     "ActiveSession",

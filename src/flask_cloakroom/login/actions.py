@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint
 
-from . import impersonation
-from .current import current_manager, this_login, user_of
-from .state import LoginSource
-from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
-from .views import checked_age
+from .access.decorators import checked_age
+from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
+from .request import impersonation
+from .request.current import current_manager, this_login, user_of
+from .request.state import LoginSource
 
 
 def login_user(

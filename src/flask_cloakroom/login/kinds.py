@@ -15,21 +15,21 @@ from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.interface import KindInterface
-from . import impersonation
-from .activity import ActiveSession, activity_of
-from .current import KINDS_KEY, UserProxy, user_of
-from .kind_sessions import KindCookieInterface, interface_beside
+from ..sessions.kinds import KindCookieInterface, interface_beside
+from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
+from .access.permissions import without_permission
+from .devices.active_sessions import ActiveSession, activity_of
+from .devices.login_watch import LoginWatch
+from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .manager import LoginManager
-from .permissions import without_permission
-from .remember import SignedTokens
-from .settings import LoginSettings, settings_of
-from .shown import is_shown_by_header, login_secrets
-from .state import LoginSource, LoginState, state_of
-from .transitions import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
-from .user_data import delete_of, export_of
-from .user_session import UserSession, user_session_of
-from .views import checked_age, guarded, refuse_stale, refuse_strangers
-from .watch import LoginWatch
+from .remember.tokens import SignedTokens
+from .request import impersonation
+from .request.current import KINDS_KEY, UserProxy, user_of
+from .request.header_logins import is_shown_by_header, login_secrets
+from .request.state import LoginSource, LoginState, state_of
+from .setup.settings import LoginSettings, settings_of
+from .user_session.administration import delete_of, export_of
+from .user_session.proxy import UserSession, user_session_of
 
 if TYPE_CHECKING:
     from flask.sessions import SessionMixin

@@ -11,32 +11,26 @@ from flask.sessions import SessionMixin
 
 from .. import signals
 from ..context import this_app, this_request, this_session
+from ..core.values.own_keys import FLASHES
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..redirects import safe_path
 from ..sessions.interface import ServerSessionInterface
-from ..sessions.own_keys import FLASHES
-from . import kept
-from .access import require_login
-from .authenticators import Authenticator
-from .config import (
-    ID_ATTRIBUTE,
-    LOGIN_MESSAGE,
-    LOGIN_MESSAGE_CATEGORY,
-    REFRESH_MESSAGE,
-    REFRESH_MESSAGE_CATEGORY,
-)
-from .current import EXTENSION_KEY, manager_of, user_context
-from .legacy import LegacyManager
-from .mixins import AnonymousUserMixin
-from .remember import RememberTokens, SignedTokens
-from .remember_legacy import LegacyTokens
-from .remember_stored import StoredTokens
-from .response import finish
-from .settings import LoginSettings, settings_of
-from .shown import cookie_name, is_shown_by_header, login_secrets
-from .state import LoginState, known_state_of, state_of
-from .urls import expand_login_view, login_url, make_next_param
-from .verdicts import call
+from .access.login_url import expand_login_view, login_url, make_next_param
+from .access.required import require_login
+from .compat.deprecated import LegacyManager
+from .in_session import session_login
+from .remember.flask_login_cookies import LegacyTokens
+from .remember.stored import StoredTokens
+from .remember.tokens import RememberTokens, SignedTokens
+from .request.current import EXTENSION_KEY, manager_of, user_context
+from .request.header_logins import cookie_name, is_shown_by_header, login_secrets
+from .request.response import finish
+from .request.state import LoginState, known_state_of, state_of
+from .setup.authenticators import Authenticator
+from .setup.callbacks import call
+from .setup.config import ID_ATTRIBUTE, LOGIN_MESSAGE, LOGIN_MESSAGE_CATEGORY, REFRESH_MESSAGE, REFRESH_MESSAGE_CATEGORY
+from .setup.settings import LoginSettings, settings_of
+from .setup.users import AnonymousUserMixin
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -228,7 +222,7 @@ class LoginManager(LegacyManager):
         state = known_state_of(this_request(), self)
         # The session is not opened for the log's sake.
         by_session = state is not None and state.loaded and not state.ignores_session
-        named = kept.public_id(self.session_of(this_request())) if by_session else "no session"
+        named = session_login.public_id(self.session_of(this_request())) if by_session else "no session"
         log.info("%s: %s was refused: %s", named, request.endpoint, reason)
 
     def _sent_to(self, app: Flask, view: str | None, message: Any, category: str) -> Any:

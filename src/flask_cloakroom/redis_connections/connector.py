@@ -17,7 +17,7 @@ from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, pars
 from .watch import Listener, Watch
 
 if TYPE_CHECKING:
-    from .embedded_route import Application
+    from .embedded.route import Application
 
 # Options that make a client one of its own kind, whose connections nobody else can use: it is then the driver's own.
 _UNSHARED: Final = frozenset(
@@ -96,7 +96,7 @@ class ServerConnector(Connector):
     def warn_in_production(self, app: Application) -> None:
         """Log a warning, before the first use, if this is the embedded server and ``app`` is not in debug mode."""
         if self._endpoint.is_embedded:
-            from .embedded_route import ProductionWarning
+            from .embedded.route import ProductionWarning
 
             self.listen(ProductionWarning(app))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..forking import call_in_child
-from .bound import Bound
 from .driver import Driver, find_driver
+from .limit import Bound
 from .pool import WAIT
 from .sentinel import SentinelRoute
 from .url import RedisURL, Topology
@@ -154,7 +154,7 @@ def endpoint_for(
 
 
 def _embedded_route(driver: Driver, folder: Path | None, watch: Watch) -> Any:
-    from .embedded_route import EmbeddedRoute
+    from .embedded.route import EmbeddedRoute
 
     if folder is None:
         raise ValueError("embedded:// needs to know where the application's instance folder is")

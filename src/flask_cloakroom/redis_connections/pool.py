@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from ..forking import call_in_child
-from .bound import Bound, Idle, Room, TooManyConnectionsError, close_left_over
+from .limit import Bound, Idle, Room, TooManyConnectionsError, close_left_over
 from .watch import Watch
 
 #: Seconds that a command waits for a connection when all are in use, unless the option ``timeout`` says otherwise.

@@ -11,8 +11,8 @@ import weakref
 from typing import Any, Final
 
 from ..forking import call_in_child
-from .bound import Bound
 from .driver import Driver
+from .limit import Bound
 from .watch import Watch
 
 #: Seconds for reaching one Sentinel, and for its answer. It answers from memory, so who takes longer is not there, and

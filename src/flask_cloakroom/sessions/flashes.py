@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 from flask import Flask, got_request_exception, has_request_context
 
 from ..context import forget_flashes, this_session
+from ..core.clock import is_running
+from ..core.values import codec, own_keys
+from ..core.values.merge import MISSING, STRATEGIES, left_and_added
+from ..core.values.own_keys import FLASHES, TAKEN
 from ..errors import SessionTooLargeError, StoreError
-from . import codec, own_keys
-from .clock import is_running
-from .merge import MISSING, STRATEGIES, left_and_added
-from .own_keys import FLASHES, TAKEN
 
 if TYPE_CHECKING:
-    from .rebase import Changes, Values
-    from .record import Committed, Record
-    from .repository import Repository
+    from ..core.entries.record import Committed, Record
+    from ..core.sessions.repository import Repository
+    from ..core.values.rebase import Changes, Values
     from .session import ServerSession
 
 log = logging.getLogger("flask_cloakroom.sessions")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from flask.sessions import SessionInterface, SessionMixin
 
 from ..caching import vary_on
+from ..cookies import Finder
+from ..core.sessions.repository import Repository
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
-from .cookie import Finder
 from .flashes import settle
 from .outage import SessionUnavailable, make_unavailable
-from .repository import Repository
 from .session import ServerSession
 from .settings import SessionSettings
 

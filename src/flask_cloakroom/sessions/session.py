@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..core.entries.record import Absence, Committed, Record
+from ..core.entries.tickets import public_id
+from ..core.sessions.owners import Begun
+from ..core.user_data.visitor import PREFIX
+from ..core.values.lazy import LazyDict
+from ..core.values.own_keys import FLASHES, TAKEN, USER_KEY
+from ..core.values.rebase import Changes
 from ..errors import StoreError
 from ..secret import Secret
-from .adoption import adopt
+from .concurrent_login import adopt
 from .flashes import Taken, recovered, take
-from .handover import claim_left, conclude, is_owed, settle
-from .lazy import LazyDict
-from .locking import lock
+from .lock import lock
+from .merge_at_login import claim_left, conclude, is_owed, settle
 from .outage import SessionUnavailable
-from .own_keys import FLASHES, TAKEN, USER_KEY
-from .owners import Begun
-from .rebase import Changes
-from .record import Absence, Committed, Record
-from .ticket import public_id
-from .visitor import PREFIX
 
 if TYPE_CHECKING:
     from .interface import ServerSessionInterface

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..cookie_settings import read_cookie
+from ..cookies import SessionCookie
+from ..core.entries.record import Lifetimes
+from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
+from ..core.sessions.owners import SessionLimit
+from ..core.sessions.repository import Repository
+from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
+from ..core.user_data.visitor import PREFIX
+from ..core.values.merge import STRATEGIES, Strategy
+from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
 from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
-from .cookie import SessionCookie
-from .cookie_settings import read_cookie
 from .flashes import merge_taken
-from .merge import STRATEGIES, Strategy
-from .own_keys import FLASHES, TAKEN, VISITOR_ID
-from .owners import SessionLimit
-from .record import Lifetimes
-from .repository import Repository
-from .ticket import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
-from .user_data import DEFAULT_LIFETIME, UserDataSettings
-from .visitor import PREFIX
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -287,7 +287,7 @@ def _is_flask_redis(wanted: Any) -> bool:
 
 
 def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> Store:
-    from ..stores.redis import RedisStore
+    from ..stores.redis.store import RedisStore
 
     try:
         return RedisStore(wanted.connector_for(app), prefix=place.prefix, timeout=place.timeout)
@@ -299,7 +299,7 @@ def _from_object(setting: str, wanted: Any, place: Place) -> Store:
     if isinstance(wanted, type):
         raise SettingError(setting, f"is the class {wanted.__name__}; give it an object, {wanted.__name__}(…)")
     if setting in _REDIS_SETTINGS:
-        from ..stores.redis import RedisStore
+        from ..stores.redis.store import RedisStore
 
         try:
             return RedisStore(wanted, prefix=place.prefix, timeout=place.timeout)

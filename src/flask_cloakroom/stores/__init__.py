@@ -43,7 +43,7 @@ DEFAULT_FILE = "sessions.sqlite3"
 
 
 def _sqlite(url: str, place: Place) -> Store:
-    from .sqlite import SQLiteStore
+    from .sqlite.store import SQLiteStore
 
     parts = urlsplit(url)
     if parts.netloc:
@@ -59,7 +59,7 @@ def _sqlite(url: str, place: Place) -> Store:
 
 
 def _redis(url: str, place: Place) -> Store:
-    from .redis import RedisStore
+    from .redis.store import RedisStore
 
     return RedisStore(url, prefix=place.prefix, timeout=place.timeout, folder=place.folder)
 

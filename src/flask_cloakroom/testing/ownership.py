@@ -12,14 +12,15 @@ from typing import Any, Final, Literal
 
 import pytest
 
+from ..core.entries import envelope
+from ..core.entries.record import Committed, Record
+from ..core.entries.tickets import Tickets
+from ..core.sessions import owners, remember_families
+from ..core.sessions.owners import Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
+from ..core.sessions.remember_families import Standing, Succession
+from ..core.sessions.repository import Repository
+from ..core.values.own_keys import USER_KEY
 from ..errors import SessionLimitError
-from ..sessions import envelope, families, owners
-from ..sessions.families import Standing, Succession
-from ..sessions.own_keys import USER_KEY
-from ..sessions.owners import Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
-from ..sessions.record import Committed, Record
-from ..sessions.repository import Repository
-from ..sessions.ticket import Tickets
 from ..stores.base import Owners, Store
 from .base import ContractBase
 from .interleaving import InterleavingOwners, Verb
@@ -145,7 +146,7 @@ class Users:
             assert set(mine) <= noted, "a live session is missing in the index"
             listed = self.repository(self.store).owners.sessions(name)
             assert {found.owner.handle for found in listed} == set(mine.values())
-            remembered = {claim.key for claim in self.store.owned(families._indexed(name))}
+            remembered = {claim.key for claim in self.store.owned(remember_families._indexed(name))}
             tokens = self.living(keys, remembered=True)
             assert {key for key, owner in tokens.items() if owner.name == name} <= remembered
         return living

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ..core.entries.record import Absence
+from ..core.sessions.repository import MARK_SECONDS
 from ..errors import LockLostError, LockTimeoutError
-from ..sessions.record import Absence
-from ..sessions.repository import MARK_SECONDS
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 from .interleaving import InterleavingStore

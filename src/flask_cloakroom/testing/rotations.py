@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ..core.entries.record import Absence, Committed, Record
+from ..core.sessions.repository import OVERLAP_SECONDS
 from ..errors import StoreError
-from ..sessions.record import Absence, Committed, Record
-from ..sessions.repository import OVERLAP_SECONDS
 from ..stores.base import Store
 from .base import ContractBase
 from .stage import Stage

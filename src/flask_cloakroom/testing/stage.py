@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..sessions import codec, envelope
-from ..sessions.record import Absence, Committed, Lifetimes, Record
-from ..sessions.repository import Repository
-from ..sessions.ticket import Tickets
+from ..core.entries import envelope
+from ..core.entries.record import Absence, Committed, Lifetimes, Record
+from ..core.entries.tickets import Tickets
+from ..core.sessions.repository import Repository
+from ..core.values import codec
 from ..stores.base import Store
 from .interleaving import InterleavingStore
 

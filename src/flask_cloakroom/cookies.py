@@ -1,0 +1,108 @@
+"""A cookie of ours: read, set and deleted in one place, so that all three agree on its name and attributes.
+
+The session's, the remember and the CSRF cookie are read here and nowhere else. Werkzeug's parser removes whatever
+Python takes for white space around a name. Chromium lets a sibling domain set a cookie whose name is the byte 0xa0
+and then ``__Host-session``, over plain HTTP, and sends it as it is: with that parser it would be ``__Host-session``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from flask import Response
+from werkzeug.sansio.http import parse_cookie
+
+from .caching import keep_from_caches, vary_on
+from .secret import Secret
+
+#: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
+MAX_AGE_LIMIT: Final = 400 * 24 * 3600
+
+#: Lists the values of a cookie in a request, given its WSGI environ.
+Finder = Callable[[Mapping[str, Any]], list[Secret]]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """Name and attributes (the SESSION_COOKIE_* settings), checked by :mod:`.settings`."""
+
+    name: str = "session"
+    domain: str | None = None
+    path: str = "/"
+    secure: bool = False
+    httponly: bool = True
+    samesite: str | None = "Lax"
+    partitioned: bool = False
+
+    def finder(self, pattern: str) -> Finder:
+        """Return a function that lists, from a request, the values of this cookie that match ``pattern`` whole.
+
+        It takes the WSGI environment, so that no local variable, which error reporters show, holds the Cookie header.
+        The values are in the browser's order: the cookie with the longest path stands first. Values in quotes stay
+        quoted; a ticket has none.
+        """
+        found_in = re.compile(rf"{_start(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
+        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))))
+
+    def values(self, environ: Mapping[str, Any]) -> list[Secret]:
+        """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""
+        return [_unquoted(value) for value in _values(environ, self.name)]
+
+    def value(self, environ: Mapping[str, Any]) -> Secret:
+        """Return the first value of this cookie in a request's WSGI environment, "" without one."""
+        return next(iter(self.values(environ)), Secret())
+
+    def set(self, response: Response, ticket: str, max_age: int | None) -> None:
+        """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""
+        age = None if max_age is None else min(max_age, MAX_AGE_LIMIT)
+        response.set_cookie(self.name, ticket, max_age=age, **self._attributes())
+        self._tell_caches(response)
+
+    def delete(self, response: Response) -> None:
+        """Delete it with the attributes it was set with, without which browsers keep it."""
+        response.delete_cookie(self.name, **self._attributes())
+        self._tell_caches(response)
+
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "domain": self.domain,
+            "path": self.path,
+            "secure": self.secure,
+            "httponly": self.httponly,
+            "samesite": self.samesite,
+            "partitioned": self.partitioned,
+        }
+
+    @staticmethod
+    def _tell_caches(response: Response) -> None:
+        keep_from_caches(response)
+        vary_on(response, "Cookie")
+
+
+def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a request, given by its WSGI environment, brings a cookie of this name."""
+    return bool(_values(environ, name))
+
+
+def _values(environ: Mapping[str, Any], name: str) -> list[Secret]:
+    return [Secret(value.rstrip(" \t")) for value in _any_value(name)(environ.get("HTTP_COOKIE", ""))]
+
+
+@lru_cache
+def _any_value(name: str) -> Callable[[str], list[str]]:
+    return re.compile(rf"{_start(name)}([^;]*)").findall
+
+
+def _start(name: str) -> str:
+    # RFC 6265bis, 5.6: a tab or a space may stand around a cookie's name and value, and nothing else.
+    return rf"(?:^|;)[ \t]*{re.escape(name)}="
+
+
+def _unquoted(value: Secret) -> Secret:
+    if len(value) < 2 or not value[0] == value[-1] == '"':
+        return value
+    return Secret(parse_cookie(f"value={value}").get("value", ""))

@@ -1,0 +1,1 @@
+"""Data of a user that outlives their sessions (``user_session``)."""

@@ -1,0 +1,63 @@
+"""What belongs to a user, as JSON that a person can read: for those who ask what is kept of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from typing import Any
+
+from ..values import codec
+
+
+def exported(values: Mapping[Any, bytes]) -> str:
+    """Return packed values as the text of a JSON object. Nothing is left out.
+
+    JSON's own types stay. Tuples and sets are arrays; dates and times ISO 8601; a timedelta its seconds; bytes Base64;
+    an enum's member its name; a dataclass, or another registered class, what it is stored as; all else its text. A dict
+    whose keys would meet as text is an array of pairs. What cannot be decoded is ``{"unreadable": its bytes}``.
+    """
+    readable = {key: _decoded(packed) for key, packed in values.items()}
+    text = json.dumps(readable, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 file takes
+        text = json.dumps(readable, indent=2, allow_nan=False)
+    return text
+
+
+def _decoded(packed: bytes) -> Any:
+    try:
+        return _readable(codec.unpack(packed))
+    except codec.CodecError:
+        return {"unreadable": base64.b64encode(packed).decode()}
+
+
+def _readable(value: Any) -> Any:
+    if value is None or type(value) in (str, bool, int):
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return _readable_dict(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_readable(member) for member in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.name or str(value)  # several bits of a Flag may have no name
+    stored = codec.storable(value)
+    return str(value) if stored is value else _readable(stored)
+
+
+def _readable_dict(value: dict[Any, Any]) -> Any:
+    pairs = [(_readable(key), _readable(member)) for key, member in value.items()]
+    named = {key if isinstance(key, str) else json.dumps(key, ensure_ascii=False): member for key, member in pairs}
+    return named if len(named) == len(pairs) else [list(pair) for pair in pairs]

@@ -1,0 +1,47 @@
+"""Flask-SeaSurf's settings, read as those of :mod:`.settings`: for what is the same thing, its name counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ...cookie_settings import read_cookie
+from ...errors import SettingError
+from ...settings import Reader, described
+from ..names import DEFAULTS, SEASURF_DEFAULTS
+from ..settings import SESSION_NAMES, CSRFSettings, Spelling, read_headers
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+_MODES: Final = ("exempt", "include")
+
+
+def _read(app: Flask) -> CSRFSettings:
+    read = Reader({**SEASURF_DEFAULTS, **app.config})
+    if read["CSRF_COOKIE"] is not None:
+        raise SettingError("CSRF_COOKIE", "has no effect with SeaSurf, whose cookie is named by CSRF_COOKIE_NAME")
+    cookie = read_cookie(read, "CSRF")
+    if cookie.name == read["SESSION_COOKIE_NAME"]:
+        raise SettingError("CSRF_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
+    mode = read["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
+    if mode not in _MODES:
+        what = repr(mode) if isinstance(mode, str) else described(mode)
+        raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {what}')
+    lifetime = read["CSRF_COOKIE_TIMEOUT"]
+    check_referrer, off = read.boolean("CSRF_CHECK_REFERER"), read.boolean("CSRF_DISABLE")
+    common = CSRFSettings.read(app)
+    return replace(
+        common,
+        enabled=common.enabled and not off,
+        field=cookie.name,
+        headers=read_headers("CSRF_HEADER_NAME", [read["CSRF_HEADER_NAME"]]),
+        ssl_strict=check_referrer,
+        check_referrer=check_referrer,
+        cookie=cookie,
+        cookie_lifetime=None if lifetime is None else read.seconds("CSRF_COOKIE_TIMEOUT", at_least=1),
+        only_included=mode == "include",
+    )
+
+
+SEASURF: Final = Spelling((*SEASURF_DEFAULTS, *DEFAULTS, *SESSION_NAMES), _read)

@@ -1,0 +1,1 @@
+"""Access to views: decorators, permissions, and the answers to refused requests."""

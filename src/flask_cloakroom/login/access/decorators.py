@@ -1,0 +1,104 @@
+"""Decorators for views that are for those who are logged in."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any, TypeVar, overload
+
+from ...context import this_app
+from ..lifecycle import is_fresh
+from ..request.current import this_login, user_of
+from ..request.state import LoginState
+from ..setup.config import EXEMPT_METHODS
+from ..setup.flags import is_set
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def login_required(view: F) -> F:
+    """Call the view only if the user is authenticated; else :meth:`LoginManager.unauthorized` answers.
+
+    Write it below ``@app.route``. The view may be async. OPTIONS requests pass, because a CORS preflight request
+    comes without cookies; with LOGIN_DISABLED all do.
+    """
+    return guarded(view, refuse_strangers)
+
+
+@overload
+def fresh_login_required(view: F) -> F: ...
+
+
+@overload
+def fresh_login_required(*, max_age: timedelta | float) -> Callable[[F], F]: ...
+
+
+def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | None = None) -> F | Callable[[F], F]:
+    """Call the view only if the user is authenticated, and freshly: for what a thief of a cookie must not do.
+
+    With ``max_age``, a time or seconds, only if they showed who they are no longer ago than that; the field calls
+    that sudo. Else :meth:`LoginManager.unauthorized` or :meth:`LoginManager.needs_refresh` answers.
+
+    Raises ValueError for an age that is not above zero.
+    """
+    refuse = refuse_stale(checked_age(max_age))
+    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
+
+
+def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
+    """Return what refuses those who are not freshly logged in, within the last so many seconds if it is a number."""
+
+    def refuse(state: LoginState) -> Any:
+        refused = refuse_strangers(state)
+        if refused is not None or is_fresh(state, seconds):
+            return refused
+        if state.impersonator is not None:  # a refresh view could not make it fresh
+            return state.manager.forbidden("it impersonates somebody")
+        return state.manager.needs_refresh()
+
+    return refuse
+
+
+def checked_age(max_age: timedelta | float | None) -> float | None:
+    """Return it in seconds. Raises ValueError for an age that is not above zero."""
+    if max_age is None:
+        return None
+    seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"max_age must be a timedelta or a number of seconds above 0, not {max_age!r}")
+    return seconds
+
+
+def refuse_strangers(state: LoginState) -> Any:
+    """Return the response for those who are not logged in; None for those who are.
+
+    Raises the 401 of an authenticator that refused the request's credential.
+    """
+    if is_set(user_of(state), "is_authenticated"):
+        return None
+    if state.refused is not None:
+        raise state.refused
+    return state.manager.unauthorized()
+
+
+def lets_pass(state: LoginState) -> bool:
+    """Tell whether nobody has to be logged in for this request."""
+    return state.request.method in EXEMPT_METHODS or state.settings.disabled
+
+
+def guarded(view: F, refuse: Callable[[LoginState], Any], find_state: Callable[[], LoginState] = this_login) -> F:
+    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None."""
+    is_async = inspect.iscoroutinefunction(view)
+
+    @wraps(view)
+    def decorated(*args: Any, **kwargs: Any) -> Any:
+        state = find_state()
+        refused = None if lets_pass(state) else refuse(state)
+        if refused is not None:
+            return refused
+        return (this_app().ensure_sync(view) if is_async else view)(*args, **kwargs)
+
+    return decorated  # type: ignore[return-value]

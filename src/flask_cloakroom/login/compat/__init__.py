@@ -1,0 +1,1 @@
+"""Old names of Flask-Login, and its test client."""

@@ -1,0 +1,64 @@
+"""What Flask-Login 0.6.3 still has and calls deprecated, and private names that other packages use."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import current_app, has_app_context
+
+from ...context import this_request
+from ..request.loading import load
+from ..request.state import state_of
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from ..manager import LoginManager
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)
+
+
+class LegacyManager:
+    """The old names of :class:`LoginManager`."""
+
+    _header_callback: Callable[[str], Any] | None
+
+    def setup_app(self: LoginManager, app: Flask, add_context_processor: bool = True) -> None:  # type: ignore[misc]
+        """Do :meth:`init_app`. Deprecated."""
+        _warn("setup_app()", "init_app()")
+        self.init_app(app, add_context_processor)
+
+    def header_loader(self, callback: C) -> C:
+        """Register what returns the user that the value of the header AUTH_HEADER_NAME stands for. Deprecated."""
+        _warn("header_loader()", "request_loader(), which is given the whole request")
+        self._header_callback = callback
+        return callback
+
+    @property
+    def header_callback(self) -> Callable[[str], Any] | None:
+        """What :meth:`header_loader` registered."""
+        return self._header_callback
+
+    @property
+    def _login_disabled(self) -> bool:
+        _warn("_login_disabled", 'app.config["LOGIN_DISABLED"]')
+        return has_app_context() and bool(current_app.config.get("LOGIN_DISABLED", False))
+
+    @_login_disabled.setter
+    def _login_disabled(self, value: bool) -> None:
+        _warn("_login_disabled", 'app.config["LOGIN_DISABLED"]')
+        current_app.config["LOGIN_DISABLED"] = value
+
+    def _load_user(self: LoginManager) -> None:  # type: ignore[misc]
+        load(state_of(this_request(), self))
+
+    def _update_request_context_with_user(self: LoginManager, user: Any = None) -> None:  # type: ignore[misc]
+        """Make ``user`` the request's, and nobody's beyond it."""
+        somebody = user is not None
+        state_of(this_request(), self).set_user(user if somebody else self.anonymous_user(), private=somebody)

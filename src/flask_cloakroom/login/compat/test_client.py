@@ -1,0 +1,35 @@
+"""A test client that is logged in from the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from ..in_session import session_login
+from ..request.current import manager_of
+
+
+class FlaskLoginClient(FlaskClient):
+    """Set as ``app.test_client_class``; then ``app.test_client(user=user)`` is logged in as that user.
+
+    ``fresh_login=False`` for a login that is not fresh. The session is as after ``login_user()``, so it passes
+    SESSION_PROTECTION for requests with the client's own User-Agent.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take Flask's arguments, ``user`` and ``fresh_login``."""
+        user = kwargs.pop("user", None)
+        fresh = kwargs.pop("fresh_login", True)
+        super().__init__(*args, **kwargs)
+        if user is None:
+            return
+        described = session_login.description(
+            user,
+            manager_of(self.application).id_of(user),
+            fresh=fresh,
+            forced=False,
+            user_agent=self.environ_base.get("HTTP_USER_AGENT"),
+        )
+        with self.session_transaction() as session:
+            session.update(described)

@@ -1,0 +1,1 @@
+"""A user's logins on all devices: listed, watched and ended."""

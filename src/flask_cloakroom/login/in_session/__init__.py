@@ -1,0 +1,1 @@
+"""The keys that a login has in the session."""

@@ -1,0 +1,196 @@
+"""A login begins, is confirmed, is asked about, and ends: for the request and the manager that a state is of."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import Any
+
+from werkzeug.exceptions import Forbidden
+from werkzeug.local import LocalProxy
+
+from .. import signals
+from ..cookies import MAX_AGE_LIMIT
+from ..core.clock import is_within
+from ..core.sessions.owners import Ownership, new_handle
+from ..secret import Secret
+from ..sessions.outage import SessionUnavailable
+from .in_session import session_login
+from .in_session.browser import browser_id
+from .in_session.device_note import begun_by, is_remembered_by
+from .request import impersonation
+from .request.current import user_of
+from .request.remember_cookies import forget, forget_others, tokens_in
+from .request.state import LoginState
+from .setup.config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
+from .setup.flags import is_set
+from .setup.settings import LoginSettings
+
+log = logging.getLogger("flask_cloakroom.login")
+
+
+def log_in(
+    state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
+) -> bool:
+    """Do :func:`.actions.login_user`."""
+    if isinstance(user, LocalProxy):
+        user = user._get_current_object()
+    if not force and not is_set(user, "is_active"):
+        log.info("a login was refused: the user is not active")
+        return False
+    user_id = state.manager.id_of(user)
+    described = session_login.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
+    before = session_login.owner_of(state.session)
+    token: Secret | None = None
+    lifetime, handle = 0, ""
+    if remember:
+        lifetime, handle = _seconds_of(duration, state.settings), new_handle()
+        begun = begun_by(state, remembered=True, handle=handle)
+        token = Secret(state.tokens.issue(str(user_id), session_login.auth_hash_of(user), lifetime, begun))
+    else:
+        handle = forget_others(state, str(user_id))
+        lost = before is not None and not handle and is_remembered_by(before.note)
+        begun = begun_by(state, remembered=bool(handle), handle=new_handle() if lost else handle)
+    impersonated, impersonator = _impersonation(state)
+    if not session_login.begin(state.session, described, begun):
+        if token is not None:
+            state.tokens.revoke(token)
+        return False
+    _forget_before(state, before, token, lifetime, handle)
+    state.set_user(user, private=True, source="session")
+    if impersonator is not None:
+        impersonation.tell_end(state, impersonated, impersonator)
+    signals.user_logged_in.send(state.app, user=user)
+    return True
+
+
+def _impersonation(state: LoginState) -> tuple[Any, Any]:
+    """Return who is impersonated in this session, and by whom; None and None if nobody is."""
+    if state.session.get(IMPERSONATED) is None:
+        return None, None
+    user = user_of(state)
+    return user, state.impersonator
+
+
+def _forget_before(state: LoginState, before: Ownership | None, token: str | None, lifetime: int, handle: str) -> None:
+    """End what remembered a login in this browser until now, unless that is the one which goes on; set the new token.
+
+    Raises SessionUnavailable (503) if the store is down; then the login that was begun is not saved.
+    """
+    try:
+        if token is not None:
+            forget(state, before)
+        elif before is not None and before.handle != handle and is_remembered_by(before.note):
+            state.tokens.revoke_login(before)
+    except SessionUnavailable:
+        session_login.give_up(state.session)
+        raise
+    if token is not None:
+        state.set_remember(token, lifetime)
+        state.resumed = None
+
+
+def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
+    if duration is None:
+        return settings.remember_for
+    if not isinstance(duration, timedelta):
+        raise TypeError(f"duration must be a datetime.timedelta, instead got: {duration}")
+    seconds = -int(-duration.total_seconds() // 1)
+    if seconds < 1:
+        raise ValueError(f"duration must be at least a second, not {duration}")
+    return min(seconds, MAX_AGE_LIMIT)
+
+
+def log_out(state: LoginState) -> bool:
+    """Do :func:`.actions.logout_user`."""
+    user = _user_to_log_out(state)
+    impersonator = state.impersonator
+    forget(state, session_login.owner_of(state.session))
+    if session_login.has_login(state.session):
+        log.debug("%s: logged out", session_login.public_id(state.session))
+        session_login.end(state.session)
+    state.clear_site_data = True
+    try:
+        if impersonator is not None:
+            impersonation.tell_end(state, user, impersonator)
+        signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
+    finally:
+        state.set_user(state.manager.anonymous_user(), private=False)
+    return True
+
+
+def _user_to_log_out(state: LoginState) -> Any:
+    """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
+    try:
+        return user_of(state)
+    except SessionUnavailable:
+        raise  # then nobody can be logged out
+    except Exception:
+        log.exception("the user could not be loaded at the logout, which goes on without")
+        return state.manager.anonymous_user()
+
+
+def confirm(state: LoginState) -> None:
+    """Do :func:`.actions.confirm_login`."""
+    user_of(state)
+    if state.impersonator is not None:
+        # Whose password was asked for? Neither of the two would be enough for both.
+        log.info("%s: a confirmation was refused: it impersonates somebody", session_login.public_id(state.session))
+        raise Forbidden
+    # The session may be another's than that of the user who shows a credential with the request.
+    if state.ignores_session or state.session.get(USER_ID) is None:
+        log.warning("confirm_login() was called, and nobody is logged in by this session")
+        return
+    state.session[FRESH] = True
+    state.session[FRESH_AT] = int(time.time())
+    state.session[BROWSER] = browser_id(state.user_agent)
+    session_login.change(state.session)
+    signals.user_login_confirmed.send(state.app)
+
+
+def update_auth_hash(state: LoginState, user: Any = None) -> None:
+    """Do :func:`.actions.update_session_auth_hash`."""
+    user = user_of(state) if user is None else user
+    user_id = state.session.get(USER_ID)
+    if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
+        raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
+    digest = session_login.auth_hash_of(user)
+    state.session[AUTH_HASH] = digest
+    session_login.change(state.session)
+    for token in tokens_in(state):
+        remembered = state.tokens.resolve(token)
+        if remembered is None or remembered.user_id != str(user_id):
+            continue
+        renewed = state.tokens.renew(remembered, digest)
+        if renewed is not None:
+            state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
+        return
+
+
+def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
+    """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
+    user_of(state)
+    if state.ignores_session or state.impersonator is not None:
+        return False
+    if state.session.get(USER_ID) is None or state.session.get(FRESH) is not True:
+        return False
+    if max_age is None:
+        return True
+    since = state.session.get(FRESH_AT)
+    return isinstance(since, int) and is_within(int(time.time()) - since, max_age)
+
+
+def is_remembered(state: LoginState) -> bool:
+    """Do :func:`.actions.login_remembered`."""
+    user_of(state)
+    if state.ignores_session or state.impersonator is not None:
+        return False
+    user_id = state.session.get(USER_ID)
+    if state.remember is not None or user_id is None:
+        return bool(state.remember)
+    owner = session_login.owner_of(state.session)
+    if owner is not None:
+        return is_remembered_by(owner.note)  # what remembers it and the session end together
+    found = (state.tokens.resolve(token) for token in tokens_in(state))
+    return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)

@@ -1,0 +1,157 @@
+"""What is signed with the application's SECRET_KEY, and which keys may do it."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from hashlib import sha512
+from typing import TYPE_CHECKING, Final
+
+from flask import current_app
+
+from ...errors import SettingError
+from ...secret import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger("flask_cloakroom.login")
+
+#: Bytes below which a key is refused outside debug and tests: anybody can try all of them.
+SHORTEST_KEY: Final = 8
+#: Bytes below which a key is complained of: OWASP ASVS 5.0 (11.2.3) asks for 128 bits.
+SHORT_KEY: Final = 16
+
+#: Keys that stand in documentation, tutorials and templates (CVE-2023-27524). Whoever knows them signs in as anybody.
+WELL_KNOWN_KEYS: Final = frozenset(
+    {
+        "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+        '_5#y2l"f4q8z\n\xec]/',
+        "change_me_to_a_complex_random_secret",
+        "\x02\x01thisismyscretkey\x01\x02\\e\\y\\y\\h",
+        "temporary_key",
+        "thisisnotasecret",
+        "test_non_dev_secret",
+        "changemechangeme",
+        "change-me-please",
+        "development key",
+        "hard to guess string",
+        "you-will-never-guess",
+        "super-secret-key",
+        "super secret key",
+        "supersecretkey",
+        "mysecretkey",
+        "my-secret-key",
+        "my_secret_key",
+        "my secret key",
+        "your-secret-key",
+        "your_secret_key",
+        "your secret key",
+        "your-secret-key-here",
+        "your_secret_key_here",
+        "secret-key",
+        "secret_key",
+        "secretkey",
+        "secret-key-goes-here",
+        "password",
+        "changeme",
+        "change-me",
+        "change_me",
+        "0123456789abcdef",
+        "1234567890",
+        "12345678",
+    }
+)
+
+
+def as_key(key: str | bytes) -> SecretBytes:
+    """Return a key's bytes, those that Flask-Login takes for a str."""
+    if isinstance(key, bytes):
+        return SecretBytes(key)
+    try:
+        return SecretBytes(key.encode("latin1"))
+    except UnicodeEncodeError:
+        return SecretBytes(key.encode("utf-8"))
+
+
+def secret_key(key: str | bytes | None = None) -> SecretBytes:
+    """Return the bytes of ``key``, or of the application's SECRET_KEY. Raises RuntimeError if there is none."""
+    if key is None:
+        return secret_key(current_app.secret_key or "")
+    if not key:
+        raise RuntimeError("there is no key to sign with: set SECRET_KEY, or give one")
+    return as_key(key)
+
+
+def _keys_of(app: Flask) -> list[SecretBytes]:
+    """Return SECRET_KEY_FALLBACKS, and SECRET_KEY as the last."""
+    return [as_key(key) for key in (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key) if key]
+
+
+def reading_keys(app: Flask) -> list[SecretBytes]:
+    """Return the keys by which a signature may have been made, the present one last; those alone that are fit.
+
+    Fallbacks (SECRET_KEY_FALLBACKS) are only ever for reading: what is made new is signed with the last
+    (CVE-2025-47278).
+    """
+    return [key for key in _keys_of(app) if problem_with(app, key) is None]
+
+
+def signing_keys(app: Flask) -> list[SecretBytes]:
+    """Return the same if the present key is fit for signing. Raises :class:`SettingError`."""
+    if not app.secret_key:
+        raise SettingError(
+            "SECRET_KEY",
+            "must be set for logins that are remembered, because their cookie is signed with it; "
+            "python -c 'import secrets; print(secrets.token_hex())' makes one",
+        )
+    key = as_key(app.secret_key)
+    problem = problem_with(app, key)
+    if problem is not None:
+        raise SettingError("SECRET_KEY", problem)
+    if len(key) < SHORT_KEY:
+        log.warning("SECRET_KEY is shorter than %d bytes: it can be found by trying", SHORT_KEY)
+    return reading_keys(app)
+
+
+def problem_with(app: Flask, key: str | bytes) -> str | None:
+    """Return why the key must not be used; None if it may, as any may in debug mode and in tests."""
+    if app.debug or app.testing:
+        return None
+    advice = "python -c 'import secrets; print(secrets.token_hex())' makes a better one"
+    raw = as_key(key)
+    if len(raw) < SHORTEST_KEY:
+        return f"is shorter than {SHORTEST_KEY} bytes, so anybody finds it by trying; {advice}"
+    if raw.decode("latin1").lower() in WELL_KNOWN_KEYS:
+        return f"is one that everybody knows, so anybody can sign in as anybody; {advice}"
+    return None
+
+
+def encode_cookie(payload: str, key: str | bytes | None = None) -> str:
+    """Return ``payload`` with a signature by ``key``, or by the application's SECRET_KEY: Flask-Login's function.
+
+    The signature has neither a time nor a purpose: it is for an application's own use, and no remembered login is
+    made of it here. Raises RuntimeError if there is no key.
+    """
+    return f"{payload}|{_digest(payload, secret_key(key)).decode()}"
+
+
+def decode_cookie(cookie: str, key: str | bytes | None = None) -> str | None:
+    """Return the payload of :func:`encode_cookie`, or None if the signature is not by ``key``.
+
+    Without ``key`` those of the application count: SECRET_KEY and SECRET_KEY_FALLBACKS.
+    """
+    cookie = Secret(cookie)
+    if "|" not in cookie:
+        return None
+    payload = cookie.rpartition("|")[0]
+    keys = _keys_of(current_app) if key is None else [as_key(key)]
+    # Bytes, because compare_digest refuses a str unless it is ASCII.
+    given = SecretBytes(cookie.rpartition("|")[2].encode("utf-8", "replace"))
+    good = [hmac.compare_digest(_digest(payload, one), given) for one in keys if one]
+    return payload if any(good) else None
+
+
+def _digest(payload: str, key: bytes) -> SecretBytes:
+    text = payload.encode("utf-8", "surrogatepass")
+    return SecretBytes(hmac.new(key, text, sha512).hexdigest().encode())

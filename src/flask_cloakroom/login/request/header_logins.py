@@ -1,0 +1,100 @@
+"""Requests whose user is shown by a header: no other site can have made a browser send them.
+
+The proof is the header itself: ``Authorization``, or one that an authenticator is registered for. A page of another
+site cannot set it, unless the application allows that site to by CORS; and browsers add ``Authorization`` by themselves
+for a few schemes only, which do not count.
+
+A proxy that logs people in by a cookie of its own may add ``Authorization`` as well, also to what another site made a
+browser send. Where the browser says that it was a form or an image that sent the request, that is found out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import has_request_context
+from werkzeug.exceptions import HTTPException
+
+from ...context import this_app, this_request
+from ...cookies import has_cookie
+from ...secret import Secret
+from ...sessions.interface import ServerSessionInterface
+from ..in_session import session_login
+from ..setup.authenticators import shows_credential
+from ..setup.config import USER_ID
+from .current import managers_of, user_of
+from .remember_cookies import tokens_in
+from .state import state_of
+
+if TYPE_CHECKING:
+    from flask import Flask, Request
+
+#: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
+_OF_SCRIPTS: Final = (None, "cors", "same-origin")
+
+
+def is_shown_by_header() -> bool:
+    """Tell whether the present request has such a header, and its user was found by what it shows and by no cookie.
+
+    Not if the request brings the cookie of a session, or one that remembers a login, of whichever kind of user: the
+    view may act by that. If nobody is found and a credential was refused, raises that refusal (a 401).
+    """
+    app, request = this_app(), this_request()
+    managers = [one for one in managers_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
+    if not managers or _brings_login_cookie(app, request):
+        return False
+    if request.headers.get("Sec-Fetch-Mode") not in _OF_SCRIPTS:
+        return False  # whoever put the header in, it was no page
+    refusal: HTTPException | None = None
+    for manager in managers:
+        state = state_of(request, manager)
+        try:
+            user_of(state)
+        except HTTPException as error:  # it may be the credential of another kind of user
+            refusal = refusal or error
+        else:
+            if state.source in ("header", "request_loader"):
+                return True
+    if refusal is not None:
+        raise refusal
+    return False
+
+
+def login_secrets(resume: bool) -> list[Secret]:
+    """Return a text for each login of the request's browser: :data:`.hooks.LOGIN_SECRETS`.
+
+    ``resume``: begin a remembered login first. Without that a forged request could pass with a token of a session where
+    nobody is logged in, and its view would then be asked for by the remembered user.
+
+    The session of another kind of user is opened only if the browser has a cookie of that kind.
+    """
+    if not has_request_context():
+        return []
+    app, request = this_app(), this_request()
+    found = []
+    for manager in managers_of(app):
+        if manager.may_have_login(app, request):
+            session = manager.session_of(request)
+            if resume and session.get(USER_ID) is None and manager.has_loader and not manager.has_finished(request):
+                state = state_of(request, manager)
+                if tokens_in(state):
+                    user_of(state)
+            secret = session_login.secret_of(session)
+            if secret is not None:
+                found.append(Secret(f"{manager.state_name}={secret}"))
+    return found
+
+
+def cookie_name(interface: Any, app: Flask) -> str:
+    """Return the name of the session cookie of a session interface, ours or Flask's."""
+    if isinstance(interface, ServerSessionInterface):
+        return interface.settings.cookie.name
+    name: str = interface.get_cookie_name(app)
+    return name
+
+
+def _brings_login_cookie(app: Flask, request: Request) -> bool:
+    names = {cookie_name(app.session_interface, app)}
+    for manager in managers_of(app):
+        names.update(manager.cookie_names(app))
+    return any(has_cookie(request.environ, name) for name in names)

@@ -1,0 +1,57 @@
+"""The remember tokens that a browser sends: found in its cookies, and ended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...core.sessions.owners import Ownership
+from ...secret import Secret
+from ..in_session.device_note import is_remembered_by
+from ..remember.flask_login_cookies import SEPARATOR
+from .state import LoginState
+
+#: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
+#: before ours, and a flood of them must not cost us.
+MAX_TOKENS: Final = 3
+
+
+def tokens_in(state: LoginState) -> list[Secret]:
+    """Return the remember tokens that the browser sent: those that can be one, the first few."""
+    if not state.request.environ.get("HTTP_COOKIE"):
+        return []
+    found = state.settings.find_tokens(state.request.environ)[:MAX_TOKENS]
+    if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
+        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
+        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TOKENS]
+    return found
+
+
+def forget(state: LoginState, owner: Ownership | None) -> None:
+    """End what remembers the browser, and let the response delete the cookie. At the end of the login of ``owner``.
+
+    Raises SessionUnavailable (503) if the store is down.
+    """
+    tokens = state.tokens
+    ended = {tokens.revoke(token) for token in tokens_in(state)}
+    if owner is not None and owner.handle not in ended and is_remembered_by(owner.note):
+        tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
+    if state.remember or state.settings.cookie.values(state.request.environ):
+        state.set_remember("")
+
+
+def forget_others(state: LoginState, user_id: str) -> str:
+    """End what else this browser is remembered by: other users would be logged in again when this session is over.
+
+    Return the handle of the login that remembers this one, "" if there is none.
+    """
+    handle = ""
+    tokens = state.tokens
+    for token in tokens_in(state):
+        remembered = tokens.resolve(token)
+        if remembered is not None and remembered.user_id == user_id:
+            handle = remembered.handle
+        else:
+            # Also one that is good for nothing any more: if somebody has the one that took its place, that ends too.
+            tokens.revoke(token)
+            state.set_remember("")
+    return handle

@@ -1,0 +1,71 @@
+"""What the login adds to a response: the remember cookie, and who may keep the page."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ...sessions.outage import SessionUnavailable
+from ..setup.config import AUTH_HASH, USER_ID
+from .remember_cookies import tokens_in
+from .state import LoginState
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from ..remember.tokens import Remembered
+
+log = logging.getLogger("flask_cloakroom.login")
+
+#: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is issued anew when so much of its life has passed: often enough
+#: that nobody loses more than that, and not with every image of a page.
+REFRESH_PART: Final = 10
+#: And at the latest after so many seconds.
+REFRESH_SECONDS: Final = 600
+
+
+def finish(state: LoginState, response: Response) -> None:
+    """Finish the response of a request that asked for its user."""
+    settings = state.settings
+    if state.private and "Cache-Control" not in response.headers:
+        # OWASP ASVS 5.0, 14.3.2: what a browser keeps, its next user finds after the logout.
+        response.headers["Cache-Control"] = "no-store"
+    if state.clear_site_data and settings.clear_site_data:
+        response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
+    by_session = state.private and not state.ignores_session and state.impersonator is None
+    if settings.refresh_each_request and by_session and state.remember is None:
+        try:
+            _refresh(state)
+        except SessionUnavailable:
+            log.warning("a remember token was not extended, because the store is down; the next request will")
+    if state.remember and state.resumed is not None and not _stands(state, state.resumed):
+        state.remember = None  # a slow page must not take the token away that a login has set meanwhile
+    if state.remember is not None:
+        if state.remember:
+            settings.cookie.set(response, state.remember, state.remember_for)
+        else:
+            settings.cookie.delete(response)
+
+
+def _stands(state: LoginState, remembered: Remembered) -> bool:
+    try:
+        return state.tokens.stands(remembered)
+    except SessionUnavailable:
+        return True  # the browser's own token is spent
+
+
+def _refresh(state: LoginState) -> None:
+    """Issue the browser's token anew, if it is good and the present user's."""
+    session, tokens = state.session, state.tokens
+    user_id = session.get(USER_ID)
+    for token in tokens_in(state):
+        remembered = tokens.resolve(token)
+        if remembered is None or remembered.used or remembered.user_id != str(user_id):
+            continue
+        if remembered.auth_hash != session.get(AUTH_HASH, ""):
+            continue
+        if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
+            extended = tokens.extend(remembered)
+            if extended is not None:
+                state.set_remember(extended, remembered.lifetime)
+        return

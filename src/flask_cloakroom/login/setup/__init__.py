@@ -1,0 +1,1 @@
+"""Settings, loaders and handlers that an application declares for its logins."""

@@ -1,0 +1,1 @@
+"""A Redis-compatible server that is started with the application (``embedded://``)."""

@@ -1,0 +1,5 @@
+"""Sessions in Redis or Valkey."""
+
+from .store import RedisClient, RedisStore
+
+__all__ = ["RedisClient", "RedisStore"]
