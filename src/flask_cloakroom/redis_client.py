@@ -138,7 +138,7 @@ class FlaskRedis(_Client):
             )
         raise RuntimeError(
             f"FlaskRedis({self.config_prefix!r}) serves {len(apps)} applications, and outside of their contexts it is "
-            f"not clear which is meant: use it in a view, or inside `with app.appscope_or_none():`"
+            f"not clear which is meant: use it in a view, or inside `with app.app_context():`"
         )
 
     @property
