@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import g, has_request_context
-from werkzeug.local import LocalProxy
+from flask import g
 
 from .. import signals
 from ..caching import vary_on
@@ -19,12 +18,11 @@ from ..secret import Secret
 from ..sessions.session import KEYS_OF_ONE_ID
 from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
-from .names import DEFAULTS
 from .origin import judged
 from .request_token import token_in
 from .session_tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
-from .settings import LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
-from .state import CSRFState, known_state_of, state_of
+from .settings import DEFAULTS, LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
+from .state import EXTENSION_KEY, PASSED, CSRFState, Protection, known_state_of, state_of
 from .token_format import MISSING
 
 if TYPE_CHECKING:
@@ -35,16 +33,13 @@ log = logging.getLogger("flask_cloakroom.csrf")
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 C = TypeVar("C", bound="Callable[[Request], Any]")
 
-#: Where an application keeps its protection; Flask-WTF's name.
-EXTENSION_KEY: Final = "csrf"
-
 #: With WTF_CSRF_SSL_STRICT: a token is not enough.
 SAYS_NOTHING: Final = "The request does not say where it comes from."
 
 _FORMS: Final = "flask_wtf.form"
 
 
-class CSRFProtect:
+class CSRFProtect(Protection):
     """Check each request that may change something; one object serves any number of applications.
 
     Browsers say where a request came from, so they are asked first, and the session is left alone. A request that
@@ -206,19 +201,6 @@ class CSRFProtect:
         return state.token
 
 
-def has_passed() -> bool:
-    """Tell whether the application's protection found the present request good, or exempt."""
-    if not has_request_context():
-        return False
-    protection = this_app().extensions.get(EXTENSION_KEY)
-    return isinstance(protection, CSRFProtect) and protection.has_passed()
-
-
-#: Stands in ``g.csrf_valid``, where Flask-WTF's forms look, for the answer of whichever request asks: several may share
-#: one ``g``, and the next one must not pass by the answer of this one.
-PASSED: Final = LocalProxy(has_passed)
-
-
 def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
     token = token_in(request, settings)
     if token is None:
@@ -247,12 +229,8 @@ def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:
     return present is not ours and callable(getattr(present, "protect", None))
 
 
-def _protects_present_app() -> bool:
-    return isinstance(this_app().extensions.get(EXTENSION_KEY), CSRFProtect)
-
-
 def _adopt_forms() -> bool:
     """Let the forms of Flask-WTF, which is in use, carry our tokens; tell whether they do."""
     from .forms import adopt
 
-    return adopt(sys.modules[_FORMS], _protects_present_app)
+    return adopt(sys.modules[_FORMS])

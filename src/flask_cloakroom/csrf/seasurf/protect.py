@@ -23,7 +23,7 @@ from .settings import SEASURF
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
 
-    from ...cookies import SessionCookie
+    from ...cookies import Cookie
     from ..settings import CSRFSettings
     from ..state import CSRFState
 
@@ -149,7 +149,7 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
 
 
-def _has_nobodys_token(request: Request, cookie: SessionCookie, state: CSRFState | None) -> bool:
+def _has_nobodys_token(request: Request, cookie: Cookie, state: CSRFState | None) -> bool:
     """Tell whether the browser has a token and no session, as after a logout; looked for only where it is likely.
 
     A request that is older than a login beside it says nothing of what the browser has by now.
