@@ -179,21 +179,20 @@ class CSRFProtect(Protection):
         """Say what the answer rests on, and give scripts the token. A request that needed neither is left as it is."""
         request = this_request()
         state = known_state_of(request)
+        if state is None:
+            return response
         token = self._token_for_scripts(app, request, response, state)
         if token is not None and is_token_of_session(token):  # and not one from before a login in this very request
             settings = settings_of(app)
             if settings.cookie is not None:
                 settings.cookie.set(response, token, settings.cookie_lifetime)
-        if state is not None:
-            _tell_caches(state, response)
-            state.token = None  # two objects may protect one application
+        _tell_caches(state, response)
+        state.token = None  # two objects may protect one application
         return response
 
-    def _token_for_scripts(
-        self, app: Flask, request: Request, response: Response, state: CSRFState | None
-    ) -> Secret | None:
+    def _token_for_scripts(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
         """Return the token that the response's cookie shall hold, if any."""
-        if state is None or state.token is None:
+        if state.token is None:
             return None
         cookie = settings_of(app).cookie
         if cookie is None or is_token_of_session(cookie.value(request.environ)):
