@@ -1,4 +1,4 @@
-"""A cookie of ours: its settings are read, and it is read, set and deleted, in one place, so that all agree.
+"""A cookie of ours: its settings, and how it is read, set and deleted: in one place, so that all agree.
 
 The session's, the remember and the CSRF cookie are read here and nowhere else. Werkzeug's parser removes whatever
 Python takes for white space around a name. Chromium lets a sibling domain set a cookie whose name is the byte 0xa0

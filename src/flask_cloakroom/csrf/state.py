@@ -48,7 +48,7 @@ def known_state_of(request: Request) -> CSRFState | None:
 
 
 class Protection:
-    """What the forms of an application ask of its protection. Flask-WTF's protection has the same key and no answer."""
+    """What forms ask of their application's protection. It tells ours from Flask-WTF's, which has the same key."""
 
     def has_passed(self) -> bool:
         """Tell whether the present request was found good or needs no check, so that its forms ask for no token."""
