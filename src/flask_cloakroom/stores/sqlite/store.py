@@ -432,7 +432,7 @@ class SQLiteStore:
             self.close()
 
     def after_fork(self) -> None:
-        """Keep idle connections again, in the parent and in the child."""
+        """Keep connections again, in the parent and in the child."""
         self._keep = IDLE_CONNECTIONS
 
     def _leave_inherited(self) -> None:
