@@ -47,7 +47,7 @@ class RawRedis:
 #: As long as a name that the store gives its keys: "session:" and 64 hexadecimal digits.
 KEY = b"rawkey::" + b"0" * 64
 
-_SCRIPT = Path(flask_cloakroom.stores.__file__).with_name("lua") / "replace.lua"
+_SCRIPT = Path(flask_cloakroom.stores.__file__).parent / "redis" / "lua" / "replace.lua"
 
 
 def number(answer: object) -> int:

@@ -9,7 +9,7 @@ import ast
 import importlib.util
 import io
 import tokenize
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,32 +49,51 @@ def _code_lines_of(source: str) -> int:
     return len(lines)
 
 
-def import_circles(package: Path = PACKAGE) -> list[list[str]]:
-    """Return the groups of modules that import each other, directly or through others. Each group is sorted.
-
-    Every import counts, also one under ``if TYPE_CHECKING:`` or inside a function: a reader has to follow these too.
-    Importing a module does not count as importing the packages around it, although Python runs these first.
-    """
-    modules = {_module_name(path, package): path for path in package.rglob("*.py")}
-    imports = {name: set(_imports(name, path, modules.keys())) - {name} for name, path in modules.items()}
-    reached = {name: _reached(name, imports) for name in imports}
-    circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in imports}
-    return sorted(sorted(circle) for circle in circles if circle)
+def modules_in(package: Path = PACKAGE) -> dict[str, Path]:
+    """Return the files of a package's modules, by the modules' full names. A package has the name of its folder."""
+    return {_module_name(path, package): path for path in sorted(package.rglob("*.py"))}
 
 
 def _module_name(path: Path, package: Path) -> str:
     return ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(module: str, path: Path, known: Set[str]) -> Iterator[str]:
-    """Yield the modules of the package that a module imports."""
+def imports_of(module: str, modules: Mapping[str, Path], *, late: bool = False) -> set[str]:
+    """Return the full names of what one of ``modules`` imports: other ones of these, the standard library, and others.
+
+    Every import counts, also one under ``if TYPE_CHECKING:`` or inside a function: a reader has to follow these too.
+    With ``late``, return only imports inside functions.
+    """
+    path = modules[module]
     parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from {alias.name for alias in node.names} & known
-        elif isinstance(node, ast.ImportFrom):
+    return set(_imports(ast.parse(path.read_text()), parent, modules, counts=not late))
+
+
+def _imports(tree: ast.AST, parent: str, modules: Mapping[str, Path], *, counts: bool) -> Iterator[str]:
+    """Yield what a tree imports, from a package named ``parent``. Only what is in functions, unless it ``counts``."""
+    for node in ast.iter_child_nodes(tree):
+        if counts and isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif counts and isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), parent)
-            yield from ({f"{origin}.{alias.name}" for alias in node.names} & known) or ({origin} & known)
+            for alias in node.names:
+                name = f"{origin}.{alias.name}"
+                yield name if name in modules else origin
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _imports(node, parent, modules, counts=counts or is_function)
+
+
+def import_circles(package: Path = PACKAGE) -> list[list[str]]:
+    """Return the groups of modules that import each other, directly or through others. Each group is sorted.
+
+    All imports that :func:`imports_of` returns count. Importing a module does not count as importing the packages
+    around it, although Python runs these first.
+    """
+    modules = modules_in(package)
+    imports = {name: (imports_of(name, modules) & modules.keys()) - {name} for name in modules}
+    reached = {name: _reached(name, imports) for name in imports}
+    circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in imports}
+    return sorted(sorted(circle) for circle in circles if circle)
 
 
 def _reached(start: str, imports: dict[str, set[str]]) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from source_figures import PrivateReach, code_lines, import_circles, private_reaches
+from source_figures import PrivateReach, code_lines, import_circles, imports_of, modules_in, private_reaches
 
 #: The most lines of code that the package may have. Lower the number when the test below says that it fell.
 LINES_AT_MOST = 11_362
@@ -81,6 +81,47 @@ class TestCodeLines:
         """Its folder is left out at any depth; a module whose name only begins like the folder's counts."""
         sources = {"testing/base.py": "a = 1\n", "part/testing/base.py": "b = 1\n", "testing_not.py": "c = 1\n"}
         assert code_lines(make_package(sources)) == 1
+
+
+class TestImports:
+    """What a module imports."""
+
+    SOURCE = """\
+        import os.path, package.low
+        from typing import TYPE_CHECKING
+        from . import low
+        from .deep.inner import Inner
+        from .deep import inner as renamed, other
+        if TYPE_CHECKING:
+            from flask import Flask
+        class Thing:
+            from .low import value
+            def method(self):
+                import sqlite3
+                async def nested():
+                    from package.deep import inner
+        """
+
+    @pytest.fixture
+    def modules(self, make_package: MakePackage) -> dict[str, Path]:
+        sources = {"user.py": self.SOURCE, "low.py": "", "deep/__init__.py": "from . import inner", "deep/inner.py": ""}
+        return modules_in(make_package(sources))
+
+    def test_modules_have_full_names(self, modules: dict[str, Path]) -> None:
+        """A folder's first file has the name of the folder."""
+        assert list(modules) == ["package.deep", "package.deep.inner", "package.low", "package.user"]
+        assert modules["package.deep"].name == "__init__.py"
+
+    def test_all_imports_count(self, modules: dict[str, Path]) -> None:
+        """For type checkers, in a class, in functions. A name that is no module counts as the module that has it."""
+        own = {"package.low", "package.deep", "package.deep.inner"}
+        assert imports_of("package.user", modules) == {"os.path", "typing", "flask", "sqlite3", *own}
+        assert imports_of("package.deep", modules) == {"package.deep.inner"}
+
+    def test_late_are_those_in_functions(self, modules: dict[str, Path]) -> None:
+        """At any depth, also where the import stands at the top as well; those of a class are not late."""
+        assert imports_of("package.user", modules, late=True) == {"sqlite3", "package.deep.inner"}
+        assert imports_of("package.deep", modules, late=True) == set()
 
 
 class TestImportCircles:

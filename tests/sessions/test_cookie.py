@@ -13,7 +13,7 @@ from requests_on_app import MakeApp, entries, send, ticket_of
 from watched_store import watch
 
 from flask_cloakroom import session_rejected
-from flask_cloakroom.cookies import SessionCookie
+from flask_cloakroom.cookies import Cookie
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_only_a_tab_or_a_space_stands_before_a_name(make_app: MakeApp, sign: str
 class TestOneParser:
     """``Cookie.values``: what the session's, the remember and the CSRF cookie are read with."""
 
-    cookie = SessionCookie("token")
+    cookie = Cookie("token")
 
     @pytest.mark.parametrize(
         ("header", "values"),

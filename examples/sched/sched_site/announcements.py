@@ -30,11 +30,11 @@ class Announcements:
         self._app = app
         self._channel = channel
         self._most = most
-        self._start_anew()
+        self.start_anew()
         _after_fork(self)
 
-    def _start_anew(self) -> None:
-        # In a forked child, too: the parent's thread and listeners are not here, and its lock may have been held.
+    def start_anew(self) -> None:
+        """Begin with no thread and no listener. A forked child has none, and its parent may have held the lock."""
         self._lock = threading.Lock()
         self._inboxes: set[Inbox] = set()
         self._subscribed = threading.Event()
@@ -107,6 +107,6 @@ def _after_fork(announcements: Announcements) -> None:
     def start_anew() -> None:
         alive = reference()
         if alive is not None:
-            alive._start_anew()
+            alive.start_anew()
 
     os.register_at_fork(after_in_child=start_anew)

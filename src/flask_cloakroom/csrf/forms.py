@@ -12,7 +12,6 @@ Forms of Flask-WTF need nothing: in an application that has our protection they 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
@@ -21,8 +20,8 @@ from wtforms import ValidationError
 from wtforms.csrf.core import CSRF
 
 from .errors import CSRFError
-from .protect import has_passed
 from .session_tokens import generate_csrf, validate_csrf
+from .state import has_passed, protection_of_this_app
 
 log = logging.getLogger("flask_cloakroom.csrf")
 
@@ -61,11 +60,10 @@ class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
         return None if self.field_name == default else self.field_name
 
 
-def adopt(module: ModuleType, protects: Callable[[], bool]) -> bool:
+def adopt(module: ModuleType) -> bool:
     """Give the FlaskForm of ``flask_wtf.form`` our tokens in the applications that we protect; True when it is done.
 
-    In others of the same process, which ``protects`` tells apart, it keeps its own, and so does a form that names
-    another ``csrf_class``.
+    In other applications of the same process it keeps its own, and so does a form that names another ``csrf_class``.
     """
     form = getattr(module, "FlaskForm", None)
     if form is None:
@@ -74,7 +72,7 @@ def adopt(module: ModuleType, protects: Callable[[], bool]) -> bool:
     if not hasattr(theirs, _ADOPTED):
 
         def choose() -> Any:
-            return CloakroomCSRF() if protects() else theirs()
+            return CloakroomCSRF() if protection_of_this_app() else theirs()
 
         setattr(choose, _ADOPTED, True)
         form.Meta.csrf_class = staticmethod(choose)

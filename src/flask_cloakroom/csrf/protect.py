@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import g, has_request_context
-from werkzeug.local import LocalProxy
+from flask import g
 
 from .. import signals
 from ..caching import vary_on
@@ -19,12 +18,11 @@ from ..secret import Secret
 from ..sessions.session import KEYS_OF_ONE_ID
 from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
-from .names import DEFAULTS
 from .origin import judged
 from .request_token import token_in
 from .session_tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
-from .settings import LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
-from .state import CSRFState, known_state_of, state_of
+from .settings import DEFAULTS, LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
+from .state import EXTENSION_KEY, PASSED, CSRFState, Protection, known_state_of, state_of
 from .token_format import MISSING
 
 if TYPE_CHECKING:
@@ -35,16 +33,13 @@ log = logging.getLogger("flask_cloakroom.csrf")
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 C = TypeVar("C", bound="Callable[[Request], Any]")
 
-#: Where an application keeps its protection; Flask-WTF's name.
-EXTENSION_KEY: Final = "csrf"
-
 #: With WTF_CSRF_SSL_STRICT: a token is not enough.
 SAYS_NOTHING: Final = "The request does not say where it comes from."
 
 _FORMS: Final = "flask_wtf.form"
 
 
-class CSRFProtect:
+class CSRFProtect(Protection):
     """Check each request that may change something; one object serves any number of applications.
 
     Browsers say where a request came from, so they are asked first, and the session is left alone. A request that
@@ -184,39 +179,25 @@ class CSRFProtect:
         """Say what the answer rests on, and give scripts the token. A request that needed neither is left as it is."""
         request = this_request()
         state = known_state_of(request)
+        if state is None:
+            return response
         token = self._token_for_scripts(app, request, response, state)
         if token is not None and is_token_of_session(token):  # and not one from before a login in this very request
             settings = settings_of(app)
             if settings.cookie is not None:
                 settings.cookie.set(response, token, settings.cookie_lifetime)
-        if state is not None:
-            _tell_caches(state, response)
-            state.token = None  # two objects may protect one application
+        _tell_caches(state, response)
+        state.token = None  # two objects may protect one application
         return response
 
-    def _token_for_scripts(
-        self, app: Flask, request: Request, response: Response, state: CSRFState | None
-    ) -> Secret | None:
+    def _token_for_scripts(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
         """Return the token that the response's cookie shall hold, if any."""
-        if state is None or state.token is None:
+        if state.token is None:
             return None
         cookie = settings_of(app).cookie
         if cookie is None or is_token_of_session(cookie.value(request.environ)):
             return None
         return state.token
-
-
-def has_passed() -> bool:
-    """Tell whether the application's protection found the present request good, or exempt."""
-    if not has_request_context():
-        return False
-    protection = this_app().extensions.get(EXTENSION_KEY)
-    return isinstance(protection, CSRFProtect) and protection.has_passed()
-
-
-#: Stands in ``g.csrf_valid``, where Flask-WTF's forms look, for the answer of whichever request asks: several may share
-#: one ``g``, and the next one must not pass by the answer of this one.
-PASSED: Final = LocalProxy(has_passed)
 
 
 def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
@@ -247,12 +228,8 @@ def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:
     return present is not ours and callable(getattr(present, "protect", None))
 
 
-def _protects_present_app() -> bool:
-    return isinstance(this_app().extensions.get(EXTENSION_KEY), CSRFProtect)
-
-
 def _adopt_forms() -> bool:
     """Let the forms of Flask-WTF, which is in use, carry our tokens; tell whether they do."""
     from .forms import adopt
 
-    return adopt(sys.modules[_FORMS], _protects_present_app)
+    return adopt(sys.modules[_FORMS])

@@ -1,4 +1,4 @@
-"""The settings of ``app.config`` that concern request forgery, checked here.
+"""The settings of ``app.config`` that concern request forgery: their names and defaults, read and checked.
 
 As those of logins: at start, and again when one of them has another value than before.
 """
@@ -6,18 +6,18 @@ As those of logins: at start, and again when one of them has another value than 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..cookie_settings import read_cookie
-from ..cookies import SessionCookie
+from ..cookies import Cookie, read_cookie
 from ..errors import SettingError
 from ..secret import Secret, SecretBytes
 from ..settings import Reader, described
-from .names import DEFAULTS, SEASURF_DEFAULTS, check_spelling
 from .origin import Origin
 
 if TYPE_CHECKING:
@@ -27,6 +27,45 @@ log = logging.getLogger("flask_cloakroom.csrf")
 
 #: Safe methods (RFC 9110, 9.2.1): a view for one of them changes nothing, so nobody gains by forging it.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+#: Flask-WTF's names, then ours. None for the methods: all but the safe ones.
+DEFAULTS: Final[dict[str, Any]] = {
+    "WTF_CSRF_ENABLED": True,
+    "WTF_CSRF_CHECK_DEFAULT": True,
+    "WTF_CSRF_METHODS": None,
+    "WTF_CSRF_FIELD_NAME": "csrf_token",
+    "WTF_CSRF_HEADERS": ["X-CSRFToken", "X-CSRF-Token"],
+    "WTF_CSRF_META_NAME": "csrf-token",
+    "WTF_CSRF_SECRET_KEY": None,
+    "WTF_CSRF_SSL_STRICT": False,
+    "WTF_CSRF_TIME_LIMIT": None,
+    "CSRF_COOKIE": None,
+    "CSRF_REQUIRE_TOKEN": False,
+    "CSRF_TRUSTED_ORIGINS": (),
+}
+#: Flask-SeaSurf's names, and one that cookies have got since. They count where its class is used.
+SEASURF_DEFAULTS: Final[dict[str, Any]] = {
+    "CSRF_COOKIE_NAME": "_csrf_token",
+    "CSRF_COOKIE_TIMEOUT": timedelta(days=5),
+    "CSRF_COOKIE_SECURE": False,
+    "CSRF_COOKIE_HTTPONLY": False,
+    "CSRF_COOKIE_PATH": "/",
+    "CSRF_COOKIE_DOMAIN": None,
+    "CSRF_COOKIE_SAMESITE": "Lax",
+    "CSRF_COOKIE_PARTITIONED": False,
+    "CSRF_HEADER_NAME": "X-CSRFToken",
+    "CSRF_CHECK_REFERER": True,
+    "CSRF_DISABLE": False,
+    "SEASURF_INCLUDE_OR_EXEMPT_VIEWS": "exempt",
+}
+#: Flask-WTF's names that begin like these and concern something else.
+_OTHERS: Final = ("WTF_I18N_ENABLED",)
+
+#: How the names begin, letters swapped or doubled included. Other extensions have names with CSRF in them
+#: (JWT_CSRF_METHODS), which are none of ours.
+_BEGINS: Final = re.compile(r"(?:W[TF]{2,3}|C[SRF]{3,4}|SEA?SURF)_", re.ASCII).match
+#: How alike two names are that are taken for one and its misspelling; see difflib.
+_ALIKE: Final = 0.85
 
 #: What Flask-WTF leaves in the configuration, where its forms and applications look for it.
 LEFT_IN_CONFIG: Final = (
@@ -69,7 +108,7 @@ class CSRFSettings:
     require_token: bool
     trusted: frozenset[Origin]
     #: The cookie that scripts read the token from, if there is to be one.
-    cookie: SessionCookie | None
+    cookie: Cookie | None
     #: Seconds that the browser keeps it; None until it is closed.
     cookie_lifetime: int | None = None
     #: Whether the header Referer is looked at.
@@ -137,7 +176,7 @@ def settings_of(app: Flask) -> CSRFSettings:
     values = [_copied(name, app.config.get(name)) for name in spelling.names]
     settings = spelling.read(app)
     if kept is None:
-        check_spelling(list(app.config))
+        _check_spelling(list(app.config))
         _tell_of_others(list(app.config), spelling.names)
     if not settings.enabled and not (app.debug or app.testing):
         log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
@@ -214,7 +253,7 @@ def _read_origins(value: Any) -> frozenset[Origin]:
     return frozenset(found)
 
 
-def _read_cookie(read: Reader) -> SessionCookie | None:
+def _read_cookie(read: Reader) -> Cookie | None:
     name = read["CSRF_COOKIE"]
     if name is None:
         return None
@@ -228,6 +267,16 @@ def _read_cookie(read: Reader) -> SessionCookie | None:
     # Scripts read it, which is all that it is for.
     parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
     return read_cookie(read.over(parts), "CSRF")
+
+
+def _check_spelling(given: Collection[Any]) -> None:
+    """Raise :class:`SettingError` for a setting that is none, and whose name is nearly that of one."""
+    known = [*DEFAULTS, *SEASURF_DEFAULTS, *_OTHERS]
+    for name in given:
+        if isinstance(name, str) and _BEGINS(name) and name not in known:
+            close = difflib.get_close_matches(name, known, 1, _ALIKE)
+            if close:
+                raise SettingError(name, f"is no setting of Flask-Cloakroom. Is {close[0]} meant?")
 
 
 def _tell_of_others(given: Collection[str], names: tuple[str, ...]) -> None:

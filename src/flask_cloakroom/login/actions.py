@@ -78,7 +78,7 @@ def login_source() -> LoginSource | None:
 
     "session"; "remember", in the request that the cookie of an earlier login began this one in; "header", by an
     authenticator; "browser", by an authenticator and a credential that browsers send by themselves, as they do
-    cookies; "request_loader". When a request needs no protection against forgery stands in docs/forgery.md: an
+    cookies; "request_loader". When a request needs no protection against forgery stands in docs/csrf.md: an
     authenticator may go by what is no header.
     """
     state = this_login()

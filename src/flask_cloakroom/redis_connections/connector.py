@@ -7,17 +7,15 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from ..forking import call_in_child
 from ..secret import Secret
 from .driver import Driver, driver_of, find_driver
+from .embedded.production import Application, ProductionWarning
 from .endpoint import DEFAULTS, RETRIES, RETRY_FIRST, RETRY_LONGEST, Endpoint, endpoint_for
 from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
 from .watch import Listener, Watch
-
-if TYPE_CHECKING:
-    from .embedded.route import Application
 
 # Options that make a client one of its own kind, whose connections nobody else can use: it is then the driver's own.
 _UNSHARED: Final = frozenset(
@@ -96,8 +94,6 @@ class ServerConnector(Connector):
     def warn_in_production(self, app: Application) -> None:
         """Log a warning, before the first use, if this is the embedded server and ``app`` is not in debug mode."""
         if self._endpoint.is_embedded:
-            from .embedded.route import ProductionWarning
-
             self.listen(ProductionWarning(app))
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..cookie_settings import read_cookie
-from ..cookies import SessionCookie
+from ..cookies import Cookie, read_cookie
 from ..core.entries.record import Lifetimes
 from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
 from ..core.sessions.owners import SessionLimit
@@ -79,7 +78,7 @@ LONGEST_TIMEOUT: Final = 3600
 class SessionSettings:
     """All of them, checked."""
 
-    cookie: SessionCookie
+    cookie: Cookie
     lifetimes: Lifetimes
     tickets: Tickets
     make_store: Callable[[], Store]

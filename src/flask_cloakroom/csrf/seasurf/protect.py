@@ -17,13 +17,13 @@ from ..origin import judged
 from ..protect import CSRFProtect
 from ..session_tokens import generate_csrf, is_token_of_session, renew_secret
 from ..settings import SAFE_METHODS, settings_of, spell
-from ..state import known_state_of, state_of
+from ..state import state_of
 from .settings import SEASURF
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
 
-    from ...cookies import SessionCookie
+    from ...cookies import Cookie
     from ..settings import CSRFSettings
     from ..state import CSRFState
 
@@ -109,15 +109,18 @@ class SeaSurf(CSRFProtect):
         handlers = (app.error_handler_spec.get(scope, {}).get(CSRFError.code, {}) for scope in scopes)
         return (HandledSeaSurfError if any(CSRFError in found for found in handlers) else SeaSurfError)(reason)
 
-    def _token_for_scripts(
-        self, app: Flask, request: Request, response: Response, state: CSRFState | None
-    ) -> Secret | None:
+    def _finish(self, app: Flask, response: Response) -> Response:
+        """Give each page's visitor a token, so that a request without a state gets one here."""
+        state_of(this_request())
+        return super()._finish(app, response)
+
+    def _token_for_scripts(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
         settings = settings_of(app)
         cookie = settings.cookie
-        if cookie is None or not settings.enabled or not self._may_have_cookie(app, request, response, settings):
+        if cookie is None or not settings.enabled or not self._may_have_cookie(app, request, response, state):
             return None
         try:
-            wanted = (state is not None and state.token is not None) or _lacks_token(app, request, settings, state)
+            wanted = state.token is not None or _lacks_token(app, request, settings, state)
             void = not wanted and _has_nobodys_token(request, cookie, state)
             if not (wanted or void) or is_yes(app, self._without_cookie, response):
                 return None
@@ -128,15 +131,14 @@ class SeaSurf(CSRFProtect):
         except SessionUnavailable:
             return None  # the session's own part answers with a 503
 
-    def _may_have_cookie(self, app: Flask, request: Request, response: Response, settings: CSRFSettings) -> bool:
+    def _may_have_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> bool:
         if request.endpoint is None or request.endpoint.rpartition(".")[2] == "static" or response.status_code >= 500:
             return False  # caches keep static files, and a page that uses them has the cookie
-        state = known_state_of(request)
-        checked = state is not None and state.passed is not None
-        return checked or self._with_cookie.cover(app, request) or self._is_covered(app, request, settings)
+        checked = state.passed is not None
+        return checked or self._with_cookie.cover(app, request) or self._is_covered(app, request, settings_of(app))
 
 
-def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CSRFState | None) -> bool:
+def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CSRFState) -> bool:
     """Tell whether the browser has no token in its cookie, or one that is void.
 
     The latter is looked for only where it is likely, because it takes the session; and no session is begun for it, nor
@@ -144,17 +146,17 @@ def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CS
     one that answers it: the visitor's session would be gone.
     """
     present = Secret("" if settings.cookie is None else settings.cookie.value(request.environ))
-    if not present and (state is None or state.passed is not False):
+    if not present and state.passed is not False:
         return not _hides_cookies(app, request, settings)
-    return state is not None and state.suspect and bool(session) and not is_token_of_session(present)
+    return state.suspect and bool(session) and not is_token_of_session(present)
 
 
-def _has_nobodys_token(request: Request, cookie: SessionCookie, state: CSRFState | None) -> bool:
+def _has_nobodys_token(request: Request, cookie: Cookie, state: CSRFState) -> bool:
     """Tell whether the browser has a token and no session, as after a logout; looked for only where it is likely.
 
     A request that is older than a login beside it says nothing of what the browser has by now.
     """
-    if state is None or not state.suspect or not cookie.value(request.environ):
+    if not state.suspect or not cookie.value(request.environ):
         return False
     return not session and not getattr(session, "superseded", False)
 

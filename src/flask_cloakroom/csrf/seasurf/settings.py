@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ...cookie_settings import read_cookie
+from ...cookies import read_cookie
 from ...errors import SettingError
 from ...settings import Reader, described
-from ..names import DEFAULTS, SEASURF_DEFAULTS
-from ..settings import SESSION_NAMES, CSRFSettings, Spelling, read_headers
+from ..settings import DEFAULTS, SEASURF_DEFAULTS, SESSION_NAMES, CSRFSettings, Spelling, read_headers
 
 if TYPE_CHECKING:
     from flask import Flask

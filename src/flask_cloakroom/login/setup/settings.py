@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ...cookie_settings import read_cookie
-from ...cookies import MAX_AGE_LIMIT, Finder, SessionCookie
+from ...cookies import MAX_AGE_LIMIT, Cookie, Finder, read_cookie
 from ...errors import SettingError
 from ...settings import Reader
 from ..remember.tokens import LONGEST_TOKEN
@@ -83,7 +82,7 @@ _CACHE: Final = "flask_cloakroom.login settings"
 class LoginSettings:
     """All of them, checked."""
 
-    cookie: SessionCookie
+    cookie: Cookie
     #: Lists what could be tokens in a request's Cookie header, in the browser's order.
     find_tokens: Finder
     #: Seconds that a login is remembered.

@@ -5,7 +5,7 @@ writes its data there, and ends with the last process that uses it. Who may star
 by locks that the kernel drops when a process ends, however it ends:
 
 - every process that uses the server holds ``users.lock`` shared; forked children share their parent's hold;
-- the keeper (``embedded_keeper``) waits until it gets ``users.lock`` alone, and then ends the server;
+- the keeper (:mod:`.keeper`) waits until it gets ``users.lock`` alone, and then ends the server;
 - ``server.lock`` is held by whoever starts a server, and passed on to the keeper and to the server: it is free when
   there is none of them, so there are never two servers on the same data;
 - ``keeper.lock`` tells a server with a keeper from one whose keeper was killed.
