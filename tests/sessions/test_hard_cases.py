@@ -36,8 +36,8 @@ def app(make_app: MakeApp) -> Flask:
 
 def let_pass(app: Flask, seconds: float) -> None:
     repository: Any = app.session_interface.repository  # type: ignore[attr-defined]
-    before = repository._clock
-    repository._clock = lambda: before() + seconds
+    before = repository.clock
+    repository.clock = lambda: before() + seconds
 
 
 @pytest.mark.parametrize("other", ["/login", "/logout"])

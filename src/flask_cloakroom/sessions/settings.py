@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..cookie_settings import read_cookie
 from ..cookies import SessionCookie
-from ..core.entries.record import Lifetimes
+from ..core.entries.lifetimes import Lifetimes
 from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
-from ..core.sessions.owners import SessionLimit
 from ..core.sessions.repository import Repository
+from ..core.sessions.session_registry import SessionLimit
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
 from ..core.user_data.visitor import PREFIX
 from ..core.values.merge import STRATEGIES, Strategy
