@@ -418,7 +418,7 @@ class SQLiteStore:
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         db.executescript(_SCHEMA + owners.SCHEMA)
 
-    def _let_go(self) -> None:
+    def before_fork(self) -> None:
         """Close all connections before a fork, waiting as long as one statement may take for those in use.
 
         A child that inherits one believes that the locks of its parent are its own, in every connection that it opens
@@ -430,6 +430,10 @@ class SQLiteStore:
         while self._open_ones and time.monotonic() < deadline:
             time.sleep(FIRST_WAIT)
             self.close()
+
+    def after_fork(self) -> None:
+        """Keep connections again, in the parent and in the child."""
+        self._keep = IDLE_CONNECTIONS
 
     def _leave_inherited(self) -> None:
         """In a forked child: never use, and never close, what belongs to the parent, should there be something.
@@ -454,12 +458,12 @@ _opening = threading.RLock()
 def _before_fork() -> None:
     _opening.acquire()
     for store in list(_stores):
-        store._let_go()
+        store.before_fork()
 
 
 def _after_fork() -> None:
     for store in list(_stores):
-        store._keep = IDLE_CONNECTIONS
+        store.after_fork()
     _opening.release()
 
 
