@@ -114,7 +114,7 @@ def _site(store: str, place: Place, times: list[float]) -> Flask:
 
 
 def _begin(repository: Repository, user: str) -> None:
-    from flask_cloakroom.core.sessions.owners import Begun
+    from flask_cloakroom.core.entries.ownership import Begun
     from flask_cloakroom.core.values import codec
 
     contents = CONTENTS | {"_user_id": user, "_fresh": True, "_id": "b" * 64}

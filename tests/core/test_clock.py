@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from flask_cloakroom.core.clock import CLOCK_SKEW, is_running, is_within
-from flask_cloakroom.core.entries.record import Absence, Lifetimes, Record
+from flask_cloakroom.core.entries.family import OVERLAP_SECONDS, Standing
+from flask_cloakroom.core.entries.lifetimes import Lifetimes
+from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
 from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
-from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS, Standing
-from flask_cloakroom.core.sessions.repository import MARK_SECONDS, Repository
+from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.visitor import PREFIX, VISITOR_ID, Brought
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.csrf.errors import CSRFError

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.family import Standing
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.ending import destination
-from flask_cloakroom.core.sessions.remember_families import Standing
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.repository import UserDataSettings
 from flask_cloakroom.core.values import codec

@@ -500,7 +500,7 @@ class TestRepository:
     def test_any_record_with_a_right_checksum(self, flags: int, payload: bytes) -> None:
         """Loading, reading and changing it raises nothing but what the codec raises for one value."""
         repository = Repository(MemoryStore(), Tickets("app"))
-        now = int(repository._clock())
+        now = int(repository.clock())
         ticket = repository.tickets.issue()
         fixed = struct.pack(">IIIIIQ8sQH", now, now, now, 0, 0, 0, bytes(8), 0, 0)
         repository.store.create(

@@ -8,6 +8,7 @@ import pytest
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import Header
+from flask_cloakroom.core.entries.ownership import Ownership
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets, mask_successor
 from flask_cloakroom.core.sessions.ending import LONGEST_CHAIN, destination, end
@@ -73,7 +74,8 @@ class TestCircles:
         name = repository.tickets.owner_name("ada")
         forged = repository.tickets.issue()
         key = mark(repository, forged, forged)
-        repository.owners._claim(repository.owners.require(), _owner(name), Header(1, 1, int(time.time())), key, None)
+        header = Header(1, 1, int(time.time()), owner=str(Ownership(name, "handle")))
+        assert repository.index.claim(header, key)
         record = repository.create({"_user_id": codec.pack("ada")})
         assert [session.key for session in repository.owners.sessions(name)] == [record.key]
         assert repository.owners.end_all(name) == 1
@@ -106,9 +108,3 @@ class TestChains:
         key = mark(repository, ticket, "", bytes(length))
         assert end(repository, key) is False
         assert repository.load(ticket) in (Absence.SUPERSEDED, Absence.UNREADABLE)
-
-
-def _owner(name: str) -> object:
-    from flask_cloakroom.core.sessions.owners import Ownership
-
-    return Ownership(name, "handle")

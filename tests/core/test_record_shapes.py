@@ -12,10 +12,10 @@ import pytest
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import EnvelopeError, Header
+from flask_cloakroom.core.entries.family import LONGEST_LIFETIME
+from flask_cloakroom.core.entries.ownership import user_id_in
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
-from flask_cloakroom.core.sessions.owners import user_id_in
-from flask_cloakroom.core.sessions.remember_families import LONGEST_LIFETIME
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.merge_log import NOTE, Note
 from flask_cloakroom.core.values import codec, own_keys

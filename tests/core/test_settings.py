@@ -23,7 +23,7 @@ from flask import Flask, session
 from werkzeug.test import TestResponse
 
 from flask_cloakroom import Cloakroom, Session, SettingError
-from flask_cloakroom.core.sessions.owners import SessionLimit
+from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.login.setup.settings import settings_of as login_settings_of
 from flask_cloakroom.sessions.interface import ServerSessionInterface

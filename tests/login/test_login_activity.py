@@ -20,7 +20,7 @@ from flask_cloakroom import (
     user_logged_out_everywhere,
 )
 from flask_cloakroom.cli import sessions
-from flask_cloakroom.core.sessions.owners import _indexed
+from flask_cloakroom.core.sessions.owner_index import sessions_index_key
 from flask_cloakroom.login.devices import user_agents
 from flask_cloakroom.login.devices.user_agents import names_in
 from flask_cloakroom.login.in_session.session_login import owner_of
@@ -194,7 +194,7 @@ class TestRevocation:
 def lose_index(site: Site, user: str) -> None:
     """Let the store lose what it notes of a user's sessions, as a server does that evicts keys."""
     repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-    owner = _indexed(repository.tickets.owner_name(user))
+    owner = sessions_index_key(repository.tickets.owner_name(user))
     for claim in repository.store.owned(owner):
         repository.store.release(owner, claim.key)
 
@@ -260,8 +260,8 @@ class TestLostIndex:
         desk, phone = active_site.browser("alice"), active_site.browser("alice")
         lose_index(active_site, "alice")
         repository = active_site.app.session_interface.repository  # type: ignore[attr-defined]
-        clock = repository._clock
-        repository._clock = lambda: clock() + repository.lifetimes.refresh_after + 1
+        clock = repository.clock
+        repository.clock = lambda: clock() + repository.lifetimes.refresh_after + 1
         assert desk.who == phone.who == "alice"
         assert do(active_site, desk, logout_everywhere) == "2"
         assert (desk.who, phone.who) == ("nobody", "nobody")
@@ -315,7 +315,7 @@ class TestLimit:
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
         (session,) = repository.owners.sessions(repository.tickets.owner_name("alice"))
         repository.store.delete(session.key)
-        repository.owners.release(session.header, session.key)
+        repository.index.release(session.header, session.key)
         first = site.browser("alice")
         assert again.who == "nobody"
         assert first.who == "alice"

@@ -28,7 +28,7 @@ from flask_cloakroom import (
     logout_everywhere,
     safe_next,
 )
-from flask_cloakroom.core.sessions.remember_families import SECRET_BYTES, SELECTOR_BYTES
+from flask_cloakroom.core.entries.family import SECRET_BYTES, SELECTOR_BYTES
 from flask_cloakroom.login.remember.secret_keys import WELL_KNOWN_KEYS
 from flask_cloakroom.login.remember.tokens import SignedTokens
 

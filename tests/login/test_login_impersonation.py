@@ -308,7 +308,7 @@ class TestRemembering:
         with monkeypatch.context() as later:
             now = time.time()
             if kind == "server":
-                later.setattr(desk.site.app.session_interface.repository, "_clock", lambda: now + 1000)  # type: ignore[attr-defined]
+                later.setattr(desk.site.app.session_interface.repository, "clock", lambda: now + 1000)  # type: ignore[attr-defined]
             else:
                 later.setattr(SignedTokens.__init__, "__kwdefaults__", {"clock": lambda: now + 1000})
             for path in ("/who", "/members"):

@@ -10,7 +10,7 @@ from login_sites import Browser, MakeSite, Site, ask_at_once
 
 from flask_cloakroom import SettingError, encode_cookie, remember_token_reused
 from flask_cloakroom.core.clock import CLOCK_SKEW
-from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS
+from flask_cloakroom.core.entries.family import OVERLAP_SECONDS
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def holder(site: Site, value: str) -> Browser:
 
 
 def later(site: Site, seconds: float) -> None:
-    site.app.session_interface.repository._clock = lambda: time.time() + seconds  # type: ignore[attr-defined]
+    site.app.session_interface.repository.clock = lambda: time.time() + seconds  # type: ignore[attr-defined]
 
 
 def test_taken_and_replaced(moved: Site) -> None:

@@ -13,7 +13,7 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
 from flask_cloakroom.core.clock import CLOCK_SKEW
-from flask_cloakroom.core.sessions.owners import NOTHING_BEGUN, Begun, Ownership
+from flask_cloakroom.core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from flask_cloakroom.login.in_session.session_login import auth_hash_of
 from flask_cloakroom.login.remember.tokens import LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens, Used
 

@@ -13,8 +13,8 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import active_sessions, logout_everybody, logout_everywhere, revoke_session
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS
-from flask_cloakroom.core.sessions.repository import MARK_SECONDS
+from flask_cloakroom.core.entries.family import OVERLAP_SECONDS
+from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
 from servers import RedisServer
 
 RENEW_EVERY: Final = 60
@@ -108,7 +108,7 @@ def theft(make_site: MakeSite, redis_server: RedisServer, store: str) -> Theft:
     ahead = [0.0]
     if store != "cookie":
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-        repository._clock = lambda: time.time() + ahead[0]
+        repository.clock = lambda: time.time() + ahead[0]
     browser = site.browser("alice", remember=True)
     browser.open("/cart/apple")
     return Theft(site, browser, site.browser("alice"), ahead)

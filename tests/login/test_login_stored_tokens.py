@@ -23,7 +23,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.sessions.remember_families import OVERLAP_SECONDS, Standing
+from flask_cloakroom.core.entries.family import OVERLAP_SECONDS, Standing
 from flask_cloakroom.login.in_session import session_login
 
 
@@ -53,7 +53,7 @@ def repository(site: Site) -> Any:
 
 
 def later(site: Site, seconds: float) -> None:
-    repository(site)._clock = lambda: time.time() + seconds
+    repository(site).clock = lambda: time.time() + seconds
 
 
 def families(site: Site, user: str = "alice") -> int:
@@ -77,7 +77,7 @@ def remembered(site: Site, user: str = "alice", **arguments: Any) -> Browser:
     repo = repository(site)
     record = repo.load(browser.cookies["session"])
     repo.store.delete(record.key)
-    repo.owners.release(record.header, record.key)
+    repo.index.release(record.header, record.key)
     return browser.copy("remember_token")
 
 

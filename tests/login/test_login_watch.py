@@ -27,7 +27,8 @@ from flask_cloakroom import (
     revoke_session,
     stop_impersonating,
 )
-from flask_cloakroom.core.sessions.owners import OwnerIndex
+from flask_cloakroom.core.entries.tombstone import Tombstone
+from flask_cloakroom.core.sessions.owner_index import OwnerIndex
 
 DAY = 24 * 3600
 
@@ -58,9 +59,9 @@ class Clock:
     def __init__(self, site: Site) -> None:
         self.passed = 0.0
         repository = repository_of(site)
-        sessions, store = repository._clock, repository.store._clock
-        repository._clock = lambda: sessions() + self.passed
-        repository.store._clock = lambda: store() + self.passed
+        sessions, store = repository.clock, repository.store.clock
+        repository.clock = lambda: sessions() + self.passed
+        repository.store.clock = lambda: store() + self.passed
 
 
 @pytest.fixture
@@ -164,8 +165,8 @@ class TestServer:
         """Lengthens no login: the deadline in the session is looked at too."""
         watch = watch_of(server_site, server_site.browser("alice"))
         repository = repository_of(server_site)
-        now = repository._clock
-        repository._clock = lambda: now() + 32 * DAY
+        now = repository.clock
+        repository.clock = lambda: now() + 32 * DAY
         assert not watch.is_good()
 
     @pytest.mark.parametrize("pause", [0, 40, DAY])
@@ -223,8 +224,7 @@ class TestServer:
         trail: Any = watch._trail
         key = trail._key
         entry = repository.store.load(key)
-        record = repository.open("x", key, entry)
-        mark, ttl = repository.mark(key, record)
+        mark, ttl = Tombstone.rotated(repository.now(), key).packed(key)
         assert key in mark
         repository.store.replace(key, mark, ttl, entry.version)
         loads: list[bytes] = []

@@ -177,7 +177,7 @@ class Site:
         got_request_exception.connect(self._raised, app)
         if self.on_server:
             for interface in (app.session_interface, self.operators.interface_for(app)):
-                interface.repository._clock = lambda: time.time() + self.ahead  # type: ignore[union-attr]
+                interface.repository.clock = lambda: time.time() + self.ahead  # type: ignore[union-attr]
         add_views(self)
 
     def _load(self, user_id: str) -> Any:

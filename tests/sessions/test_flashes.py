@@ -254,8 +254,8 @@ def test_messages_of_a_process_that_died_come_back(app: Flask) -> None:
     with pytest.raises(Killed):
         send(app, "/fail/killed", ticket)
     assert send(app, "/show", ticket).text == ""
-    now = repository._clock
-    repository._clock = lambda: now() + LEASE_MS / 1000 + 1
+    now = repository.clock
+    repository.clock = lambda: now() + LEASE_MS / 1000 + 1
     send(app, "/flash/two", ticket)
     assert send(app, "/show", ticket).text == "[one][two]"
     assert send(app, "/show", ticket).text == ""
@@ -416,7 +416,7 @@ def test_in_a_session_that_is_full(app: Flask, fails: bool) -> None:
     """Messages can be shown, and given back, where there is no room to note that they are taken."""
     repository = app.session_interface.repository  # type: ignore[attr-defined]
     ticket = told(app)
-    repository._max_bytes = len(repository.store.load(repository.tickets.fingerprint(ticket)).data)
+    repository.max_bytes = len(repository.store.load(repository.tickets.fingerprint(ticket)).data)
     if fails:
         send(app, "/break", ticket)
     assert send(app, "/show", ticket).text == "[one]"
@@ -565,8 +565,8 @@ def test_a_store_that_is_down_when_they_come_back(app: Flask) -> None:
     ticket = told(app)
     with pytest.raises(Killed):
         send(app, "/fail/killed", ticket)
-    now = repository._clock
-    repository._clock = lambda: now() + LEASE_MS / 1000 + 1
+    now = repository.clock
+    repository.clock = lambda: now() + LEASE_MS / 1000 + 1
     watch(app).before["replace"] = down
     assert send(app, "/careless", ticket).status_code == 503
 

@@ -36,8 +36,8 @@ def app(make_app: MakeApp) -> Flask:
 
 def let_pass(app: Flask, seconds: float) -> None:
     repository: Any = app.session_interface.repository  # type: ignore[attr-defined]
-    before = repository._clock
-    repository._clock = lambda: before() + seconds
+    before = repository.clock
+    repository.clock = lambda: before() + seconds
 
 
 @pytest.mark.parametrize("other", ["/login", "/logout"])
@@ -225,9 +225,9 @@ def test_logout_by_a_worker_that_cannot_decode(app: Flask, logout: str) -> None:
     app.add_url_rule("/in", "in", lambda: str(session.update(user=Account())))
     app.add_url_rule("/out", "out", lambda: str(eval(logout, {"session": session})))
     ticket = ticket_of(send(app, "/in"))
-    known = codec._registered_names.pop("test.Account")
+    known = codec.registered_names.pop("test.Account")
     assert send(app, "/out", ticket).status_code == 200
-    codec._registered_names["test.Account"] = known
+    codec.registered_names["test.Account"] = known
     assert send(app, "/show", ticket).json == {}
 
 

@@ -19,9 +19,9 @@ class Clock:
 
     def __init__(self, app: Flask) -> None:
         repository: Any = app.session_interface.repository  # type: ignore[attr-defined]
-        start = repository._clock()
+        start = repository.clock()
         self.passed = 0.0
-        repository._clock = lambda: start + self.passed
+        repository.clock = lambda: start + self.passed
 
 
 def add_views(app: Flask) -> Clock:

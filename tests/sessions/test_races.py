@@ -263,8 +263,8 @@ def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
     app.add_url_rule("/show", "show", lambda: dict(session))
     repository = app.session_interface.repository  # type: ignore[attr-defined]
     ticket = ticket_of(send(app, "/n"))
-    now = repository._clock()
-    repository._clock = lambda: now + 1001
+    now = repository.clock()
+    repository.clock = lambda: now + 1001
     renewed = send(app, "/m", ticket)
     new_ticket = ticket_of(renewed)
     assert new_ticket not in (None, "", ticket)
@@ -272,7 +272,7 @@ def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
     assert parallel.json == {"n": 1, "m": 1}
     assert ticket_of(parallel) == new_ticket
     # In flight with the old ticket from before the renewal: merged into the successor.
-    repository._clock = lambda: now + 1012
+    repository.clock = lambda: now + 1012
     late = send(app, "/show", ticket)
     assert late.json == {}
     assert "Set-Cookie" not in late.headers
@@ -284,16 +284,16 @@ def test_commit_follows_a_renewal(make_app: MakeApp) -> None:
     app = make_app(SESSION_RENEW_EVERY=1000)
     app.add_url_rule("/touch", "touch", lambda: str(session.get("n")))
     repository = app.session_interface.repository  # type: ignore[attr-defined]
-    now = repository._clock()
+    now = repository.clock()
     renewed = []
 
     @app.get("/slow")
     def slow() -> str:
         session["slow"] = len(session)
         if not renewed:
-            repository._clock = lambda: now + 1001
+            repository.clock = lambda: now + 1001
             renewed.append(send(app, "/touch", ticket))
-            repository._clock = lambda: now + 5
+            repository.clock = lambda: now + 5
         return "ok"
 
     app.add_url_rule("/fill", "fill", lambda: str(session.__setitem__("n", 1)))
@@ -311,13 +311,13 @@ def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
     app.add_url_rule("/show", "show", lambda: dict(session))
     app.add_url_rule("/logout", "logout", lambda: str(session.destroy()))  # type: ignore[attr-defined]
     repository = app.session_interface.repository  # type: ignore[attr-defined]
-    now = repository._clock()
+    now = repository.clock()
     ticket = ticket_of(send(app, "/fill"))
     store = watch(app)
     renewed = []
 
     def renew() -> None:
-        repository._clock = lambda: now + 1001
+        repository.clock = lambda: now + 1001
         renewed.append(send(app, "/show", ticket))
 
     store.before["replace"] = renew
@@ -360,9 +360,9 @@ def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> N
         return "ok"
 
     repository = app.session_interface.repository  # type: ignore[attr-defined]
-    now = repository._clock()
+    now = repository.clock()
     ticket = ticket_of(send(app, "/fill"))
-    repository._clock = lambda: now + 1001
+    repository.clock = lambda: now + 1001
     others = []
     meanwhile.work = lambda: others.append(send(app, "/other", ticket))
     response = send(app, "/first", ticket)

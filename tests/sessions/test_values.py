@@ -140,7 +140,7 @@ def test_type_that_is_not_registered_any_more(make_app: MakeApp, caplog: pytest.
     app.add_url_rule("/write", "write", lambda: str(session.__setitem__("n", 1)))
     app.add_url_rule("/get", "get", lambda: str(session["point"]))
     ticket = ticket_of(send(app, "/set"))
-    forgotten = codec._registered_names.pop("test.Point")
+    forgotten = codec.registered_names.pop("test.Point")
     try:
         assert send(app, "/in", ticket).text == "False 1 None"
         assert send(app, "/show", ticket).json == {"user": "alice"}
@@ -148,7 +148,7 @@ def test_type_that_is_not_registered_any_more(make_app: MakeApp, caplog: pytest.
         assert "'point'" in caplog.text
         assert "'test.Point' is not registered" in str(caplog.records[0].message) or "undecodable" in caplog.text
     finally:
-        codec._registered_names["test.Point"] = forgotten
+        codec.registered_names["test.Point"] = forgotten
     assert send(app, "/get", ticket).text == "Point(x=1, tags=[])"
 
 

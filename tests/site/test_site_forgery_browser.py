@@ -313,7 +313,7 @@ def wait_days(monkeypatch: pytest.MonkeyPatch, app: Flask, days: int) -> None:
     seconds = days * 24 * 60 * 60
     interface = app.session_interface
     for part in (interface.repository, interface.store):  # type: ignore[attr-defined]
-        monkeypatch.setattr(part, "_clock", lambda before=part._clock: before() + seconds)
+        monkeypatch.setattr(part, "clock", lambda before=part.clock: before() + seconds)
     tokens = pytest.importorskip("flask_cloakroom.csrf.session_tokens")
     before = tokens.time.time
 

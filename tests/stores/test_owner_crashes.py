@@ -15,11 +15,14 @@ from typing import Any, Final
 import pytest
 
 from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.ownership import Begun, Ownership
 from flask_cloakroom.core.entries.record import Committed, Record
 from flask_cloakroom.core.entries.tickets import Tickets
-from flask_cloakroom.core.sessions import owners, remember_families
-from flask_cloakroom.core.sessions.owners import Begun, Ownership, SessionLimit
+from flask_cloakroom.core.sessions import session_registry
+from flask_cloakroom.core.sessions.owner_index import sessions_index_key
+from flask_cloakroom.core.sessions.remember_families import remember_index_key
 from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.errors import SessionLimitError, StoreError
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
@@ -209,8 +212,8 @@ class Model:
         return found
 
     def noted(self, name: str, *, remembered: bool = False) -> set[bytes]:
-        index = remember_families if remembered else owners
-        return {claim.key for claim in self.store.owned(index._indexed(name))}
+        index_key = remember_index_key if remembered else sessions_index_key
+        return {claim.key for claim in self.store.owned(index_key(name))}
 
     def check(self) -> int:
         """None that lives is missing in the index, no limit is passed, nothing opens what ended; return how many live.
@@ -260,7 +263,7 @@ def run_model(store: Any, operations: int, seed: int, monkeypatch: pytest.Monkey
                 most = max(most, model.check())
         model.check()
         # A claim without a session is spared for as long as a login may take, and here nobody is about to log in.
-        monkeypatch.setattr(owners, "PENDING_SECONDS", -1)
+        monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
         model.check_pruned()
     except Exception as error:
         last = "\n".join(model.history)
@@ -335,6 +338,6 @@ def test_killed_processes(kind: str, kills: int, surroundings: Surroundings, mon
             os.kill(process.pid, signal.SIGKILL)
             process.join(30)
         Model(store, 0).check()
-    monkeypatch.setattr(owners, "PENDING_SECONDS", -1)
+    monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
     Model(store, 0).check_pruned()
     store.close()

@@ -13,11 +13,13 @@ import pytest
 
 from calm_clock import CalmClock
 from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.ownership import Ownership
 from flask_cloakroom.core.entries.record import Record
 from flask_cloakroom.core.entries.tickets import Tickets
-from flask_cloakroom.core.sessions import owners
-from flask_cloakroom.core.sessions.owners import Ownership, SessionLimit
+from flask_cloakroom.core.sessions import session_registry
+from flask_cloakroom.core.sessions.owner_index import sessions_index_key
 from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.errors import SessionLimitError
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
@@ -54,7 +56,7 @@ def live(store: Any) -> dict[bytes, str]:
 
 
 def noted(store: Any, name: str) -> set[bytes]:
-    return {claim.key for claim in store.owned(owners._indexed(name))}
+    return {claim.key for claim in store.owned(sessions_index_key(name))}
 
 
 class TestLimit:
@@ -108,7 +110,7 @@ class TestLimit:
 
     def test_what_ended_without_a_release_keeps_nobody_out(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """A crash after the end of a session leaves its claim; a login that it would refuse prunes it."""
-        monkeypatch.setattr(owners, "PENDING_SECONDS", -1)
+        monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
         repository = Repository(store, TICKETS, limit=SessionLimit(1, "refuse"))
         store.delete(login(repository, "alice").key)
         record = login(repository, "alice")
@@ -281,7 +283,7 @@ def test_how_long_it_takes(backend: Backend, surroundings: Surroundings) -> None
         for number in range(20_000):
             other = header._replace(owner=f"{TICKETS.owner_name(str(number // 20))}.x{number}.")
             key = TICKETS.fingerprint(str(number))
-            store.claim(owners._indexed(other.owner[:32]), key, 3600)  # type: ignore[attr-defined]
+            store.claim(sessions_index_key(other.owner[:32]), key, 3600)  # type: ignore[attr-defined]
             store.create(key, envelope.pack(other, b"\x80", key), 3600)
         among_many = seconds_to_list()
         with CalmClock() as clock:

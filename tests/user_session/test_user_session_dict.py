@@ -134,8 +134,8 @@ class TestCosts:
         site = make_site(USER_SESSION_LIFETIME=100)
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 1")
-        user_data = site.app.session_interface.repository.user_data  # type: ignore[attr-defined]
-        name = user_data._repository.tickets.owner_name("alice")
+        repository = site.app.session_interface.repository  # type: ignore[attr-defined]
+        user_data, name = repository.user_data, repository.tickets.owner_name("alice")
         held = user_data.load(name)
         assert not user_data.is_due(held)
         assert user_data.is_due(held._replace(header=held.header._replace(seen=held.header.seen - 10)))
@@ -146,12 +146,12 @@ class TestCosts:
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 1")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-        clock = repository._clock
-        repository._clock = lambda: clock() + 90
+        clock = repository.clock
+        repository.clock = lambda: clock() + 90
         assert browser.show() == {"x": 1}
-        repository._clock = lambda: clock() + 180
+        repository.clock = lambda: clock() + 180
         assert browser.show() == {"x": 1}
-        repository._clock = lambda: clock() + 290
+        repository.clock = lambda: clock() + 290
         assert browser.show() == {}
 
 

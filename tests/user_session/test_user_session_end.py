@@ -70,8 +70,8 @@ class TestUndo:
         browser = Browser(site)
         browser.do("user_session['count'] = 2; login('alice')")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-        clock = repository._clock
-        repository._clock = lambda: clock() + 24 * 3600 + 2
+        clock = repository.clock
+        repository.clock = lambda: clock() + 24 * 3600 + 2
         assert browser.do("answer = user_session.merged + user_session.undo_merge()") == []
         assert browser.show() == {"count": 2}
 
@@ -237,8 +237,9 @@ class TestUnreadable:
         """Reading it is a 503, the others can be read, and it can be deleted or set."""
         browser = Browser(site)
         browser.do("login('alice'); user_session.update(x=1, y=2)")
-        user_data = site.app.session_interface.repository.user_data  # type: ignore[attr-defined]
-        held = user_data.load(user_data._repository.tickets.owner_name("alice"))
+        repository = site.app.session_interface.repository  # type: ignore[attr-defined]
+        user_data = repository.user_data
+        held = user_data.load(repository.tickets.owner_name("alice"))
         user_data.commit(held, {"x": b"\xc1"})
         assert browser.do("answer = user_session['y']") == 2
         for code in (

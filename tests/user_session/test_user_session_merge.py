@@ -258,8 +258,8 @@ class TestCrashes:
             browser.login("alice")
         assert browser.show() == {}
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
-        clock = repository._clock
-        repository._clock = lambda: clock() + 300
+        clock = repository.clock
+        repository.clock = lambda: clock() + 300
         assert site.stored("alice") == {}
         browser.login("alice")
         assert browser.show()["count"] == 2

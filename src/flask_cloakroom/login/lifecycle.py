@@ -13,7 +13,7 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..cookies import MAX_AGE_LIMIT
 from ..core.clock import is_within
-from ..core.sessions.owners import Ownership, new_handle
+from ..core.entries.ownership import Ownership, new_handle
 from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
 from .in_session import session_login

@@ -1,7 +1,7 @@
 """Server-side sessions: ``Session(app)`` puts them in the place of Flask's cookie."""
 
-from ..core.values.codec import register_type
 from ..core.values.merge import MISSING
+from ..core.values.registered_types import register_type
 from .extension import Session, locked_session, passive
 from .session import ServerSession
 

@@ -14,8 +14,8 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import signals
+from ..core.entries.ownership import Ownership, user_id_in
 from ..core.entries.record import Absence, Record
-from ..core.sessions.owners import Ownership, user_id_in
 from ..core.user_data.repository import Merged
 from ..core.user_data.visitor import Brought, brought_in, is_visitors
 from ..core.values import codec

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from flask.sessions import SessionMixin
 
 from .. import signals
+from ..core.entries.ownership import Begun
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
-from ..core.sessions.owners import Begun
 from ..core.user_data.visitor import PREFIX
 from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import FLASHES, TAKEN, USER_KEY

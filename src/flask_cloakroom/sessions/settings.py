@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..cookies import Cookie, read_cookie
-from ..core.entries.record import Lifetimes
+from ..core.entries.lifetimes import Lifetimes
 from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BYTES, Tickets
-from ..core.sessions.owners import SessionLimit
 from ..core.sessions.repository import Repository
+from ..core.sessions.session_registry import SessionLimit
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
 from ..core.user_data.visitor import PREFIX
 from ..core.values.merge import STRATEGIES, Strategy

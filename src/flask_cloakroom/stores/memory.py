@@ -15,7 +15,7 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """``clock`` returns seconds since the epoch; tests hand in one that they can move."""
-        self._clock = clock
+        self.clock = clock
         self._entries: dict[bytes, tuple[Entry, float]] = {}
         self._owned: dict[bytes, dict[bytes, float]] = {}
         self._new_lock()
@@ -30,13 +30,13 @@ class MemoryStore:
 
     def _live(self, key: bytes) -> Entry | None:
         found = self._entries.get(key)
-        if found is None or found[1] <= self._clock():
+        if found is None or found[1] <= self.clock():
             return None
         return found[0]
 
     def _put(self, key: bytes, data: bytes, ttl: int) -> bytes:
         version = new_version()
-        self._entries[key] = (Entry(bytes(data), version), self._clock() + ttl)
+        self._entries[key] = (Entry(bytes(data), version), self.clock() + ttl)
         return version
 
     def load(self, key: bytes) -> Entry | None:
@@ -64,7 +64,7 @@ class MemoryStore:
             entry = self._live(key)
             if entry is None:
                 return False
-            self._entries[key] = (entry, self._clock() + ttl)
+            self._entries[key] = (entry, self.clock() + ttl)
             return True
 
     def delete(self, key: bytes) -> bool:
@@ -75,7 +75,7 @@ class MemoryStore:
 
     def purge(self, limit: int) -> int:
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             expired = [key for key, (_, expires) in self._entries.items() if expires <= now][:limit]
             for key in expired:
                 del self._entries[key]
@@ -90,7 +90,7 @@ class MemoryStore:
             if limit is not None and len(claims.keys() - {key}) >= limit:
                 return False
             # Put at the end, so that among claims of one moment the latest is last.
-            claims[key] = max(claims.pop(key, 0.0), self._clock() + ttl)
+            claims[key] = max(claims.pop(key, 0.0), self.clock() + ttl)
             self._owned[owner] = claims
             return True
 
@@ -104,13 +104,13 @@ class MemoryStore:
 
     def owned(self, owner: bytes) -> list[Claim]:
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             claims = self._live_claims(owner)
             return [Claim(key, claims[key] - now) for key in sorted(claims, key=claims.__getitem__)]
 
     def _live_claims(self, owner: bytes) -> dict[bytes, float]:
         """Return an owner's claims without those that expired, which are forgotten by this."""
-        now = self._clock()
+        now = self.clock()
         claims = {key: expires for key, expires in self._owned.pop(owner, {}).items() if expires > now}
         if claims:
             self._owned[owner] = claims
@@ -118,7 +118,7 @@ class MemoryStore:
 
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             live = [(key, entry) for key, (entry, expires) in self._entries.items() if expires > now]
         yield from live
 

@@ -13,12 +13,15 @@ from typing import Any, Final, Literal
 import pytest
 
 from ..core.entries import envelope
+from ..core.entries.family import Standing, Succession
+from ..core.entries.ownership import Begun, Ownership, new_handle
 from ..core.entries.record import Committed, Record
 from ..core.entries.tickets import Tickets
-from ..core.sessions import owners, remember_families
-from ..core.sessions.owners import Begun, OwnedSession, Ownership, SessionLimit, _indexed, new_handle
-from ..core.sessions.remember_families import Standing, Succession
+from ..core.sessions import session_registry
+from ..core.sessions.owner_index import sessions_index_key
+from ..core.sessions.remember_families import remember_index_key
 from ..core.sessions.repository import Repository
+from ..core.sessions.session_registry import OwnedSession, SessionLimit
 from ..core.values.own_keys import USER_KEY
 from ..errors import SessionLimitError
 from ..stores.base import Owners, Store
@@ -141,12 +144,12 @@ class Users:
         """Make sure that whatever lives is noted, and listed where it is looked for; return it."""
         living = self.living(keys)
         for name in self.names:
-            noted = {claim.key for claim in self.store.owned(_indexed(name))}
+            noted = {claim.key for claim in self.store.owned(sessions_index_key(name))}
             mine = {key: owner.handle for key, owner in living.items() if owner.name == name}
             assert set(mine) <= noted, "a live session is missing in the index"
             listed = self.repository(self.store).owners.sessions(name)
             assert {found.owner.handle for found in listed} == set(mine.values())
-            remembered = {claim.key for claim in self.store.owned(remember_families._indexed(name))}
+            remembered = {claim.key for claim in self.store.owned(remember_index_key(name))}
             tokens = self.living(keys, remembered=True)
             assert {key for key, owner in tokens.items() if owner.name == name} <= remembered
         return living
@@ -178,7 +181,7 @@ class OwnershipContract(ContractBase):
 
     def test_slow_login_beside_reading(self, indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """A login that took so long that its claim is taken for a dead one does not begin without one."""
-        monkeypatch.setattr(owners, "PENDING_SECONDS", -1)
+        monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
 
         def run(turns: Turns) -> None:
             users = Users(indexed)

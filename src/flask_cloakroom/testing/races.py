@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..core.entries.record import Absence
-from ..core.sessions.repository import MARK_SECONDS
+from ..core.entries.tombstone import MARK_SECONDS
 from ..errors import LockLostError, LockTimeoutError
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key

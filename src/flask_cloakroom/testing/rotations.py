@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..core.entries.record import Absence, Committed, Record
-from ..core.sessions.repository import OVERLAP_SECONDS
+from ..core.entries.tombstone import OVERLAP_SECONDS
 from ..errors import StoreError
 from ..stores.base import Store
 from .base import ContractBase

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.entries import envelope
-from ..core.entries.record import Absence, Committed, Lifetimes, Record
+from ..core.entries.lifetimes import Lifetimes
+from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import Tickets
 from ..core.sessions.repository import Repository
 from ..core.values import codec

@@ -55,14 +55,3 @@ class Committed(NamedTuple):
     record: Record
     merged: bool
     contested: Sequence[Contested]
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long sessions live, in seconds. ``absolute`` and ``renew_every`` may be None: no limit, never."""
-
-    idle: int = 31 * 24 * 3600
-    absolute: int | None = None
-    renew_every: int | None = None
-    #: Age of "last seen" from which on it is written anew.
-    refresh_after: int = 600

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from ...errors import ContentionError
 from ...secret import hidden
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
+from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
 from ..entries.record import Absence, Record
+from ..values.merge import Strategy
 from ..values.rebase import Changes, Contested, Values, applied, rebase
 
-if TYPE_CHECKING:
-    from .repository import Repository
-
-#: How long a commit keeps trying before it gives up with ContentionError; seconds. A request that holds a worker for
-#: longer does more harm than one that answers 503.
-PATIENCE: Final = 5.0
 #: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
 #: needs but one commit for it.
 TURN_MS: Final = 1000
-#: The longest wait between two looks at whether another's turn or lock is over; seconds. About what a commit takes.
-LONGEST_WAIT: Final = 0.01
 
 
 class Merger:
@@ -41,8 +35,11 @@ class Merger:
     _has_turn = False
     _deadline = 0.0
 
-    def __init__(self, repository: Repository, record: Record, changes: Changes) -> None:
-        self._repository = repository
+    def __init__(
+        self, namespace: Namespace, strategies: Mapping[Any, Strategy], record: Record, changes: Changes
+    ) -> None:
+        self._namespace = namespace
+        self._strategies = strategies
         # From here on the values are in local variables, while stores and an application's strategies are called.
         self._base = hidden(record.values)
         self._changes = changes
@@ -87,15 +84,15 @@ class Merger:
 
     def _take_turn(self, entry: Entry | None) -> bool:
         """Announce that it is this request's turn, which is quickly written, and merge only then."""
-        repository = self._repository
+        namespace = self._namespace
         while entry is not None and (found := self._find(entry)) is not None:
             self.record = found  # it may have moved; what comes next is looked for there
             if self._is_their_turn(found):
                 entry = self._look_again()
                 continue
-            until = repository.now_ms() + TURN_MS
+            until = namespace.now_ms() + TURN_MS
             header = found.header._replace(turn_until=until)
-            result = repository.replace(found, header, found.values)
+            result = namespace.replace(found, header, found.values)
             if type(result) is Saved:
                 self._has_turn = True
                 self._merge(Record(found.ticket, found.key, result.version, header, found.values))
@@ -106,9 +103,9 @@ class Merger:
 
     def _find(self, entry: Entry) -> Record | None:
         # However long ago it was renewed: this request had read it before.
-        found: Record | Absence | str = self._repository.open(self.record.ticket, self.record.key, entry, late=True)
+        found: Record | Absence | str = self._namespace.open(self.record.ticket, self.record.key, entry, late=True)
         if isinstance(found, str):
-            found = self._repository.load(found)
+            found = self._namespace.load(found)
         if not isinstance(found, Record):
             return None
         found.values = hidden(found.values)
@@ -118,16 +115,16 @@ class Merger:
         self.record = found
         self.merged = self.merged or found.values != self._base
         # From the first base each time, so that a third try doesn't take its second for somebody else's.
-        self.values, self.contested = rebase(self._base, found.values, self._changes, self._repository.strategies)
+        self.values, self.contested = rebase(self._base, found.values, self._changes, self._strategies)
 
     def _is_their_turn(self, found: Record) -> bool:
         # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
-        return 0 < found.header.turn_until - self._repository.now_ms() <= TURN_MS
+        return 0 < found.header.turn_until - self._namespace.now_ms() <= TURN_MS
 
     def _look_again(self) -> Entry | None:
         self._check_patience()
         time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
-        return self._repository.store.load(self.record.key)
+        return self._namespace.store.load(self.record.key)
 
     def _check_patience(self) -> None:
         now = time.monotonic()
@@ -141,9 +138,15 @@ class Merger:
 class Editor(Merger):
     """Changes that depend on what is stored at the moment they are written, whatever was read before."""
 
-    def __init__(self, repository: Repository, record: Record, edit: Callable[[Values], Changes]) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        strategies: Mapping[Any, Strategy],
+        record: Record,
+        edit: Callable[[Values], Changes],
+    ) -> None:
         self._edit = edit
-        super().__init__(repository, record, edit(record.values))
+        super().__init__(namespace, strategies, record, edit(record.values))
 
     def _merge(self, found: Record) -> None:
         self.record = found

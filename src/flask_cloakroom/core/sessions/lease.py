@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ...errors import LockLostError, LockTimeoutError
 from ...stores.base import Conflict, Saved
 from ..clock import is_running
+from ..entries.namespace import Namespace
 from ..entries.record import Committed, Record
+from ..values.merge import Strategy
 from ..values.rebase import Changes
 from .commit import Merger
-
-if TYPE_CHECKING:
-    from .repository import Repository
 
 #: Seconds that a lock may be held at the most: a day, for a worker. A stored lease that ends later was made before the
 #: clock was set back, or is damaged. It would keep all requests out for as long as it says.
@@ -22,7 +22,13 @@ LONGEST_LEASE: Final = 24 * 3600
 
 
 def take_lease(
-    repository: Repository, record: Record, changes: Changes, *, timeout: float, lease: float
+    namespace: Namespace,
+    strategies: Mapping[Any, Strategy],
+    record: Record,
+    changes: Changes,
+    *,
+    timeout: float,
+    lease: float,
 ) -> Committed | None:
     """Take the session's lock, saving ``changes`` with it; ``commit(release=True)`` gives it back.
 
@@ -32,16 +38,16 @@ def take_lease(
     Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
     """
     deadline = time.monotonic() + timeout
-    merger = Merger(repository, record, changes)
+    merger = Merger(namespace, strategies, record, changes)
     while merger.ready():
         current = merger.record
-        now = repository.now_ms()
+        now = namespace.now_ms()
         if not is_running(current.header.lease_until, now, LONGEST_LEASE):
             header = merger.header._replace(
                 fence=(current.header.fence + 1) & 0xFFFFFFFF,
                 lease_until=now + int(lease * 1000),
             )
-            result = repository.replace(current, header, merger.values)
+            result = namespace.replace(current, header, merger.values)
             if type(result) is Saved:
                 held = Record(current.ticket, current.key, result.version, header, merger.values)
                 return Committed(held, merger.merged, merger.contested)
@@ -52,7 +58,7 @@ def take_lease(
                 f"another request has held this session's lock for longer than {timeout:g} s; try again"
             )
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
-        entry = repository.store.load(merger.record.key)
+        entry = namespace.store.load(merger.record.key)
         if entry is None or not merger.meet(entry):
             break
     return None

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from ..values import codec
+from ..values.registered_types import storable
 
 
 def exported(values: Mapping[Any, bytes]) -> str:
@@ -53,7 +54,7 @@ def _readable(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, Enum):
         return value.name or str(value)  # several bits of a Flag may have no name
-    stored = codec.storable(value)
+    stored = storable(value)
     return str(value) if stored is value else _readable(stored)
 
 

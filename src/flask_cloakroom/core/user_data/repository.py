@@ -9,33 +9,27 @@ can't be saved any more, and what was merged before it isn't merged again.
 from __future__ import annotations
 
 import hmac
-import logging
 import os
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from ...errors import ContentionError, SessionTooLargeError, SettingError, UserDataError
+from ...errors import SessionTooLargeError, SettingError, UserDataError
 from ...secret import Secret, SecretBytes, hidden
-from ...stores.base import Conflict, Entry, Saved
+from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
 from ..entries.envelope import EnvelopeError, Header, Seal
+from ..entries.namespace import Namespace
 from ..entries.tickets import public_id
-from ..sessions.commit import LONGEST_WAIT, PATIENCE
+from ..entries.tombstone import LEFT_SECONDS
 from ..values import codec
 from ..values.merge import MISSING, STRATEGIES, Strategy
 from ..values.rebase import Changes, Contested, Values, rebase, same
 from ..values.undo import take_back
 from .merge_log import NOTE, Note, Undo
-from .visitor import LEFT_SECONDS, Brought
-
-if TYPE_CHECKING:
-    from ..sessions.repository import Repository
-
-log = logging.getLogger("flask_cloakroom.sessions")
+from .visitor import Brought
 
 #: Seconds without use after which it is over, unless told: as long as any browser keeps a cookie (RFC 6265bis, 5.6.3),
 #: so that who is still remembered by a device finds what is theirs.
@@ -91,26 +85,26 @@ _Work = Callable[[Held], Held | None]
 
 
 class UserData:
-    """That of the users of one repository. One object serves all threads of a process.
+    """That of the users of one namespace. One object serves all threads of a process.
 
-    A user is named by :meth:`.ticket.Tickets.owner_name`. Every method raises StoreError if the store is down,
+    A user is named by :meth:`.tickets.Tickets.owner_name`. Every method raises StoreError if the store is down,
     UserDataError (which is one) if what is stored cannot be read, and ContentionError if others write all the time.
     """
 
-    def __init__(self, repository: Repository, settings: UserDataSettings) -> None:
-        self._repository = repository
+    def __init__(self, namespace: Namespace, settings: UserDataSettings) -> None:
+        self._namespace = namespace
         self.settings = settings
 
     # -- reading --------------------------------------------------------------------------------------------
 
     def load(self, name: str) -> Held:
         """Return what is stored, be it nothing. One store command."""
-        return self._open(name, self._repository.store.load(self._key(name)))
+        return self._open(name, self._namespace.store.load(self._key(name)))
 
     def is_due(self, held: Held) -> bool:
         """Tell whether it should be written down that it is in use."""
         refresh = min(self.settings.lifetime // 10, REFRESH_SECONDS)
-        unseen = self._now() - held.header.seen
+        unseen = self._namespace.now() - held.header.seen
         # A time in the future is written anew as well. Else it would lengthen the life of the data.
         return bool(held.values) and (unseen >= refresh or unseen < -CLOCK_SKEW)
 
@@ -149,8 +143,8 @@ class UserData:
             values, contested[:] = self._rebase({}, held.values, brought.values)
             changed.clear()
             changed.update(_differences(held.values, values))
-            note = held.note.with_merged(brought.visitor_id, self._now(), self._longest_pending())
-            return held._replace(values=values, note=note._replace(undo=Undo(self._now(), dict(changed))))
+            note = held.note.with_merged(brought.visitor_id, self._namespace.now(), self._longest_pending())
+            return held._replace(values=values, note=note._replace(undo=Undo(self._namespace.now(), dict(changed))))
 
         saved = self._write(self.load(name), work)
         return None if saved is None else Merged(saved, contested, changed)
@@ -178,7 +172,7 @@ class UserData:
     def undoable(self, held: Held) -> Undo | None:
         """Return what :meth:`undo` would take back; None if there is nothing."""
         undo = held.note.undo
-        return undo if undo is not None and is_within(self._now() - undo.at, UNDO_SECONDS) else None
+        return undo if undo is not None and is_within(self._namespace.now() - undo.at, UNDO_SECONDS) else None
 
     def delete(self, name: str) -> bool:
         """Delete all of it, whatever others are writing; False if there was nothing. Requests under way are late."""
@@ -189,7 +183,7 @@ class UserData:
             note = Note(generation=os.urandom(8), merged=held.note.merged)
             return held._replace(values={}, note=note)
 
-        entry = self._repository.store.load(self._key(name))
+        entry = self._namespace.store.load(self._key(name))
         try:
             held = self._open(name, entry)
         except UserDataError:
@@ -225,36 +219,21 @@ class UserData:
 
     def _write(self, held: Held, work: _Work) -> Held | None:
         """Compare and set until it is in, asking ``work`` anew for what is stored by then. None if it said None."""
-        store = self._repository.store
-        deadline, losses = time.monotonic() + PATIENCE, 0
-        while (wanted := work(held)) is not None:
-            key = self._key(held.name)
-            wanted, data = self._packed(wanted, key, held)
-            ttl = self._remaining(wanted)
-            if held.version is None:
-                version = store.create(key, data, ttl)
-                if version is not None:
-                    return wanted._replace(version=version)
-                entry = store.load(key)
-            else:
-                result = store.replace(key, data, ttl, held.version)
-                if type(result) is Saved:
-                    return wanted._replace(version=result.version)
-                entry = result.entry if type(result) is Conflict else None
-            held = self._open(held.name, entry)
-            if time.monotonic() >= deadline:
-                raise ContentionError(f"for {PATIENCE:g} s each try to save a user's data met another one's change")
-            losses += 1
-            if losses > 1:  # the first race costs nothing but another try
-                time.sleep(random.uniform(0, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
-        return None
+        key = self._key(held.name)
 
-    def _packed(self, wanted: Held, key: bytes, before: Held) -> tuple[Held, bytes]:
-        now = self._now()
+        def packed(found: Held) -> tuple[Held, bytes, int] | None:
+            wanted = work(found)
+            return None if wanted is None else self._packed(wanted, key, found)
+
+        written = self._namespace.compare_and_set(key, held, packed, partial(self._open, held.name))
+        return None if written is None else written[0]._replace(version=written[1])
+
+    def _packed(self, wanted: Held, key: bytes, before: Held) -> tuple[Held, bytes, int]:
+        now = self._namespace.now()
         header = wanted.header._replace(created=wanted.header.created or now, renewed=now, seen=now)
         wanted = wanted._replace(header=header)
         data = self._sealed(wanted, key)
-        limit = self._repository.max_bytes
+        limit = self._namespace.max_bytes
         if len(data) > limit and wanted.note.undo is not None:
             wanted = wanted._replace(note=wanted.note._replace(undo=None))
             data = self._sealed(wanted, key)
@@ -262,11 +241,11 @@ class UserData:
         if len(data) > limit and _size(wanted.values) > _size(before.values):
             largest = max(wanted.values, key=lambda name: len(wanted.values[name]))
             raise SessionTooLargeError(len(data), limit, largest, len(wanted.values[largest]), "user_session")
-        return wanted, data
+        return wanted, data, self._remaining(wanted)
 
     def _sealed(self, wanted: Held, key: bytes) -> bytes:
         payload = envelope.pack_values({**wanted.values, NOTE: wanted.note.packed()}, codec.pack)
-        seal = Seal(self._seals(wanted.name)[0], key) if self._repository.encrypts else None
+        seal = Seal(self._seals(wanted.name)[0], key) if self._namespace.encrypts else None
         return envelope.pack(wanted.header, payload, key, seal_for=seal)
 
     def _open(self, name: str, entry: Entry | None) -> Held:
@@ -287,7 +266,7 @@ class UserData:
                 f"user data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. "
                 "If SECRET_KEY was changed, put the old one into SECRET_KEY_FALLBACKS; delete_user_data() gives it up"
             ) from None
-        if self._now() > header.seen + self.settings.lifetime:
+        if self._namespace.now() > header.seen + self.settings.lifetime:
             values = {}
             note = note._replace(undo=None)
         return Held(name, entry.version, header, values, note)
@@ -303,7 +282,7 @@ class UserData:
 
     def check_secrets(self) -> None:
         """Raise SettingError if it must be sealed and there is nothing to seal it with, or nothing that is secret."""
-        if not self._repository.encrypts:
+        if not self._namespace.encrypts:
             return
         if self.settings.secrets and len(self.settings.secrets[0]) < SHORTEST_SECRET:
             raise SettingError(
@@ -328,23 +307,20 @@ class UserData:
         return Held(name, None, Header(0, 0, 0, belongs=True), {}, Note())
 
     def _key(self, name: str) -> bytes:
-        return self._repository.tickets.user_key(name)
-
-    def _now(self) -> int:
-        return self._repository.now_ms() // 1000
+        return self._namespace.tickets.user_key(name)
 
     def _longest_pending(self) -> int:
         """Return for how many seconds a session, or a mark, may hold what was merged already.
 
         Whatever a session writes once it is a user's drops it as well, so it is as old as the login.
         """
-        return self._repository.lifetimes.idle + LEFT_SECONDS + CLOCK_SKEW
+        return self._namespace.lifetimes.idle + LEFT_SECONDS + CLOCK_SKEW
 
     def _remaining(self, held: Held) -> int:
         lifetime = self.settings.lifetime if held.values else DELETED_SECONDS
         # A merge that is noted in the future, by a clock that was set back, was made by now.
-        noted = min(max(held.note.merged.values(), default=0), self._now() + CLOCK_SKEW)
-        return max(lifetime, noted + self._longest_pending() - self._now()) + 1
+        noted = min(max(held.note.merged.values(), default=0), self._namespace.now() + CLOCK_SKEW)
+        return max(lifetime, noted + self._longest_pending() - self._namespace.now()) + 1
 
 
 def unpacked(key: Any, packed: bytes) -> Any:

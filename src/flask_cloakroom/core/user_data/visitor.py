@@ -8,9 +8,8 @@ from typing import Any, Final, NamedTuple
 from ...secret import SecretBytes
 from ..entries import envelope
 from ..entries.envelope import EnvelopeError, Seal
+from ..entries.ownership import Ownership
 from ..entries.record import Record
-from ..entries.tickets import KEY_BYTES
-from ..sessions.owners import Ownership
 from ..values import codec, own_keys
 from ..values.own_keys import VISITOR_ID
 from ..values.rebase import Values
@@ -19,10 +18,6 @@ from ..values.rebase import Values
 PREFIX: Final = "_user_session:"
 #: Random bytes of that id: none is ever met twice.
 _ID_BYTES: Final = 12
-
-#: Seconds for which a login's mark keeps what its visitor brought, for a login that is tried again because nobody got
-#: the answer to the first. Who is shown an error tries again at once; ten minutes are for those who look for help.
-LEFT_SECONDS: Final = 600
 
 
 def new_visitor_id() -> str:
@@ -41,7 +36,7 @@ class Brought(NamedTuple):
 class Left(NamedTuple):
     """The same, in the mark of the session that it was brought from."""
 
-    #: To whose account: :meth:`.ticket.Tickets.owner_name`.
+    #: To whose account: :meth:`.tickets.Tickets.owner_name`.
     name: str
     brought: Brought
 
@@ -81,19 +76,15 @@ def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> byte
     return envelope.pack(header, payload, old.key, seal_for=Seal(old.ticket, old.key) if encrypt else None)
 
 
-def open_left(seal: Seal, data: bytes, *, encrypted: bool) -> Left | None:
-    """Return what a mark keeps of a visitor's, with the ticket that it is the mark of; None if that is nothing.
+def open_left(seal: Seal, carried: bytes, *, encrypted: bool) -> Left | None:
+    """Return what a tombstone carries of a visitor's, with the ticket that led there; None if that is nothing.
 
     ``encrypted``: only if it is sealed with that ticket.
     """
     try:
-        mark, payload, _ = envelope.open_header(data, seal.key)
-        if not (mark.superseded and mark.belongs):
-            return None
-        inner = payload[KEY_BYTES:]
-        header, payload, sealed = envelope.open_header(inner, seal.key)
+        header, payload, sealed = envelope.open_header(carried, seal.key)
         if sealed:
-            payload = envelope.unseal(inner, payload, seal)
+            payload = envelope.unseal(carried, payload, seal)
         elif encrypted:
             return None
         brought = brought_in(envelope.unpack_values(payload, codec.unpack_key))

@@ -1,28 +1,24 @@
 """Values to bytes and back, each as the type that it was. The format is MessagePack with extension types.
 
 What goes in comes out; what could not is refused with :class:`UnsupportedTypeError`. Decoding runs no code
-but that of the types below and of those that the application registered.
+but that of the types below and of those that the application registered (``registered_types.py``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import ipaddress
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, Flag
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgpack
 from markupsafe import Markup
-
-C = TypeVar("C", bound=type[Any])
 
 #: Types that MessagePack keeps by itself and that cannot change under our hands: once read, never packed again.
 IMMUTABLE_TYPES: Final = frozenset(
@@ -162,8 +158,8 @@ def _encode(value: Any, depth: int) -> Any:
     if encoder is not None:
         code, encode = encoder
         return msgpack.ExtType(code, encode(value, depth + 1))
-    if kind in _registered_classes:
-        name, to_storable = _registered_classes[kind]
+    if kind in registered_classes:
+        name, to_storable = registered_classes[kind]
         return msgpack.ExtType(_REGISTERED, _dump([name, _asked(to_storable, value)], depth + 1))
     plain = _asked(_behind_proxy, value)
     if plain is value:
@@ -316,117 +312,22 @@ _REGISTERED: Final = 32
 _ENCODERS: Final = {kind: (code, encode) for code, (kind, encode, _) in _TYPES.items()}
 _DECODERS: Final[dict[int, _Decoder]] = {code: decode for code, (_, _, decode) in _TYPES.items()}
 
-_registered_classes: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
-_registered_names: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
+#: An application's classes, each with its name in the stored data and what makes of a value something storable.
+registered_classes: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
+#: The same classes by their names, each with what makes a value again.
+registered_names: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
 
 
-@overload
-def register_type(cls: C, *, name: str | None = None) -> C: ...
-@overload
-def register_type(
-    cls: C, *, name: str | None = None, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
-) -> C: ...
-@overload
-def register_type(*, name: str | None = None) -> Callable[[C], C]: ...
-def register_type(
-    cls: Any = None,
-    *,
-    name: str | None = None,
-    encode: Callable[[Any], Any] | None = None,
-    decode: Callable[[Any], Any] | None = None,
-) -> Any:
-    """Let sessions store the values of a class. Usable as a decorator; returns the class.
-
-    An Enum is stored by its member's name, a Flag by the names of its bits, a dataclass by its fields; any other
-    class needs ``encode``, which returns something storable, and ``decode``, which makes the value from that
-    again. ``name`` stands in the stored data for the class, so it must stay when the class moves; by default module
-    and qualified name.
-
-    Raises TypeError for a class that is neither and has no functions, a dataclass whose constructor needs what is no
-    field, or a type that is stored without being registered; ValueError if another class has the name.
-    """
-    if cls is None:
-        return partial(register_type, name=name, encode=encode, decode=decode)
-    if cls in _ENCODERS or cls in IMMUTABLE_TYPES or cls in (list, dict):
-        raise TypeError(f"{cls!r} is stored as what it is, so there is nothing to register")
-    if (encode is None) is not (decode is None):
-        raise TypeError("encode= and decode= belong together")
-    if encode is None or decode is None:
-        encode, decode = _functions_for(cls)
-    name = name or f"{cls.__module__}.{cls.__qualname__}"
-    taken = _registered_names.get(name)
-    if taken is not None and (taken[0].__module__, taken[0].__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
-        raise ValueError(f"the name {name!r} is registered for {taken[0].__qualname__}; give another name=")
-    _registered_classes[cls] = (name, encode)
-    _registered_names[name] = (cls, decode)
-    return cls
-
-
-def storable(value: Any) -> Any:
-    """Return what a value of a registered class is stored as, or the value itself."""
-    registered = _registered_classes.get(type(value))
-    return value if registered is None else registered[1](value)
-
-
-def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    if isinstance(cls, type) and issubclass(cls, Flag):
-        return _bits_of, partial(_from_bits, cls)
-    if isinstance(cls, type) and issubclass(cls, Enum):
-        return (lambda member: member.name), (lambda member_name: cls[member_name])
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-        _check_constructor(cls)
-        return partial(_fields_of, cls), partial(_from_fields, cls)
-    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass: register it with encode= and decode=")
-
-
-def _check_constructor(cls: Any) -> None:
-    """Refuse a dataclass whose stored fields would not be enough to make it again."""
-    fields = {field.name for field in dataclasses.fields(cls) if field.init}
-    for parameter in inspect.signature(cls).parameters.values():
-        variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if parameter.default is parameter.empty and not variable and parameter.name not in fields:
-            raise TypeError(
-                f"{cls!r} needs {parameter.name!r}, which is no field: register it with encode= and decode="
-            )
-
-
-def _bits_of(value: Any) -> list[Any]:
-    """Return the names of a Flag's bits, and the bits that have none. A combination is no member by itself."""
-    nameless = value.value
-    for member in value:
-        nameless &= ~member.value
-    return [[member.name for member in value], nameless]
-
-
-def _from_bits(cls: Any, stored: list[Any]) -> Any:
-    names, bits = stored
-    for name in names:
-        bits |= cls[name].value
-    return cls(bits)
-
-
-def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
-
-
-def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
-    """Make the instance through its constructor, so that a field added since then gets its default."""
-    arguments = {field.name for field in dataclasses.fields(cls) if field.init}
-    value = cls(**{name: stored[name] for name in stored if name in arguments})
-    for field in dataclasses.fields(cls):
-        if not field.init and field.name in stored:
-            object.__setattr__(value, field.name, stored[field.name])
-    return value
+def is_known(cls: object) -> bool:
+    """Return whether values of this class are stored as what they are, without being registered."""
+    return cls in _ENCODERS or cls in IMMUTABLE_TYPES or cls in (list, dict)
 
 
 def _decode_registered(data: bytes, depth: int) -> Any:
     name, stored = _unpack(data, depth)
-    if name not in _registered_names:
+    if name not in registered_names:
         raise CodecError(f"type {name!r} is not registered")
-    return _registered_names[name][1](stored)
+    return registered_names[name][1](stored)
 
 
 _DECODERS[_REGISTERED] = _decode_registered
@@ -492,6 +393,6 @@ def _members(value: Any) -> Iterable[tuple[tuple[Any, ...], Any]]:
     elif type(value) in (set, frozenset):
         for member in value:
             yield (), member
-    elif type(value) in _registered_classes and dataclasses.is_dataclass(value):
+    elif type(value) in registered_classes and dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield (field.name,), getattr(value, field.name)

@@ -13,8 +13,9 @@ from flask.sessions import SessionMixin
 from ... import signals
 from ...context import this_app, this_request
 from ...core.entries.envelope import Header
-from ...core.sessions.owners import OwnerIndex, Ownership
+from ...core.entries.ownership import Ownership
 from ...core.sessions.repository import Repository
+from ...core.sessions.session_registry import SessionRegistry
 from ...errors import CloakroomError
 from ...sessions.interface import ServerSessionInterface
 from ..in_session import session_login
@@ -173,7 +174,7 @@ class Activity:
         """Do :func:`logout_everybody`."""
         return self._repository.owners.end_everybody()
 
-    def _owners(self) -> OwnerIndex:
+    def _owners(self) -> SessionRegistry:
         self._repository.owners.require()
         return self._repository.owners
 

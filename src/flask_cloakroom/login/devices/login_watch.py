@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ...core.sessions.owners import Ownership
+from ...core.entries.ownership import Ownership
 from ...core.sessions.watch import Trail
 from ..in_session import session_login
 from ..request import impersonation
@@ -64,7 +64,7 @@ class LoginWatch:
             self._is_over = True  # another request has ended it while this one came here
             return
         only_renewals = state.impersonator is not None
-        self._trail = Trail(session._interface.repository, record.key, owner, only_renewals=only_renewals)
+        self._trail = Trail(session._interface.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
         """Tell whether the login still holds: one store command, and the user is loaded anew.

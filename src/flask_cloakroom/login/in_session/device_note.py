@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any, Final
 
-from ...core.sessions.owners import Begun
+from ...core.entries.ownership import Begun
 from ..request.state import LoginState
 from . import session_login
 

@@ -14,8 +14,8 @@ from flask import current_app
 from flask import session as main_session
 from flask.sessions import SessionMixin
 
+from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...core.entries.record import Record
-from ...core.sessions.owners import NOTHING_BEGUN, Begun, Ownership
 from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
 from ...secret import Closed, Secret

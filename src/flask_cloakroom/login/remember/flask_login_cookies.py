@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ...core.sessions.owners import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...errors import SettingError
 from .secret_keys import decode_cookie, reading_keys
 from .tokens import Remembered, RememberTokens, Used

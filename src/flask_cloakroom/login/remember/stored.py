@@ -11,8 +11,8 @@ from typing import Final
 from flask import Flask
 
 from ... import signals
-from ...core.sessions.owners import NOTHING_BEGUN, Begun, Ownership
-from ...core.sessions.remember_families import PATTERN, Family, Standing
+from ...core.entries.family import PATTERN, Family, Standing
+from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
 from ...sessions.outage import SessionUnavailable

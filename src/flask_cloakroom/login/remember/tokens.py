@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from itsdangerous import BadData, URLSafeSerializer
 
 from ...core.clock import is_within
-from ...core.sessions.owners import NOTHING_BEGUN, Begun, Ownership
-from ...core.sessions.remember_families import Family
+from ...core.entries.family import Family
+from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...secret import Secret, SecretBytes
 from .secret_keys import reading_keys, signing_keys
 

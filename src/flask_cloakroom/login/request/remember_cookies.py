@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...core.sessions.owners import Ownership
+from ...core.entries.ownership import Ownership
 from ...secret import Secret
 from ..in_session.device_note import is_remembered_by
 from ..remember.flask_login_cookies import SEPARATOR
