@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from flask import Flask
 
 from ..cookie_settings import read_cookie
 from ..cookies import SessionCookie
@@ -18,6 +20,7 @@ from ..core.sessions.owners import SessionLimit
 from ..core.sessions.repository import Repository
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
 from ..core.user_data.visitor import PREFIX
+from ..core.values.flashes import merge_taken
 from ..core.values.merge import STRATEGIES, Strategy
 from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
 from ..errors import SettingError
@@ -25,10 +28,6 @@ from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
-from .flashes import merge_taken
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
