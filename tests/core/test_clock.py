@@ -16,10 +16,12 @@ from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.visitor import PREFIX, VISITOR_ID, Brought
 from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.flashes import LEASE_MS
+from flask_cloakroom.core.values.own_keys import TAKEN
 from flask_cloakroom.csrf.errors import CSRFError
 from flask_cloakroom.csrf.token_format import check_token, make_token
 from flask_cloakroom.errors import LockTimeoutError
-from flask_cloakroom.sessions import flashes
+from flask_cloakroom.sessions.flashes import recovered
 from flask_cloakroom.stores.memory import MemoryStore
 
 HOUR = 3600
@@ -211,11 +213,11 @@ class TestLeases:
 
     def test_flash_messages(self, shop: Shop) -> None:
         """Come back if the response that took them never came."""
-        until = shop.repository.now_ms() + flashes.LEASE_MS
-        record = shop.begin(**{flashes.TAKEN: {"a": (until, [("message", "Hello")])}})
-        assert flashes.recovered(shop.repository, record).values == record.values
+        until = shop.repository.now_ms() + LEASE_MS
+        record = shop.begin(**{TAKEN: {"a": (until, [("message", "Hello")])}})
+        assert recovered(shop.repository, record).values == record.values
         shop.now -= CLOCK_SKEW + 1
-        assert codec.unpack(flashes.recovered(shop.repository, record).values["_flashes"]) == [("message", "Hello")]
+        assert codec.unpack(recovered(shop.repository, record).values["_flashes"]) == [("message", "Hello")]
 
 
 class TestUserData:

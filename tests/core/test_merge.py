@@ -762,11 +762,11 @@ class Requests(RuleBasedStateMachine):
         # At most once a second, so no more than so many of them while the old tickets still lead on.
         if renews and self.renewals < 8:
             self.renewals += 1
-            committed = self.repository.rotate(view.record, view._changes(), renewal=True)
+            committed = self.repository.rotate(view.record, view.changes(), renewal=True)
             assert committed is not None
             self.ticket = committed.record.ticket
         else:
-            committed = self.repository.commit(view.record, view._changes())
+            committed = self.repository.commit(view.record, view.changes())
             assert committed is not None
         assert {key for key, _ in committed.contested} == self.remember(view)
         self.check()
@@ -831,7 +831,7 @@ class TestManyRequests:
             view["own"][id(view)] = 1
         tickets = [machine.ticket]
         for number, view in enumerate(views[:before]):
-            changes = view._changes()
+            changes = view.changes()
             if renewed and number == 0:
                 committed = machine.repository.rotate(view.record, changes, renewal=True)
                 assert committed is not None
@@ -842,5 +842,5 @@ class TestManyRequests:
         assert isinstance(last, Record)
         assert machine.repository.destroy(last)
         for view in views[before:]:
-            assert machine.repository.commit(view.record, view._changes()) is None
+            assert machine.repository.commit(view.record, view.changes()) is None
         assert [machine.repository.load(ticket) for ticket in tickets] == [Absence.SUPERSEDED] * len(tickets)

@@ -17,7 +17,8 @@ from watched_store import watch
 
 from flask_cloakroom import StoreError
 from flask_cloakroom.core.sessions.commit import Merger
-from flask_cloakroom.sessions.flashes import FLASHES, LEASE_MS, TAKEN
+from flask_cloakroom.core.values.flashes import LEASE_MS
+from flask_cloakroom.core.values.own_keys import FLASHES, TAKEN
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 
@@ -447,7 +448,7 @@ def test_messages_are_in_no_repr(app: Flask) -> None:
     def look() -> str:
         flash("own")
         get_flashed_messages()
-        seen.append(repr(session._taken) + repr(session))  # type: ignore[attr-defined]
+        seen.append(repr(session.taken) + repr(session))  # type: ignore[attr-defined]
         return ""
 
     send(app, "/look", told(app))

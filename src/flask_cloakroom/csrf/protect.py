@@ -15,7 +15,7 @@ from ..caching import vary_on
 from ..context import this_app, this_request
 from ..hooks import SHOWN_BY_HEADER
 from ..secret import Secret
-from ..sessions.session import KEYS_OF_ONE_ID
+from ..sessions.work import KEYS_OF_ONE_ID
 from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
 from .origin import judged

@@ -14,8 +14,7 @@ from flask import Flask, Request, Response, has_request_context
 from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
-from ..sessions.interface import KindInterface
-from ..sessions.kinds import KindCookieInterface, interface_beside
+from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
 from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
 from .access.permissions import without_permission
 from .devices.active_sessions import ActiveSession, activity_of

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
 from ..caching import vary_on
@@ -18,9 +19,6 @@ from .flashes import settle
 from .outage import SessionUnavailable, make_unavailable
 from .session import ServerSession
 from .settings import SessionSettings
-
-if TYPE_CHECKING:
-    from flask import Flask, Request, Response
 
 
 class ServerSessionInterface(SessionInterface):
@@ -81,60 +79,44 @@ class ServerSessionInterface(SessionInterface):
         """Save what the request did and tell the browser what it must know."""
         if not isinstance(session, ServerSession):
             return
-        untouched = session._data is None and not session._pending
-        if untouched and not session.companions:
-            session._closed = True
+        is_used = session.is_opened or session.pending
+        if not is_used and not session.companions:
+            session.closed = True
             return
-        taken = session._taken
+        taken = session.taken
         if taken is not None:
             settle(session)
-        session._closed = True
+        session.closed = True
         try:
-            for companion in () if session._failed else (session.companions or {}).values():
+            for companion in () if session.failed else (session.companions or {}).values():
                 companion.save()
-            if not untouched:
-                session._save()
+            if is_used:
+                session.save()
         except SessionUnavailable:
             pass  # the session remembers that it failed
         except CloakroomError:
-            session._abandon()
+            session.abandon()
             # There will be another response, which this is called for again.
-            session._taken, session._closed = taken, False
+            session.taken, session.closed = taken, False
             raise
-        if session._failed:
+        if session.failed:
             make_unavailable(app, response)
             return
-        if session._data is None:
+        if not session.is_opened:
             return
         vary_on(response, "Cookie")
-        ticket = session._cookie
+        ticket = session.cookie
         if ticket is not None:
             self._tell(session, ticket, response)
 
     def _tell(self, session: ServerSession, ticket: str, response: Response) -> None:
         cookie = self.settings.cookie
-        record = session._record
+        record = session.record
         if not ticket or record is None:
             cookie.delete(response)
         else:
             max_age = self.repository.remaining(record.header) if record.header.permanent else None
             cookie.set(response, ticket, max_age)
-
-
-class KindInterface(ServerSessionInterface):
-    """Sessions of another kind beside an application's own: in its store, with a cookie and a namespace of theirs."""
-
-    def __init__(self, main: ServerSessionInterface, kind: str) -> None:
-        self.app = main.app
-        self.main = main
-        self.kind = kind
-        self.settings = main.settings.of_kind(kind)
-        self._starting = threading.Lock()
-
-    def _make_repository(self) -> Repository:
-        store = self.main.repository.store  # first, because that makes the settings final
-        self.settings = self.main.settings.of_kind(self.kind)
-        return self.settings.make_repository(store)
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

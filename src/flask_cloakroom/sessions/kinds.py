@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any
 
+from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 
+from ..core.sessions.repository import Repository
 from ..errors import CloakroomError
-from .interface import KindInterface, ServerSessionInterface
+from .interface import ServerSessionInterface
 
-if TYPE_CHECKING:
-    from flask import Flask
+
+class KindInterface(ServerSessionInterface):
+    """Sessions of another kind beside an application's own: in its store, with a cookie and a namespace of theirs."""
+
+    def __init__(self, main: ServerSessionInterface, kind: str) -> None:
+        self.app = main.app
+        self.main = main
+        self.kind = kind
+        self.settings = main.settings.of_kind(kind)
+        self._starting = threading.Lock()
+
+    def _make_repository(self) -> Repository:
+        store = self.main.repository.store  # first, because that makes the settings final
+        self.settings = self.main.settings.of_kind(self.kind)
+        return self.settings.make_repository(store)
 
 
 class KindCookieInterface(SecureCookieSessionInterface):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from .. import signals
 from ..core.entries.record import Committed, Record
@@ -13,84 +12,77 @@ from ..core.sessions.lease import LONGEST_LEASE
 from ..core.values.own_keys import USER_KEY
 from ..errors import LockLostError
 from .outage import SessionUnavailable
-
-if TYPE_CHECKING:
-    from .session import ServerSession
+from .work import SessionWork
 
 
 @contextmanager
-def lock(session: ServerSession, timeout: float, lease: float) -> Iterator[None]:
+def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
     """Do :meth:`.session.ServerSession.lock`."""
     if not (0 <= timeout < math.inf and 0 < lease <= LONGEST_LEASE):
         raise ValueError(
             f"timeout must be 0 or more seconds, not {timeout!r}, and lease more than 0 and at most {LONGEST_LEASE}, "
             f"not {lease!r}"
         )
-    session._opened()
-    if session._record is None or session._locked or session._cleared:
+    if work.record is None or work.locked or work.cleared:
         yield
         return
-    repository = session._interface.repository
-    changes = session._changes()
+    repository = work.repository
+    changes = work.changes()
     if USER_KEY in changes:
         # The lock would save it under the old ticket.
-        session._rotating = True
-        with session._outage():
-            session._commit_stored(session._record, changes, False, False)
+        with work.outage():
+            work.commit_stored(work.record, changes)
         changes = {}
     held: Committed | None = None
-    if session._record is not None:
-        with session._outage():
-            held = repository.lock(session._record, changes, timeout=timeout, lease=lease)
+    if work.record is not None:
+        with work.outage():
+            held = repository.lock(work.record, changes, timeout=timeout, lease=lease)
     if held is None:
-        session._discard("gone")
+        work.discard("gone")
         raise LockLostError("the session has ended meanwhile, so there is nothing to lock")
-    _resume(session, held)
-    session._locked = True
+    _resume(work, held)
+    work.locked = True
     try:
         yield
     finally:
-        session._locked = False
-        if session._record is not None and not session._cleared:
-            _release(session, session._record)
+        work.locked = False
+        if work.record is not None and not work.cleared:
+            _release(work, work.record)
 
 
-def _release(session: ServerSession, record: Record) -> None:
-    repository = session._interface.repository
+def _release(work: SessionWork, record: Record) -> None:
+    repository = work.repository
     rotates = False
     try:
-        changes = session._changes()
+        changes = work.changes()
         rotates = USER_KEY in changes
-        with session._outage():
+        with work.outage():
             if rotates:
-                committed = repository.rotate(record, changes, fence=record.header.fence, begun=session._login)
+                committed = repository.rotate(record, changes, fence=record.header.fence, begun=work.begun)
             else:
                 committed = repository.commit(record, changes, release=True)
     except LockLostError:
         # Nor may the end of the request save them.
-        session._begin(record.values)
+        work.forget_changes()
         raise
     except SessionUnavailable:
         raise
     except Exception:
         # What was changed can't be stored or merged; that is no reason to keep the others out.
-        with session._outage():
+        with work.outage():
             repository.commit(record, {}, release=True)
         raise
     if committed is None:
-        session._discard("gone")
+        work.discard("gone")
         return
-    _resume(session, committed)
+    _resume(work, committed)
     if rotates:
-        session._rotating = False
+        work.rotating = False
         sid = committed.record.sid
-        session._send(signals.session_rotated, sid=sid, old_sid=record.sid, reason="privilege")
+        work.send(signals.session_rotated, sid=sid, old_sid=record.sid, reason="privilege")
 
 
-def _resume(session: ServerSession, committed: Committed) -> None:
+def _resume(work: SessionWork, committed: Committed) -> None:
     """Go on in the same request from what is stored now."""
-    session._report(committed)
-    if session._record is not None and committed.record.ticket != session._record.ticket:
-        session._cookie = committed.record.ticket  # another request renewed it meanwhile
-    session._record = committed.record
-    session._rebase(committed.record.values)
+    work.report(committed)
+    work.continue_from(committed.record)

@@ -11,7 +11,7 @@ visitor's session keeps what they had, for the next login of the same user with 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .. import signals
 from ..core.entries.ownership import Ownership, user_id_in
@@ -23,9 +23,7 @@ from ..core.values.merge import MISSING
 from ..core.values.own_keys import USER_KEY, VISITOR_ID
 from ..core.values.rebase import Changes
 from ..errors import CloakroomError, StoreError
-
-if TYPE_CHECKING:
-    from .session import ServerSession
+from .work import SessionWork
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -38,82 +36,81 @@ class MergedValue(NamedTuple):
     after: Any
 
 
-def is_owed(record: Record | None) -> bool:
-    """Tell whether a stored session is a user's and holds what is still to be brought to them."""
-    return record is not None and record.header.owner != "" and VISITOR_ID in record.values
+def will_merge(work: SessionWork) -> bool:
+    """Tell whether this request logged a user in whose login, once it is saved, merges a visitor's data."""
+    if not work.has_touched(USER_KEY) or work.get(USER_KEY) is None:
+        return False
+    return VISITOR_ID in work or work.absence in (Absence.SUPERSEDED, Absence.LEFT)
 
 
-def settle(session: ServerSession) -> None:
+def settle(work: SessionWork) -> None:
     """Bring to the user what a login before this request did not come to. The request's own commit drops it.
 
     Raises StoreError.
     """
-    record = session._record
-    if record is None or not is_owed(record):
+    record = work.record
+    if record is None or not work.is_merge_pending:
         return
-    if _bring(session, record) or USER_KEY in session._changes():
-        data = session._opened()
+    if _bring(work, record) or USER_KEY in work.changes():
+        data = work.opened()
         for key in _keys_of(record):
             if key in data:
-                del session[key]
+                del work[key]
 
 
-def conclude(session: ServerSession) -> None:
+def conclude(work: SessionWork) -> None:
     """Bring to the user what the session held, whose login has just been committed, and drop it.
 
     A store that fails now is no reason to fail the login: the next request goes on from here.
     """
-    record = session._record
-    if record is None or not is_owed(record):
+    record = work.record
+    if record is None or not work.is_merge_pending:
         return
     try:
-        if not _bring(session, record):
+        if not _bring(work, record):
             return
-        dropped = session._interface.repository.commit(record, dict.fromkeys(_keys_of(record)))
+        dropped = work.repository.commit(record, dict.fromkeys(_keys_of(record)))
     except StoreError as error:
         log.warning("session %s: what its visitor had is not yet the user's: %s", record.sid, error)
         return
     if dropped is not None:
-        if dropped.record.ticket != record.ticket:
-            session._cookie = dropped.record.ticket
-        session._record = dropped.record
-        session._rebase(dropped.record.values)
+        work.continue_from(dropped.record)
 
 
-def claim_left(session: ServerSession, changes: Changes) -> None:
+def claim_left(work: SessionWork, changes: Changes) -> None:
     """Bring to the user who logs in what they had in a session whose login they got no answer to. Raises StoreError."""
     packed = changes.get(USER_KEY)
-    if packed is None or session._absence not in (Absence.SUPERSEDED, Absence.LEFT):
+    if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.LEFT):
         return
-    repository = session._interface.repository
+    repository = work.repository
     user_id = codec.unpack(packed)
     name = repository.tickets.owner_name(str(user_id))
-    for ticket in session._brought_tickets():
+    for ticket in work.brought_tickets():
         left = repository.left_by(ticket)
         if left is not None and left.name == name:
-            _merge(session, name, user_id, left.brought)
+            _merge(work, name, user_id, left.brought)
 
 
 def _keys_of(record: Record) -> list[Any]:
     return [key for key in record.values if key == VISITOR_ID or is_visitors(key)]
 
 
-def _bring(session: ServerSession, record: Record) -> bool:
+def _bring(work: SessionWork, record: Record) -> bool:
     """Merge what the stored session holds. True if it is the user's by now, or was already."""
     owner, brought = Ownership.parse(record.header.owner), brought_in(record.values)
     if owner is None or brought is None or not brought.values:
         return True
     user_id = user_id_in(record.values)
-    if user_id is None or session._interface.repository.tickets.owner_name(str(user_id)) != owner.name:
+    if user_id is None or work.repository.tickets.owner_name(str(user_id)) != owner.name:
         # Header and contents name different users, as only a damaged or forged record does. So nobody gets the data.
         return False
-    return _merge(session, owner.name, user_id, brought)
+    return _merge(work, owner.name, user_id, brought)
 
 
-def _merge(session: ServerSession, name: str, user_id: Any, brought: Brought) -> bool:
+def _merge(work: SessionWork, name: str, user_id: Any, brought: Brought) -> bool:
     """Merge into a user's entry. False if it cannot be done, which is told to the log; then it stays where it is."""
     try:
-        merged = session._interface.repository.user_data.merge(name, brought)
+        merged = work.repository.user_data.merge(name, brought)
     except StoreError:
         raise
     except Exception as error:
@@ -121,7 +118,7 @@ def _merge(session: ServerSession, name: str, user_id: Any, brought: Brought) ->
         log.error("what a visitor had could not be merged into user_session and stays in the session: %s", _said(error))
         return False
     if merged is not None:
-        _tell(session, str(user_id), merged)
+        _tell(work, str(user_id), merged)
     return True
 
 
@@ -129,11 +126,11 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, CloakroomError) else type(error).__name__
 
 
-def _tell(session: ServerSession, user_id: str, merged: Merged) -> None:
+def _tell(work: SessionWork, user_id: str, merged: Merged) -> None:
     for key, clash in merged.contested:
-        session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+        work.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
     if merged.changed and signals.user_session_merged.receivers:
-        session._send(signals.user_session_merged, user_id=user_id, changes=values_of(merged.changed))
+        work.send(signals.user_session_merged, user_id=user_id, changes=values_of(merged.changed))
 
 
 def values_of(changed: dict[Any, tuple[bytes | None, bytes | None]]) -> tuple[MergedValue, ...]:

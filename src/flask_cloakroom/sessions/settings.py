@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from flask import Flask
 
 from ..cookies import Cookie, read_cookie
 from ..core.entries.lifetimes import Lifetimes
@@ -17,6 +19,7 @@ from ..core.sessions.repository import Repository
 from ..core.sessions.session_registry import SessionLimit
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
 from ..core.user_data.visitor import PREFIX
+from ..core.values.flashes import merge_taken
 from ..core.values.merge import STRATEGIES, Strategy
 from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
 from ..errors import SettingError
@@ -24,10 +27,6 @@ from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
 from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
-from .flashes import merge_taken
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 log = logging.getLogger("flask_cloakroom.sessions")
 

@@ -29,11 +29,14 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     # an error reporter would send all that the session holds with every KeyError.
 
     # Class attributes, so that a dict that is never used sets none of them.
-    _data: dict[Any, Any] | None = None  # key to value, or _PACKED while nobody has read it
+    #: Whether the stored values were loaded, at the first use. Without that the three below do not exist.
+    is_opened = False
+    #: Whether the response is made, so that later changes are not saved.
+    closed = False
+    _data: dict[Any, Any]  # key to value, or _PACKED while nobody has read it
     _base: Mapping[Any, bytes]  # what is stored
     # In order: keys that were assigned, deleted, or read and mutable; with the value that was read, else None.
     _touched: dict[Any, Any]
-    _closed = False
 
     def _open(self) -> dict[Any, Any]:
         """Call :meth:`_begin` with what is stored, and return what that returns."""
@@ -43,21 +46,26 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         self._base = base
         self._touched = {}
         self._data = data = dict.fromkeys(base, _PACKED)
+        self.is_opened = True
         return data
 
-    def _opened(self) -> dict[Any, Any]:
-        return self._open() if self._data is None else self._data
+    def opened(self) -> dict[Any, Any]:
+        """Load the stored values unless they are loaded. Return the dict of values, of which some may still be packed.
+
+        Its keys are right, those of values that cannot be decoded included. Read a value from the session itself.
+        """
+        return self._data if self.is_opened else self._open()
 
     def __getitem__(self, key: Any) -> Any:
-        if self._data is None:
+        if not self.is_opened:
             self._open()
-        value = self._data[key]  # type: ignore[index]  # opened
+        value = self._data[key]
         return self._unpack(key) if value is _PACKED else value
 
     def get(self, key: Any, default: Any = None) -> Any:
-        if self._data is None:
+        if not self.is_opened:
             self._open()
-        value = self._data.get(key, default)  # type: ignore[union-attr]  # opened
+        value = self._data.get(key, default)
         if value is _PACKED:
             try:
                 return self._unpack(key)
@@ -66,16 +74,16 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self._data is None:
+        if not self.is_opened:
             self._open()
         if type(key) is not str:
             key = _plain_key(key)
-        self._data[key] = value  # type: ignore[index]  # opened
+        self._data[key] = value
         self._touch(key)
 
     def __delitem__(self, key: Any) -> None:
-        if key in self._opened():
-            del self._opened()[key]
+        if key in self.opened():
+            del self.opened()[key]
         elif not self._is_unreadable(key):
             raise KeyError(key)
         self._touch(key)
@@ -101,12 +109,12 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
 
     def _is_unreadable(self, key: Any) -> bool:
         """Tell whether ``key`` is stored and counts as missing because its value cannot be decoded."""
-        return key in self._base and key not in self._touched and key not in self._opened()
+        return key in self._base and key not in self._touched and key not in self.opened()
 
     def __contains__(self, key: object) -> bool:
-        if key not in self._opened():
+        if key not in self.opened():
             return False
-        if self._opened()[key] is _PACKED:
+        if self.opened()[key] is _PACKED:
             try:
                 self._unpack(key)
             except KeyError:
@@ -144,7 +152,6 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         return dict(self)
 
     def _unpack(self, key: Any) -> Any:
-        assert self._data is not None
         try:
             value = own_keys.unpack(key, self._base[key])
         except codec.CodecError as error:
@@ -158,24 +165,23 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         return value
 
     def _unpack_all(self) -> dict[Any, Any]:
-        for key in [key for key, value in self._opened().items() if value is _PACKED]:
+        for key in [key for key, value in self.opened().items() if value is _PACKED]:
             try:
                 self._unpack(key)
             except KeyError:
                 continue
-        return self._opened()
+        return self.opened()
 
     def _touch(self, key: Any) -> None:
         self._touched.setdefault(key, None)
-        if self._closed:
+        if self.closed:
             log.warning(
                 "%s was changed after the response was made, and is not saved; change it before the body is streamed",
                 self._place_of(key),
             )
 
-    def _changes(self) -> dict[Any, bytes | None]:
+    def changes(self) -> dict[Any, bytes | None]:
         """Return what really differs from what was read: key to packed value, or None. Raises SessionValueError."""
-        assert self._data is not None
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in self._data:
@@ -188,9 +194,10 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
 
     def _rebase(self, base: Mapping[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
-        keys = [key for key, value in (self._data or {}).items() if value is not _PACKED and key in base]
-        same = [key for key in keys if self._data and self._is_packed_as(key, self._data[key], base[key])]
-        live = {key: self._data[key] for key in same if self._data}
+        items = self._data.items() if self.is_opened else ()
+        keys = [key for key, value in items if value is not _PACKED and key in base]
+        same = [key for key in keys if self._is_packed_as(key, self._data[key], base[key])]
+        live = {key: self._data[key] for key in same}
         self._begin(base).update(live)
         self._touched.update((key, live[key]) for key in same if type(live[key]) not in codec.IMMUTABLE_TYPES)
 
@@ -200,7 +207,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
 
     def _restate(self, base: Mapping[Any, bytes], keys: Iterable[Any]) -> None:
         """Go on from ``base``, which has other values under ``keys``; what was changed there is forgotten."""
-        data = self._opened()
+        data = self.opened()
         self._base = base
         for key in keys:
             self._touched.pop(key, None)

@@ -58,13 +58,13 @@ class LoginWatch:
         if session is None:
             return
         session.save_now()
-        record = session._record
+        record = session.record
         owner = None if record is None else Ownership.parse(record.header.owner)
         if record is None or owner is None:
             self._is_over = True  # another request has ended it while this one came here
             return
         only_renewals = state.impersonator is not None
-        self._trail = Trail(session._interface.repository.registry, record.key, owner, only_renewals=only_renewals)
+        self._trail = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
         """Tell whether the login still holds: one store command, and the user is loaded anew.

@@ -28,7 +28,7 @@ def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
     if remembered:
         note["remembered"] = True
     found = session_login.server_session(state.session)
-    if found is not None and not found._interface.settings.encrypt:
+    if found is not None and not found.interface.settings.encrypt:
         if address := state.request.remote_addr:
             note["address"] = address[:LONGEST_ADDRESS]
         if agent := state.user_agent:

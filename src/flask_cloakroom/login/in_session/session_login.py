@@ -20,7 +20,7 @@ from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
 from ...secret import Closed, Secret
 from ...sessions import ServerSession
-from ...sessions.session import KEYS_OF_ONE_ID
+from ...sessions.work import KEYS_OF_ONE_ID
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .browser import browser_id
 
@@ -100,7 +100,7 @@ def begin(session: SessionMixin, described: Description, begun: Begun = NOTHING_
     if kept is None:
         return True
     kept.describe(begun)
-    limit = kept._interface.repository.owners.limit
+    limit = kept.repository.owners.limit
     if limit is not None and limit.policy == "refuse":
         try:
             kept.save_now()
@@ -110,14 +110,14 @@ def begin(session: SessionMixin, described: Description, begun: Begun = NOTHING_
 
 
 def join(session: ServerSession, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
-    """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.adopt`.
+    """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
 
     False: that session has ended, is another user's, or is one too many; then nobody is logged in.
     """
     before = _login_in(session)
     session.describe(begun)
     try:
-        joined = session.adopt(ticket, described, first=first)
+        joined = session.join(ticket, described, first=first)
     except SessionLimitError as error:
         return _refused(session, before, error)
     if not joined:
@@ -151,9 +151,9 @@ def end_others(session: ServerSession, user_id: Any, handle: str, ticket: str) -
     Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
     Raises SessionUnavailable (503) if the store is down.
     """
-    repository = session._interface.repository
+    repository = session.repository
     if repository.owners.is_kept:
-        with session._outage():
+        with session.outage():
             tickets = repository.tickets
             spare = tickets.fingerprint(ticket)
             repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
@@ -177,8 +177,7 @@ def record_of(session: SessionMixin) -> Record | None:
     kept = server_session(session)
     if kept is None:
         return None
-    kept._opened()
-    return kept._record
+    return kept.record
 
 
 def change(session: SessionMixin) -> None:

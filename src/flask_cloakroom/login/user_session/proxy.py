@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 from werkzeug.local import LocalProxy
 
 from ... import signals
-from ...core.entries.record import Absence
 from ...core.user_data.merge_log import NOTE
 from ...core.user_data.repository import Held, Merged, unpacked
 from ...core.user_data.visitor import PREFIX, new_visitor_id
 from ...core.values import codec
 from ...core.values.lazy import LazyDict
-from ...core.values.own_keys import USER_KEY, VISITOR_ID
+from ...core.values.own_keys import VISITOR_ID
 from ...errors import CloakroomError, SessionValueError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import MergedValue, is_owed, values_of
+from ...sessions.merge_at_login import MergedValue, values_of, will_merge
 from ..request.current import current_manager, user_of
 from ..setup.flags import is_set
 
@@ -81,7 +80,7 @@ class VisitorSession(UserSession):
 
     def __iter__(self) -> Iterator[Any]:
         session = self._session
-        names = [name for name in session._opened() if isinstance(name, str) and name.startswith(PREFIX)]
+        names = [name for name in session.opened() if isinstance(name, str) and name.startswith(PREFIX)]
         return iter([name.removeprefix(PREFIX) for name in names if name in session])
 
     def __len__(self) -> int:
@@ -97,13 +96,13 @@ class StoredSession(LazyDict, UserSession):
         self._session = session
         self._user_id = user_id
         self._name = name
-        self._user_data = session._interface.repository.user_data
-        self._closed = session._closed
+        self._user_data = session.repository.user_data
+        self.closed = session.closed
 
     __repr__ = UserSession.__repr__
 
     def _open(self) -> dict[Any, Any]:
-        with self._session._outage():
+        with self._session.outage():
             held = self._user_data.load(self._name)
         return self._go_on(held)
 
@@ -113,8 +112,7 @@ class StoredSession(LazyDict, UserSession):
 
     def _unpack(self, key: Any) -> Any:
         # Not as a session does, where it counts as missing: whoever finds nothing begins anew, over what is there.
-        assert self._data is not None
-        with self._session._outage():
+        with self._session.outage():
             value = unpacked(key, self._base[key])
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
@@ -126,7 +124,7 @@ class StoredSession(LazyDict, UserSession):
 
     def clear(self) -> None:
         """Delete every key, also those whose values cannot be decoded."""
-        for key in list(self._opened()):
+        for key in list(self.opened()):
             del self[key]
 
     def _place_of(self, key: Any) -> str:
@@ -135,7 +133,7 @@ class StoredSession(LazyDict, UserSession):
     @property
     def merged(self) -> tuple[MergedValue, ...]:
         """Do :attr:`UserSession.merged`."""
-        self._opened()
+        self.opened()
         assert self._held is not None
         undo = self._user_data.undoable(self._held)
         return () if undo is None else values_of(undo.changed)
@@ -143,7 +141,7 @@ class StoredSession(LazyDict, UserSession):
     def undo_merge(self) -> tuple[MergedValue, ...]:
         """Do :meth:`UserSession.undo_merge`; what the request changed so far is saved by it."""
         self.save()
-        with self._session._outage():
+        with self._session.outage():
             undone = self._user_data.undo(self._name)
         if undone is None:
             return ()
@@ -155,14 +153,14 @@ class StoredSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Save what the request changed; if that is nothing, at times that it was used."""
-        self._closed = self._session._closed
-        if self._data is None or self._held is None:
+        self.closed = self._session.closed
+        if not self.is_opened or self._held is None:
             return
-        changes = self._changes()
+        changes = self.changes()
         is_due = not self._session.passive and self._user_data.is_due(self._held)
         if not changes and not is_due:
             return
-        with self._session._outage():
+        with self._session.outage():
             saved = self._user_data.commit(self._held, changes)
         if saved is None:
             self.forget()
@@ -180,11 +178,12 @@ class StoredSession(LazyDict, UserSession):
 
     def forget(self) -> None:
         """Load anew at the next use."""
-        self._data = self._held = None
+        self.is_opened = False
+        self._held = None
 
     def drop(self) -> None:
         """Forget what the request changed, because all of it was deleted, and say so; load anew at the next use."""
-        keys = () if self._data is None else tuple(self._changes())
+        keys = tuple(self.changes()) if self.is_opened else ()
         self.forget()
         if keys:
             self._discard(keys, "gone")
@@ -192,11 +191,11 @@ class StoredSession(LazyDict, UserSession):
     def _report(self, saved: Merged) -> None:
         for key, clash in saved.contested:
             user_id = self._user_id
-            self._session._send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+            self._session.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
         log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)
-        self._session._send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
+        self._session.send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
 
 
 class RefusedSession(LazyDict, UserSession):
@@ -212,10 +211,10 @@ class RefusedSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Say what is not saved."""
-        keys = tuple(self._changes()) if self._data else ()
+        keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
-            self._session._send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
+            self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
     def abandon(self) -> None:
         """Forget it."""
@@ -231,7 +230,7 @@ def current_user_session(manager: LoginManager) -> UserSession:
             "user_session needs sessions on the server: Session(app) or Cloakroom(app) of flask_cloakroom. This "
             f"application has {type(session).__name__}"
         )
-    session._interface.repository.user_data.check_secrets()
+    session.repository.user_data.check_secrets()
     if is_set(user, "is_authenticated"):
         return _stored(session, str(manager.id_of(user)))
     if state.ignores_session:
@@ -240,9 +239,9 @@ def current_user_session(manager: LoginManager) -> UserSession:
 
 
 def _stored(session: ServerSession, user_id: str) -> StoredSession:
-    name = session._interface.repository.tickets.owner_name(user_id)
+    name = session.repository.tickets.owner_name(user_id)
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
-    if _has_login_to_save(session, found) and not session._closed:
+    if _has_login_to_save(session, found) and not session.closed:
         # So that what is read now is what the merge made of it; and that comes after the login's commit.
         session.save_now()
         found.save()
@@ -252,11 +251,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
     """Tell whether the session holds something that is to be merged, from this request's login or one before."""
-    if session._data is None:
-        return False
-    if USER_KEY in session._touched and session.get(USER_KEY) is not None:
-        return VISITOR_ID in session or session._absence in (Absence.SUPERSEDED, Absence.LEFT)
-    return found._data is None and is_owed(session._record)
+    return will_merge(session) or (not found.is_opened and session.is_merge_pending)
 
 
 def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
