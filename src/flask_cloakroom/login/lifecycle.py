@@ -24,7 +24,7 @@ from .request.current import user_of
 from .request.remember_cookies import forget, forget_others, tokens_in
 from .request.state import LoginState
 from .setup.config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
-from .setup.flags import is_set
+from .setup.users import is_set
 from .setup.settings import LoginSettings
 
 log = logging.getLogger("flask_cloakroom.login")

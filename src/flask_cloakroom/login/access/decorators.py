@@ -14,7 +14,7 @@ from ..lifecycle import is_fresh
 from ..request.current import this_login, user_of
 from ..request.state import LoginState
 from ..setup.config import EXEMPT_METHODS
-from ..setup.flags import is_set
+from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -24,7 +24,7 @@ from ..manager import LoginManager
 from ..request.current import current_manager, managers_of, user_of
 from ..request.state import LoginState, state_of
 from ..setup.config import USER_ID
-from ..setup.flags import is_set
+from ..setup.users import is_set
 from .user_agents import names_in
 
 log = logging.getLogger("flask_cloakroom.login")

@@ -14,7 +14,7 @@ from ..request.loading import problem_with
 from ..request.state import LoginState
 from ..setup.callbacks import call
 from ..setup.config import AUTH_HASH, FORCED, USER_ID
-from ..setup.flags import is_set
+from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 

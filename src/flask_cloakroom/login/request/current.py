@@ -8,7 +8,7 @@ from flask import Flask, has_request_context
 from werkzeug.local import LocalProxy
 
 from ...context import this_app, this_request
-from ..setup.flags import FLAGS, as_flag
+from ..setup.users import FLAGS, as_flag
 from .loading import load
 from .state import LoginState, state_of
 

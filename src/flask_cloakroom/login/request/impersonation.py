@@ -16,7 +16,7 @@ from ... import signals
 from ..in_session import session_login
 from ..setup.callbacks import verdict
 from ..setup.config import IMPERSONATED, USER_ID
-from ..setup.flags import is_set
+from ..setup.users import is_set
 from .state import LoginState
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..remember.tokens import Remembered
 from ..setup.authenticators import authenticate
 from ..setup.callbacks import call
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, IMPERSONATED, USER_ID
-from ..setup.flags import is_set
+from ..setup.users import is_set
 from ..setup.settings import UNSET, checked_protection
 from . import impersonation
 from .remember_cookies import forget, tokens_in

@@ -14,7 +14,7 @@ from ... import signals
 from ...errors import CloakroomError
 from ..request.state import LoginSource, LoginState
 from .callbacks import call
-from .flags import is_set
+from .users import is_set
 
 if TYPE_CHECKING:
     from flask import Request

@@ -20,7 +20,7 @@ from ...errors import CloakroomError, SessionValueError
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, is_owed, values_of
 from ..request.current import current_manager, user_of
-from ..setup.flags import is_set
+from ..setup.users import is_set
 
 if TYPE_CHECKING:
     from ..manager import LoginManager
