@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -13,7 +13,7 @@ from flask.sessions import SessionMixin
 from .. import signals
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
-from ..core.sessions.owners import Begun
+from ..core.sessions.owners import Begun, Ownership
 from ..core.user_data.visitor import PREFIX
 from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import FLASHES, TAKEN, USER_KEY
@@ -27,6 +27,7 @@ from .merge_at_login import claim_left, conclude, is_owed, settle
 from .outage import SessionUnavailable
 
 if TYPE_CHECKING:
+    from ..core.sessions.repository import Repository
     from .interface import ServerSessionInterface
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -229,6 +230,38 @@ class ServerSession(LazyDict, SessionMixin):
         else:
             # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
             self._cookie = None
+
+    # -- for the other parts of this package ----------------------------------------------------------------
+
+    @property
+    def interface(self) -> ServerSessionInterface:
+        """The session interface that opened this session."""
+        return self._interface
+
+    @property
+    def repository(self) -> Repository:
+        """The sessions in the store."""
+        return self._interface.repository
+
+    @property
+    def record(self) -> Record | None:
+        """The stored session as this request knows it. Opens the session."""
+        self._opened()
+        return self._record
+
+    @property
+    def owner(self) -> Ownership | None:
+        """The owner in the stored session's header. Opens the session."""
+        record = self.record
+        return None if record is None else Ownership.parse(record.header.owner)
+
+    def outage(self) -> AbstractContextManager[None]:
+        """Return a context manager that raises SessionUnavailable (503) for a StoreError, and lets nothing be saved."""
+        return self._outage()
+
+    def join(self, ticket: str, contents: Mapping[str, Any], *, first: bool) -> bool:
+        """Go on as the session of this ticket: :meth:`adopt`."""
+        return self.adopt(ticket, contents, first=first)
 
     # -- the lock -----------------------------------------------------------------------------------------
 

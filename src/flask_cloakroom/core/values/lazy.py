@@ -48,6 +48,28 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     def _opened(self) -> dict[Any, Any]:
         return self._open() if self._data is None else self._data
 
+    @property
+    def is_opened(self) -> bool:
+        """Whether the stored values were loaded, at the first use."""
+        return self._data is not None
+
+    def opened(self) -> dict[Any, Any]:
+        """Load the stored values unless they are loaded, and return the dict of values, some of them still packed."""
+        return self._opened()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the response is made, so that later changes are not saved."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        self._closed = value
+
+    def changes(self) -> dict[Any, bytes | None]:
+        """Return each changed key with its packed value, or None for a deleted key. Raises SessionValueError."""
+        return self._changes()
+
     def __getitem__(self, key: Any) -> Any:
         if self._data is None:
             self._open()
