@@ -30,7 +30,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.entries.family import SECRET_BYTES, SELECTOR_BYTES
 from flask_cloakroom.login.remember.secret_keys import WELL_KNOWN_KEYS
-from flask_cloakroom.login.remember.tokens import SignedTokens
+from flask_cloakroom.login.remember.signed import SignedTokens
 
 #: A browser's cookies, as a thief may have them: each alone, and both.
 CAPTURED = (("session",), ("remember_token",), ("session", "remember_token"))

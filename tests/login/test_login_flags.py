@@ -11,7 +11,7 @@ from flask import jsonify, render_template_string, session
 from login_sites import MakeSite, Site
 
 from flask_cloakroom import AnonymousUserMixin, UserMixin, current_user
-from flask_cloakroom.login.setup.flags import Flag, is_set
+from flask_cloakroom.login.setup.users import Flag, is_set
 
 
 class Properties:

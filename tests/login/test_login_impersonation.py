@@ -23,7 +23,7 @@ from flask_cloakroom import (
     logout_everywhere,
     stop_impersonating,
 )
-from flask_cloakroom.login.remember.tokens import SignedTokens
+from flask_cloakroom.login.remember.signed import SignedTokens
 
 
 class Desk:

@@ -15,7 +15,8 @@ from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_co
 from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from flask_cloakroom.login.in_session.session_login import auth_hash_of
-from flask_cloakroom.login.remember.tokens import LONGEST_TOKEN, Remembered, RememberTokens, SignedTokens, Used
+from flask_cloakroom.login.remember.signed import SignedTokens
+from flask_cloakroom.login.remember.tokens import LONGEST_TOKEN, Remembered, RememberTokens, Used
 
 SECRETS = {"SECRET_KEY": "another key that is long enough", "SECRET_KEY_FALLBACKS": ["a key that is long enough"]}
 

@@ -15,7 +15,7 @@ from ..core.sessions.repository import PURGE_BATCH, Repository
 from ..errors import CloakroomError
 from ..login.devices.user_agents import names_in
 from ..login.in_session.device_note import read_note, text_in
-from ..login.request.current import KINDS_KEY
+from ..login.setup.realm import KINDS_KEY
 from ..sessions.interface import ServerSessionInterface, interface_of
 from ..stores import Purges, Walks
 

@@ -6,29 +6,36 @@ from .access.permissions import permission_required
 from .access.public import public
 from .access.required import require_login
 from .actions import (
+    active_sessions,
     confirm_login,
+    delete_user_data,
+    export_user_data,
     impersonate,
     impersonator,
     login_fresh,
     login_remembered,
     login_source,
     login_user,
+    login_watch,
+    logout_everybody,
+    logout_everywhere,
     logout_user,
+    revoke_session,
     set_login_view,
     stop_impersonating,
     update_session_auth_hash,
 )
 from .compat.test_client import FlaskLoginClient
-from .devices.active_sessions import ActiveSession, active_sessions, logout_everybody, logout_everywhere, revoke_session
-from .devices.login_watch import LoginWatch, login_watch
+from .devices.active_sessions import ActiveSession
+from .devices.login_watch import LoginWatch
 from .kinds import UserKind
 from .manager import LoginManager
 from .remember.secret_keys import decode_cookie, encode_cookie
 from .request.current import current_user
 from .setup.authenticators import Refused
 from .setup.users import AnonymousUserMixin, UserMixin
-from .user_session.administration import delete_user_data, export_user_data
-from .user_session.proxy import UserSession, user_session
+from .user_session.mappings import UserSession
+from .user_session.proxy import user_session
 
 __all__ = [
     "ActiveSession",

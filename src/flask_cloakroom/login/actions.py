@@ -1,4 +1,4 @@
-"""What views do: log in, log out, confirm, and ask about the login."""
+"""What views do with logins, for the present application's own users: methods of its manager, as functions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from flask import Blueprint
 
-from .access.decorators import checked_age
-from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
-from .request import impersonation
-from .request.current import current_manager, this_login, user_of
+from ..context import this_app
+from .devices.active_sessions import ActiveSession, activity_of
+from .devices.login_watch import LoginWatch
+from .manager import current_manager
 from .request.state import LoginSource
+from .setup.realm import realms_of
 
 
 def login_user(
@@ -28,7 +29,7 @@ def login_user(
     Raises TypeError for a duration that is no timedelta, ValueError for a user without an id, and, with
     ``remember``, :class:`~flask_cloakroom.SettingError` if SECRET_KEY is not fit for it. Then nothing has changed.
     """
-    return log_in(this_login(), user, remember=remember, duration=duration, force=force, fresh=fresh)
+    return current_manager().login_user(user, remember, duration, force, fresh)
 
 
 def logout_user() -> bool:
@@ -38,7 +39,7 @@ def logout_user() -> bool:
     login's keys are removed, and all else stays. Raises SessionUnavailable (503) if the store is down: then nobody
     was logged out.
     """
-    return log_out(this_login())
+    return current_manager().logout_user()
 
 
 def confirm_login() -> None:
@@ -46,7 +47,7 @@ def confirm_login() -> None:
 
     Nothing happens if the session has no login: there is nothing to confirm.
     """
-    confirm(this_login())
+    current_manager().confirm_login()
 
 
 def update_session_auth_hash(user: Any = None) -> None:
@@ -57,7 +58,7 @@ def update_session_auth_hash(user: Any = None) -> None:
 
     Raises ValueError if that is not who is logged in by this session.
     """
-    update_auth_hash(this_login(), user)
+    current_manager().update_session_auth_hash(user)
 
 
 def login_fresh(max_age: timedelta | float | None = None) -> bool:
@@ -65,12 +66,12 @@ def login_fresh(max_age: timedelta | float | None = None) -> bool:
 
     ``max_age``: within the last so many seconds. Raises ValueError for an age that is not above zero.
     """
-    return is_fresh(this_login(), checked_age(max_age))
+    return current_manager().login_fresh(max_age)
 
 
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
-    return is_remembered(this_login())
+    return current_manager().login_remembered()
 
 
 def login_source() -> LoginSource | None:
@@ -81,9 +82,7 @@ def login_source() -> LoginSource | None:
     cookies; "request_loader". When a request needs no protection against forgery stands in docs/csrf.md: an
     authenticator may go by what is no header.
     """
-    state = this_login()
-    user_of(state)
-    return state.source
+    return current_manager().login_source()
 
 
 def impersonate(user: Any) -> None:
@@ -96,23 +95,89 @@ def impersonate(user: Any) -> None:
     Raises a 403 if it is not allowed, or ``user`` is not active; ValueError for the same user; RuntimeError if nobody
     is logged in by this session, it impersonates somebody already, or nothing was registered that could allow it.
     """
-    state = this_login()
-    user_of(state)
-    impersonation.start(state, user)
+    current_manager().impersonate(user)
 
 
 def stop_impersonating() -> bool:
     """Be the impersonator again, in a session with a new id. False: nobody was impersonated, and nothing happened."""
-    state = this_login()
-    user_of(state)
-    return impersonation.stop(state)
+    return current_manager().stop_impersonating()
 
 
 def impersonator() -> Any:
     """Return the user who is really logged in, if they impersonate the current one; else None."""
-    state = this_login()
-    user_of(state)
-    return state.impersonator
+    return current_manager().impersonator()
+
+
+def login_watch() -> LoginWatch:
+    """Return what tells, as often as it is asked and also when the request is over, whether its login is still good.
+
+    Takes the login as it is now; what the request put into the session so far is saved at once. Raises RuntimeError if
+    nobody is logged in or there is no user_loader, and what saving raises.
+    """
+    return current_manager().login_watch()
+
+
+def active_sessions(user: Any = None) -> list[ActiveSession]:
+    """Return the sessions in which ``user`` (else the current user) is logged in, those used last first.
+
+    A device whose session is over and that is remembered is among them, because it needs no password to be back.
+
+    Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
+    server or their store cannot tell whose they are, StoreError.
+    """
+    return current_manager().active_sessions(user)
+
+
+def revoke_session(handle: str, *, operator: bool = False) -> bool:
+    """End the session that :func:`active_sessions` gave this handle. Its next request is nobody's.
+
+    Only one of the current user's; with ``operator=True`` anybody's, which the view has to allow. False: there is no
+    such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
+    :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
+    """
+    return current_manager().revoke_session(handle, operator=operator)
+
+
+def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
+    """End all sessions of ``user``, else of the current user; return how many ended.
+
+    ``keep_current``: but for that of this request, and what remembers it. Else, if it is one of them, this is
+    :func:`logout_user` as well. Remember tokens end with the sessions.
+
+    Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
+    nobody is logged in and no user is given, CloakroomError and StoreError as above.
+    """
+    return current_manager().logout_everywhere(user, keep_current=keep_current)
+
+
+def logout_everybody() -> int:
+    """For operators: end the sessions of all who are logged in, of every kind of user, and what remembers them.
+
+    Returns how many sessions ended. The store is walked over some times for each kind.
+
+    It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
+    request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
+    """
+    current_manager()  # an application without one has nobody to log out, and should hear of it
+    return sum(activity_of(realm).end_everybody() for realm in realms_of(this_app()))
+
+
+def delete_user_data(user: Any) -> bool:
+    """Delete all that is in ``user_session`` of this user, given as an object or by their id. False: there was nothing.
+
+    A request that is under way does not bring it back: what it changes is dropped, and ``user_session_discarded`` tells
+    so. Needs no request but only the application's context. Raises CloakroomError if sessions are not on the server,
+    StoreError.
+    """
+    return current_manager().delete_user_data(user)
+
+
+def export_user_data(user: Any) -> str:
+    """Return all that is in ``user_session`` of this user, given as an object or by their id, as JSON.
+
+    Every type is readable: :func:`.core.user_data.export.exported` says how. Raises as :func:`delete_user_data`.
+    """
+    return current_manager().export_user_data(user)
 
 
 def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -> None:

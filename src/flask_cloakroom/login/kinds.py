@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from flask import Flask, Request, Response, has_request_context
+from flask.sessions import SessionMixin
 
 from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
-from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
-from .access.permissions import without_permission
-from .devices.active_sessions import ActiveSession, activity_of
-from .devices.login_watch import LoginWatch
-from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .manager import LoginManager
-from .remember.tokens import SignedTokens
-from .request import impersonation
-from .request.current import KINDS_KEY, UserProxy, user_of
+from .request.current import UserProxy
 from .request.header_logins import is_shown_by_header, login_secrets
-from .request.state import LoginSource, LoginState, state_of
+from .request.loading import user_of
+from .request.state import state_of_realm
+from .setup.realm import KINDS_KEY
 from .setup.settings import LoginSettings, settings_of
-from .user_session.administration import delete_of, export_of
-from .user_session.proxy import UserSession, user_session_of
-
-if TYPE_CHECKING:
-    from flask.sessions import SessionMixin
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .user_session.mappings import UserSession
+from .user_session.proxy import user_session_of
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 
@@ -63,7 +52,7 @@ class UserKind(LoginManager):
         self.name = name
         #: Under what a request keeps its state.
         self.state_name = f"_flask_cloakroom_login_{name}"
-        self._finished_name = f"{self.state_name}_finished"
+        self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
         self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
         #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
@@ -92,112 +81,9 @@ class UserKind(LoginManager):
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
         app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
-        app.after_request(self._finish)
+        app.after_request(self.finish_response)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
-
-    # -- what views do --------------------------------------------------------------------------------------
-
-    def login_user(
-        self,
-        user: Any,
-        remember: bool = False,
-        duration: timedelta | None = None,
-        force: bool = False,
-        fresh: bool = True,
-    ) -> bool:
-        """Do :func:`flask_cloakroom.login_user`."""
-        return log_in(self._this(), user, remember=remember, duration=duration, force=force, fresh=fresh)
-
-    def logout_user(self) -> bool:
-        """Do :func:`flask_cloakroom.logout_user`; users of other kinds stay logged in."""
-        return log_out(self._this())
-
-    def confirm_login(self) -> None:
-        """Do :func:`flask_cloakroom.confirm_login`."""
-        confirm(self._this())
-
-    def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
-        """Do :func:`flask_cloakroom.login_fresh`."""
-        return is_fresh(self._this(), checked_age(max_age))
-
-    def login_remembered(self) -> bool:
-        """Do :func:`flask_cloakroom.login_remembered`."""
-        return is_remembered(self._this())
-
-    def login_source(self) -> LoginSource | None:
-        """Do :func:`flask_cloakroom.login_source`."""
-        return self._loaded().source
-
-    def impersonate(self, user: Any) -> None:
-        """Do :func:`flask_cloakroom.impersonate`, within this kind."""
-        impersonation.start(self._loaded(), user)
-
-    def stop_impersonating(self) -> bool:
-        """Do :func:`flask_cloakroom.stop_impersonating`."""
-        return impersonation.stop(self._loaded())
-
-    def impersonator(self) -> Any:
-        """Do :func:`flask_cloakroom.impersonator`."""
-        return self._loaded().impersonator
-
-    def login_watch(self) -> LoginWatch:
-        """Do :func:`flask_cloakroom.login_watch`."""
-        return LoginWatch(self._this())
-
-    # -- decorators -----------------------------------------------------------------------------------------
-
-    def login_required(self, view: F) -> F:
-        """Do :func:`flask_cloakroom.login_required`."""
-        return guarded(view, refuse_strangers, self._this)
-
-    @overload
-    def fresh_login_required(self, view: F) -> F: ...
-
-    @overload
-    def fresh_login_required(self, *, max_age: timedelta | float) -> Callable[[F], F]: ...
-
-    def fresh_login_required(
-        self, view: F | None = None, *, max_age: timedelta | float | None = None
-    ) -> F | Callable[[F], F]:
-        """Do :func:`flask_cloakroom.fresh_login_required`."""
-        refuse = refuse_stale(checked_age(max_age))
-        return (lambda view: guarded(view, refuse, self._this)) if view is None else guarded(view, refuse, self._this)
-
-    def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
-        """Do :func:`flask_cloakroom.permission_required`."""
-        refuse = without_permission(predicate)
-        return lambda view: guarded(view, refuse, self._this)
-
-    # -- the sessions of a user -------------------------------------------------------------------------------
-
-    def active_sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Do :func:`flask_cloakroom.active_sessions`."""
-        return activity_of(self).sessions(user)
-
-    def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
-        """Do :func:`flask_cloakroom.revoke_session`, of this kind's sessions only."""
-        return activity_of(self).revoke(handle, operator=operator)
-
-    def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """Do :func:`flask_cloakroom.logout_everywhere`, of this kind's sessions only."""
-        return activity_of(self).end_all(user, keep_current=keep_current)
-
-    def logout_everybody(self) -> int:
-        """Do :func:`flask_cloakroom.logout_everybody`, of this kind's users only."""
-        return activity_of(self).end_everybody()
-
-    def delete_user_data(self, user: Any) -> bool:
-        """Do :func:`flask_cloakroom.delete_user_data`, for a user of this kind."""
-        return delete_of(self, user)
-
-    def export_user_data(self, user: Any) -> str:
-        """Do :func:`flask_cloakroom.export_user_data`, for a user of this kind."""
-        return export_of(self, user)
-
-    def update_session_auth_hash(self, user: Any = None) -> None:
-        """Do :func:`flask_cloakroom.update_session_auth_hash`."""
-        update_auth_hash(self._this(), user)
 
     # -- for this package -----------------------------------------------------------------------------------
 
@@ -233,9 +119,9 @@ class UserKind(LoginManager):
         header = request.environ.get("HTTP_COOKIE")
         return header is not None and any(name in header for name in self.cookie_names(app))
 
-    def _finish(self, response: Response) -> Response:
+    def finish_response(self, response: Response) -> Response:
         """Finish the response of a request that asked for its user of this kind, and save the session."""
-        super()._finish(response)
+        super().finish_response(response)
         app, found = this_app(), this_request().__dict__.get(self._session_name)
         if found is not None:
             interface = self.interface_for(app)
@@ -253,22 +139,10 @@ class UserKind(LoginManager):
             place.main_settings, place.settings = settings, settings.of_kind(self.name)
         return place
 
-    def _signed_tokens(self, app: Flask) -> SignedTokens:
-        tokens = SignedTokens(app)
-        tokens.kind = self.name
-        return tokens
-
-    def _this(self) -> LoginState:
-        """Return what the present request knows of its login of this kind."""
-        app = this_app()
+    def check_set_up(self, app: Flask) -> None:
+        """Raise RuntimeError if the application does not have this kind of user."""
         if app.extensions.get(KINDS_KEY, {}).get(self.name) is not self:
             raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
-        return state_of(this_request(), self)
-
-    def _loaded(self) -> LoginState:
-        state = self._this()
-        user_of(state)
-        return state
 
     def _get_user(self) -> Any:
-        return user_of(self._this()) if has_request_context() else None
+        return user_of(state_of_realm(self)) if has_request_context() else None

@@ -16,16 +16,16 @@ from ..core.clock import is_within
 from ..core.entries.ownership import Ownership, new_handle
 from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
-from .in_session import session_login
 from .in_session.browser import browser_id
-from .in_session.device_note import begun_by, is_remembered_by
+from .in_session.device_note import is_remembered_by
+from .in_session.session_login import auth_hash_of, description
 from .request import impersonation
-from .request.current import user_of
-from .request.remember_cookies import forget, forget_others, tokens_in
+from .request.loading import user_of
+from .request.remember_cookies import forget, forget_others, remembered_in
 from .request.state import LoginState
 from .setup.config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
-from .setup.flags import is_set
 from .setup.settings import LoginSettings
+from .setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -39,21 +39,21 @@ def log_in(
     if not force and not is_set(user, "is_active"):
         log.info("a login was refused: the user is not active")
         return False
-    user_id = state.manager.id_of(user)
-    described = session_login.description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
-    before = session_login.owner_of(state.session)
+    user_id = state.realm.id_of(user)
+    described = description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
+    before = state.login.owner
     token: Secret | None = None
     lifetime, handle = 0, ""
     if remember:
         lifetime, handle = _seconds_of(duration, state.settings), new_handle()
-        begun = begun_by(state, remembered=True, handle=handle)
-        token = Secret(state.tokens.issue(str(user_id), session_login.auth_hash_of(user), lifetime, begun))
+        begun = state.begun(remembered=True, handle=handle)
+        token = Secret(state.tokens.issue(str(user_id), auth_hash_of(user), lifetime, begun))
     else:
         handle = forget_others(state, str(user_id))
         lost = before is not None and not handle and is_remembered_by(before.note)
-        begun = begun_by(state, remembered=bool(handle), handle=new_handle() if lost else handle)
+        begun = state.begun(remembered=bool(handle), handle=new_handle() if lost else handle)
     impersonated, impersonator = _impersonation(state)
-    if not session_login.begin(state.session, described, begun):
+    if not state.login.begin(described, begun):
         if token is not None:
             state.tokens.revoke(token)
         return False
@@ -84,7 +84,7 @@ def _forget_before(state: LoginState, before: Ownership | None, token: str | Non
         elif before is not None and before.handle != handle and is_remembered_by(before.note):
             state.tokens.revoke_login(before)
     except SessionUnavailable:
-        session_login.give_up(state.session)
+        state.login.give_up()
         raise
     if token is not None:
         state.set_remember(token, lifetime)
@@ -106,17 +106,17 @@ def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator = state.impersonator
-    forget(state, session_login.owner_of(state.session))
-    if session_login.has_login(state.session):
-        log.debug("%s: logged out", session_login.public_id(state.session))
-        session_login.end(state.session)
+    forget(state, state.login.owner)
+    if state.login.exists:
+        log.debug("%s: logged out", state.login.log_name)
+        state.login.end()
     state.clear_site_data = True
     try:
         if impersonator is not None:
             impersonation.tell_end(state, user, impersonator)
         signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
     finally:
-        state.set_user(state.manager.anonymous_user(), private=False)
+        state.set_user(state.realm.anonymous_user(), private=False)
     return True
 
 
@@ -128,7 +128,7 @@ def _user_to_log_out(state: LoginState) -> Any:
         raise  # then nobody can be logged out
     except Exception:
         log.exception("the user could not be loaded at the logout, which goes on without")
-        return state.manager.anonymous_user()
+        return state.realm.anonymous_user()
 
 
 def confirm(state: LoginState) -> None:
@@ -136,7 +136,7 @@ def confirm(state: LoginState) -> None:
     user_of(state)
     if state.impersonator is not None:
         # Whose password was asked for? Neither of the two would be enough for both.
-        log.info("%s: a confirmation was refused: it impersonates somebody", session_login.public_id(state.session))
+        log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
         raise Forbidden
     # The session may be another's than that of the user who shows a credential with the request.
     if state.ignores_session or state.session.get(USER_ID) is None:
@@ -145,7 +145,7 @@ def confirm(state: LoginState) -> None:
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
     state.session[BROWSER] = browser_id(state.user_agent)
-    session_login.change(state.session)
+    state.login.rotate()
     signals.user_login_confirmed.send(state.app)
 
 
@@ -153,15 +153,12 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     """Do :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
     user_id = state.session.get(USER_ID)
-    if user_id is None or state.ignores_session or state.manager.id_of(user) != user_id:
+    if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
-    digest = session_login.auth_hash_of(user)
+    digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
-    session_login.change(state.session)
-    for token in tokens_in(state):
-        remembered = state.tokens.resolve(token)
-        if remembered is None or remembered.user_id != str(user_id):
-            continue
+    state.login.rotate()
+    for remembered in remembered_in(state, user_id):
         renewed = state.tokens.renew(remembered, digest)
         if renewed is not None:
             state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
@@ -189,8 +186,7 @@ def is_remembered(state: LoginState) -> bool:
     user_id = state.session.get(USER_ID)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
-    owner = session_login.owner_of(state.session)
+    owner = state.login.owner
     if owner is not None:
         return is_remembered_by(owner.note)  # what remembers it and the session end together
-    found = (state.tokens.resolve(token) for token in tokens_in(state))
-    return any(remembered is not None and remembered.user_id == str(user_id) for remembered in found)
+    return next(remembered_in(state, user_id), None) is not None

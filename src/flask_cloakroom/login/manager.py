@@ -1,85 +1,46 @@
-"""``LoginManager``: an application's loaders and handlers, and what its visitors are told."""
+"""``LoginManager``: an application's own realm, wired to Flask, and what views do with its logins."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from datetime import timedelta
+from typing import Any, TypeVar, cast, overload
 
-from flask import Blueprint, Flask, Request, Response, abort, flash, redirect, request, session
-from flask.sessions import SessionMixin
+from flask import Blueprint, Flask, Response
 
-from .. import signals
-from ..context import this_app, this_request, this_session
-from ..core.values.own_keys import FLASHES
+from ..context import this_app, this_request
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
-from ..redirects import safe_path
-from ..sessions.interface import ServerSessionInterface
-from .access.login_url import expand_login_view, login_url, make_next_param
+from .access import refusal
+from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
+from .access.permissions import without_permission
 from .access.required import require_login
-from .compat.deprecated import LegacyManager
-from .in_session import session_login
-from .remember.flask_login_cookies import LegacyTokens
-from .remember.stored import StoredTokens
-from .remember.tokens import RememberTokens, SignedTokens
-from .request.current import EXTENSION_KEY, manager_of, user_context
-from .request.header_logins import cookie_name, is_shown_by_header, login_secrets
+from .compat.deprecated import DeprecatedNames
+from .devices.active_sessions import ActiveSession, activity_of
+from .devices.login_watch import LoginWatch
+from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
+from .request import impersonation
+from .request.current import user_context
+from .request.header_logins import is_shown_by_header, login_secrets
+from .request.loading import user_of
 from .request.response import finish
-from .request.state import LoginState, known_state_of, state_of
-from .setup.authenticators import Authenticator
-from .setup.callbacks import call
-from .setup.config import ID_ATTRIBUTE, LOGIN_MESSAGE, LOGIN_MESSAGE_CATEGORY, REFRESH_MESSAGE, REFRESH_MESSAGE_CATEGORY
-from .setup.settings import LoginSettings, settings_of
-from .setup.users import AnonymousUserMixin
+from .request.state import LoginSource, LoginState, known_state_of, state_of_realm
+from .setup.realm import EXTENSION_KEY, realm_of
+from .setup.settings import settings_of
+from .user_session.administration import delete_of, export_of
 
-log = logging.getLogger("flask_cloakroom.login")
-
-C = TypeVar("C", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-class LoginManager(LegacyManager):
+class LoginManager(DeprecatedNames):
     """Lives as long as the process; one serves any number of applications. Its attributes are set before they run.
 
-    Loaders and handlers may be async, if Flask was installed with its extra ``async``.
+    Loaders and handlers may be async, if Flask was installed with its extra ``async``. The methods for views do what
+    the functions of their names do, which find the present application's manager by themselves.
     """
 
     def __init__(self, app: Flask | None = None, add_context_processor: bool = True) -> None:
         """With ``app``, do :meth:`init_app` at once."""
-        #: Makes the user of those who are not logged in: a class or another callable without arguments.
-        self.anonymous_user: Callable[[], Any] = AnonymousUserMixin
-        #: The endpoint, path or URL where one logs in. None: whoever would be sent there gets a 401.
-        self.login_view: str | None = None
-        #: The same by blueprint name, where that has another one. None as a value: a 401 for that blueprint's pages.
-        self.blueprint_login_views: dict[str | None, str | None] = {}
-        #: What is flashed to who is sent to log in, if anything; and its category.
-        self.login_message: Any = LOGIN_MESSAGE
-        self.login_message_category = LOGIN_MESSAGE_CATEGORY
-        #: The endpoint, path or URL where those who are logged in show again who they are. None: they get a 401.
-        self.refresh_view: str | None = None
-        #: What is flashed to who is sent there, if anything; and its category.
-        self.needs_refresh_message: Any = REFRESH_MESSAGE
-        self.needs_refresh_message_category = REFRESH_MESSAGE_CATEGORY
-        #: "basic", "strong" or None; SESSION_PROTECTION in the application's configuration comes before it.
-        self.session_protection: str | None = "basic"
-        #: Translates the two messages.
-        self.localize_callback: Callable[[Any], Any] | None = None
-        #: Make the response for those who are not logged in, or not freshly.
-        self.unauthorized_callback: Callable[[], Any] | None = None
-        self.needs_refresh_callback: Callable[[], Any] | None = None
-        #: Makes the response for those who are logged in and must not see the page. None: they get a 403.
-        self.forbidden_callback: Callable[[], Any] | None = None
-        #: The method of user objects that returns the id.
-        self.id_attribute = ID_ATTRIBUTE
-        #: Makes what issues and checks remember tokens, given the application. None: stored ones for sessions on the
-        #: server, signed ones for others.
-        self.remember_tokens: Callable[[Flask], RememberTokens] | None = None
-        #: Those registered with :meth:`authenticator`, in that order.
-        self.authenticators: list[Authenticator] = []
-        #: Decides who may impersonate whom. None: nobody.
-        self.impersonation_callback: Callable[[Any, Any], Any] | None = None
-        self._user_callback: Callable[[Any], Any] | None = None
-        self._request_callback: Callable[[Any], Any] | None = None
-        self._header_callback: Callable[[str], Any] | None = None
+        super().__init__()
         if app is not None:
             self.init_app(app, add_context_processor)
 
@@ -91,253 +52,165 @@ class LoginManager(LegacyManager):
         settings_of(app)
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
-            app.after_request(lambda response: manager_of(app)._finish(response))
+            app.after_request(lambda response: _manager_of(app).finish_response(response))
         app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)
 
-    # -- loaders and handlers, each usable as a decorator ---------------------------------------------------
+    def finish_response(self, response: Response) -> Response:
+        """Finish the response of a request that asked for its user. One that did not is left as it is."""
+        request = this_request()
+        request.__dict__[self.finished_name] = True
+        state = known_state_of(request, self)
+        if state is not None:
+            finish(state, response)
+        return response
 
-    def user_loader(self, callback: C) -> C:
-        """Register what returns the user of an id, as ``get_id()`` gave it, or None if there is no such user."""
-        self._user_callback = callback
-        return callback
-
-    def request_loader(self, callback: C) -> C:
-        """Register what returns the user that a request shows by itself (a header, a token), or None."""
-        self._request_callback = callback
-        return callback
-
-    @overload
-    def authenticator(self, scheme: C) -> C: ...
-
-    @overload
-    def authenticator(
-        self, scheme: str | None = None, *, header: str | None = None, challenge: str | None = None
-    ) -> Callable[[C], C]: ...
-
-    def authenticator(self, scheme: Any = None, *, header: str | None = None, challenge: str | None = None) -> Any:
-        """Register what finds the user of a request by a credential in it, before any session is looked at.
-
-        They are asked in their order, each with the request. One returns the user; or None, if the request shows
-        nothing of its kind; or raises :class:`Refused`, and then the answer is a 401. With a ``scheme``, as "Bearer",
-        it is asked only if that is the Authorization header's, and then None is a refusal too, as is a header that
-        cannot be read. With a ``header``, as "X-API-Key", likewise if the request has that one; ValueError for one that
-        browsers know. ``challenge`` is the 401's header WWW-Authenticate.
-        """
-
-        def register(callback: C) -> C:
-            self.authenticators.append(Authenticator.made(callback, scheme, challenge, header))
-            return callback
-
-        if callable(scheme):
-            callback, scheme = scheme, None
-            return register(callback)
-        return register
-
-    def unauthorized_handler(self, callback: C) -> C:
-        """Register what makes the response for those who are not logged in."""
-        self.unauthorized_callback = callback
-        return callback
-
-    def needs_refresh_handler(self, callback: C) -> C:
-        """Register what makes the response for those whose login is not fresh."""
-        self.needs_refresh_callback = callback
-        return callback
-
-    def forbidden_handler(self, callback: C) -> C:
-        """Register what makes the response for those who are logged in and must not see the page."""
-        self.forbidden_callback = callback
-        return callback
-
-    def impersonation_allowed(self, callback: C) -> C:
-        """Register what decides, of an impersonator and a user, whether the one may :func:`impersonate` the other.
-
-        It is asked at the begin, and then at every request.
-        """
-        self.impersonation_callback = callback
-        return callback
-
-    def require_login(self, target: Flask | Blueprint) -> None:
-        """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
-        require_login(target, self)
-
-    @property
-    def user_callback(self) -> Callable[[Any], Any] | None:
-        """What :meth:`user_loader` registered."""
-        return self._user_callback
-
-    @property
-    def request_callback(self) -> Callable[[Any], Any] | None:
-        """What :meth:`request_loader` registered."""
-        return self._request_callback
-
-    @property
-    def has_loader(self) -> bool:
-        """Whether anybody can be logged in."""
-        callbacks = (self._user_callback, self._request_callback, self._header_callback)
-        return bool(self.authenticators) or any(callback is not None for callback in callbacks)
-
-    # -- responses ------------------------------------------------------------------------------------------
+    # -- the answers to refused requests ---------------------------------------------------------------------
 
     def unauthorized(self) -> Any:
         """Return the response for those who are not logged in: the handler's, or a redirect to the login view.
 
         Raises a 401 if there is neither.
         """
-        app = this_app()
-        self._log_refusal("nobody is logged in")
-        signals.user_unauthorized.send(app)
-        if self.unauthorized_callback is not None:
-            return _answered(self.unauthorized_callback)
-        views = self.blueprint_login_views
-        found = (views[name] for name in (*request.blueprints, None) if name in views)
-        return self._sent_to(app, next(found, self.login_view), self.login_message, self.login_message_category)
+        return refusal.unauthorized(self)
 
     def needs_refresh(self) -> Any:
         """Return the response for those whose login is not fresh: the handler's, or a redirect to the refresh view.
 
         Raises a 401 if there is neither.
         """
-        app = this_app()
-        self._log_refusal("the login is not fresh")
-        signals.user_needs_refresh.send(app)
-        if self.needs_refresh_callback is not None:
-            return _answered(self.needs_refresh_callback)
-        return self._sent_to(app, self.refresh_view, self.needs_refresh_message, self.needs_refresh_message_category)
+        return refusal.needs_refresh(self)
 
     def forbidden(self, reason: str = "the user has no permission") -> Any:
         """Return the response for those who are logged in and must not see the page: the handler's.
 
         Raises a 403 if there is none. ``reason`` is for the log.
         """
-        self._log_refusal(reason)
-        if self.forbidden_callback is not None:
-            return _answered(self.forbidden_callback)
-        abort(403)
-        return None
+        return refusal.forbidden(self, reason)
 
-    def _log_refusal(self, reason: str) -> None:
-        state = known_state_of(this_request(), self)
-        # The session is not opened for the log's sake.
-        by_session = state is not None and state.loaded and not state.ignores_session
-        named = session_login.public_id(self.session_of(this_request())) if by_session else "no session"
-        log.info("%s: %s was refused: %s", named, request.endpoint, reason)
+    # -- what views do --------------------------------------------------------------------------------------
 
-    def _sent_to(self, app: Flask, view: str | None, message: Any, category: str) -> Any:
-        if not view:
-            abort(401)
-        if message:
-            _flash_once(message if self.localize_callback is None else self.localize_callback(message), category)
-        if not _can_be_shown(request):
-            # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
-            return redirect(login_url(view, next_url=_page_before(request)))
-        wanted = make_next_param(expand_login_view(view), request.url)
-        if wanted.startswith("/") and safe_path(wanted, "") is None:
-            return redirect(login_url(view))  # no login view would lead there again
-        if settings_of(app).next_in_session:
-            session["next"] = wanted
-            return redirect(login_url(view))
-        return redirect(login_url(view, next_url=request.url))
+    def login_user(
+        self,
+        user: Any,
+        remember: bool = False,
+        duration: timedelta | None = None,
+        force: bool = False,
+        fresh: bool = True,
+    ) -> bool:
+        """Log ``user`` in: :func:`flask_cloakroom.login_user`."""
+        return log_in(state_of_realm(self), user, remember=remember, duration=duration, force=force, fresh=fresh)
 
-    # -- for this package -----------------------------------------------------------------------------------
+    def logout_user(self) -> bool:
+        """Log the user out: :func:`flask_cloakroom.logout_user`. Users of other kinds stay logged in."""
+        return log_out(state_of_realm(self))
 
-    @property
-    def login_views(self) -> list[tuple[str | None, str]]:
-        """Where one logs in: all of them, each with the blueprint that it is for."""
-        views = [(None, self.login_view), *self.blueprint_login_views.items()]
-        return [(blueprint, view) for blueprint, view in views if view]
+    def confirm_login(self) -> None:
+        """Mark the login as fresh: :func:`flask_cloakroom.confirm_login`."""
+        confirm(state_of_realm(self))
 
-    #: Under what a request keeps its state.
-    state_name = "_flask_cloakroom_login"
-    #: Under what a request notes that :meth:`_finish` was called.
-    _finished_name = f"{state_name}_finished"
+    def update_session_auth_hash(self, user: Any = None) -> None:
+        """Let this login outlive a new password: :func:`flask_cloakroom.update_session_auth_hash`."""
+        update_auth_hash(state_of_realm(self), user)
 
-    def settings_for(self, app: Flask) -> LoginSettings:
-        """Return the settings that hold for this manager's logins. Raises :class:`~flask_cloakroom.SettingError`."""
-        return settings_of(app)
+    def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
+        """Tell whether the user has shown who they are in this session: :func:`flask_cloakroom.login_fresh`."""
+        return is_fresh(state_of_realm(self), checked_age(max_age))
 
-    def interface_for(self, app: Flask) -> Any:
-        """Return what opens and saves the sessions in which its logins are kept."""
-        return app.session_interface
+    def login_remembered(self) -> bool:
+        """Tell whether the login will outlive the session: :func:`flask_cloakroom.login_remembered`."""
+        return is_remembered(state_of_realm(self))
 
-    def session_of(self, request: Request) -> SessionMixin:
-        """Return the session in which a request's login is kept."""
-        return this_session()
+    def login_source(self) -> LoginSource | None:
+        """Tell by what the request's user was found: :func:`flask_cloakroom.login_source`."""
+        return self._loaded().source
 
-    def cookie_names(self, app: Flask) -> tuple[str, str]:
-        """Return the names of the cookies of this manager's logins: the session's, and the one that remembers."""
-        return cookie_name(self.interface_for(app), app), self.settings_for(app).cookie.name
+    def impersonate(self, user: Any) -> None:
+        """Let the current user see the site as another of this kind: :func:`flask_cloakroom.impersonate`."""
+        impersonation.start(self._loaded(), user)
 
-    def may_have_login(self, app: Flask, request: Request) -> bool:
-        """Tell whether it is worth opening :meth:`session_of` a request to look for a login there."""
-        return True
+    def stop_impersonating(self) -> bool:
+        """Be the impersonator again: :func:`flask_cloakroom.stop_impersonating`."""
+        return impersonation.stop(self._loaded())
 
-    def has_finished(self, request: Request) -> bool:
-        """Tell whether a request's cookies of this manager are sent already, so that no login can begin any more."""
-        return self._finished_name in request.__dict__
+    def impersonator(self) -> Any:
+        """Return the user who is really logged in, or None: :func:`flask_cloakroom.impersonator`."""
+        return self._loaded().impersonator
 
-    def _finish(self, response: Response) -> Response:
-        """Finish the response of a request that asked for its user. One that did not is left as it is."""
-        request = this_request()
-        request.__dict__[self._finished_name] = True
-        state = known_state_of(request, self)
-        if state is not None:
-            finish(state, response)
-        return response
+    def login_watch(self) -> LoginWatch:
+        """Return what tells later whether the login is still good: :func:`flask_cloakroom.login_watch`."""
+        return LoginWatch(state_of_realm(self))
 
-    def _this(self) -> LoginState:
-        """Return what the present request knows of its login by this manager."""
-        return state_of(this_request(), self)
+    def _loaded(self) -> LoginState:
+        state = state_of_realm(self)
+        user_of(state)
+        return state
 
-    def id_of(self, user: Any) -> Any:
-        """Return the user's id. Raises ValueError for one that has none."""
-        user_id = getattr(user, self.id_attribute)()
-        if user_id is None:
-            raise ValueError(f"{self.id_attribute}() of the user returned None, so there is nobody to log in")
-        return user_id
+    # -- decorators -----------------------------------------------------------------------------------------
 
-    def tokens_for(self, app: Flask) -> RememberTokens:
-        """Return what issues and checks the application's remember tokens."""
-        tokens: RememberTokens
-        interface = self.interface_for(app)
-        if self.remember_tokens is not None:
-            tokens = self.remember_tokens(app)
-        elif isinstance(interface, ServerSessionInterface):
-            tokens = StoredTokens(app, interface.repository)
-        else:
-            tokens = self._signed_tokens(app)
-        settings = self.settings_for(app)
-        return LegacyTokens(app, tokens, settings.remember_for) if settings.accept_legacy else tokens
+    def login_required(self, view: F) -> F:
+        """Call the view only if the user is authenticated: :func:`flask_cloakroom.login_required`."""
+        return guarded(view, refuse_strangers, self._state)
 
-    def _signed_tokens(self, app: Flask) -> RememberTokens:
-        return SignedTokens(app)
+    @overload
+    def fresh_login_required(self, view: F) -> F: ...
 
+    @overload
+    def fresh_login_required(self, *, max_age: timedelta | float) -> Callable[[F], F]: ...
 
-def _answered(handler: Callable[[], Any]) -> Any:
-    """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
-    answer = call(handler)
-    if answer is None:
-        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
-    return answer
+    def fresh_login_required(
+        self, view: F | None = None, *, max_age: timedelta | float | None = None
+    ) -> F | Callable[[F], F]:
+        """Call the view only if the user is freshly authenticated: :func:`flask_cloakroom.fresh_login_required`."""
+        refuse = refuse_stale(checked_age(max_age))
+        return (lambda view: guarded(view, refuse, self._state)) if view is None else guarded(view, refuse, self._state)
 
+    def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
+        """Call the view only if ``predicate(user)`` is true: :func:`flask_cloakroom.permission_required`."""
+        refuse = without_permission(predicate)
+        return lambda view: guarded(view, refuse, self._state)
 
-def _flash_once(message: Any, category: str) -> None:
-    """Flash a message, unless it waits already: a page that polls for a night would fill the session with it."""
-    waiting = session.get(FLASHES)
-    said = [str(category), str(message)]
-    told = waiting if isinstance(waiting, list) else []
-    if not any(isinstance(one, tuple | list) and [str(part) for part in one] == said for one in told):
-        flash(message, category=category)
+    def require_login(self, target: Flask | Blueprint) -> None:
+        """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
+        require_login(target, self)
+
+    def _state(self) -> LoginState:
+        return state_of_realm(self)
+
+    # -- the sessions of a user -------------------------------------------------------------------------------
+
+    def active_sessions(self, user: Any = None) -> list[ActiveSession]:
+        """Return the sessions in which a user is logged in: :func:`flask_cloakroom.active_sessions`."""
+        return activity_of(self).sessions(user)
+
+    def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
+        """End one session of a user of this kind: :func:`flask_cloakroom.revoke_session`."""
+        return activity_of(self).revoke(handle, operator=operator)
+
+    def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
+        """End all sessions of a user of this kind: :func:`flask_cloakroom.logout_everywhere`."""
+        return activity_of(self).end_all(user, keep_current=keep_current)
+
+    def logout_everybody(self) -> int:
+        """End the sessions of all users of this kind, and what remembers them; return how many sessions ended."""
+        return activity_of(self).end_everybody()
+
+    def delete_user_data(self, user: Any) -> bool:
+        """Delete all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.delete_user_data`."""
+        return delete_of(self, user)
+
+    def export_user_data(self, user: Any) -> str:
+        """Return all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.export_user_data`."""
+        return export_of(self, user)
 
 
-def _can_be_shown(request: Request) -> bool:
-    """Tell whether the URL of a request can be visited by a link."""
-    rule = request.url_rule
-    return rule is None or rule.methods is None or "GET" in rule.methods
+def current_manager() -> LoginManager:
+    """Return the present application's manager. Raises RuntimeError if it has none."""
+    return _manager_of(this_app())
 
 
-def _page_before(request: Request) -> str | None:
-    """Return the page of this site that a request came from, if it says so."""
-    return safe_path(request.referrer, request.host) if request.referrer else None
+def _manager_of(app: Flask) -> LoginManager:
+    # Only managers are ever set up: :class:`Realm` is what the modules below know of them.
+    return cast(LoginManager, realm_of(app))

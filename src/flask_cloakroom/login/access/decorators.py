@@ -11,10 +11,10 @@ from typing import Any, TypeVar, overload
 
 from ...context import this_app
 from ..lifecycle import is_fresh
-from ..request.current import this_login, user_of
-from ..request.state import LoginState
+from ..request.loading import user_of
+from ..request.state import LoginState, this_login
 from ..setup.config import EXEMPT_METHODS
-from ..setup.flags import is_set
+from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,8 +56,8 @@ def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
         if refused is not None or is_fresh(state, seconds):
             return refused
         if state.impersonator is not None:  # a refresh view could not make it fresh
-            return state.manager.forbidden("it impersonates somebody")
-        return state.manager.needs_refresh()
+            return state.realm.forbidden("it impersonates somebody")
+        return state.realm.needs_refresh()
 
     return refuse
 
@@ -81,7 +81,7 @@ def refuse_strangers(state: LoginState) -> Any:
         return None
     if state.refused is not None:
         raise state.refused
-    return state.manager.unauthorized()
+    return state.realm.unauthorized()
 
 
 def lets_pass(state: LoginState) -> bool:

@@ -39,7 +39,7 @@ def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], 
             return refused
         given = state.request.view_args or {}
         named = {name: given[name] for name in parts if name in given}
-        return None if verdict(predicate, state.user, **named) else state.manager.forbidden()
+        return None if verdict(predicate, state.user, **named) else state.realm.forbidden()
 
     return refuse
 

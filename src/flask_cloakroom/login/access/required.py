@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from flask import Blueprint, Flask, Request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
-from ..request.current import managers_of, this_login
+from ..request.state import state_of_realm, this_login
+from ..setup.realm import Realm, realms_of
 from .decorators import lets_pass, refuse_strangers
 from .public import is_public, unwrapped
-
-if TYPE_CHECKING:
-    from flask.blueprints import BlueprintSetupState
-
-    from ..manager import LoginManager
 
 #: Where an application keeps what it requires.
 _KEY: Final = "flask_cloakroom.login.access.required"
 
 
-def require_login(target: Flask | Blueprint, manager: LoginManager | None = None) -> None:
+def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> None:
     """Let nobody into a view of this application or blueprint who is not logged in, unless it is :func:`public`.
 
     Also into views that are added later, and those of blueprints in it. If a blueprint and what it is in require
@@ -57,11 +54,11 @@ class _Access:
 
     def __init__(self) -> None:
         #: By blueprint, None for the application: whose logins it needs; None for those of its manager.
-        self._managers: dict[str | None, list[LoginManager | None]] = {}
+        self._managers: dict[str | None, list[Realm | None]] = {}
         #: To which endpoints the login views lead that are paths or URLs.
         self.endpoints: dict[Any, str | None] = {}
 
-    def add(self, blueprint: str | None, manager: LoginManager | None) -> None:
+    def add(self, blueprint: str | None, manager: Realm | None) -> None:
         required = self._managers.setdefault(blueprint, [])
         if manager not in required:
             required.append(manager)
@@ -76,7 +73,7 @@ class _Access:
         if not required or _is_for_everybody(app, request, app.view_functions.get(request.endpoint)):
             return None
         for manager in required:
-            state = this_login() if manager is None else manager._this()
+            state = this_login() if manager is None else state_of_realm(manager)
             refused = None if lets_pass(state) else refuse_strangers(state)
             if refused is not None:
                 return refused
@@ -86,7 +83,7 @@ class _Access:
 def _is_for_everybody(app: Flask, request: Request, view: Any) -> bool:
     if is_public(view, request.method) or any(_is_static(step) for step in unwrapped(view)):
         return True
-    views = [pair for manager in managers_of(app) for pair in manager.login_views]
+    views = [pair for realm in realms_of(app) for pair in realm.login_views]
     return any(_endpoint_of(app, request, view, blueprint) == request.endpoint for blueprint, view in views)
 
 

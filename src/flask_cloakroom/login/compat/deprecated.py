@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from flask import current_app, has_app_context
+from flask import Flask, current_app, has_app_context
 
-from ...context import this_request
+from ...context import this_app, this_request
 from ..request.loading import load
 from ..request.state import state_of
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-    from ..manager import LoginManager
+from ..setup.realm import Realm
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -24,12 +20,14 @@ def _warn(old: str, new: str) -> None:
     warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)
 
 
-class LegacyManager:
-    """The old names of :class:`LoginManager`."""
+class DeprecatedNames(Realm):
+    """The old names of :class:`.manager.LoginManager`."""
 
-    _header_callback: Callable[[str], Any] | None
+    def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
+        """Set up logins for the application: :meth:`.manager.LoginManager.init_app`."""
+        raise NotImplementedError
 
-    def setup_app(self: LoginManager, app: Flask, add_context_processor: bool = True) -> None:  # type: ignore[misc]
+    def setup_app(self, app: Flask, add_context_processor: bool = True) -> None:
         """Do :meth:`init_app`. Deprecated."""
         _warn("setup_app()", "init_app()")
         self.init_app(app, add_context_processor)
@@ -41,11 +39,6 @@ class LegacyManager:
         return callback
 
     @property
-    def header_callback(self) -> Callable[[str], Any] | None:
-        """What :meth:`header_loader` registered."""
-        return self._header_callback
-
-    @property
     def _login_disabled(self) -> bool:
         _warn("_login_disabled", 'app.config["LOGIN_DISABLED"]')
         return has_app_context() and bool(current_app.config.get("LOGIN_DISABLED", False))
@@ -55,10 +48,12 @@ class LegacyManager:
         _warn("_login_disabled", 'app.config["LOGIN_DISABLED"]')
         current_app.config["LOGIN_DISABLED"] = value
 
-    def _load_user(self: LoginManager) -> None:  # type: ignore[misc]
-        load(state_of(this_request(), self))
+    def _load_user(self) -> None:
+        load(state_of(this_app(), this_request(), self))
 
-    def _update_request_context_with_user(self: LoginManager, user: Any = None) -> None:  # type: ignore[misc]
+    def _update_request_context_with_user(self, user: Any = None) -> None:
         """Make ``user`` the request's, and nobody's beyond it."""
         somebody = user is not None
-        state_of(this_request(), self).set_user(user if somebody else self.anonymous_user(), private=somebody)
+        state_of(this_app(), this_request(), self).set_user(
+            user if somebody else self.anonymous_user(), private=somebody
+        )

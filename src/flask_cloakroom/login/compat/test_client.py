@@ -6,8 +6,8 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from ..in_session import session_login
-from ..request.current import manager_of
+from ..in_session.session_login import description
+from ..setup.realm import realm_of
 
 
 class FlaskLoginClient(FlaskClient):
@@ -24,9 +24,9 @@ class FlaskLoginClient(FlaskClient):
         super().__init__(*args, **kwargs)
         if user is None:
             return
-        described = session_login.description(
+        described = description(
             user,
-            manager_of(self.application).id_of(user),
+            realm_of(self.application).id_of(user),
             fresh=fresh,
             forced=False,
             user_agent=self.environ_base.get("HTTP_USER_AGENT"),

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, has_request_context
-from flask.sessions import SessionMixin
 
 from ... import signals
 from ...context import this_app, this_request
@@ -18,14 +17,14 @@ from ...core.sessions.repository import Repository
 from ...core.sessions.session_registry import SessionRegistry
 from ...errors import CloakroomError
 from ...sessions.interface import ServerSessionInterface
-from ..in_session import session_login
 from ..in_session.device_note import moment_in, read_note, text_in
+from ..in_session.session_login import SessionLogin
 from ..lifecycle import log_out
-from ..manager import LoginManager
-from ..request.current import current_manager, managers_of, user_of
+from ..request.loading import user_of
 from ..request.state import LoginState, state_of
 from ..setup.config import USER_ID
-from ..setup.flags import is_set
+from ..setup.realm import Realm
+from ..setup.users import is_set
 from .user_agents import names_in
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -35,7 +34,7 @@ log = logging.getLogger("flask_cloakroom.login")
 class ActiveSession:
     """One of a user's sessions, as a page may show it. Nothing in it opens the session."""
 
-    #: For :func:`revoke_session`. It stays the same when the session's id changes.
+    #: For :func:`.actions.revoke_session`. It stays the same when the session's id changes.
     handle: str
     #: When the login was made, in UTC; of one that was not made by this package, when its session began.
     created: datetime
@@ -57,84 +56,33 @@ class ActiveSession:
     live: bool = True
 
 
-def active_sessions(user: Any = None) -> list[ActiveSession]:
-    """Return the sessions in which ``user`` (else the current user) is logged in, those used last first.
-
-    A device whose session is over and that is remembered is among them, because it needs no password to be back.
-
-    Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
-    server or their store cannot tell whose they are, StoreError.
-    """
-    return this_activity().sessions(user)
-
-
-def revoke_session(handle: str, *, operator: bool = False) -> bool:
-    """End the session that :func:`active_sessions` gave this handle. Its next request is nobody's.
-
-    Only one of the current user's; with ``operator=True`` anybody's, which the view has to allow. False: there is no
-    such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
-    :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
-    """
-    return this_activity().revoke(handle, operator=operator)
-
-
-def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
-    """End all sessions of ``user``, else of the current user; return how many ended.
-
-    ``keep_current``: but for that of this request, and what remembers it. Else, if it is one of them, this is
-    :func:`logout_user` as well. Remember tokens end with the sessions.
-
-    Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
-    nobody is logged in and no user is given, CloakroomError and StoreError as above.
-    """
-    return this_activity().end_all(user, keep_current=keep_current)
-
-
-def logout_everybody() -> int:
-    """For operators: end the sessions of all who are logged in, of every kind of user, and what remembers them.
-
-    Returns how many sessions ended. The store is walked over some times for each kind.
-
-    It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
-    request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
-    """
+def activity_of(realm: Realm) -> Activity:
+    """Return the sessions of a realm's users, for the present application and the present request if there is one."""
     app = this_app()
-    current_manager()  # an application without one has nobody to log out, and should hear of it
-    return sum(Activity(manager, app, None).end_everybody() for manager in managers_of(app))
-
-
-def this_activity() -> Activity:
-    """Return that of the present application, and of the present request if there is one."""
-    return activity_of(current_manager())
-
-
-def activity_of(manager: LoginManager) -> Activity:
-    """Return the same of another manager."""
-    app = this_app()
-    return Activity(manager, app, state_of(this_request(), manager) if has_request_context() else None)
+    return Activity(realm, app, state_of(app, this_request(), realm) if has_request_context() else None)
 
 
 class Activity:
-    """The sessions of one manager's users. With the state of a request, one of them may be the current one."""
+    """The sessions of one realm's users. With the state of a request, one of them may be the current one."""
 
-    def __init__(self, manager: LoginManager, app: Flask, state: LoginState | None) -> None:
-        """Raises CloakroomError if the manager's sessions are not on the server."""
-        interface = manager.interface_for(app)
+    def __init__(self, realm: Realm, app: Flask, state: LoginState | None) -> None:
+        """Raises CloakroomError if the realm's sessions are not on the server."""
+        interface = realm.interface_for(app)
         if not isinstance(interface, ServerSessionInterface):
             raise CloakroomError("a list of sessions needs sessions on the server: Session(app) of flask_cloakroom")
         self._repository: Repository = interface.repository
-        self._manager = manager
+        self._realm = realm
         self._app = app
         self._state = state
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Do :func:`active_sessions`."""
+        """Do :func:`.actions.active_sessions`."""
         found = self._owners().logins(self._name_of(user))
         current = self._current_handle()
         return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
-        """Do :func:`revoke_session`."""
+        """Do :func:`.actions.revoke_session`."""
         name, _, its_handle = handle.partition(".")
         owners = self._owners()
         if not operator and name != self._name_of(None):
@@ -156,7 +104,7 @@ class Activity:
         signals.session_revoked.send(self._app, handle=handle, operator=operator)
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """Do :func:`logout_everywhere`."""
+        """Do :func:`.actions.logout_everywhere`."""
         owners, user_id = self._owners(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_current(name)
@@ -171,7 +119,7 @@ class Activity:
         return ended
 
     def end_everybody(self) -> int:
-        """Do :func:`logout_everybody`."""
+        """Do :func:`.actions.logout_everybody`, for this realm."""
         return self._repository.owners.end_everybody()
 
     def _owners(self) -> SessionRegistry:
@@ -180,9 +128,8 @@ class Activity:
 
     def _check_index(self, name: str) -> None:
         """Warn if the session of this request is the owner's and the owner index has lost it."""
-        session = self._session()
-        record = None if session is None else session_login.record_of(session)
-        owner = None if record is None else Ownership.parse(record.header.owner)
+        login = self._login()
+        record, owner = (None, None) if login is None else (login.record, login.owner)
         if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
             return
         log.warning(
@@ -197,24 +144,24 @@ class Activity:
             user = None if self._state is None else user_of(self._state)
             if user is None or not is_set(user, "is_authenticated"):
                 raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
-        return self._manager.id_of(user)
+        return self._realm.id_of(user)
 
     def _name_of(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
-    def _session(self) -> SessionMixin | None:
-        """Return the session by which the request's user may be logged in."""
-        return None if self._state is None or self._state.ignores_session else self._state.session
+    def _login(self) -> SessionLogin | None:
+        """Return the session's login, by which the request's user may be logged in."""
+        return None if self._state is None or self._state.ignores_session else self._state.login
 
     def _is_current(self, name: str) -> bool:
         """Tell whether the owner of that name is logged in by the session of this request."""
-        session = self._session()
-        mine = None if session is None else session.get(USER_ID)
+        login = self._login()
+        mine = None if login is None else login.session.get(USER_ID)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:
-        session = self._session()
-        owner = None if session is None else session_login.owner_of(session)
+        login = self._login()
+        owner = None if login is None else login.owner
         return None if owner is None else owner.handle
 
 

@@ -5,40 +5,30 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ...core.entries.ownership import Ownership
 from ...core.sessions.watch import Trail
-from ..in_session import session_login
+from ...sessions import ServerSession
+from ..in_session.session_login import auth_hash_of
 from ..request import impersonation
-from ..request.current import this_login, user_of
-from ..request.loading import problem_with
+from ..request.loading import problem_with, user_of
 from ..request.state import LoginState
 from ..setup.callbacks import call
 from ..setup.config import AUTH_HASH, FORCED, USER_ID
-from ..setup.flags import is_set
+from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
-
-
-def login_watch() -> LoginWatch:
-    """Return what tells, as often as it is asked and also when the request is over, whether its login is still good.
-
-    Takes the login as it is now; what the request put into the session so far is saved at once. Raises RuntimeError if
-    nobody is logged in or there is no user_loader, and what saving raises.
-    """
-    return LoginWatch(this_login())
 
 
 class LoginWatch:
     """Watches one login. Lives as long as whoever holds it, in any thread, and keeps no ticket."""
 
     def __init__(self, state: LoginState) -> None:
-        """Raises as :func:`login_watch` does."""
-        user, manager = user_of(state), state.manager
-        if manager.user_callback is None:
+        """Watch the login of a request. Raises as :func:`.actions.login_watch` does."""
+        user, realm = user_of(state), state.realm
+        if realm.user_callback is None:
             raise RuntimeError("to watch a login needs a user_loader, by which the user is looked up again")
         if not is_set(user, "is_authenticated"):
             raise RuntimeError("nobody is logged in, so there is no login to watch")
-        self._app, self._manager = state.app, manager
+        self._app, self._realm = state.app, realm
         self._impersonated: Any = None
         self._trail: Trail | None = None
         self._is_over = False
@@ -48,18 +38,17 @@ class LoginWatch:
             self._auth_hash: object = session.get(AUTH_HASH)
             self._forced = session.get(FORCED) is True
             if state.impersonator is not None:
-                self._impersonated = manager.id_of(user)
+                self._impersonated = realm.id_of(user)
             self._follow(state)
         else:
-            self._user_id, self._auth_hash, self._forced = manager.id_of(user), session_login.auth_hash_of(user), False
+            self._user_id, self._auth_hash, self._forced = realm.id_of(user), auth_hash_of(user), False
 
     def _follow(self, state: LoginState) -> None:
-        session = session_login.server_session(state.session)
-        if session is None:
+        session = state.session
+        if not isinstance(session, ServerSession):
             return
         session.save_now()
-        record = session.record
-        owner = None if record is None else Ownership.parse(record.header.owner)
+        record, owner = session.record, session.owner
         if record is None or owner is None:
             self._is_over = True  # another request has ended it while this one came here
             return
@@ -91,11 +80,11 @@ class LoginWatch:
         return not self._is_over
 
     def _problem_with_user(self) -> str | None:
-        load = self._manager.user_callback
+        load = self._realm.user_callback
         if load is None:
             return "there is no user_loader any more"
         user = call(load, self._user_id)
         problem = problem_with(user, self._auth_hash, forced=self._forced)
         if problem is None and self._impersonated is not None:
-            problem = impersonation.problem_with(self._manager, user, call(load, self._impersonated))
+            problem = impersonation.problem_with(self._realm, user, call(load, self._impersonated))
         return problem

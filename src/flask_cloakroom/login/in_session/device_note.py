@@ -6,9 +6,10 @@ import json
 import time
 from typing import Any, Final
 
+from flask.sessions import SessionMixin
+
 from ...core.entries.ownership import Begun
-from ..request.state import LoginState
-from . import session_login
+from ...sessions import ServerSession
 
 #: Characters of a User-Agent header that are kept: those of today's browsers have 60 to 250.
 LONGEST_AGENT: Final = 300
@@ -18,7 +19,9 @@ LONGEST_ADDRESS: Final = 64
 LATEST: Final = 2**32 - 1
 
 
-def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
+def begun_by(
+    *, session: SessionMixin, address: str | None, user_agent: str | None, remembered: bool, handle: str = ""
+) -> Begun:
     """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
 
     With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
@@ -27,12 +30,11 @@ def begun_by(state: LoginState, *, remembered: bool, handle: str = "") -> Begun:
     note: dict[str, Any] = {"at": int(time.time())}
     if remembered:
         note["remembered"] = True
-    found = session_login.server_session(state.session)
-    if found is not None and not found.interface.settings.encrypt:
-        if address := state.request.remote_addr:
+    if isinstance(session, ServerSession) and not session.repository.encrypts:
+        if address:
             note["address"] = address[:LONGEST_ADDRESS]
-        if agent := state.user_agent:
-            note["agent"] = agent[:LONGEST_AGENT]
+        if user_agent:
+            note["agent"] = user_agent[:LONGEST_AGENT]
     return Begun(json.dumps(note), handle)
 
 

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections import UserDict
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -82,111 +83,230 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     return described
 
 
-def begin(session: SessionMixin, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
-    """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
+@dataclass(frozen=True, slots=True)
+class KeptLogin:
+    """What a session keeps of its login for the next requests. Nothing in it was checked."""
 
-    ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so that
-    this can say so: False, and the session is as before. Raises what saving raises.
-    """
-    before = _login_in(session)
-    for key in _KEYS:
-        if key not in described:
-            session.pop(key, None)
-    session.update(described)
-    kept = server_session(session)
-    if kept is not None:
-        kept.rotate()
-    _void_tokens()
-    if kept is None:
-        return True
-    kept.describe(begun)
-    limit = kept.repository.owners.limit
-    if limit is not None and limit.policy == "refuse":
-        try:
-            kept.save_now()
-        except SessionLimitError as error:
-            return _refused(kept, before, error)
-    return True
+    user_id: Any
+    impersonated: Any
+    auth_hash: Any
+    forced: bool
+    browser: Any
+
+    def __repr__(self) -> str:
+        return "<KeptLogin>"
 
 
-def join(session: ServerSession, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
-    """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
+class SessionLogin:
+    """The login in one session: its keys there, and the session around them. Lives as long as the request."""
 
-    False: that session has ended, is another user's, or is one too many; then nobody is logged in.
-    """
-    before = _login_in(session)
-    session.describe(begun)
-    try:
-        joined = session.join(ticket, described, first=first)
-    except SessionLimitError as error:
-        return _refused(session, before, error)
-    if not joined:
-        # What is in this session now must not be saved as another one's beginning.
-        _restore(session, before)
-        log.info("%s: a remembered login was not made, because it has ended already", public_id(session))
-    return joined and session.get(USER_ID) == described[USER_ID]
+    __slots__ = ("session",)
 
+    def __init__(self, session: SessionMixin) -> None:
+        self.session = session
 
-def _refused(session: ServerSession, before: dict[str, Any], error: SessionLimitError) -> bool:
-    log.info("%s: a login was refused: %s", public_id(session), error)
-    _restore(session, before)
-    return False
+    # -- asked ----------------------------------------------------------------------------------------------
 
+    def kept(self) -> KeptLogin | None:
+        """Return what the session keeps of a login; None if nobody is logged in."""
+        get = self.session.get
+        user_id = get(USER_ID)
+        if user_id is None:
+            return None
+        return KeptLogin(user_id, get(IMPERSONATED), get(AUTH_HASH), get(FORCED) is True, get(BROWSER))
 
-def _restore(session: ServerSession, before: dict[str, Any]) -> None:
-    for key in _KEYS:
-        session.pop(key, None)
-    session.update(before)
+    @property
+    def exists(self) -> bool:
+        """Whether the session keeps anything of a login."""
+        return any(key in self.session for key in _KEYS)
 
-
-def _login_in(session: SessionMixin) -> dict[str, Any]:
-    """Return the login that a session holds, key by key; nothing if :func:`description` cannot have made it."""
-    found = {key: session[key] for key in _KEYS if key in session}
-    return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
-
-
-def end_others(session: ServerSession, user_id: Any, handle: str, ticket: str) -> None:
-    """End the sessions that a login has had before, where the store can tell which those are.
-
-    Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
-    Raises SessionUnavailable (503) if the store is down.
-    """
-    repository = session.repository
-    if repository.owners.is_kept:
-        with session.outage():
-            tickets = repository.tickets
-            spare = tickets.fingerprint(ticket)
-            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
-
-
-def give_up(session: SessionMixin) -> None:
-    """Let nothing of this request be saved, and its answer be a 503."""
-    kept = server_session(session)
-    if kept is not None:
-        kept.give_up()
-
-
-def owner_of(session: SessionMixin) -> Ownership | None:
-    """Return what the stored session says of its owner."""
-    record = record_of(session)
-    return None if record is None else Ownership.parse(record.header.owner)
-
-
-def record_of(session: SessionMixin) -> Record | None:
-    """Return the stored session as this request read it; None if it is not on the server, or not stored yet."""
-    kept = server_session(session)
-    if kept is None:
+    @property
+    def record(self) -> Record | None:
+        """The stored session as this request read it; None if it is not on the server, or not stored yet."""
         return None
-    return kept.record
+
+    @property
+    def owner(self) -> Ownership | None:
+        """What the stored session says of its owner."""
+        return None
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether the request is older than a login or logout that its browser has made meanwhile."""
+        return False
+
+    @property
+    def may_change_browser(self) -> bool:
+        """Whether SESSION_PROTECTION = "strong" spares the session, should its browser call itself something else.
+
+        Flask's permanent session outlives the browser window, and with it an update of the browser. On the server
+        sessions are permanent unless told otherwise, and strong means strong.
+        """
+        return self.session.permanent
+
+    @property
+    def log_name(self) -> str:
+        """How the log names the session. Opens nothing."""
+        return "session in cookie"
+
+    # -- begun, changed and ended ---------------------------------------------------------------------------
+
+    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
+        """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
+
+        ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so
+        that this can say so: False, and the session is as before. Raises what saving raises.
+        """
+        for key in _KEYS:
+            if key not in described:
+                self.session.pop(key, None)
+        self.session.update(described)
+        self._renew_id()
+        _void_tokens()
+        return True
+
+    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
+        """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
+
+        False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
+        is not on the server is no other request's, so there the login just begins.
+        """
+        return self.begin(described, begun)
+
+    def rotate(self) -> None:
+        """Void the CSRF tokens of a confirmed or changed login, and give its session a new id, if it has one."""
+        self.session[SECRET] = str(_new_secret())
+        self._renew_id()
+        _void_tokens()
+
+    def end(self) -> None:
+        """End the login: on the server with the whole session, in Flask's cookie its own keys.
+
+        Raises SessionUnavailable (503) if the store is down: then it has not ended.
+        """
+        self._remove()
+        _void_tokens()
+
+    def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
+        """End the sessions that a login has had before, where the store can tell which those are.
+
+        Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
+        Raises SessionUnavailable (503) if the store is down.
+        """
+
+    def give_up(self) -> None:
+        """Let nothing of this request be saved, and its answer be a 503."""
+
+    def _renew_id(self) -> None:
+        """Give the session a new id, where it has one."""
+
+    def _remove(self) -> None:
+        for key in _KEYS:
+            self.session.pop(key, None)
 
 
-def change(session: SessionMixin) -> None:
-    """Void the CSRF tokens of a login that was confirmed or changed; give its session a new id, where it has one."""
-    session[SECRET] = str(_new_secret())
-    kept = server_session(session)
-    if kept is not None:
-        kept.rotate()
-    _void_tokens()
+class CookieLogin(SessionLogin):
+    """The login in a session that is not on the server: Flask's own, in its cookie, or an extension's."""
+
+    __slots__ = ()
+
+
+class ServerLogin(SessionLogin):
+    """The login in a session on the server, which has an id, an owner and an end."""
+
+    __slots__ = ()
+    session: ServerSession
+
+    @property
+    def record(self) -> Record | None:
+        """See :attr:`SessionLogin.record`."""
+        return self.session.record
+
+    @property
+    def owner(self) -> Ownership | None:
+        """See :attr:`SessionLogin.owner`."""
+        return self.session.owner
+
+    @property
+    def is_superseded(self) -> bool:
+        """See :attr:`SessionLogin.is_superseded`."""
+        return self.session.superseded
+
+    @property
+    def may_change_browser(self) -> bool:
+        """Never: see :attr:`SessionLogin.may_change_browser`."""
+        return False
+
+    @property
+    def log_name(self) -> str:
+        """See :attr:`SessionLogin.log_name`."""
+        return f"session {self.session.sid or 'new'}"
+
+    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
+        """See :meth:`SessionLogin.begin`."""
+        before = self._written()
+        super().begin(described, begun)
+        self.session.describe(begun)
+        limit = self.session.repository.owners.limit
+        if limit is not None and limit.policy == "refuse":
+            try:
+                self.session.save_now()
+            except SessionLimitError as error:
+                return self._refused(before, error)
+        return True
+
+    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
+        """See :meth:`SessionLogin.join`."""
+        before = self._written()
+        self.session.describe(begun)
+        try:
+            joined = self.session.join(ticket, described, first=first)
+        except SessionLimitError as error:
+            return self._refused(before, error)
+        if not joined:
+            # What is in this session now must not be saved as another one's beginning.
+            self._restore(before)
+            log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
+        return joined and self.session.get(USER_ID) == described[USER_ID]
+
+    def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
+        """See :meth:`SessionLogin.end_others`."""
+        repository = self.session.repository
+        if repository.owners.is_kept:
+            with self.session.outage():
+                tickets = repository.tickets
+                spare = tickets.fingerprint(ticket)
+                repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
+
+    def give_up(self) -> None:
+        """See :meth:`SessionLogin.give_up`."""
+        self.session.give_up()
+
+    def _renew_id(self) -> None:
+        self.session.rotate()
+
+    def _remove(self) -> None:
+        self.session.destroy()
+
+    def _written(self) -> dict[str, Any]:
+        """Return the keys of the session's login; nothing if :func:`description` cannot have made them."""
+        found = {key: self.session[key] for key in _KEYS if key in self.session}
+        return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
+
+    def _refused(self, before: dict[str, Any], error: SessionLimitError) -> bool:
+        log.info("%s: a login was refused: %s", self.log_name, error)
+        self._restore(before)
+        return False
+
+    def _restore(self, before: dict[str, Any]) -> None:
+        for key in _KEYS:
+            self.session.pop(key, None)
+        self.session.update(before)
+
+
+def login_in(session: SessionMixin) -> SessionLogin:
+    """Return the login in a session, of the class that fits the session."""
+    return ServerLogin(session) if isinstance(session, ServerSession) else CookieLogin(session)
 
 
 def secret_of(session: SessionMixin) -> Secret | None:
@@ -209,33 +329,3 @@ def _void_tokens() -> None:
     for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
         if key in main_session:
             del main_session[key]
-
-
-def end(session: SessionMixin) -> None:
-    """End the login: on the server with the whole session, in Flask's cookie its own keys.
-
-    Raises SessionUnavailable (503) if the store is down: then it has not ended.
-    """
-    kept = server_session(session)
-    if kept is not None:
-        kept.destroy()
-    else:
-        for key in _KEYS:
-            session.pop(key, None)
-    _void_tokens()
-
-
-def has_login(session: SessionMixin) -> bool:
-    """Tell whether the session keeps anything of a login."""
-    return any(key in session for key in _KEYS)
-
-
-def server_session(session: SessionMixin) -> ServerSession | None:
-    """Return the session if it is one of ours."""
-    return session if isinstance(session, ServerSession) else None
-
-
-def public_id(session: SessionMixin) -> str:
-    """Return how the log names the session; it opens nothing."""
-    kept = server_session(session)
-    return "session in cookie" if kept is None else f"session {kept.sid or 'new'}"

@@ -6,18 +6,13 @@ Only with REMEMBER_COOKIE_ACCEPT_LEGACY, for the time of a move: such a cookie c
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from flask import Flask
+
 from ...errors import SettingError
 from .secret_keys import decode_cookie, reading_keys
-from .tokens import Remembered, RememberTokens, Used
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-log = logging.getLogger("flask_cloakroom.login")
+from .tokens import Remembered, RememberTokens
 
 #: Stands in each of Flask-Login's cookies, and in none of ours.
 SEPARATOR = "|"
@@ -34,58 +29,29 @@ class AcceptsForeign(Protocol):
         """See to it that a credential is never accepted."""
 
 
-class LegacyTokens:
-    """Passes on what is of our own kind, and takes what is of Flask-Login's."""
+def accepting(tokens: RememberTokens) -> AcceptsForeign:
+    """Return the tokens, which can take the place of Flask-Login's. Raises SettingError if they cannot."""
+    if not isinstance(tokens, AcceptsForeign):
+        problem = "needs remember tokens with the methods accept() and spend(), which remember_tokens has not"
+        raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)
+    return tokens
 
-    def __init__(self, app: Flask, tokens: RememberTokens, lifetime: int) -> None:
-        """``lifetime``, in seconds, is what a replaced one gets. Raises SettingError if ``tokens`` take none."""
-        if not isinstance(tokens, AcceptsForeign):
-            problem = "needs remember tokens with the methods accept() and spend(), which remember_tokens has not"
-            raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)
-        self._app = app
-        self._accepts: AcceptsForeign = tokens
-        self._tokens: RememberTokens = tokens
-        self._lifetime = lifetime
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
-        """Issue one of our own kind."""
-        return self._tokens.issue(user_id, auth_hash, lifetime, begun)
+def exchange(app: Flask, tokens: RememberTokens, cookie: str, lifetime: int) -> Remembered | None:
+    """Put a token of ours in the place of a cookie of Flask-Login's, and return what it says.
 
-    def resolve(self, token: str) -> Remembered | None:
-        """Check the signature of one of Flask-Login's by the keys that are fit for it, and accept it."""
-        if SEPARATOR not in token:
-            return self._tokens.resolve(token)
-        user_id = self._checked(token)
-        return None if user_id is None else self._accepts.accept(user_id, token, self._lifetime)
+    ``lifetime`` is the new token's, in seconds. None: the signature is by no key that is fit, or the cookie was spent.
+    """
+    user_id = _checked(app, cookie)
+    return None if user_id is None else accepting(tokens).accept(user_id, cookie, lifetime)
 
-    def _checked(self, token: str) -> str | None:
-        found: list[Any] = [decode_cookie(token, key) for key in reading_keys(self._app)]
-        return next((user_id for user_id in found if user_id), None)
 
-    def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Use one of either kind."""
-        return self._tokens.use(remembered, auth_hash)
+def spend(app: Flask, tokens: RememberTokens, cookie: str) -> None:
+    """End what was made of a cookie of Flask-Login's, and let nothing be made of it if it was never used."""
+    if _checked(app, cookie) is not None:
+        accepting(tokens).spend(cookie)
 
-    def stands(self, remembered: Remembered) -> bool:
-        """Ask the others."""
-        return self._tokens.stands(remembered)
 
-    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Ask the others."""
-        return self._tokens.renew(remembered, auth_hash)
-
-    def extend(self, remembered: Remembered) -> str | None:
-        """Ask the others."""
-        return self._tokens.extend(remembered)
-
-    def revoke(self, token: str) -> str:
-        """End one of either kind; one of Flask-Login's also if it was never used."""
-        if SEPARATOR not in token:
-            return self._tokens.revoke(token)
-        if self._checked(token) is not None:
-            self._accepts.spend(token)
-        return ""
-
-    def revoke_login(self, owner: Ownership) -> None:
-        """Ask the others."""
-        self._tokens.revoke_login(owner)
+def _checked(app: Flask, cookie: str) -> str | None:
+    found: list[Any] = [decode_cookie(cookie, key) for key in reading_keys(app)]
+    return next((user_id for user_id in found if user_id), None)

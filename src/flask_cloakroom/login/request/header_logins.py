@@ -10,24 +10,21 @@ browser send. Where the browser says that it was a form or an image that sent th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from flask import has_request_context
+from flask import Flask, Request, has_request_context
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
 from ...cookies import has_cookie
 from ...secret import Secret
-from ...sessions.interface import ServerSessionInterface
-from ..in_session import session_login
+from ..in_session.session_login import secret_of
 from ..setup.authenticators import shows_credential
 from ..setup.config import USER_ID
-from .current import managers_of, user_of
+from ..setup.realm import cookie_name, realms_of
+from .loading import user_of
 from .remember_cookies import tokens_in
 from .state import state_of
-
-if TYPE_CHECKING:
-    from flask import Flask, Request
 
 #: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
 _OF_SCRIPTS: Final = (None, "cors", "same-origin")
@@ -40,14 +37,14 @@ def is_shown_by_header() -> bool:
     view may act by that. If nobody is found and a credential was refused, raises that refusal (a 401).
     """
     app, request = this_app(), this_request()
-    managers = [one for one in managers_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
-    if not managers or _brings_login_cookie(app, request):
+    realms = [one for one in realms_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
+    if not realms or _brings_login_cookie(app, request):
         return False
     if request.headers.get("Sec-Fetch-Mode") not in _OF_SCRIPTS:
         return False  # whoever put the header in, it was no page
     refusal: HTTPException | None = None
-    for manager in managers:
-        state = state_of(request, manager)
+    for realm in realms:
+        state = state_of(app, request, realm)
         try:
             user_of(state)
         except HTTPException as error:  # it may be the credential of another kind of user
@@ -72,29 +69,21 @@ def login_secrets(resume: bool) -> list[Secret]:
         return []
     app, request = this_app(), this_request()
     found = []
-    for manager in managers_of(app):
-        if manager.may_have_login(app, request):
-            session = manager.session_of(request)
-            if resume and session.get(USER_ID) is None and manager.has_loader and not manager.has_finished(request):
-                state = state_of(request, manager)
+    for realm in realms_of(app):
+        if realm.may_have_login(app, request):
+            session = realm.session_of(request)
+            if resume and session.get(USER_ID) is None and realm.has_loader and not realm.has_finished(request):
+                state = state_of(app, request, realm)
                 if tokens_in(state):
                     user_of(state)
-            secret = session_login.secret_of(session)
+            secret = secret_of(session)
             if secret is not None:
-                found.append(Secret(f"{manager.state_name}={secret}"))
+                found.append(Secret(f"{realm.state_name}={secret}"))
     return found
-
-
-def cookie_name(interface: Any, app: Flask) -> str:
-    """Return the name of the session cookie of a session interface, ours or Flask's."""
-    if isinstance(interface, ServerSessionInterface):
-        return interface.settings.cookie.name
-    name: str = interface.get_cookie_name(app)
-    return name
 
 
 def _brings_login_cookie(app: Flask, request: Request) -> bool:
     names = {cookie_name(app.session_interface, app)}
-    for manager in managers_of(app):
-        names.update(manager.cookie_names(app))
+    for realm in realms_of(app):
+        names.update(realm.cookie_names(app))
     return any(has_cookie(request.environ, name) for name in names)

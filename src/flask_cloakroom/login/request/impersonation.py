@@ -7,31 +7,28 @@ whatever ends their login ends this too. The other user is one key more, and is 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from ... import signals
-from ..in_session import session_login
 from ..setup.callbacks import verdict
 from ..setup.config import IMPERSONATED, USER_ID
-from ..setup.flags import is_set
+from ..setup.realm import Realm
+from ..setup.users import is_set
 from .state import LoginState
-
-if TYPE_CHECKING:
-    from ..manager import LoginManager
 
 log = logging.getLogger("flask_cloakroom.login")
 
 
-def problem_with(manager: LoginManager, impersonator: Any, user: Any) -> str | None:
+def problem_with(realm: Realm, impersonator: Any, user: Any) -> str | None:
     """Return why the one must not impersonate the other; None if they may."""
     if user is None:
         return "the impersonated user is not there any more"
     if not is_set(user, "is_active"):
         return "the impersonated user is not active"
-    allowed = manager.impersonation_callback
+    allowed = realm.impersonation_callback
     if allowed is None or not verdict(allowed, impersonator, user):
         return "impersonating this user is not allowed"
     return None
@@ -39,10 +36,10 @@ def problem_with(manager: LoginManager, impersonator: Any, user: Any) -> str | N
 
 def start(state: LoginState, user: Any) -> None:
     """Do :func:`.actions.impersonate`, for a state that has its user."""
-    manager, impersonator = state.manager, state.user
+    realm, impersonator = state.realm, state.user
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
-    if manager.impersonation_callback is None or manager.user_callback is None:
+    if realm.impersonation_callback is None or realm.user_callback is None:
         raise RuntimeError(
             "nothing says who may impersonate whom: decorate a function (impersonator, user) -> bool with "
             "@login_manager.impersonation_allowed, beside the user_loader; docs/access.md shows it"
@@ -52,16 +49,16 @@ def start(state: LoginState, user: Any) -> None:
     by_session = not state.ignores_session and state.session.get(USER_ID) is not None
     if not by_session or not is_set(impersonator, "is_authenticated"):
         raise RuntimeError("nobody is logged in by this session who could impersonate somebody")
-    user_id = manager.id_of(user)
+    user_id = realm.id_of(user)
     if str(user_id) == str(state.session[USER_ID]):
         raise ValueError("nobody can impersonate themselves")
-    problem = problem_with(manager, impersonator, user)
+    problem = problem_with(realm, impersonator, user)
     if problem is not None:
-        log.info("%s: an impersonation was refused: %s", session_login.public_id(state.session), problem)
+        log.info("%s: an impersonation was refused: %s", state.login.log_name, problem)
         raise Forbidden
     state.session[IMPERSONATED] = user_id
-    session_login.change(state.session)
-    log.info("%s: an impersonation begins", session_login.public_id(state.session))
+    state.login.rotate()
+    log.info("%s: an impersonation begins", state.login.log_name)
     state.set_user(user, private=True, source=state.source, impersonator=impersonator)
     signals.impersonation_started.send(state.app, user=user, impersonator=impersonator)
 
@@ -72,8 +69,8 @@ def stop(state: LoginState) -> bool:
     if impersonator is None:
         return False
     state.session.pop(IMPERSONATED, None)
-    session_login.change(state.session)
-    log.info("%s: an impersonation ends", session_login.public_id(state.session))
+    state.login.rotate()
+    log.info("%s: an impersonation ends", state.login.log_name)
     state.set_user(impersonator, private=True, source=state.source)
     tell_end(state, user, impersonator)
     return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from ...core.entries.ownership import Ownership
 from ...secret import Secret
 from ..in_session.device_note import is_remembered_by
-from ..remember.flask_login_cookies import SEPARATOR
+from ..remember.flask_login_cookies import SEPARATOR, exchange, spend
+from ..remember.tokens import Remembered
 from .state import LoginState
 
 #: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
@@ -26,15 +28,40 @@ def tokens_in(state: LoginState) -> list[Secret]:
     return found
 
 
+def resolve(state: LoginState, token: str) -> Remembered | None:
+    """Return what one of these tokens says, or the token that takes the place of a cookie of Flask-Login's.
+
+    None if it is good for nothing.
+    """
+    if SEPARATOR in token:
+        return exchange(state.app, state.tokens, token, state.settings.remember_for)
+    return state.tokens.resolve(token)
+
+
+def revoke(state: LoginState, token: str) -> str:
+    """End one of these tokens and all that were made of it. Return the handle of their login, "" if there is none."""
+    if SEPARATOR in token:
+        spend(state.app, state.tokens, token)
+        return ""
+    return state.tokens.revoke(token)
+
+
+def remembered_in(state: LoginState, user_id: object) -> Iterator[Remembered]:
+    """Yield what those of these tokens say that are good and this user's."""
+    for token in tokens_in(state):
+        remembered = resolve(state, token)
+        if remembered is not None and remembered.user_id == str(user_id):
+            yield remembered
+
+
 def forget(state: LoginState, owner: Ownership | None) -> None:
     """End what remembers the browser, and let the response delete the cookie. At the end of the login of ``owner``.
 
     Raises SessionUnavailable (503) if the store is down.
     """
-    tokens = state.tokens
-    ended = {tokens.revoke(token) for token in tokens_in(state)}
+    ended = {revoke(state, token) for token in tokens_in(state)}
     if owner is not None and owner.handle not in ended and is_remembered_by(owner.note):
-        tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
+        state.tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
     if state.remember or state.settings.cookie.values(state.request.environ):
         state.set_remember("")
 
@@ -45,13 +72,12 @@ def forget_others(state: LoginState, user_id: str) -> str:
     Return the handle of the login that remembers this one, "" if there is none.
     """
     handle = ""
-    tokens = state.tokens
     for token in tokens_in(state):
-        remembered = tokens.resolve(token)
+        remembered = resolve(state, token)
         if remembered is not None and remembered.user_id == user_id:
             handle = remembered.handle
         else:
             # Also one that is good for nothing any more: if somebody has the one that took its place, that ends too.
-            tokens.revoke(token)
+            revoke(state, token)
             state.set_remember("")
     return handle

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from flask import Response
 
 from ...sessions.outage import SessionUnavailable
+from ..remember.tokens import Remembered
 from ..setup.config import AUTH_HASH, USER_ID
-from .remember_cookies import tokens_in
+from .remember_cookies import remembered_in
 from .state import LoginState
-
-if TYPE_CHECKING:
-    from flask import Response
-
-    from ..remember.tokens import Remembered
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -56,16 +54,12 @@ def _stands(state: LoginState, remembered: Remembered) -> bool:
 
 def _refresh(state: LoginState) -> None:
     """Issue the browser's token anew, if it is good and the present user's."""
-    session, tokens = state.session, state.tokens
-    user_id = session.get(USER_ID)
-    for token in tokens_in(state):
-        remembered = tokens.resolve(token)
-        if remembered is None or remembered.used or remembered.user_id != str(user_id):
-            continue
-        if remembered.auth_hash != session.get(AUTH_HASH, ""):
+    session = state.session
+    for remembered in remembered_in(state, session.get(USER_ID)):
+        if remembered.used or remembered.auth_hash != session.get(AUTH_HASH, ""):
             continue
         if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
-            extended = tokens.extend(remembered)
+            extended = state.tokens.extend(remembered)
             if extended is not None:
                 state.set_remember(extended, remembered.lifetime)
         return

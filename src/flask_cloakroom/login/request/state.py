@@ -6,20 +6,19 @@ lies on ``g`` belongs to all of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from flask import Flask, Request
+from flask.sessions import SessionMixin
+from werkzeug.exceptions import HTTPException
 
-from ...context import this_app
-
-if TYPE_CHECKING:
-    from flask.sessions import SessionMixin
-    from werkzeug.exceptions import HTTPException
-
-    from ..manager import LoginManager
-    from ..remember.tokens import Remembered, RememberTokens
-    from ..setup.settings import LoginSettings
-
+from ...context import this_app, this_request
+from ...core.entries.ownership import Begun
+from ..in_session.device_note import begun_by
+from ..in_session.session_login import SessionLogin, login_in
+from ..remember.tokens import Remembered, RememberTokens
+from ..setup.realm import Realm, realm_of
+from ..setup.settings import LoginSettings
 
 #: By what a request's user was found: their session; the cookie that remembers a login, which made them one in this
 #: request; an authenticator; one by a credential that browsers send by themselves; a request_loader.
@@ -27,16 +26,18 @@ LoginSource = Literal["session", "remember", "header", "browser", "request_loade
 
 
 class LoginState:
-    """Lives as long as the request. Made when the request first asks its manager for its user."""
+    """Lives as long as the request. Made when the request first asks for its user of one realm."""
 
     __slots__ = (
+        "_login",
+        "_tokens",
         "app",
         "clear_site_data",
         "impersonator",
         "loaded",
         "loading",
-        "manager",
         "private",
+        "realm",
         "refused",
         "remember",
         "remember_for",
@@ -47,12 +48,12 @@ class LoginState:
         "user",
     )
 
-    def __init__(self, manager: LoginManager, app: Flask, request: Request) -> None:
-        self.manager = manager
+    def __init__(self, app: Flask, request: Request, realm: Realm) -> None:
+        self.realm = realm
         self.app = app
         self.request = request
         #: As they are when the request first asks for its user, and then until it ends.
-        self.settings: LoginSettings = manager.settings_for(app)
+        self.settings: LoginSettings = realm.settings_for(app)
         self.user: Any = None
         #: Whether ``user`` is known, be it an anonymous one.
         self.loaded = False
@@ -74,16 +75,28 @@ class LoginState:
         self.resumed: Remembered | None = None
         #: Seconds that the cookie with that token shall live.
         self.remember_for = 0
+        self._login: SessionLogin | None = None
+        self._tokens: RememberTokens | None = None
 
     @property
     def session(self) -> SessionMixin:
         """Where the login is kept. Looked up anew each time: tests and extensions put another one in its place."""
-        return self.manager.session_of(self.request)
+        return self.realm.session_of(self.request)
+
+    @property
+    def login(self) -> SessionLogin:
+        """The login in that session."""
+        session = self.realm.session_of(self.request)
+        if self._login is None or self._login.session is not session:
+            self._login = login_in(session)
+        return self._login
 
     @property
     def tokens(self) -> RememberTokens:
         """What issues and checks remember tokens."""
-        return self.manager.tokens_for(self.app)
+        if self._tokens is None:
+            self._tokens = self.realm.tokens_for(self.app)
+        return self._tokens
 
     @property
     def user_agent(self) -> str | None:
@@ -94,6 +107,16 @@ class LoginState:
     def ignores_session(self) -> bool:
         """Whether the request brought a credential of its own, good or bad, so that its session counts for nothing."""
         return self.refused is not None or self.source in ("header", "browser")
+
+    def begun(self, *, remembered: bool, handle: str = "") -> Begun:
+        """Return what the list of the user's sessions says of a login that this request makes."""
+        return begun_by(
+            session=self.session,
+            address=self.request.remote_addr,
+            user_agent=self.user_agent,
+            remembered=remembered,
+            handle=handle,
+        )
 
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
@@ -112,15 +135,28 @@ class LoginState:
         self.remember_for = lifetime
 
 
-def state_of(request: Request, manager: LoginManager) -> LoginState:
+def state_of(app: Flask, request: Request, realm: Realm) -> LoginState:
     """Return what this request knows of its login, perhaps nothing yet."""
-    state: LoginState | None = request.__dict__.get(manager.state_name)
+    state: LoginState | None = request.__dict__.get(realm.state_name)
     if state is None:
-        state = request.__dict__[manager.state_name] = LoginState(manager, this_app(), request)
+        state = request.__dict__[realm.state_name] = LoginState(app, request, realm)
     return state
 
 
-def known_state_of(request: Request, manager: LoginManager) -> LoginState | None:
+def known_state_of(request: Request, realm: Realm) -> LoginState | None:
     """Return the same, or None if the request never asked."""
-    state: LoginState | None = request.__dict__.get(manager.state_name)
+    state: LoginState | None = request.__dict__.get(realm.state_name)
     return state
+
+
+def this_login() -> LoginState:
+    """Return what the present request knows of its login. Raises RuntimeError if the application has no realm."""
+    request, app = this_request(), this_app()
+    return state_of(app, request, realm_of(app))
+
+
+def state_of_realm(realm: Realm) -> LoginState:
+    """Return what the present request knows of its login in a realm. Raises RuntimeError if that is not set up."""
+    app = this_app()
+    realm.check_set_up(app)
+    return state_of(app, this_request(), realm)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.exceptions import Unauthorized
 
-from ... import signals
 from ...errors import CloakroomError
-from ..request.state import LoginSource, LoginState
 from .callbacks import call
-from .flags import is_set
+from .users import is_set
 
 if TYPE_CHECKING:
     from flask import Request
-
-log = logging.getLogger("flask_cloakroom.login")
 
 #: Schemes that browsers send by themselves once they were used (RFC 7617, RFC 7616, RFC 4559): also with a request
 #: that another site made them send.
@@ -112,11 +107,10 @@ class Authenticator:
             challenge = 'Basic realm="login", charset="UTF-8"' if scheme.lower() == "basic" else scheme
         return cls(function, None if scheme is None else scheme.lower(), challenge, header)
 
-    def user_of(self, state: LoginState) -> Any:
+    def user_of(self, request: Request) -> Any:
         """Return the user, None for a request that is not this one's. Raises :class:`Refused`."""
-        request = state.request
         if self.scheme is not None:
-            if scheme_of(state.request) != self.scheme:
+            if scheme_of(request) != self.scheme:
                 return None
             # Not in a local variable, because its repr() shows the password.
             if request.authorization is None or request.authorization.type != self.scheme:
@@ -131,28 +125,6 @@ class Authenticator:
         if user is not None and not is_set(user, "is_active"):
             raise Refused("the user is not active")
         return user
-
-
-def authenticate(state: LoginState) -> tuple[Any, LoginSource | None]:
-    """Return the user whom the first authenticator finds that knows the request's credential, and how; else None.
-
-    Raises what that one raises; then nobody is logged in for the rest of the request, whatever else it brought.
-    """
-    for authenticator in state.manager.authenticators:
-        try:
-            user = authenticator.user_of(state)
-        except HTTPException as error:
-            if isinstance(error, Refused):
-                error.challenge = error.challenge or authenticator.challenge
-            reason = error.reason if isinstance(error, Refused) else error.name
-            log.info("no session: %s was refused: %s", state.request.endpoint, reason)
-            state.set_user(state.manager.anonymous_user(), private=False)
-            state.refused = error
-            raise
-        if user is not None:
-            signals.user_loaded_from_request.send(state.app, user=user)
-            return user, "browser" if scheme_of(state.request) in SENT_BY_BROWSERS else "header"
-    return None, None
 
 
 def _is_own(header: str) -> bool:

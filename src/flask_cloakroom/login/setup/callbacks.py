@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...context import this_app
-from .flags import Flag
+from .users import Flag
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -1,10 +1,61 @@
-"""What user objects inherit: the flags in both forms, and the id."""
+"""User objects: the flags ``is_authenticated``, ``is_active``, ``is_anonymous`` in both forms, and what to inherit."""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, Final
 
-from .flags import Flag, is_set
+from ...sessions import register_type
+
+#: The names for which :data:`flask_cloakroom.current_user` takes both forms.
+FLAGS: Final = frozenset({"is_authenticated", "is_active", "is_anonymous"})
+
+
+class Flag(int):
+    """True or False, to be read (``user.is_active``, today's form) or called (``user.is_active()``, the older one).
+
+    It is equal to a bool, prints as one, and is true where one is. Only ``is True`` fails, because nothing but True
+    is True, and JSON has it as 1 or 0. Put ``bool()`` around it there.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: object) -> Flag:
+        """Return the flag for whatever is true or false."""
+        return super().__new__(cls, bool(value))
+
+    def __call__(self) -> bool:
+        """Return it as a bool."""
+        return bool(self)
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+    __str__ = __repr__
+
+
+register_type(Flag, name="flask_cloakroom.Flag", encode=bool, decode=bool)
+
+
+def as_flag(value: Any, name: str) -> Any:
+    """Return what a flag's attribute says: called if it is a method, so that no method counts as true.
+
+    Raises TypeError if the method is a coroutine function, whose coroutine would count as true.
+    """
+    if not callable(value) or isinstance(value, Flag):
+        return value
+    said = value()
+    if inspect.isawaitable(said):
+        close = getattr(said, "close", None)
+        if close is not None:
+            close()  # or Python warns that nobody awaited it
+        raise TypeError(f"{name} of a user object must not be async: everything that it says would count as true")
+    return Flag(said)
+
+
+def is_set(user: Any, name: str) -> bool:
+    """Tell what the user object says, in either form. Raises AttributeError if it says nothing, TypeError as above."""
+    return bool(as_flag(getattr(user, name), name))
 
 
 class UserMixin:

@@ -1,0 +1,113 @@
+"""The answers to those who may not see a page: the handler's, a redirect to a login view, a 401 or a 403."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Request, abort, flash, redirect, request, session
+
+from ... import signals
+from ...context import this_app, this_request
+from ...core.values.own_keys import FLASHES
+from ...redirects import safe_path
+from ..request.state import known_state_of
+from ..setup.callbacks import call
+from ..setup.realm import Realm
+from .login_url import expand_login_view, login_url, make_next_param
+
+log = logging.getLogger("flask_cloakroom.login")
+
+
+def unauthorized(realm: Realm) -> Any:
+    """Return the response for those who are not logged in: the handler's, or a redirect to the login view.
+
+    Raises a 401 if there is neither.
+    """
+    app = this_app()
+    _log_refusal(realm, "nobody is logged in")
+    signals.user_unauthorized.send(app)
+    if realm.unauthorized_callback is not None:
+        return _answered(realm.unauthorized_callback)
+    views = realm.blueprint_login_views
+    found = (views[name] for name in (*request.blueprints, None) if name in views)
+    return _sent_to(app, realm, next(found, realm.login_view), realm.login_message, realm.login_message_category)
+
+
+def needs_refresh(realm: Realm) -> Any:
+    """Return the response for those whose login is not fresh: the handler's, or a redirect to the refresh view.
+
+    Raises a 401 if there is neither.
+    """
+    app = this_app()
+    _log_refusal(realm, "the login is not fresh")
+    signals.user_needs_refresh.send(app)
+    if realm.needs_refresh_callback is not None:
+        return _answered(realm.needs_refresh_callback)
+    return _sent_to(app, realm, realm.refresh_view, realm.needs_refresh_message, realm.needs_refresh_message_category)
+
+
+def forbidden(realm: Realm, reason: str) -> Any:
+    """Return the response for those who are logged in and must not see the page: the handler's.
+
+    Raises a 403 if there is none. ``reason`` is for the log.
+    """
+    _log_refusal(realm, reason)
+    if realm.forbidden_callback is not None:
+        return _answered(realm.forbidden_callback)
+    abort(403)
+    return None
+
+
+def _log_refusal(realm: Realm, reason: str) -> None:
+    state = known_state_of(this_request(), realm)
+    # The session is not opened for the log's sake.
+    by_session = state is not None and state.loaded and not state.ignores_session
+    named = state.login.log_name if state is not None and by_session else "no session"
+    log.info("%s: %s was refused: %s", named, request.endpoint, reason)
+
+
+def _sent_to(app: Flask, realm: Realm, view: str | None, message: Any, category: str) -> Any:
+    if not view:
+        abort(401)
+    if message:
+        _flash_once(message if realm.localize_callback is None else realm.localize_callback(message), category)
+    if not _can_be_shown(request):
+        # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
+        return redirect(login_url(view, next_url=_page_before(request)))
+    wanted = make_next_param(expand_login_view(view), request.url)
+    if wanted.startswith("/") and safe_path(wanted, "") is None:
+        return redirect(login_url(view))  # no login view would lead there again
+    if realm.settings_for(app).next_in_session:
+        session["next"] = wanted
+        return redirect(login_url(view))
+    return redirect(login_url(view, next_url=request.url))
+
+
+def _answered(handler: Callable[[], Any]) -> Any:
+    """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
+    answer = call(handler)
+    if answer is None:
+        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
+    return answer
+
+
+def _flash_once(message: Any, category: str) -> None:
+    """Flash a message, unless it waits already: a page that polls for a night would fill the session with it."""
+    waiting = session.get(FLASHES)
+    said = [str(category), str(message)]
+    told = waiting if isinstance(waiting, list) else []
+    if not any(isinstance(one, tuple | list) and [str(part) for part in one] == said for one in told):
+        flash(message, category=category)
+
+
+def _can_be_shown(request: Request) -> bool:
+    """Tell whether the URL of a request can be visited by a link."""
+    rule = request.url_rule
+    return rule is None or rule.methods is None or "GET" in rule.methods
+
+
+def _page_before(request: Request) -> str | None:
+    """Return the page of this site that a request came from, if it says so."""
+    return safe_path(request.referrer, request.host) if request.referrer else None
