@@ -665,6 +665,14 @@ class TestGarbage:
         """The decoders of all types, with contents that are not theirs."""
         self.decode(msgpack.packb(msgpack.ExtType(code, data)) + after if code >= 0 else data)
 
+    @pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 7, 11, 32])
+    def test_each_extension_type_with_the_addresses_of_a_network(self, code: int) -> None:
+        """Of a type that is made of a list: a forger must not keep a worker busy with all addresses that there are."""
+        for network in ("0.0.0.0/0", "::/0"):
+            packed = msgpack.packb(msgpack.ExtType(code, pack(ipaddress.ip_network(network))))
+            with pytest.raises(CodecError):
+                unpack(packed)
+
     @given(st.sampled_from(sorted(codec._DECODERS)), VALUES)
     def test_each_extension_type_with_a_well_formed_content_of_another(self, code: int, value: Any) -> None:
         """What unpacks, but is not what the type is made of: a datetime of a dict, a set of unhashables …"""

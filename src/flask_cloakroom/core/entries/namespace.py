@@ -168,7 +168,8 @@ class Namespace:
     def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
         """Write over exactly ``record``, or say what is there now."""
         data = self.pack(record.ticket, record.key, header, values, record)
-        return self.store.replace(record.key, data, self.remaining(header), record.version)
+        ttl = self.lifetimes.remaining(header, self.clock())
+        return self.store.replace(record.key, data, ttl, record.version)
 
     def compare_and_set(
         self,

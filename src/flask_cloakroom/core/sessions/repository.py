@@ -118,7 +118,7 @@ class Repository(Namespace):
         began = time.monotonic()
         if header.owner:
             self.registry.admit(header, key, moves)
-        version = self.store.create(key, data, self.remaining(header))
+        version = self.store.create(key, data, self.lifetimes.remaining(header, self.clock()))
         if version is None:
             owner = Ownership.parse(header.owner)
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
@@ -158,7 +158,9 @@ class Repository(Namespace):
                 self.index.claim(header, record.key)
             values = merger.values
             data = self.pack(record.ticket, record.key, header, values, record)
-            result = self.store.replace(record.key, data, self.remaining(header), record.version)
+            result = self.store.replace(
+                record.key, data, self.lifetimes.remaining(header, self.clock()), record.version
+            )
             if type(result) is Saved:
                 return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
             if not merger.lose_to(result):

@@ -69,7 +69,7 @@ class SessionRegistry:
         it is not one more. Raises SessionLimitError if the limit refuses it; then nothing was done.
         """
         owner = Ownership.parse(header.owner)
-        if owner is None or not self.is_kept:
+        if owner is None or self._index.power is None:
             return
         was = Ownership.parse(moves)
         limit = None if was is not None and was.name == owner.name else self.limit
@@ -133,7 +133,7 @@ class SessionRegistry:
         means that the store dropped some of the index, as a Redis does that evicts keys.
         """
         owner = Ownership.parse(record.header.owner)
-        if owner is None or not self.is_kept:
+        if owner is None or self._index.power is None:
             return False
         if any(claim.key == record.key for claim in self._index.owned(owner.name)):
             return False

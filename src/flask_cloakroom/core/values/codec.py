@@ -210,6 +210,14 @@ def _unpack(data: bytes, depth: int) -> Any:
     return _load(data, ext_hook=partial(_decode, depth=depth))
 
 
+def _unpack_list(data: bytes, depth: int) -> list[Any]:
+    """Return a list. Anything else is forged, and a set of the addresses of an IP network would never be complete."""
+    found = _unpack(data, depth)
+    if type(found) is not list:
+        raise CodecError(f"a {type(found).__name__} in the place of a list")
+    return found
+
+
 def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
     # In the order of their bytes, because a set's own order differs from run to run.
     packed = sorted(_dump(member, depth) for member in members)
@@ -273,9 +281,9 @@ def _pack_text(value: Any, depth: int) -> bytes:
 # Extension type → (class, to bytes, from bytes); both are told the depth that it lies at.
 # A number, once given, is never given to another type.
 _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
-    1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data, depth: tuple(_unpack(data, depth))),
-    2: (set, _pack_members, lambda data, depth: set(_unpack(data, depth))),
-    3: (frozenset, _pack_members, lambda data, depth: frozenset(_unpack(data, depth))),
+    1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data, depth: tuple(_unpack_list(data, depth))),
+    2: (set, _pack_members, lambda data, depth: set(_unpack_list(data, depth))),
+    3: (frozenset, _pack_members, lambda data, depth: frozenset(_unpack_list(data, depth))),
     4: (datetime, _pack_moment, partial(_unpack_moment, datetime.fromisoformat)),
     5: (
         date,
@@ -286,7 +294,7 @@ _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
     7: (
         timedelta,
         lambda value, depth: _dump([value.days, value.seconds, value.microseconds], depth),
-        lambda data, depth: timedelta(*_unpack(data, depth)),
+        lambda data, depth: timedelta(*_unpack_list(data, depth)),
     ),
     8: (UUID, lambda value, depth: value.bytes, lambda data, depth: UUID(bytes=data)),
     9: (Decimal, _pack_text, _text(Decimal)),
@@ -294,7 +302,7 @@ _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
     11: (
         complex,
         lambda value, depth: _dump([value.real, value.imag], depth),
-        lambda data, depth: complex(*_unpack(data, depth)),
+        lambda data, depth: complex(*_unpack_list(data, depth)),
     ),
     12: (Markup, _pack_text, _text(Markup)),
     13: (type(Path()), _pack_text, _text(Path)),
