@@ -41,6 +41,26 @@ class ServerSession(SessionWork, SessionMixin):
             return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
         return super().pop(key, *default)
 
+    def clear(self) -> None:
+        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
+        self.opened()
+        self._begin({})
+        self.taken = None  # messages that were taken end with what they were in
+        self.cleared = self.pending = True
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
+        if self._permanent is not None:
+            return self._permanent
+        record = self.record
+        return self.interface.settings.permanent if record is None else record.header.permanent
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self._permanent = bool(value)
+        self.pending = True
+
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
         """True if nothing was stored for this visitor when the session was first touched."""

@@ -42,13 +42,9 @@ KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
 class Host(Protocol):
     """What a session needs of the session interface that opened it."""
 
-    @property
-    def app(self) -> Flask:
-        """The application, which signals name as their sender."""
-
-    @property
-    def settings(self) -> SessionSettings:
-        """The settings of the application's sessions."""
+    #: The application, which signals name as their sender.
+    app: Flask
+    settings: SessionSettings
 
     @property
     def repository(self) -> Repository:
@@ -126,8 +122,7 @@ class SessionWork(LazyDict):
     @property
     def record(self) -> Record | None:
         """The stored session as this request knows it; None while nothing is stored. Opens the session."""
-        if not self.is_opened:
-            self._open()
+        self.opened()
         return self._record
 
     @property
@@ -156,19 +151,6 @@ class SessionWork(LazyDict):
         record = self._record
         return record is not None and record.header.owner != "" and VISITOR_ID in record.values
 
-    @property
-    def permanent(self) -> bool:
-        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
-        if self._permanent is not None:
-            return self._permanent
-        record = self.record
-        return self.interface.settings.permanent if record is None else record.header.permanent
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        self._permanent = bool(value)
-        self.pending = True
-
     def has_touched(self, key: Any) -> bool:
         """Tell whether this request set or deleted ``key``, or read a value there that it may change in place."""
         return self.is_opened and key in self._touched
@@ -196,7 +178,7 @@ class SessionWork(LazyDict):
         return self._begin(record.values)
 
     def _find(self) -> Record | None:
-        for ticket in self.brought_tickets():
+        for ticket in self.interface.find_tickets(self._environ)[:MAX_COOKIES]:
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
@@ -275,13 +257,6 @@ class SessionWork(LazyDict):
             # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
             self.cookie = None
 
-    def clear(self) -> None:
-        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
-        self.opened()
-        self._begin({})
-        self.taken = None  # messages that were taken end with what they were in
-        self.cleared = self.pending = True
-
     def give_up(self) -> None:
         """Save nothing of what this request did or does, and let its answer be a 503 that sets no cookie of ours."""
         self.opened()
@@ -320,7 +295,7 @@ class SessionWork(LazyDict):
             self.pending
             or self.cookie
             or (self.is_opened and self._touched)
-            or (record is not None and (self.is_merge_pending or any(self.interface.repository.due(record))))
+            or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
         ):
             self.save_changes()
 
@@ -338,9 +313,10 @@ class SessionWork(LazyDict):
 
         ``before_create``: called with this object and the changes before they are stored as a new session.
         """
-        if not self.is_opened and not self.rotating and not self.brought_tickets():
-            return  # session.permanent was set, and there is no session that it could be said of
-        self.opened()
+        if not self.is_opened:
+            if not self.rotating and not self.brought_tickets():
+                return  # session.permanent was set, and there is no session that it could be said of
+            self._open()
         if self.failed:
             return
         changes = self.changes()
