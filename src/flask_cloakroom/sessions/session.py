@@ -9,10 +9,9 @@ from typing import Any
 
 from flask.sessions import SessionMixin
 
-from ..core.entries.record import Record
 from ..core.values.own_keys import FLASHES
 from .concurrent_login import adopt
-from .flashes import recovered, take
+from .flashes import take
 from .lock import lock
 from .merge_at_login import claim_left, conclude, settle
 from .work import SessionWork
@@ -134,10 +133,6 @@ class ServerSession(SessionWork, SessionMixin):
         """
         with lock(self, timeout, lease):
             yield
-
-    def recover(self, record: Record) -> Record:
-        """Return the session with the flash messages back whose response never came. Raises StoreError."""
-        return recovered(self.interface.repository, record)
 
     def save_changes(self) -> None:
         """Commit the changes, and merge a visitor's data of earlier logins before it, and of this login after it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -20,7 +21,7 @@ from ..core.entries.tickets import public_id
 from ..core.sessions.owners import Begun, Ownership
 from ..core.sessions.repository import Repository
 from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import Taken
+from ..core.values.flashes import Taken, put_back_expired
 from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import TAKEN, USER_KEY, VISITOR_ID
 from ..core.values.rebase import Changes, Values
@@ -102,14 +103,11 @@ class SessionWork(LazyDict):
         self.interface = interface
         self._environ = environ
 
-    # -- hooks for the subclass -----------------------------------------------------------------------------
-
-    def recover(self, record: Record) -> Record:
-        """Return a session, in which flash messages were taken, as it is when what is overdue is back."""
-        raise NotImplementedError
-
     def save_changes(self) -> None:
-        """Save what :meth:`save` found to be unsaved: :meth:`commit`, and what belongs before and after it."""
+        """Save what :meth:`save` found to be unsaved: :meth:`commit`, and what belongs before and after it.
+
+        The subclass says what that is.
+        """
         raise NotImplementedError
 
     # -- what is known --------------------------------------------------------------------------------------
@@ -167,7 +165,7 @@ class SessionWork(LazyDict):
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
             if record is not None and TAKEN in record.values:
-                record = self.recover(record)
+                record = self._recover(record)
         except StoreError as error:
             self._begin({})  # opened, so that the answer is a 503 whatever the view makes of it
             raise self._unavailable(error) from error
@@ -189,6 +187,13 @@ class SessionWork(LazyDict):
         if self.absence is None and self.interface.settings.cookie.values(self._environ):
             self._reject("malformed", None)
         return None
+
+    def _recover(self, record: Record) -> Record:
+        """Return the session with the flash messages back whose response never came. Raises StoreError."""
+        repository = self.interface.repository
+        edit = partial(put_back_expired, now_ms=repository.now_ms())
+        committed = repository.edit(record, edit) if edit(record.values) else None
+        return record if committed is None else committed.record  # a session that is over is found out at the end
 
     def _note(self, ticket: str, absence: Absence) -> None:
         """Remember and tell why there is no session for a ticket."""
@@ -340,7 +345,7 @@ class SessionWork(LazyDict):
             self.discard("superseded")
             return
         before_create(self, changes)
-        self._saved_new(self._create(changes))
+        self._saved_anew(self._create(changes))
 
     def _create(self, changes: Changes) -> Record:
         return self.interface.repository.create(
@@ -373,10 +378,7 @@ class SessionWork(LazyDict):
                 self.interface.repository.withdraw(made)
             raise
         self._restarted = True
-        if made is None:
-            self._saved(None)
-        else:
-            self._saved_new(made)
+        self._saved_anew(made)
 
     def commit_stored(self, record: Record, changes: Changes) -> None:
         """Commit ``changes`` over a stored session: move it to a new ticket if its user changes or that is due."""
@@ -431,10 +433,11 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(self.cookie)
             self.cookie = found.ticket if isinstance(found, Record) else None
 
-    def _saved_new(self, made: Record) -> None:
+    def _saved_anew(self, made: Record | None) -> None:
         self._saved(made)
-        self.cookie = made.ticket
-        self.send(signals.session_created, sid=made.sid)
+        if made is not None:
+            self.cookie = made.ticket
+            self.send(signals.session_created, sid=made.sid)
 
     def _saved(self, record: Record | None) -> None:
         """All is saved. Were it saved once more, what others changed must not look like our deletions."""
