@@ -16,12 +16,11 @@ from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.visitor import PREFIX, VISITOR_ID, Brought
 from flask_cloakroom.core.values import codec
-from flask_cloakroom.core.values.flashes import LEASE_MS
-from flask_cloakroom.core.values.own_keys import TAKEN
+from flask_cloakroom.core.values.flashes import LEASE_MS, put_back_expired
+from flask_cloakroom.core.values.own_keys import FLASHES, TAKEN
 from flask_cloakroom.csrf.errors import CSRFError
 from flask_cloakroom.csrf.token_format import check_token, make_token
 from flask_cloakroom.errors import LockTimeoutError
-from flask_cloakroom.sessions.flashes import recovered
 from flask_cloakroom.stores.memory import MemoryStore
 
 HOUR = 3600
@@ -214,10 +213,11 @@ class TestLeases:
     def test_flash_messages(self, shop: Shop) -> None:
         """Come back if the response that took them never came."""
         until = shop.repository.now_ms() + LEASE_MS
-        record = shop.begin(**{TAKEN: {"a": (until, [("message", "Hello")])}})
-        assert recovered(shop.repository, record).values == record.values
+        values = shop.begin(**{TAKEN: {"a": (until, [("message", "Hello")])}}).values
+        assert put_back_expired(values, shop.repository.now_ms()) == {}
         shop.now -= CLOCK_SKEW + 1
-        assert codec.unpack(recovered(shop.repository, record).values["_flashes"]) == [("message", "Hello")]
+        changes = put_back_expired(values, shop.repository.now_ms())
+        assert changes == {FLASHES: codec.pack([("message", "Hello")]), TAKEN: None}
 
 
 class TestUserData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -10,7 +11,14 @@ import pytest
 from flask import Flask, session
 from requests_on_app import MakeApp, entries, send, ticket_of
 
-from flask_cloakroom import LockLostError, LockTimeoutError, SessionTooLargeError, SessionValueError, locked_session
+from flask_cloakroom import (
+    LockLostError,
+    LockTimeoutError,
+    SessionTooLargeError,
+    SessionValueError,
+    locked_session,
+    passive,
+)
 
 
 @pytest.fixture
@@ -52,6 +60,29 @@ def test_withdrawals_never_go_below_zero(app: Flask) -> None:
     answers = in_threads(20, lambda _: send(app, "/withdraw", ticket).text)
     assert sorted(answers) == ["no"] * 10 + ["yes"] * 10
     assert send(app, "/show", ticket).json["credit"] == 0
+
+
+def test_async_views(app: Flask) -> None:
+    """An async view holds the lock until its last ``await``, and one that is passive sets that before it begins."""
+
+    @app.get("/other")
+    def other() -> str:
+        try:
+            with session.lock(timeout=0):  # type: ignore[attr-defined]
+                return "in"
+        except LockTimeoutError:
+            return "out"
+
+    @app.get("/async")
+    @passive
+    @locked_session(timeout=0)
+    async def view() -> str:
+        await asyncio.sleep(0)
+        return f"{send(app, '/other', ticket).text} {session.passive}"  # type: ignore[attr-defined]
+
+    ticket = ticket_of(send(app, "/fill"))
+    assert send(app, "/async", ticket).text == "out True"
+    assert send(app, "/other", ticket).text == "in"
 
 
 def test_changes_before_and_under_the_lock_are_saved(app: Flask) -> None:

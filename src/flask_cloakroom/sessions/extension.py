@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from flask import Flask
 from flask import session as flask_session
 
 from .flashes import watch_failures
 from .interface import ServerSessionInterface
 from .outage import answer_store_errors
 from .session import ServerSession
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,41 +42,33 @@ class Session:
 
 def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:
     """Run a view under ``session.lock(timeout=…, lease=…)``: one request of a visitor at a time."""
-
-    def decorate(view: F) -> F:
-        if inspect.iscoroutinefunction(view):
-
-            @wraps(view)
-            async def run_async(*args: Any, **kwargs: Any) -> Any:
-                with session.lock(timeout=timeout, lease=lease):
-                    return await view(*args, **kwargs)
-
-            return run_async  # type: ignore[return-value]
-
-        @wraps(view)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with session.lock(timeout=timeout, lease=lease):
-                return view(*args, **kwargs)
-
-        return run  # type: ignore[return-value]
-
-    return decorate
+    return lambda view: _run_within(view, lambda: session.lock(timeout=timeout, lease=lease))
 
 
 def passive(view: F) -> F:
     """Mark a view as not counting as activity, such as one that a page polls: it does not lengthen the session."""
+
+    def begin() -> AbstractContextManager[None]:
+        session.passive = True
+        return nullcontext()
+
+    return _run_within(view, begin)
+
+
+def _run_within(view: F, begin: Callable[[], AbstractContextManager[None]]) -> F:
+    """Return a view that runs within what ``begin()`` returns, and is a coroutine function if ``view`` is one."""
     if inspect.iscoroutinefunction(view):
 
         @wraps(view)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            session.passive = True
-            return await view(*args, **kwargs)
+            with begin():
+                return await view(*args, **kwargs)
 
         return run_async  # type: ignore[return-value]
 
     @wraps(view)
     def run(*args: Any, **kwargs: Any) -> Any:
-        session.passive = True
-        return view(*args, **kwargs)
+        with begin():
+            return view(*args, **kwargs)
 
     return run  # type: ignore[return-value]

@@ -18,9 +18,8 @@ from typing import Any, Final
 from flask import Flask, got_request_exception, has_request_context
 
 from ..context import forget_flashes, this_session
-from ..core.entries.record import Committed, Record
-from ..core.sessions.repository import Repository
-from ..core.values.flashes import Taken, messages_in, put_back, put_back_expired, still_waiting, take_all
+from ..core.entries.record import Committed
+from ..core.values.flashes import Taken, messages_in, put_back, still_waiting, take_all
 from ..core.values.merge import left_and_added
 from ..core.values.own_keys import FLASHES, TAKEN
 from ..core.values.rebase import Changes, Values
@@ -107,18 +106,6 @@ def give_back(work: SessionWork) -> None:
         before = work.get(FLASHES, [])
     if taken.own or later:
         work[FLASHES] = before + taken.own + later
-
-
-def recovered(repository: Repository, record: Record) -> Record:
-    """Return the session with the messages back whose response never came. Raises StoreError."""
-
-    def edit(values: Values) -> Changes:
-        return put_back_expired(values, repository.now_ms())
-
-    if not edit(record.values):
-        return record
-    committed = repository.edit(record, edit)
-    return record if committed is None else committed.record  # a session that is over is found out at the end
 
 
 def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | None:

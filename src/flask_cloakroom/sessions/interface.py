@@ -101,13 +101,10 @@ class ServerSessionInterface(SessionInterface):
             raise
         if session.failed:
             make_unavailable(app, response)
-            return
-        if not session.is_opened:
-            return
-        vary_on(response, "Cookie")
-        ticket = session.cookie
-        if ticket is not None:
-            self._tell(session, ticket, response)
+        elif session.is_opened:
+            vary_on(response, "Cookie")
+            if session.cookie is not None:
+                self._tell(session, session.cookie, response)
 
     def _tell(self, session: ServerSession, ticket: str, response: Response) -> None:
         cookie = self.settings.cookie

@@ -49,8 +49,7 @@ def settle(work: SessionWork) -> None:
     Raises StoreError.
     """
     record = work.record
-    if record is None or not work.is_merge_pending:
-        return
+    assert record is not None
     if _bring(work, record) or USER_KEY in work.changes():
         data = work.opened()
         for key in _keys_of(record):
@@ -64,8 +63,7 @@ def conclude(work: SessionWork) -> None:
     A store that fails now is no reason to fail the login: the next request goes on from here.
     """
     record = work.record
-    if record is None or not work.is_merge_pending:
-        return
+    assert record is not None
     try:
         if not _bring(work, record):
             return

@@ -9,10 +9,9 @@ from typing import Any
 
 from flask.sessions import SessionMixin
 
-from ..core.entries.record import Record
 from ..core.values.own_keys import FLASHES
 from .concurrent_login import adopt
-from .flashes import recovered, take
+from .flashes import take
 from .lock import lock
 from .merge_at_login import claim_left, conclude, settle
 from .work import SessionWork
@@ -40,6 +39,26 @@ class ServerSession(SessionWork, SessionMixin):
         if key == FLASHES and key in self:
             return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
         return super().pop(key, *default)
+
+    def clear(self) -> None:
+        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
+        self.opened()
+        self._begin({})
+        self.taken = None  # messages that were taken end with what they were in
+        self.cleared = self.pending = True
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
+        if self._permanent is not None:
+            return self._permanent
+        record = self.record
+        return self.interface.settings.permanent if record is None else record.header.permanent
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self._permanent = bool(value)
+        self.pending = True
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
@@ -114,10 +133,6 @@ class ServerSession(SessionWork, SessionMixin):
         """
         with lock(self, timeout, lease):
             yield
-
-    def recover(self, record: Record) -> Record:
-        """Return the session with the flash messages back whose response never came. Raises StoreError."""
-        return recovered(self.interface.repository, record)
 
     def save_changes(self) -> None:
         """Commit the changes, and merge a visitor's data of earlier logins before it, and of this login after it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -20,7 +21,7 @@ from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
 from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import Taken
+from ..core.values.flashes import Taken, put_back_expired
 from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import TAKEN, USER_KEY, VISITOR_ID
 from ..core.values.rebase import Changes, Values
@@ -42,13 +43,9 @@ KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
 class Host(Protocol):
     """What a session needs of the session interface that opened it."""
 
-    @property
-    def app(self) -> Flask:
-        """The application, which signals name as their sender."""
-
-    @property
-    def settings(self) -> SessionSettings:
-        """The settings of the application's sessions."""
+    #: The application, which signals name as their sender.
+    app: Flask
+    settings: SessionSettings
 
     @property
     def repository(self) -> Repository:
@@ -106,14 +103,11 @@ class SessionWork(LazyDict):
         self.interface = interface
         self._environ = environ
 
-    # -- hooks for the subclass -----------------------------------------------------------------------------
-
-    def recover(self, record: Record) -> Record:
-        """Return a session, in which flash messages were taken, as it is when what is overdue is back."""
-        raise NotImplementedError
-
     def save_changes(self) -> None:
-        """Save what :meth:`save` found to be unsaved: :meth:`commit`, and what belongs before and after it."""
+        """Save what :meth:`save` found to be unsaved: :meth:`commit`, and what belongs before and after it.
+
+        The subclass says what that is.
+        """
         raise NotImplementedError
 
     # -- what is known --------------------------------------------------------------------------------------
@@ -126,8 +120,7 @@ class SessionWork(LazyDict):
     @property
     def record(self) -> Record | None:
         """The stored session as this request knows it; None while nothing is stored. Opens the session."""
-        if not self.is_opened:
-            self._open()
+        self.opened()
         return self._record
 
     @property
@@ -156,19 +149,6 @@ class SessionWork(LazyDict):
         record = self._record
         return record is not None and record.header.owner != "" and VISITOR_ID in record.values
 
-    @property
-    def permanent(self) -> bool:
-        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
-        if self._permanent is not None:
-            return self._permanent
-        record = self.record
-        return self.interface.settings.permanent if record is None else record.header.permanent
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        self._permanent = bool(value)
-        self.pending = True
-
     def has_touched(self, key: Any) -> bool:
         """Tell whether this request set or deleted ``key``, or read a value there that it may change in place."""
         return self.is_opened and key in self._touched
@@ -185,7 +165,7 @@ class SessionWork(LazyDict):
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
             if record is not None and TAKEN in record.values:
-                record = self.recover(record)
+                record = self._recover(record)
         except StoreError as error:
             self._begin({})  # opened, so that the answer is a 503 whatever the view makes of it
             raise self._unavailable(error) from error
@@ -196,7 +176,7 @@ class SessionWork(LazyDict):
         return self._begin(record.values)
 
     def _find(self) -> Record | None:
-        for ticket in self.brought_tickets():
+        for ticket in self.interface.find_tickets(self._environ)[:MAX_COOKIES]:
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
@@ -207,6 +187,13 @@ class SessionWork(LazyDict):
         if self.absence is None and self.interface.settings.cookie.values(self._environ):
             self._reject("malformed", None)
         return None
+
+    def _recover(self, record: Record) -> Record:
+        """Return the session with the flash messages back whose response never came. Raises StoreError."""
+        repository = self.interface.repository
+        edit = partial(put_back_expired, now_ms=repository.now_ms())
+        committed = repository.edit(record, edit) if edit(record.values) else None
+        return record if committed is None else committed.record  # a session that is over is found out at the end
 
     def _note(self, ticket: str, absence: Absence) -> None:
         """Remember and tell why there is no session for a ticket."""
@@ -275,13 +262,6 @@ class SessionWork(LazyDict):
             # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
             self.cookie = None
 
-    def clear(self) -> None:
-        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
-        self.opened()
-        self._begin({})
-        self.taken = None  # messages that were taken end with what they were in
-        self.cleared = self.pending = True
-
     def give_up(self) -> None:
         """Save nothing of what this request did or does, and let its answer be a 503 that sets no cookie of ours."""
         self.opened()
@@ -320,7 +300,7 @@ class SessionWork(LazyDict):
             self.pending
             or self.cookie
             or (self.is_opened and self._touched)
-            or (record is not None and (self.is_merge_pending or any(self.interface.repository.due(record))))
+            or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
         ):
             self.save_changes()
 
@@ -338,9 +318,10 @@ class SessionWork(LazyDict):
 
         ``before_create``: called with this object and the changes before they are stored as a new session.
         """
-        if not self.is_opened and not self.rotating and not self.brought_tickets():
-            return  # session.permanent was set, and there is no session that it could be said of
-        self.opened()
+        if not self.is_opened:
+            if not self.rotating and not self.brought_tickets():
+                return  # session.permanent was set, and there is no session that it could be said of
+            self._open()
         if self.failed:
             return
         changes = self.changes()
@@ -364,7 +345,7 @@ class SessionWork(LazyDict):
             self.discard("superseded")
             return
         before_create(self, changes)
-        self._saved_new(self._create(changes))
+        self._saved_anew(self._create(changes))
 
     def _create(self, changes: Changes) -> Record:
         return self.interface.repository.create(
@@ -397,10 +378,7 @@ class SessionWork(LazyDict):
                 self.interface.repository.withdraw(made)
             raise
         self._restarted = True
-        if made is None:
-            self._saved(None)
-        else:
-            self._saved_new(made)
+        self._saved_anew(made)
 
     def commit_stored(self, record: Record, changes: Changes) -> None:
         """Commit ``changes`` over a stored session: move it to a new ticket if its user changes or that is due."""
@@ -455,10 +433,11 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(self.cookie)
             self.cookie = found.ticket if isinstance(found, Record) else None
 
-    def _saved_new(self, made: Record) -> None:
+    def _saved_anew(self, made: Record | None) -> None:
         self._saved(made)
-        self.cookie = made.ticket
-        self.send(signals.session_created, sid=made.sid)
+        if made is not None:
+            self.cookie = made.ticket
+            self.send(signals.session_created, sid=made.sid)
 
     def _saved(self, record: Record | None) -> None:
         """All is saved. Were it saved once more, what others changed must not look like our deletions."""
