@@ -43,13 +43,11 @@ def is_owed(record: Record | None) -> bool:
     return record is not None and record.header.owner != "" and VISITOR_ID in record.values
 
 
-def has_login_to_save(session: ServerSession, *, is_user_data_read: bool) -> bool:
-    """Tell whether the session holds something that is to be merged, from this request's login or one before."""
-    if session._data is None:
+def will_merge(session: ServerSession) -> bool:
+    """Tell whether this request logged a user in whose login, once it is saved, merges a visitor's data."""
+    if not session.has_touched(USER_KEY) or session.get(USER_KEY) is None:
         return False
-    if USER_KEY in session._touched and session.get(USER_KEY) is not None:
-        return VISITOR_ID in session or session._absence in (Absence.SUPERSEDED, Absence.LEFT)
-    return not is_user_data_read and is_owed(session._record)
+    return VISITOR_ID in session or session._absence in (Absence.SUPERSEDED, Absence.LEFT)
 
 
 def settle(session: ServerSession) -> None:

@@ -255,6 +255,15 @@ class ServerSession(LazyDict, SessionMixin):
         record = self.record
         return None if record is None else Ownership.parse(record.header.owner)
 
+    @property
+    def is_merge_pending(self) -> bool:
+        """Whether the stored session is a user's and holds a visitor's data that is still to be merged into theirs."""
+        return is_owed(self._record)
+
+    def has_touched(self, key: Any) -> bool:
+        """Tell whether this request set or deleted ``key``, or read a value there that it may change in place."""
+        return self.is_opened and key in self._touched
+
     def outage(self) -> AbstractContextManager[None]:
         """Return a context manager that raises SessionUnavailable (503) for a StoreError, and lets nothing be saved."""
         return self._outage()
@@ -508,6 +517,8 @@ class ServerSession(LazyDict, SessionMixin):
     def _send(self, signal: Any, **arguments: Any) -> None:
         if signal.receivers:
             signal.send(self._interface.app, **arguments)
+
+    send = _send
 
     def _reject(self, reason: str, sid: str | None) -> None:
         if sid is not None:

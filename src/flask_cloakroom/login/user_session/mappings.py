@@ -148,7 +148,7 @@ class StoredSession(LazyDict, UserSession):
     def save(self) -> None:
         """Save what the request changed; if that is nothing, at times that it was used."""
         self.closed = self._session.closed
-        if self._data is None or self._held is None:
+        if not self.is_opened or self._held is None:
             return
         changes = self.changes()
         is_due = not self._session.passive and self._user_data.is_due(self._held)
@@ -176,7 +176,7 @@ class StoredSession(LazyDict, UserSession):
 
     def drop(self) -> None:
         """Forget what the request changed, because all of it was deleted, and say so; load anew at the next use."""
-        keys = () if self._data is None else tuple(self.changes())
+        keys = tuple(self.changes()) if self.is_opened else ()
         self.forget()
         if keys:
             self._discard(keys, "gone")
@@ -184,11 +184,11 @@ class StoredSession(LazyDict, UserSession):
     def _report(self, saved: Merged) -> None:
         for key, clash in saved.contested:
             user_id = self._user_id
-            _tell(self._session, signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+            self._session.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
         log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)
-        _tell(self._session, signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
+        self._session.send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
 
 
 class RefusedSession(LazyDict, UserSession):
@@ -204,10 +204,10 @@ class RefusedSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Say what is not saved."""
-        keys = tuple(self.changes()) if self._data else ()
+        keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
-            _tell(self._session, signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
+            self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
     def abandon(self) -> None:
         """Forget it."""
@@ -220,8 +220,3 @@ def _checked(key: Any) -> str:
     if key.startswith(NOTE):
         raise SessionValueError("a key of user_session", "str that begins with NUL", "Use another str as the key.")
     return str.__str__(key)
-
-
-def _tell(session: ServerSession, signal: Any, **arguments: Any) -> None:
-    if signal.receivers:
-        signal.send(session.interface.app, **arguments)

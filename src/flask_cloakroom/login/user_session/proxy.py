@@ -8,9 +8,10 @@ from typing import Any, cast
 from werkzeug.local import LocalProxy
 
 from ...context import this_app
+from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import has_login_to_save
+from ...sessions.merge_at_login import will_merge
 from ..request.loading import user_of
 from ..request.state import state_of_realm
 from ..setup.realm import Realm, realm_of
@@ -38,12 +39,19 @@ def current_user_session(realm: Realm) -> UserSession:
 def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
-    if has_login_to_save(session, is_user_data_read=found.is_opened) and not session.closed:
+    if _has_login_to_save(session, found) and not session.closed:
         # So that what is read now is what the merge made of it; and that comes after the login's commit.
         session.save_now()
         found.save()
         found.forget()
     return found
+
+
+def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
+    """Tell whether the session holds something that is to be merged, from this request's login or one before."""
+    if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
+        return will_merge(session)
+    return not found.is_opened and session.is_merge_pending
 
 
 def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
