@@ -25,7 +25,7 @@ PACKAGE = Path(flask_cloakroom.__file__).parent
 #: set, what a strategy is asked to merge, what a receiver is told. All else of a session is hidden there too.
 HANDED_OVER = (
     "sessions/lazy.py __setitem__() value=",
-    "login/user_session.py __setitem__() value=",
+    "login/user_session/mappings.py __setitem__() value=",
     "sessions/merge.py merge() base=",
     "sessions/merge.py merge() theirs=",
     "sessions/merge.py merge() mine=",

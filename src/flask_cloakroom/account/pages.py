@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 
-from ..login import (
-    UserKind,
-    active_sessions,
-    current_user,
-    fresh_login_required,
-    login_required,
-    logout_everywhere,
-    revoke_session,
-)
+from .. import login
+from ..login import UserKind
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 View: TypeAlias = "Callable[[], ResponseReturnValue]"
+Guard: TypeAlias = Callable[[View], View]
 
 #: What the pages flash, by name. ``{number}`` is how many sessions ended.
 TEXTS: Final[Mapping[str, Any]] = {
@@ -31,17 +25,6 @@ TEXTS: Final[Mapping[str, Any]] = {
     "one_ended": "You are signed out on one other device.",
     "others_ended": "You are signed out on {number} other devices.",
 }
-
-
-class _Logins(NamedTuple):
-    """Whose sessions the pages show: the application's own users, or those of another kind."""
-
-    user: Any
-    sessions: Callable[[], list[Any]]
-    end: Callable[[str], bool]
-    end_all: Callable[..., int]
-    required: Callable[[View], View]
-    freshly: Callable[..., Callable[[View], View]]
 
 
 def account_blueprint(
@@ -67,22 +50,25 @@ def account_blueprint(
     said = {**TEXTS, **(texts or {})}
     if unknown := said.keys() - TEXTS.keys():
         raise ValueError(f"texts knows {', '.join(TEXTS)}; not {', '.join(sorted(unknown))}")
-    logins = _own_users() if kind is None else _of_kind(kind)
-    guard = logins.required if confirm_within is None else logins.freshly(max_age=confirm_within)
+    # The functions for the application's own users are the methods of other kinds, under the same names.
+    logins: Any = login if kind is None else kind
+    guard: Guard = logins.login_required
+    if confirm_within is not None:
+        guard = logins.fresh_login_required(max_age=confirm_within)
     pages = Blueprint(name, __name__, url_prefix=url_prefix, template_folder="templates", static_folder="static")
 
     @pages.get("", strict_slashes=False)
     @guard
     def sessions() -> ResponseReturnValue:
         return render_template(
-            "cloakroom_account/sessions.html", user=logins.user, sessions=logins.sessions(), pages=name
+            "cloakroom_account/sessions.html", user=logins.current_user, sessions=logins.active_sessions(), pages=name
         )
 
     @pages.post("/end")
     @guard
     def end() -> ResponseReturnValue:
         """End one session. A handle that is not of the user's own ends nothing, and is answered as one that is over."""
-        if logins.end(request.form.get("handle", "")):
+        if logins.revoke_session(request.form.get("handle", "")):
             flash(str(said["ended"]), "success")
         else:
             flash(str(said["already_ended"]), "info")
@@ -92,7 +78,7 @@ def account_blueprint(
     @guard
     def end_others() -> ResponseReturnValue:
         """End all sessions but this one, and what remembers them."""
-        number = logins.end_all(keep_current=True)
+        number: int = logins.logout_everywhere(keep_current=True)
         text = said[{0: "none_ended", 1: "one_ended"}.get(number, "others_ended")]
         flash(str(text).format(number=number), "success" if number else "info")
         return redirect(url_for(".sessions"))
@@ -101,24 +87,7 @@ def account_blueprint(
     @guard
     def end_all() -> ResponseReturnValue:
         """End all sessions, this one too. Then the page sends to the login view."""
-        logins.end_all()
+        logins.logout_everywhere()
         return redirect(url_for(".sessions"))
 
     return pages
-
-
-def _own_users() -> _Logins:
-    return _Logins(
-        current_user, active_sessions, revoke_session, logout_everywhere, login_required, fresh_login_required
-    )
-
-
-def _of_kind(kind: UserKind) -> _Logins:
-    return _Logins(
-        kind.current_user,
-        kind.active_sessions,
-        kind.revoke_session,
-        kind.logout_everywhere,
-        kind.login_required,
-        kind.fresh_login_required,
-    )

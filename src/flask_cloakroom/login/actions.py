@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint
 
 from ..context import this_app
-from .devices.active_sessions import ActiveSession, activity_of
+from .devices.active_sessions import ActiveSession, Activity
 from .devices.login_watch import LoginWatch
 from .manager import current_manager
 from .request.state import LoginSource
@@ -159,7 +159,7 @@ def logout_everybody() -> int:
     request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
     """
     current_manager()  # an application without one has nobody to log out, and should hear of it
-    return sum(activity_of(realm).end_everybody() for realm in realms_of(this_app()))
+    return sum(Activity(realm).end_everybody() for realm in realms_of(this_app()))
 
 
 def delete_user_data(user: Any) -> bool:

@@ -41,19 +41,23 @@ def log_in(
         return False
     user_id = state.realm.id_of(user)
     described = description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
-    before = state.login.owner
+    login = state.login
+    before = login.owner
     token: Secret | None = None
     lifetime, handle = 0, ""
     if remember:
         lifetime, handle = _seconds_of(duration, state.settings), new_handle()
-        begun = state.begun(remembered=True, handle=handle)
+        begun = login.begun(state.request, remembered=True, handle=handle)
         token = Secret(state.tokens.issue(str(user_id), auth_hash_of(user), lifetime, begun))
     else:
         handle = forget_others(state, str(user_id))
         lost = before is not None and not handle and is_remembered_by(before.note)
-        begun = state.begun(remembered=bool(handle), handle=new_handle() if lost else handle)
-    impersonated, impersonator = _impersonation(state)
-    if not state.login.begin(described, begun):
+        handle_now = new_handle() if lost else handle
+        begun = login.begun(state.request, remembered=bool(handle), handle=handle_now)
+    impersonated = impersonator = None
+    if login.session.get(IMPERSONATED) is not None:
+        impersonated, impersonator = user_of(state), state.impersonator
+    if not login.begin(described, begun):
         if token is not None:
             state.tokens.revoke(token)
         return False
@@ -63,14 +67,6 @@ def log_in(
         impersonation.tell_end(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
-
-
-def _impersonation(state: LoginState) -> tuple[Any, Any]:
-    """Return who is impersonated in this session, and by whom; None and None if nobody is."""
-    if state.session.get(IMPERSONATED) is None:
-        return None, None
-    user = user_of(state)
-    return user, state.impersonator
 
 
 def _forget_before(state: LoginState, before: Ownership | None, token: str | None, lifetime: int, handle: str) -> None:
@@ -105,11 +101,11 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
 def log_out(state: LoginState) -> bool:
     """Do :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
-    impersonator = state.impersonator
-    forget(state, state.login.owner)
-    if state.login.exists:
-        log.debug("%s: logged out", state.login.log_name)
-        state.login.end()
+    impersonator, login = state.impersonator, state.login
+    forget(state, login.owner)
+    if login.exists:
+        log.debug("%s: logged out", login.log_name)
+        login.end()
     state.clear_site_data = True
     try:
         if impersonator is not None:

@@ -15,7 +15,7 @@ from .access.decorators import checked_age, guarded, refuse_stale, refuse_strang
 from .access.permissions import without_permission
 from .access.required import require_login
 from .compat.deprecated import DeprecatedNames
-from .devices.active_sessions import ActiveSession, activity_of
+from .devices.active_sessions import ActiveSession, Activity
 from .devices.login_watch import LoginWatch
 from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .request import impersonation
@@ -23,7 +23,7 @@ from .request.current import user_context
 from .request.header_logins import is_shown_by_header, login_secrets
 from .request.loading import user_of
 from .request.response import finish
-from .request.state import LoginSource, LoginState, known_state_of, state_of_realm
+from .request.state import LoginSource, LoginState, state_of_realm
 from .setup.realm import EXTENSION_KEY, realm_of
 from .setup.settings import settings_of
 from .user_session.administration import delete_of, export_of
@@ -52,7 +52,7 @@ class LoginManager(DeprecatedNames):
         settings_of(app)
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
-            app.after_request(lambda response: _manager_of(app).finish_response(response))
+            app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
         app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
@@ -62,7 +62,7 @@ class LoginManager(DeprecatedNames):
         """Finish the response of a request that asked for its user. One that did not is left as it is."""
         request = this_request()
         request.__dict__[self.finished_name] = True
-        state = known_state_of(request, self)
+        state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
             finish(state, response)
         return response
@@ -183,19 +183,19 @@ class LoginManager(DeprecatedNames):
 
     def active_sessions(self, user: Any = None) -> list[ActiveSession]:
         """Return the sessions in which a user is logged in: :func:`flask_cloakroom.active_sessions`."""
-        return activity_of(self).sessions(user)
+        return Activity(self).sessions(user)
 
     def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
         """End one session of a user of this kind: :func:`flask_cloakroom.revoke_session`."""
-        return activity_of(self).revoke(handle, operator=operator)
+        return Activity(self).revoke(handle, operator=operator)
 
     def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
         """End all sessions of a user of this kind: :func:`flask_cloakroom.logout_everywhere`."""
-        return activity_of(self).end_all(user, keep_current=keep_current)
+        return Activity(self).end_all(user, keep_current=keep_current)
 
     def logout_everybody(self) -> int:
         """End the sessions of all users of this kind, and what remembers them; return how many sessions ended."""
-        return activity_of(self).end_everybody()
+        return Activity(self).end_everybody()
 
     def delete_user_data(self, user: Any) -> bool:
         """Delete all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.delete_user_data`."""
@@ -208,9 +208,5 @@ class LoginManager(DeprecatedNames):
 
 def current_manager() -> LoginManager:
     """Return the present application's manager. Raises RuntimeError if it has none."""
-    return _manager_of(this_app())
-
-
-def _manager_of(app: Flask) -> LoginManager:
     # Only managers are ever set up: :class:`Realm` is what the modules below know of them.
-    return cast(LoginManager, realm_of(app))
+    return cast(LoginManager, realm_of(this_app()))

@@ -20,8 +20,17 @@ def _warn(old: str, new: str) -> None:
     warnings.warn(f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3)
 
 
+def _private(name: str) -> Any:
+    """Return a property that is the attribute of this name, under the private name that Flask-Login has for it."""
+    return property(lambda self: getattr(self, name), lambda self, value: setattr(self, name, value))
+
+
 class DeprecatedNames(Realm):
     """The old names of :class:`.manager.LoginManager`."""
+
+    _user_callback = _private("user_callback")
+    _request_callback = _private("request_callback")
+    _header_callback = _private("header_callback")
 
     def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
         """Set up logins for the application: :meth:`.manager.LoginManager.init_app`."""
@@ -35,7 +44,7 @@ class DeprecatedNames(Realm):
     def header_loader(self, callback: C) -> C:
         """Register what returns the user that the value of the header AUTH_HEADER_NAME stands for. Deprecated."""
         _warn("header_loader()", "request_loader(), which is given the whole request")
-        self._header_callback = callback
+        self.header_callback = callback
         return callback
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, has_request_context
+from flask import has_request_context
 
 from ... import signals
 from ...context import this_app, this_request
@@ -21,7 +21,7 @@ from ..in_session.device_note import moment_in, read_note, text_in
 from ..in_session.session_login import SessionLogin
 from ..lifecycle import log_out
 from ..request.loading import user_of
-from ..request.state import LoginState, state_of
+from ..request.state import state_of
 from ..setup.config import USER_ID
 from ..setup.realm import Realm
 from ..setup.users import is_set
@@ -56,33 +56,31 @@ class ActiveSession:
     live: bool = True
 
 
-def activity_of(realm: Realm) -> Activity:
-    """Return the sessions of a realm's users, for the present application and the present request if there is one."""
-    app = this_app()
-    return Activity(realm, app, state_of(app, this_request(), realm) if has_request_context() else None)
-
-
 class Activity:
     """The sessions of one realm's users. With the state of a request, one of them may be the current one."""
 
-    def __init__(self, realm: Realm, app: Flask, state: LoginState | None) -> None:
-        """Raises CloakroomError if the realm's sessions are not on the server."""
+    def __init__(self, realm: Realm) -> None:
+        """For the present application, and the present request if there is one.
+
+        Raises CloakroomError if the realm's sessions are not on the server.
+        """
+        app = this_app()
         interface = realm.interface_for(app)
         if not isinstance(interface, ServerSessionInterface):
             raise CloakroomError("a list of sessions needs sessions on the server: Session(app) of flask_cloakroom")
         self._repository: Repository = interface.repository
         self._realm = realm
         self._app = app
-        self._state = state
+        self._state = state_of(app, this_request(), realm) if has_request_context() else None
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Do :func:`.actions.active_sessions`."""
+        """Return the sessions of ``user``, else of the current user: :func:`.actions.active_sessions`."""
         found = self._owners().logins(self._name_of(user))
         current = self._current_handle()
         return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
-        """Do :func:`.actions.revoke_session`."""
+        """End the session with this handle: :func:`.actions.revoke_session`."""
         name, _, its_handle = handle.partition(".")
         owners = self._owners()
         if not operator and name != self._name_of(None):
@@ -104,7 +102,7 @@ class Activity:
         signals.session_revoked.send(self._app, handle=handle, operator=operator)
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """Do :func:`.actions.logout_everywhere`."""
+        """End all sessions of ``user``, else of the current user: :func:`.actions.logout_everywhere`."""
         owners, user_id = self._owners(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_current(name)
@@ -119,7 +117,7 @@ class Activity:
         return ended
 
     def end_everybody(self) -> int:
-        """Do :func:`.actions.logout_everybody`, for this realm."""
+        """End the sessions of all users of the realm, and what remembers them; return how many sessions ended."""
         return self._repository.owners.end_everybody()
 
     def _owners(self) -> SessionRegistry:

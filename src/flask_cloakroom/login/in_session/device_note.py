@@ -20,7 +20,7 @@ LATEST: Final = 2**32 - 1
 
 
 def begun_by(
-    *, session: SessionMixin, address: str | None, user_agent: str | None, remembered: bool, handle: str = ""
+    session: SessionMixin, address: str | None, user_agent: str | None, *, remembered: bool, handle: str
 ) -> Begun:
     """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
 

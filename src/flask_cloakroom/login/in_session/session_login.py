@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from flask import current_app
+from flask import Request, current_app
 from flask import session as main_session
 from flask.sessions import SessionMixin
 
@@ -24,6 +24,7 @@ from ...sessions import ServerSession
 from ...sessions.work import KEYS_OF_ONE_ID
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .browser import browser_id
+from .device_note import begun_by
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -83,7 +84,7 @@ def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agen
     return described
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeptLogin:
     """What a session keeps of its login for the next requests. Nothing in it was checked."""
 
@@ -148,6 +149,11 @@ class SessionLogin:
     def log_name(self) -> str:
         """How the log names the session. Opens nothing."""
         return "session in cookie"
+
+    def begun(self, request: Request, *, remembered: bool, handle: str = "") -> Begun:
+        """Return what the list of the user's sessions says of a login that this request makes: :func:`begun_by`."""
+        agent = request.headers.get("User-Agent")
+        return begun_by(self.session, request.remote_addr, agent, remembered=remembered, handle=handle)
 
     # -- begun, changed and ended ---------------------------------------------------------------------------
 
@@ -244,15 +250,16 @@ class ServerLogin(SessionLogin):
 
     def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
         """See :meth:`SessionLogin.begin`."""
-        before = self._written()
+        limit = self.session.repository.owners.limit
+        may_refuse = limit is not None and limit.policy == "refuse"
+        before = self._written() if may_refuse else {}
         super().begin(described, begun)
         self.session.describe(begun)
-        limit = self.session.repository.owners.limit
-        if limit is not None and limit.policy == "refuse":
-            try:
+        try:
+            if may_refuse:
                 self.session.save_now()
-            except SessionLimitError as error:
-                return self._refused(before, error)
+        except SessionLimitError as error:
+            return self._refused(before, error)
         return True
 
     def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:

@@ -12,8 +12,8 @@ from ...core.values.own_keys import is_user_id
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from ..in_session.browser import is_same_browser
-from ..in_session.session_login import description, has_auth_hash
-from ..remember.tokens import Remembered
+from ..in_session.session_login import SessionLogin, description, has_auth_hash
+from ..remember.tokens import Remembered, RememberTokens
 from ..setup.authenticators import SENT_BY_BROWSERS, Refused, scheme_of
 from ..setup.callbacks import call
 from ..setup.config import AUTH_HASH, FRESH
@@ -49,7 +49,7 @@ def load(state: LoginState) -> None:
         signals.user_accessed.send(state.app)
         source: LoginSource | None
         impersonator: Any = None
-        user, source = _authenticated(state)
+        user, source = authenticate(state)
         if user is None:
             (user, impersonator, ended), source = _from_session(state), "session"
             if user is None and not ended:
@@ -64,7 +64,7 @@ def load(state: LoginState) -> None:
         state.loading = False
 
 
-def _authenticated(state: LoginState) -> tuple[Any, LoginSource | None]:
+def authenticate(state: LoginState) -> tuple[Any, LoginSource | None]:
     """Return the user whom the first authenticator finds that knows the request's credential, and how; else None.
 
     Raises what that one raises; then nobody is logged in for the rest of the request, whatever else it brought.
@@ -77,8 +77,7 @@ def _authenticated(state: LoginState) -> tuple[Any, LoginSource | None]:
                 error.challenge = error.challenge or authenticator.challenge
             reason = error.reason if isinstance(error, Refused) else error.name
             log.info("no session: %s was refused: %s", state.request.endpoint, reason)
-            state.set_user(state.realm.anonymous_user(), private=False)
-            state.refused = error
+            state.refuse(error)
             raise
         if user is not None:
             signals.user_loaded_from_request.send(state.app, user=user)
@@ -96,7 +95,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     problem: str | None = None
     user: Any = None
     impersonator: Any = None
-    if not _is_protected(state, kept.browser):
+    if not _is_protected(state, login, kept.browser):
         problem = "it is in another browser"
     else:
         user = _user_with_id(realm, kept.user_id)
@@ -132,7 +131,7 @@ def problem_with(user: Any, auth_hash: object, *, forced: bool = False, unknown_
     return None
 
 
-def _is_protected(state: LoginState, browser: object) -> bool:
+def _is_protected(state: LoginState, login: SessionLogin, browser: object) -> bool:
     """Tell whether a login made in this browser may go on; in the basic mode it may elsewhere, and is fresh no more."""
     mode = state.settings.protection
     if mode is UNSET:
@@ -140,11 +139,11 @@ def _is_protected(state: LoginState, browser: object) -> bool:
     if mode is None or is_same_browser(browser, state.user_agent):
         return True
     signals.session_protected.send(state.app)
-    if mode == "strong" and not state.login.may_change_browser:
+    if mode == "strong" and not login.may_change_browser:
         return False
-    if state.session.get(FRESH) is not False:
-        log.info("%s: its login is not fresh any more, because it is in another browser", state.login.log_name)
-        state.session[FRESH] = False
+    if login.session.get(FRESH) is not False:
+        log.info("%s: its login is not fresh any more, because it is in another browser", login.log_name)
+        login.session[FRESH] = False
     return True
 
 
@@ -153,46 +152,47 @@ def _from_remember_cookie(state: LoginState) -> Any:
     realm = state.realm
     if realm.user_callback is None or state.remember == "":
         return None
+    login = state.login
     for token in tokens_in(state):
         remembered = resolve(state, token)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired, revoked)", state.login.log_name)
+            log.info("%s: a remember token was refused (forged, expired, revoked)", login.log_name)
             continue
-        if not remembered.used and state.login.is_superseded:
+        if not remembered.used and login.is_superseded:
             # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
-            log.info("%s: a remember token was not used: the request is older than that", state.login.log_name)
+            log.info("%s: a remember token was not used: the request is older than that", login.log_name)
             return None
         user = _user_with_id(realm, remembered.user_id)
         problem = problem_with(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
-            return user if _resume(state, user, remembered) else None
-        log.info("%s: a remember token was refused, because %s", state.login.log_name, problem)
+            return user if _resume(state, login, user, remembered) else None
+        log.info("%s: a remember token was refused, because %s", login.log_name, problem)
         revoke(state, token)
         state.set_remember("")
     return None
 
 
-def _stands(state: LoginState, remembered: Remembered) -> bool:
+def _stands(tokens: RememberTokens, login: SessionLogin, remembered: Remembered) -> bool:
     try:
-        return state.tokens.stands(remembered)
+        return tokens.stands(remembered)
     except SessionUnavailable:
         # Nobody may get the ticket of a login of which it is not known whether it stands.
-        state.login.give_up()
+        login.give_up()
         raise
 
 
-def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
+def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
-    login, user_id = state.login, state.realm.id_of(user)
+    tokens, user_id = state.tokens, state.realm.id_of(user)
     described = description(user, user_id, fresh=False, forced=False, user_agent=state.user_agent)
-    used = state.tokens.use(remembered, described.get(AUTH_HASH, ""))
+    used = tokens.use(remembered, described.get(AUTH_HASH, ""))
     if used is None:
         log.info("%s: a remember token was refused, because it was revoked meanwhile", login.log_name)
         return False
     if used.token is not None:
         # Now, because the one that the browser has is spent: whatever fails from here on, it must get this one.
         state.set_remember(used.token, used.lifetime)
-    begun = state.begun(remembered=True, handle=remembered.handle)
+    begun = login.begun(state.request, remembered=True, handle=remembered.handle)
     if used.ticket is None:
         begins = login.begin(described, begun)
     else:
@@ -203,7 +203,7 @@ def _resume(state: LoginState, user: Any, remembered: Remembered) -> bool:
         begins = login.join(described, begun, used.ticket, first=used.first)
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.
-    if begins and not _stands(state, remembered):
+    if begins and not _stands(tokens, login, remembered):
         log.info("%s: a remember token was revoked while it was used", login.log_name)
         login.end()
         state.remember = None

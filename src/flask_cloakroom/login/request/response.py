@@ -30,8 +30,7 @@ def finish(state: LoginState, response: Response) -> None:
         response.headers["Cache-Control"] = "no-store"
     if state.clear_site_data and settings.clear_site_data:
         response.headers.setdefault("Clear-Site-Data", settings.clear_site_data)
-    by_session = state.private and not state.ignores_session and state.impersonator is None
-    if settings.refresh_each_request and by_session and state.remember is None:
+    if settings.refresh_each_request and _may_refresh(state):
         try:
             _refresh(state)
         except SessionUnavailable:
@@ -50,6 +49,12 @@ def _stands(state: LoginState, remembered: Remembered) -> bool:
         return state.tokens.stands(remembered)
     except SessionUnavailable:
         return True  # the browser's own token is spent
+
+
+def _may_refresh(state: LoginState) -> bool:
+    """Tell whether somebody is logged in by the session, as themselves, and no other token is sent to them."""
+    by_session = state.private and not state.ignores_session
+    return by_session and state.impersonator is None and state.remember is None
 
 
 def _refresh(state: LoginState) -> None:

@@ -6,6 +6,7 @@ lies on ``g`` belongs to all of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask import Flask, Request
@@ -13,9 +14,8 @@ from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
-from ...core.entries.ownership import Begun
-from ..in_session.device_note import begun_by
 from ..in_session.session_login import SessionLogin, login_in
+from ..remember.flask_login_cookies import accepting
 from ..remember.tokens import Remembered, RememberTokens
 from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
@@ -25,58 +25,40 @@ from ..setup.settings import LoginSettings
 LoginSource = Literal["session", "remember", "header", "browser", "request_loader"]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class LoginState:
     """Lives as long as the request. Made when the request first asks for its user of one realm."""
 
-    __slots__ = (
-        "_login",
-        "_tokens",
-        "app",
-        "clear_site_data",
-        "impersonator",
-        "loaded",
-        "loading",
-        "private",
-        "realm",
-        "refused",
-        "remember",
-        "remember_for",
-        "request",
-        "resumed",
-        "settings",
-        "source",
-        "user",
-    )
-
-    def __init__(self, app: Flask, request: Request, realm: Realm) -> None:
-        self.realm = realm
-        self.app = app
-        self.request = request
-        #: As they are when the request first asks for its user, and then until it ends.
-        self.settings: LoginSettings = realm.settings_for(app)
-        self.user: Any = None
-        #: Whether ``user`` is known, be it an anonymous one.
-        self.loaded = False
-        #: By what the user was found.
-        self.source: LoginSource | None = None
-        #: The user who is really logged in, if ``user`` is one whom they impersonate.
-        self.impersonator: Any = None
-        #: The answer to a credential that an authenticator refused.
-        self.refused: HTTPException | None = None
-        #: Whether a loader runs right now; if that asks for the current user, nobody is logged in yet.
-        self.loading = False
-        #: Whether somebody was logged in at any time of the request, so that the response is theirs alone.
-        self.private = False
-        #: Whether the browser shall be told to throw away what it keeps of this site.
-        self.clear_site_data = False
-        #: The remember token that the response shall set, "" to delete the cookie, None to leave it alone.
-        self.remember: str | None = None
-        #: By what the user was logged in again in this request, if they were.
-        self.resumed: Remembered | None = None
-        #: Seconds that the cookie with that token shall live.
-        self.remember_for = 0
-        self._login: SessionLogin | None = None
-        self._tokens: RememberTokens | None = None
+    app: Flask
+    request: Request
+    realm: Realm
+    #: As they are when the request first asks for its user, and then until it ends.
+    settings: LoginSettings
+    user: Any = None
+    #: Whether ``user`` is known, be it an anonymous one.
+    loaded: bool = False
+    #: By what the user was found.
+    source: LoginSource | None = None
+    #: The user who is really logged in, if ``user`` is one whom they impersonate.
+    impersonator: Any = None
+    #: The answer to a credential that an authenticator refused.
+    refused: HTTPException | None = None
+    #: Whether the request brought a credential of its own, good or bad, so that its session counts for nothing.
+    ignores_session: bool = False
+    #: Whether a loader runs right now; if that asks for the current user, nobody is logged in yet.
+    loading: bool = False
+    #: Whether somebody was logged in at any time of the request, so that the response is theirs alone.
+    private: bool = False
+    #: Whether the browser shall be told to throw away what it keeps of this site.
+    clear_site_data: bool = False
+    #: The remember token that the response shall set, "" to delete the cookie, None to leave it alone.
+    remember: str | None = None
+    #: By what the user was logged in again in this request, if they were.
+    resumed: Remembered | None = None
+    #: Seconds that the cookie with that token shall live.
+    remember_for: int = 0
+    _login: SessionLogin | None = None
+    _tokens: RememberTokens | None = None
 
     @property
     def session(self) -> SessionMixin:
@@ -93,30 +75,18 @@ class LoginState:
 
     @property
     def tokens(self) -> RememberTokens:
-        """What issues and checks remember tokens."""
+        """What issues and checks remember tokens. Raises SettingError if it must take Flask-Login's, and cannot."""
         if self._tokens is None:
-            self._tokens = self.realm.tokens_for(self.app)
+            tokens = self.realm.tokens_for(self.app)
+            if self.settings.accept_legacy:
+                accepting(tokens)
+            self._tokens = tokens
         return self._tokens
 
     @property
     def user_agent(self) -> str | None:
         """What the browser calls itself."""
         return self.request.headers.get("User-Agent")
-
-    @property
-    def ignores_session(self) -> bool:
-        """Whether the request brought a credential of its own, good or bad, so that its session counts for nothing."""
-        return self.refused is not None or self.source in ("header", "browser")
-
-    def begun(self, *, remembered: bool, handle: str = "") -> Begun:
-        """Return what the list of the user's sessions says of a login that this request makes."""
-        return begun_by(
-            session=self.session,
-            address=self.request.remote_addr,
-            user_agent=self.user_agent,
-            remembered=remembered,
-            handle=handle,
-        )
 
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
@@ -126,8 +96,15 @@ class LoginState:
         self.source = source
         self.impersonator = impersonator
         self.refused = None
+        self.ignores_session = source in ("header", "browser")
         self.loaded = True
         self.private = self.private or private
+
+    def refuse(self, answer: HTTPException) -> None:
+        """Let nobody be logged in for the rest of the request, because its credential was refused with this answer."""
+        self.set_user(self.realm.anonymous_user(), private=False)
+        self.refused = answer
+        self.ignores_session = True
 
     def set_remember(self, token: str, lifetime: int = 0) -> None:
         """Let the response set this token for so many seconds, or delete the cookie if it is ""."""
@@ -136,10 +113,11 @@ class LoginState:
 
 
 def state_of(app: Flask, request: Request, realm: Realm) -> LoginState:
-    """Return what this request knows of its login, perhaps nothing yet."""
+    """Return what this request knows of its login, perhaps nothing yet. Raises RuntimeError as ``check_set_up()``."""
     state: LoginState | None = request.__dict__.get(realm.state_name)
     if state is None:
-        state = request.__dict__[realm.state_name] = LoginState(app, request, realm)
+        realm.check_set_up(app)
+        state = request.__dict__[realm.state_name] = LoginState(app, request, realm, realm.settings_for(app))
     return state
 
 
@@ -156,7 +134,5 @@ def this_login() -> LoginState:
 
 
 def state_of_realm(realm: Realm) -> LoginState:
-    """Return what the present request knows of its login in a realm. Raises RuntimeError if that is not set up."""
-    app = this_app()
-    realm.check_set_up(app)
-    return state_of(app, this_request(), realm)
+    """Return what the present request knows of its login in a realm. Raises RuntimeError if the realm is not set up."""
+    return state_of(this_app(), this_request(), realm)

@@ -13,7 +13,6 @@ from flask.sessions import SessionMixin
 
 from ...context import this_session
 from ...sessions.interface import ServerSessionInterface
-from ..remember.flask_login_cookies import accepting
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
 from ..remember.tokens import RememberTokens
@@ -73,20 +72,23 @@ class Realm:
         self.authenticators: list[Authenticator] = []
         #: Decides who may impersonate whom. None: nobody.
         self.impersonation_callback: Callable[[Any, Any], Any] | None = None
-        self._user_callback: Callable[[Any], Any] | None = None
-        self._request_callback: Callable[[Any], Any] | None = None
-        self._header_callback: Callable[[str], Any] | None = None
+        #: Returns the user of an id, or None: see :meth:`user_loader`.
+        self.user_callback: Callable[[Any], Any] | None = None
+        #: Returns the user that a request shows by itself, or None: see :meth:`request_loader`.
+        self.request_callback: Callable[[Any], Any] | None = None
+        #: The same for a header's value: ``header_loader``, which is deprecated.
+        self.header_callback: Callable[[str], Any] | None = None
 
     # -- loaders and handlers, each usable as a decorator ---------------------------------------------------
 
     def user_loader(self, callback: C) -> C:
         """Register what returns the user of an id, as ``get_id()`` gave it, or None if there is no such user."""
-        self._user_callback = callback
+        self.user_callback = callback
         return callback
 
     def request_loader(self, callback: C) -> C:
         """Register what returns the user that a request shows by itself (a header, a token), or None."""
-        self._request_callback = callback
+        self.request_callback = callback
         return callback
 
     @overload
@@ -140,24 +142,9 @@ class Realm:
         return callback
 
     @property
-    def user_callback(self) -> Callable[[Any], Any] | None:
-        """What :meth:`user_loader` registered."""
-        return self._user_callback
-
-    @property
-    def request_callback(self) -> Callable[[Any], Any] | None:
-        """What :meth:`request_loader` registered."""
-        return self._request_callback
-
-    @property
-    def header_callback(self) -> Callable[[str], Any] | None:
-        """What ``header_loader`` registered, which is deprecated."""
-        return self._header_callback
-
-    @property
     def has_loader(self) -> bool:
         """Whether anybody can be logged in."""
-        callbacks = (self._user_callback, self._request_callback, self._header_callback)
+        callbacks = (self.user_callback, self.request_callback, self.header_callback)
         return bool(self.authenticators) or any(callback is not None for callback in callbacks)
 
     # -- what logins ask ------------------------------------------------------------------------------------
@@ -204,18 +191,13 @@ class Realm:
         return self.finished_name in request.__dict__
 
     def tokens_for(self, app: Flask) -> RememberTokens:
-        """Return what issues and checks the application's remember tokens. Raises SettingError."""
-        tokens: RememberTokens
-        interface = self.interface_for(app)
+        """Return what issues and checks the application's remember tokens."""
         if self.remember_tokens is not None:
-            tokens = self.remember_tokens(app)
-        elif isinstance(interface, ServerSessionInterface):
-            tokens = StoredTokens(app, interface.repository)
-        else:
-            tokens = SignedTokens(app, kind=self.name)
-        if self.settings_for(app).accept_legacy:
-            accepting(tokens)
-        return tokens
+            return self.remember_tokens(app)
+        interface = self.interface_for(app)
+        if isinstance(interface, ServerSessionInterface):
+            return StoredTokens(app, interface.repository)
+        return SignedTokens(app, kind=self.name)
 
     # -- the answers to refused requests, by the class that can find the request's login ----------------------
 

@@ -17,7 +17,7 @@ from .mappings import StoredSession
 
 
 def delete_of(realm: Realm, user: Any) -> bool:
-    """Do :func:`.actions.delete_user_data`, for users of this realm."""
+    """Delete the data of one user of the realm: :func:`.actions.delete_user_data`."""
     repository, name = _named(realm, user)
     deleted = repository.user_data.delete(name)
     session = realm.session_of(this_request()) if has_request_context() else None
@@ -29,7 +29,7 @@ def delete_of(realm: Realm, user: Any) -> bool:
 
 
 def export_of(realm: Realm, user: Any) -> str:
-    """Do :func:`.actions.export_user_data`, for users of this realm."""
+    """Return the data of one user of the realm as JSON: :func:`.actions.export_user_data`."""
     repository, name = _named(realm, user)
     return exported(repository.user_data.load(name).values)
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 from werkzeug.local import LocalProxy
 
 from ...context import this_app
+from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import will_merge
@@ -48,7 +49,9 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
     """Tell whether the session holds something that is to be merged, from this request's login or one before."""
-    return will_merge(session) or (not found.is_opened and session.is_merge_pending)
+    if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
+        return will_merge(session)
+    return not found.is_opened and session.is_merge_pending
 
 
 def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
