@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import types
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -133,30 +132,6 @@ def run(code: str, *, cwd: Path) -> str:
 #: The first names below the package, for tests of each folder and file there.
 TOP = sorted({part_of(module) for module in MODULES} - {""})
 
-#: DELETE AT THE MERGE, with what uses it: what other workers are mending now.
-_CIRCLES_KNOWN = {"core", "sessions", "login"}
-_REACHES_KNOWN = {"sessions", "login", "testing"}
-_ARROWS_KNOWN = {
-    *("core.user_data.repository", "core.user_data.visitor"),
-    *("login.access.required", "login.compat.deprecated", "login.devices.active_sessions"),
-    *("login.in_session.device_note", "login.request.current", "login.request.impersonation"),
-    *("login.request.loading", "login.request.state", "login.setup.authenticators"),
-    *("login.user_session.administration", "login.user_session.proxy"),
-}
-
-
-def _known(names: Iterable[str], known: set[str]) -> list[Any]:
-    mark = pytest.mark.xfail(strict=True, reason="being mended")
-    return [pytest.param(name, marks=mark) if name in known else name for name in names]
-
-
-FOLDERS_FOR_CIRCLES = _known(TOP, _CIRCLES_KNOWN)
-FOLDERS_FOR_REACHES = _known(TOP, _REACHES_KNOWN)
-MODULES_IN_LAYERS = _known(
-    (name for name in MODULES if part_of(name) not in ("", TESTING)),
-    {f"flask_cloakroom.{name}" for name in _ARROWS_KNOWN},
-)
-
 
 @pytest.fixture(scope="module")
 def circles() -> list[list[str]]:
@@ -171,7 +146,7 @@ def reaches() -> list[PrivateReach]:
 class TestArrows:
     """Imports point one way. All count: also those for type checkers, and those inside functions."""
 
-    @pytest.mark.parametrize("module", MODULES_IN_LAYERS)
+    @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in ("", TESTING)])
     def test_a_part_knows_only_what_stands_below_it(self, module: str) -> None:
         """errors ← stores ← core ← sessions ← login, csrf ← extension; and the same inside each of these."""
         assert {imported for imported in of_ours(module) if not may_import(module, imported)} == set()
@@ -208,12 +183,12 @@ class TestArrows:
             if part_of(module) != TESTING:
                 assert TESTING not in {part_of(name) for name in of_ours(module)}
 
-    @pytest.mark.parametrize("first", FOLDERS_FOR_CIRCLES)
+    @pytest.mark.parametrize("first", TOP)
     def test_no_circles(self, first: str, circles: list[list[str]]) -> None:
         """No two modules need each other, directly or through others."""
         assert [circle for circle in circles if first in {part_of(module) for module in circle}] == []
 
-    @pytest.mark.parametrize("first", FOLDERS_FOR_REACHES)
+    @pytest.mark.parametrize("first", TOP)
     def test_no_module_uses_private_names_of_another(self, first: str, reaches: list[PrivateReach]) -> None:
         """What starts with an underscore can be changed by reading one file. ruff's SLF001 finds more of them."""
         assert [reach for reach in reaches if reach.file.startswith((f"{first}/", f"{first}.py"))] == []
