@@ -515,6 +515,7 @@ class ServerSession(LazyDict, SessionMixin):
         return super()._place_of(key)
 
     def _send(self, signal: Any, **arguments: Any) -> None:
+        """Send a signal from the application, if anybody hears it."""
         if signal.receivers:
             signal.send(self._interface.app, **arguments)
 
