@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -153,6 +154,11 @@ class Succession(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Succession first={self.first}>"
+
+
+def new_token(selector: str = "") -> Secret:
+    """Return a token with a new secret, of a new family unless its selector is given."""
+    return joined(selector or secrets.token_urlsafe(SELECTOR_BYTES), secrets.token_urlsafe(SECRET_BYTES))
 
 
 def joined(selector: str, secret: str) -> Secret:

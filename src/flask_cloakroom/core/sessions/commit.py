@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from ...errors import ContentionError
 from ...secret import hidden
@@ -13,7 +13,7 @@ from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
 from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
 from ..entries.record import Absence, Record
-from ..values.merge import Strategy
+from ..values.merge import Strategies
 from ..values.rebase import Changes, Contested, Values, applied, rebase
 
 #: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
@@ -35,10 +35,8 @@ class Merger:
     _has_turn = False
     _deadline = 0.0
 
-    def __init__(
-        self, namespace: Namespace, strategies: Mapping[Any, Strategy], record: Record, changes: Changes
-    ) -> None:
-        self._namespace = namespace
+    def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
+        self.namespace = namespace
         self._strategies = strategies
         # From here on the values are in local variables, while stores and an application's strategies are called.
         self._base = hidden(record.values)
@@ -84,7 +82,7 @@ class Merger:
 
     def _take_turn(self, entry: Entry | None) -> bool:
         """Announce that it is this request's turn, which is quickly written, and merge only then."""
-        namespace = self._namespace
+        namespace = self.namespace
         while entry is not None and (found := self._find(entry)) is not None:
             self.record = found  # it may have moved; what comes next is looked for there
             if self._is_their_turn(found):
@@ -103,9 +101,9 @@ class Merger:
 
     def _find(self, entry: Entry) -> Record | None:
         # However long ago it was renewed: this request had read it before.
-        found: Record | Absence | str = self._namespace.open(self.record.ticket, self.record.key, entry, late=True)
+        found: Record | Absence | str = self.namespace.open(self.record.ticket, self.record.key, entry, late=True)
         if isinstance(found, str):
-            found = self._namespace.load(found)
+            found = self.namespace.load(found)
         if not isinstance(found, Record):
             return None
         found.values = hidden(found.values)
@@ -119,12 +117,12 @@ class Merger:
 
     def _is_their_turn(self, found: Record) -> bool:
         # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
-        return 0 < found.header.turn_until - self._namespace.now_ms() <= TURN_MS
+        return 0 < found.header.turn_until - self.namespace.now_ms() <= TURN_MS
 
     def _look_again(self) -> Entry | None:
         self._check_patience()
         time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
-        return self._namespace.store.load(self.record.key)
+        return self.namespace.store.load(self.record.key)
 
     def _check_patience(self) -> None:
         now = time.monotonic()
@@ -139,11 +137,7 @@ class Editor(Merger):
     """Changes that depend on what is stored at the moment they are written, whatever was read before."""
 
     def __init__(
-        self,
-        namespace: Namespace,
-        strategies: Mapping[Any, Strategy],
-        record: Record,
-        edit: Callable[[Values], Changes],
+        self, namespace: Namespace, strategies: Strategies, record: Record, edit: Callable[[Values], Changes]
     ) -> None:
         self._edit = edit
         super().__init__(namespace, strategies, record, edit(record.values))

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ...errors import LockLostError, LockTimeoutError
 from ...stores.base import Conflict, Saved
 from ..clock import is_running
-from ..entries.namespace import Namespace
 from ..entries.record import Committed, Record
-from ..values.merge import Strategy
-from ..values.rebase import Changes
 from .commit import Merger
 
 #: Seconds that a lock may be held at the most: a day, for a worker. A stored lease that ends later was made before the
@@ -21,24 +17,15 @@ from .commit import Merger
 LONGEST_LEASE: Final = 24 * 3600
 
 
-def take_lease(
-    namespace: Namespace,
-    strategies: Mapping[Any, Strategy],
-    record: Record,
-    changes: Changes,
-    *,
-    timeout: float,
-    lease: float,
-) -> Committed | None:
-    """Take the session's lock, saving ``changes`` with it; ``commit(release=True)`` gives it back.
+def take_lease(merger: Merger, *, timeout: float, lease: float) -> Committed | None:
+    """Take the session's lock, saving the request's changes with it; ``commit(release=True)`` gives it back.
 
     The lock is a lease in the session's own entry with a fencing number that grows with each holder. A commit
     that meets a greater one comes from a holder that overslept, and is refused. None: the session is gone.
 
     Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
     """
-    deadline = time.monotonic() + timeout
-    merger = Merger(namespace, strategies, record, changes)
+    deadline, namespace = time.monotonic() + timeout, merger.namespace
     while merger.ready():
         current = merger.record
         now = namespace.now_ms()

@@ -84,7 +84,7 @@ class OwnerIndex:
 
     def release(self, header: Header, key: bytes) -> None:
         """Forget ``key``, whose session has ended or moved. That the store fails is only logged: it may hold more."""
-        owner = Ownership.parse(header.owner)
+        owner = Ownership.parse(header.owner) if header.owner else None
         if owner is not None:
             self.forget(owner.name, key)
 

@@ -34,6 +34,7 @@ from ..entries.family import (
     Standing,
     Succession,
     joined,
+    new_token,
     selector_of,
 )
 from ..entries.namespace import Namespace
@@ -65,7 +66,7 @@ class Families:
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> Secret:
         """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
         for _ in range(TRIES):
-            token = joined(secrets.token_urlsafe(SELECTOR_BYTES), secrets.token_urlsafe(SECRET_BYTES))
+            token = new_token()
             if self._begin(token, user_id, auth_hash, lifetime, begun):
                 return token
         raise StoreError("the store refuses every new remember token as if it were there already")
@@ -174,7 +175,7 @@ class Families:
     def renew(self, family: Family, auth_hash: str) -> Secret | None:
         """Give the family another token and this digest; the one before is good for nothing. None: it has ended."""
         namespace = self._namespace
-        token = joined(family.selector, secrets.token_urlsafe(SECRET_BYTES))
+        token = new_token(family.selector)
 
         def renewed(current: Family) -> tuple[Family, bytes, int]:
             made = replace(

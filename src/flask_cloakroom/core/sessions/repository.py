@@ -25,7 +25,7 @@ from ..entries.tickets import Tickets
 from ..entries.tombstone import MARK_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
 from ..user_data.visitor import Left, open_left, pack_left
-from ..values.merge import Strategy
+from ..values.merge import Strategies
 from ..values.rebase import Changes, Values
 from .commit import Editor, Merger
 from .ending import end_entry
@@ -51,7 +51,7 @@ class Repository(Namespace):
         tickets: Tickets,
         *,
         lifetimes: Lifetimes = Lifetimes(),  # noqa: B008  frozen
-        strategies: Mapping[Any, Strategy] | None = None,
+        strategies: Strategies | None = None,
         encrypt: bool = False,
         max_bytes: int = 1024 * 1024,
         limit: SessionLimit | None = None,
@@ -306,7 +306,7 @@ class Repository(Namespace):
 
     def lock(self, record: Record, changes: Changes, *, timeout: float, lease: float) -> Committed | None:
         """Take the session's lock: :func:`.lease.take_lease`."""
-        return take_lease(self, self.strategies, record, changes, timeout=timeout, lease=lease)
+        return take_lease(Merger(self, self.strategies, record, changes), timeout=timeout, lease=lease)
 
     # -- parts --------------------------------------------------------------------------------------------
 

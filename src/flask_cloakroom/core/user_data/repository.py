@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,7 @@ from ..entries.namespace import Namespace
 from ..entries.tickets import public_id
 from ..entries.tombstone import LEFT_SECONDS
 from ..values import codec
-from ..values.merge import MISSING, STRATEGIES, Strategy
+from ..values.merge import MISSING, STRATEGIES, Strategies
 from ..values.rebase import Changes, Contested, Values, rebase, same
 from ..values.undo import take_back
 from .merge_log import NOTE, Note, Undo
@@ -49,7 +49,7 @@ SHORTEST_SECRET: Final = 8
 class UserDataSettings:
     """How it is kept."""
 
-    strategies: Mapping[Any, Strategy] = field(default_factory=dict)
+    strategies: Strategies = field(default_factory=dict)
     #: Seconds.
     lifetime: int = DEFAULT_LIFETIME
     #: What it is sealed with, if sessions are: the application's SECRET_KEY, and then those that are for reading only.

@@ -14,7 +14,7 @@ A key can have a strategy of its own instead: see :data:`STRATEGIES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import Enum
@@ -68,6 +68,8 @@ class Partly(NamedTuple):
 
 
 Strategy = Callable[[Any, Any, Any], Any]
+#: Top-level keys, each with how its values merge.
+Strategies = Mapping[Any, Strategy]
 
 
 def merge(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ...errors import SessionValueError
 from ...secret import SecretBytes
 from . import codec
-from .merge import MISSING, Clash, Strategy, merge
+from .merge import MISSING, Clash, Strategies, merge
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -40,7 +40,7 @@ def rebase(
     base: Values,
     theirs: Values,
     changes: Changes,
-    strategies: Mapping[Any, Strategy],
+    strategies: Strategies,
     *,
     setting: str = "SESSION_MERGE",
 ) -> tuple[Values, list[Contested]]:
