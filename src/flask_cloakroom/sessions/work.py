@@ -120,7 +120,8 @@ class SessionWork(LazyDict):
     @property
     def record(self) -> Record | None:
         """The stored session as this request knows it; None while nothing is stored. Opens the session."""
-        self.opened()
+        if not self.is_opened:
+            self._open()
         return self._record
 
     @property
@@ -140,7 +141,8 @@ class SessionWork(LazyDict):
 
         Then this request is older than that, and must not begin anything on its own account.
         """
-        self.opened()
+        if not self.is_opened:
+            self._open()
         return self.absence is Absence.SUPERSEDED
 
     @property
