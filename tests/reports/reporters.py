@@ -24,13 +24,13 @@ PACKAGE = Path(flask_cloakroom.__file__).parent
 #: Where a value stands that the application's code has just given to the package, or is given by it: the value that is
 #: set, what a strategy is asked to merge, what a receiver is told. All else of a session is hidden there too.
 HANDED_OVER = (
-    "sessions/lazy.py __setitem__() value=",
-    "login/user_session.py __setitem__() value=",
-    "sessions/merge.py merge() base=",
-    "sessions/merge.py merge() theirs=",
-    "sessions/merge.py merge() mine=",
-    "sessions/rebase.py rebase() three=",
-    "sessions/rebase.py rebase() value=",
+    "core/values/lazy.py __setitem__() value=",
+    "login/user_session/proxy.py __setitem__() value=",
+    "core/values/merge.py merge() base=",
+    "core/values/merge.py merge() theirs=",
+    "core/values/merge.py merge() mine=",
+    "core/values/rebase.py rebase() three=",
+    "core/values/rebase.py rebase() value=",
     "sessions/session.py _send() arguments=",
 )
 #: Characters: a piece of a secret that is as long as this must not be shown.
