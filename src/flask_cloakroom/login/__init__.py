@@ -1,10 +1,10 @@
 """Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
 
 from .access.decorators import fresh_login_required, login_required
+from .access.login_by_default import require_login
 from .access.login_url import login_url, make_next_param
 from .access.permissions import permission_required
 from .access.public import public
-from .access.required import require_login
 from .actions import (
     active_sessions,
     confirm_login,

@@ -15,8 +15,8 @@ from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
 from .manager import LoginManager
+from .request.csrf_hooks import is_shown_by_header, login_secrets
 from .request.current import UserProxy
-from .request.header_logins import is_shown_by_header, login_secrets
 from .request.loading import user_of
 from .request.state import state_of_realm
 from .setup.realm import KINDS_KEY

@@ -12,15 +12,15 @@ from ..context import this_app, this_request
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from .access import refusal
 from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
+from .access.login_by_default import require_login
 from .access.permissions import without_permission
-from .access.required import require_login
 from .compat.deprecated import DeprecatedNames
 from .devices.active_sessions import ActiveSession, Activity
 from .devices.login_watch import LoginWatch
 from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .request import impersonation
+from .request.csrf_hooks import is_shown_by_header, login_secrets
 from .request.current import user_context
-from .request.header_logins import is_shown_by_header, login_secrets
 from .request.loading import user_of
 from .request.response import finish
 from .request.state import LoginSource, LoginState, state_of_realm

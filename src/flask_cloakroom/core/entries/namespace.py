@@ -11,7 +11,6 @@ from typing import Final, Protocol, TypeVar
 from ...errors import ContentionError, SessionTooLargeError
 from ...secret import SecretBytes
 from ...stores.base import Conflict, Entry, Gone, Saved, Store
-from ..clock import CLOCK_SKEW, is_within
 from ..values import codec
 from ..values.rebase import Values
 from . import envelope
@@ -19,7 +18,7 @@ from .envelope import EnvelopeError, Header, Seal
 from .lifetimes import Lifetimes
 from .record import Absence, Record
 from .tickets import Tickets, public_id
-from .tombstone import MARK_SECONDS, OVERLAP_SECONDS, Tombstone
+from .tombstone import OVERLAP_SECONDS, Tombstone
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -132,19 +131,13 @@ class Namespace:
 
     def _follow(self, ticket: str, key: bytes, tombstone: Tombstone, late: bool) -> Absence | str:
         """Return where the tombstone under ``key`` leads by now."""
-        age = self.clock() - tombstone.created
-        if tombstone.carried:
-            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.LEFT
-        if not tombstone.masked_ticket:
-            # A store that misses the mark's end, or a clock that was set back, must not keep the visitor out for ever.
-            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS + CLOCK_SKEW) else Absence.UNKNOWN
-        if late or is_within(age, OVERLAP_SECONDS):
-            successor = tombstone.ticket(ticket)
-            return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
-        if is_within(age, MARK_SECONDS):
-            return Absence.SUPERSEDED
-        log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
-        return Absence.REUSED
+        absence = tombstone.absence(self.clock(), late=late)
+        if absence is Absence.REUSED:
+            log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
+        if absence is not None:
+            return absence
+        successor = tombstone.ticket(ticket)
+        return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
 
     # -- writing ----------------------------------------------------------------------------------------------
 

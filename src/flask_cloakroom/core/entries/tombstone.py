@@ -14,8 +14,10 @@ from typing import Final, NamedTuple
 
 from ...secret import Secret, SecretBytes
 from ...stores.base import Entry
+from ..clock import CLOCK_SKEW, is_within
 from . import envelope
 from .envelope import EnvelopeError, Header
+from .record import Absence
 from .tickets import KEY_BYTES, mask_successor, unmask_successor
 
 #: How long a mark stands in the place of a session that ended or changed its privileges: as long as a request that
@@ -87,3 +89,19 @@ class Tombstone(NamedTuple):
     def ticket(self, old_ticket: str) -> Secret:
         """Return the next ticket after a renewal. With another ``old_ticket`` the result is noise."""
         return unmask_successor(old_ticket, self.masked_ticket)
+
+    def absence(self, now: float, *, late: bool) -> Absence | None:
+        """Return why there is no session for the old ticket by now; None: :meth:`ticket` leads to the session.
+
+        ``late``: the request read the session before it was renewed, so it is led on for as long as the tombstone
+        stands, and not only for :data:`OVERLAP_SECONDS`.
+        """
+        age = now - self.created
+        if self.carried:
+            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.LEFT
+        if not self.masked_ticket:
+            # A store that misses the mark's end, or a clock that was set back, must not keep the visitor out for ever.
+            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS + CLOCK_SKEW) else Absence.UNKNOWN
+        if late or is_within(age, OVERLAP_SECONDS):
+            return None
+        return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.REUSED

@@ -16,7 +16,7 @@ from .decorators import lets_pass, refuse_strangers
 from .public import is_public, unwrapped
 
 #: Where an application keeps what it requires.
-_KEY: Final = "flask_cloakroom.login.access.required"
+_KEY: Final = "flask_cloakroom.login.access.login_by_default"
 
 
 def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> None:
