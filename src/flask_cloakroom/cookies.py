@@ -23,6 +23,9 @@ from .settings import Reader
 
 #: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
 MAX_AGE_LIMIT: Final = 400 * 24 * 3600
+#: So many cookies of one name are tried when a browser sends several: a sibling domain may have set one that stands
+#: before ours. Each costs a store command, so a flood of them must not be tried.
+MOST_TRIED: Final = 3
 
 #: Lists the values of a cookie in a request, given its WSGI environ.
 Finder = Callable[[Mapping[str, Any]], list[Secret]]
@@ -48,11 +51,11 @@ class Cookie:
         """Return a function that lists, from a request, the values of this cookie that match ``pattern`` whole.
 
         It takes the WSGI environment, so that no local variable, which error reporters show, holds the Cookie header.
-        The values are in the browser's order: the cookie with the longest path stands first. Values in quotes stay
-        quoted; a ticket has none.
+        It returns the first :data:`MOST_TRIED` values in the browser's order: the cookie with the longest path stands
+        first. Values in quotes stay quoted; a ticket has none.
         """
         found_in = re.compile(rf"{_start(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
-        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))))
+        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))[:MOST_TRIED]))
 
     def values(self, environ: Mapping[str, Any]) -> list[Secret]:
         """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""

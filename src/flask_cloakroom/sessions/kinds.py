@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -11,6 +12,7 @@ from flask.sessions import SecureCookieSessionInterface
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError
 from .interface import ServerSessionInterface
+from .settings import SessionSettings
 
 
 class KindInterface(ServerSessionInterface):
@@ -20,12 +22,12 @@ class KindInterface(ServerSessionInterface):
         self.app = main.app
         self.main = main
         self.kind = kind
-        self.settings = main.settings.of_kind(kind)
+        self.settings = settings_of_kind(main.settings, kind)
         self._starting = threading.Lock()
 
     def _make_repository(self) -> Repository:
         store = self.main.repository.store  # first, because that makes the settings final
-        self.settings = self.main.settings.of_kind(self.kind)
+        self.settings = settings_of_kind(self.main.settings, self.kind)
         return self.settings.make_repository(store)
 
 
@@ -41,7 +43,18 @@ class KindCookieInterface(SecureCookieSessionInterface):
 
     def get_cookie_name(self, app: Flask) -> str:
         """Return the name of the application's session cookie with that of the kind behind it."""
-        return f"{self.main.get_cookie_name(app)}_{self.kind}"
+        return cookie_name_of(self.main.get_cookie_name(app), self.kind)
+
+
+def cookie_name_of(main: str, kind: str) -> str:
+    """Return the name of a kind's session cookie, given that of the application's."""
+    return f"{main}_{kind}"
+
+
+def settings_of_kind(main: SessionSettings, kind: str) -> SessionSettings:
+    """Return the application's settings with the kind's own cookie and namespace."""
+    cookie = replace(main.cookie, name=cookie_name_of(main.cookie.name, kind))
+    return replace(main, cookie=cookie, tickets=main.tickets.of_kind(kind))
 
 
 def interface_beside(main: Any, app: Flask, kind: str) -> KindInterface | KindCookieInterface:

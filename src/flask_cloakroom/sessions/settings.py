@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,11 +107,6 @@ class SessionSettings:
             limit=_read_limit(read),
             user_data=_read_user_data(read),
         )
-
-    def of_kind(self, kind: str) -> SessionSettings:
-        """Return those of another kind of session beside this one: with a cookie and a namespace of its own."""
-        cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
-        return replace(self, cookie=cookie, tickets=self.tickets.of_kind(kind))
 
     def make_repository(self, store: Store | None = None) -> Repository:
         """Return what opens and saves sessions as these settings say. Raises :class:`SettingError`.

@@ -32,10 +32,6 @@ from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: So many cookies of the session's name are tried, when a browser sends several (of another path or domain, which
-#: would hide ours for ever). Each costs a store command, so a flood of them must not.
-MAX_COOKIES: Final = 3
-
 #: Where an application keeps a set of keys whose values belong to one id of the session, and not to the next one.
 KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
 
@@ -157,7 +153,7 @@ class SessionWork(LazyDict):
 
     def brought_tickets(self) -> list[Secret]:
         """Return the tickets that the browser sent, as many as are tried."""
-        return self.interface.find_tickets(self._environ)[:MAX_COOKIES]
+        return self.interface.find_tickets(self._environ)
 
     # -- opening --------------------------------------------------------------------------------------------
 
@@ -178,7 +174,7 @@ class SessionWork(LazyDict):
         return self._begin(record.values)
 
     def _find(self) -> Record | None:
-        for ticket in self.interface.find_tickets(self._environ)[:MAX_COOKIES]:
+        for ticket in self.interface.find_tickets(self._environ):
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:

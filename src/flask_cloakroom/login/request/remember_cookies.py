@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
+from ...cookies import MOST_TRIED
 from ...core.entries.ownership import Ownership
 from ...secret import Secret
 from ..in_session.device_note import is_remembered_by
@@ -12,19 +12,15 @@ from ..remember.flask_login_cookies import SEPARATOR, exchange, spend
 from ..remember.tokens import Remembered
 from .state import LoginState
 
-#: So many remember cookies are looked at when a browser sends several: a sibling domain may have set one that stands
-#: before ours, and a flood of them must not cost us.
-MAX_TOKENS: Final = 3
-
 
 def tokens_in(state: LoginState) -> list[Secret]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
     if not state.request.environ.get("HTTP_COOKIE"):
         return []
-    found = state.settings.find_tokens(state.request.environ)[:MAX_TOKENS]
+    found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
         cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
-        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TOKENS]
+        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MOST_TRIED]
     return found
 
 
