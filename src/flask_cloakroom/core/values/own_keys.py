@@ -70,7 +70,10 @@ def _are_messages(value: object) -> bool:
 
 def _is_message(value: object) -> bool:
     """Return whether a value is a pair of category and message, as Flask writes it."""
-    return isinstance(value, tuple | list) and len(value) == 2 and _is_printable(value)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    # Flask's category is a str. Some applications flash None or a number; pages look all of them up in a dict.
+    return isinstance(value[0], str | int | None) and _is_printable(value)
 
 
 def _are_claims(value: object) -> bool:
