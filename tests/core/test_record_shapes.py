@@ -111,7 +111,10 @@ class TestOwnKeys:
         ("key", "value"),
         [
             *(("_user_id", value) for value in (None, True, 1.5, [[1]], {"a": 1}, "\ud800", 1 << 20_000, deep(500))),
-            *(("_flashes", value) for value in (None, 5, "text", {}, [5], ["ab"], [("a",)], [("a", 1, 2)], [({}, "x")], [(["a"], "x")])),
+            *(
+                ("_flashes", value)
+                for value in (None, 5, "text", {}, [5], ["ab"], [("a",)], [("a", 1, 2)], [({}, "x")], [(["a"], "x")])
+            ),
             *(("_flashes", [("message", value)]) for value in ("\ud800", 1 << 20_000, deep(40), {"a": "\udfff"})),
             *(("_flashes_taken", value) for value in (None, [], {"a": 5}, {"a": (1.5, [])}, {"a": (1, [5])})),
             *(("_user_session", value) for value in (None, 5, ["id"])),

@@ -154,9 +154,9 @@ def test_import_names(flask_login: Any) -> None:
     from flask_login.config import EXEMPT_METHODS
     from flask_login.utils import _get_user, login_url
 
-    from flask_cloakroom.login.setup import config
+    from flask_cloakroom.login.access import decorators
 
-    assert EXEMPT_METHODS is config.EXEMPT_METHODS
+    assert EXEMPT_METHODS is decorators.EXEMPT_METHODS
     assert _get_user() is None
     assert login_url("/a") == "/a"
     assert flask_login.current_user is importlib.import_module("flask_cloakroom").current_user

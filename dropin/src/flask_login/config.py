@@ -1,5 +1,6 @@
 """The module in which Flask-Login has its names and texts."""
 
+from flask_cloakroom.login.access.decorators import EXEMPT_METHODS
 from flask_cloakroom.login.setup.config import (
     AUTH_HEADER_NAME,
     COOKIE_DURATION,
@@ -7,7 +8,6 @@ from flask_cloakroom.login.setup.config import (
     COOKIE_NAME,
     COOKIE_SAMESITE,
     COOKIE_SECURE,
-    EXEMPT_METHODS,
     ID_ATTRIBUTE,
     LOGIN_MESSAGE,
     LOGIN_MESSAGE_CATEGORY,

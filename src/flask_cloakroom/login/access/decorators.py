@@ -13,10 +13,12 @@ from ...context import this_app
 from ..lifecycle import is_fresh
 from ..request.loading import user_of
 from ..request.state import LoginState, this_login
-from ..setup.config import EXEMPT_METHODS
 from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
+EXEMPT_METHODS = {"OPTIONS"}
 
 
 def login_required(view: F) -> F:

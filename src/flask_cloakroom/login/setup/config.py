@@ -61,8 +61,5 @@ SESSION_KEYS = {
     "next",
 }
 
-#: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
-EXEMPT_METHODS = {"OPTIONS"}
-
 #: Whether the page that was asked for is kept in the session, and not in the login page's URL.
 USE_SESSION_FOR_NEXT: Final = False
