@@ -12,7 +12,7 @@ from flask import Flask, current_app
 
 from .context import scope_or_none, this_app
 from .errors import SettingError, TransactionError
-from .redis_connections import Connector, GivenClient, connect
+from .redis_connections import Connector, ExternalClient, connect
 from .secret import Secret
 from .signals import redis_lost, redis_moved, redis_restored
 
@@ -94,7 +94,7 @@ class FlaskRedis(_Client):
             url = Secret(url)  # it may hold a password, which no error report may show
         options = {**self.provider_kwargs, **kwargs}
         if self.provider_class is not None:
-            connector: Connector = GivenClient(self.provider_class.from_url(url, **options))
+            connector: Connector = ExternalClient(self.provider_class.from_url(url, **options))
         else:
             connector = self._connect(app, setting, url, options)
         connector.listen(_Announcer(self, app))

@@ -26,7 +26,7 @@ from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, described, is_number
-from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
+from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -221,7 +221,7 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
     if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
         raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {described(timeout)}")
-    place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
+    place = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, wanted = _wanted_store(read, app)
     if _is_flask_redis(wanted):
         return lambda: _from_flask_redis(setting, wanted, app, place)  # which may yet be set up for this application
@@ -279,7 +279,7 @@ def _is_flask_redis(wanted: Any) -> bool:
     return hasattr(type(wanted), "connector_for")
 
 
-def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> Store:
+def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: StoreOptions) -> Store:
     from ..stores.redis.store import RedisStore
 
     try:
@@ -288,7 +288,7 @@ def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> St
         raise SettingError(setting, str(error)) from error
 
 
-def _from_object(setting: str, wanted: Any, place: Place) -> Store:
+def _from_object(setting: str, wanted: Any, place: StoreOptions) -> Store:
     if isinstance(wanted, type):
         raise SettingError(setting, f"is the class {wanted.__name__}; give it an object, {wanted.__name__}(…)")
     if setting in _REDIS_SETTINGS:
