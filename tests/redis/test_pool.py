@@ -45,7 +45,7 @@ class TestSharing:
         stream = make_client(own_server.url, socket_timeout=None)
         pools: list[Any] = [each.connection_pool for each in (bytes_, text, stream)]
         assert len({id(each) for each in pools}) == 3
-        assert len({id(each.bound) for each in pools}) == 1
+        assert len({id(each.limit) for each in pools}) == 1
         bytes_.set("k", "v")
         for _ in range(3):
             for pool in pools:

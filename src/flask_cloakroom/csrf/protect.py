@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import g
 
 from .. import signals
-from ..caching import vary_on
+from ..caching import add_vary
 from ..context import this_app, this_request
-from ..hooks import SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
 from ..sessions.work import KEYS_OF_ONE_ID
 from .errors import CSRFError
@@ -212,13 +212,13 @@ def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
 
 
 def _is_shown_by_header(app: Flask) -> bool:
-    shown: Callable[[], bool] | None = app.extensions.get(SHOWN_BY_HEADER)
+    shown: Callable[[], bool] | None = app.extensions.get(HAS_HEADER_LOGIN)
     return shown is not None and shown()
 
 
 def _tell_caches(state: CSRFState, response: Response) -> None:
     if state.looked_at is not None:
-        vary_on(response, *state.looked_at)
+        add_vary(response, *state.looked_at)
         state.looked_at = None  # two objects may protect one application
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..cookies import Cookie, read_cookie
 from ..errors import SettingError
 from ..secret import Secret, SecretBytes
-from ..settings import Reader, described
+from ..settings import Reader, describe_value
 from .origin import Origin
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def as_key(key: Any) -> SecretBytes:
 
 
 def _what(value: Any) -> str:
-    return "an empty one" if value in ("", b"") else described(value)
+    return "an empty one" if value in ("", b"") else describe_value(value)
 
 
 def read_name(read: Reader, name: str) -> str:
@@ -217,7 +217,7 @@ def read_name(read: Reader, name: str) -> str:
 def _listed(name: str, value: Any, example: str) -> list[str]:
     """Return a list of str. A single str is a mistake that would be taken for a list of letters."""
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
-        raise SettingError(name, f"must be a list of str, as {example}, not {described(value)}")
+        raise SettingError(name, f"must be a list of str, as {example}, not {describe_value(value)}")
     return list(value)
 
 
@@ -266,7 +266,7 @@ def _read_cookie(read: Reader) -> Cookie | None:
         parts[f"CSRF_COOKIE_{part}"] = bool(parts[f"CSRF_COOKIE_{part}"])
     # Scripts read it, which is all that it is for.
     parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
-    return read_cookie(read.over(parts), "CSRF")
+    return read_cookie(read.with_overrides(parts), "CSRF")
 
 
 def _check_spelling(given: Collection[Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from flask import Flask, got_request_exception, has_request_context
 
-from ..context import forget_flashes, this_session
+from ..context import clear_flash_cache, this_session
 from ..core.entries.record import Committed
 from ..core.values.flashes import Taken, messages_in, put_back, still_waiting, take_all
 from ..core.values.merge import left_and_added
@@ -142,4 +142,4 @@ def _on_failure(*_: Any, **__: Any) -> None:
     found: Any = this_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.taken is not None:
         give_back(found)
-        forget_flashes()
+        clear_flash_cache()

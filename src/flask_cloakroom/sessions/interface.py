@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
-from ..caching import vary_on
+from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError, SettingError
@@ -102,7 +102,7 @@ class ServerSessionInterface(SessionInterface):
         if session.failed:
             make_unavailable(app, response)
         elif session.is_opened:
-            vary_on(response, "Cookie")
+            add_vary(response, "Cookie")
             if session.cookie is not None:
                 self._tell(session, session.cookie, response)
 

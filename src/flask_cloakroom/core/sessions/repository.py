@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ...errors import LockLostError, StoreError
-from ...secret import Secret, hidden
+from ...secret import Secret, as_secrets
 from ...stores.base import Conflict, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
@@ -81,7 +81,7 @@ class Repository(Namespace):
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
-        values = hidden(values)
+        values = as_secrets(values)
         record = self._create(self._first_header(values, permanent, begun), values)
         self._purge_sometimes()
         return record
@@ -90,7 +90,7 @@ class Repository(Namespace):
         self, ticket: str, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None
     ) -> Record | None:
         """Store a new session under this ticket; None if there is one, or was one a moment ago. Raises the same."""
-        values = hidden(values)
+        values = as_secrets(values)
         return self._create_at(Secret(ticket), self._first_header(values, permanent, begun), values, "")
 
     def _first_header(self, values: Mapping[Any, bytes], permanent: bool, begun: Begun | None) -> Header:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
-from ...secret import Closed, SecretBytes
+from ...secret import HiddenContents, SecretBytes
 from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -22,7 +22,7 @@ class _Packed(Enum):
 _PACKED: Final = _Packed.PACKED
 
 
-class LazyDict(Closed, MutableMapping[Any, Any]):
+class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     """Behaves as a dict. :meth:`_open` is called before the first use, and provides what is stored."""
 
     # No method has the dict of values in a local variable when it raises, or calls a store or code of the application:

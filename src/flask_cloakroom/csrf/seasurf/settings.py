@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...cookies import read_cookie
 from ...errors import SettingError
-from ...settings import Reader, described
+from ...settings import Reader, describe_value
 from ..settings import DEFAULTS, SEASURF_DEFAULTS, SESSION_NAMES, CSRFSettings, Spelling, read_headers
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _read(app: Flask) -> CSRFSettings:
         raise SettingError("CSRF_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
     mode = read["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
     if mode not in _MODES:
-        what = repr(mode) if isinstance(mode, str) else described(mode)
+        what = repr(mode) if isinstance(mode, str) else describe_value(mode)
         raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {what}')
     lifetime = read["CSRF_COOKIE_TIMEOUT"]
     check_referrer, off = read.boolean("CSRF_CHECK_REFERER"), read.boolean("CSRF_DISABLE")
