@@ -13,7 +13,7 @@ import hiredis
 import flask_cloakroom.stores
 
 
-def pack(words: tuple[bytes, ...]) -> bytes:
+def pack_command(words: tuple[bytes, ...]) -> bytes:
     """Return the bytes of a command in the server's protocol."""
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says: of one word
     return packed
@@ -29,7 +29,7 @@ class RawRedis:
         self(b"SELECT", str(database).encode())
 
     def __call__(self, *words: bytes) -> object:
-        return self.send(pack(words))
+        return self.send(pack_command(words))
 
     def send(self, packed: bytes) -> object:
         """Send a packed command and return the parsed answer."""
@@ -67,7 +67,7 @@ def word(answer: object) -> bytes:
 def redis_get(redis: RawRedis, size: int) -> Callable[[], object]:
     """Return a function for one GET of a value of ``size`` bytes. The command is packed beforehand."""
     redis(b"SET", KEY, bytes(size))
-    packed = pack((b"GET", KEY))
+    packed = pack_command((b"GET", KEY))
     return lambda: redis.send(packed)
 
 
@@ -80,9 +80,9 @@ def redis_get_and_replace(redis: RawRedis, size: int) -> Callable[[], object]:
     versions = (b"version1", b"version2")
     redis(b"SET", name, versions[1].ljust(size, b"."))
     digest = word(redis(b"SCRIPT", b"LOAD", _SCRIPT.read_bytes()))
-    get = pack((b"GET", name))
+    get = pack_command((b"GET", name))
     scripts = cycle(
-        pack((b"EVALSHA", digest, b"1", name, old, new.ljust(size, b"."), b"2678400"))
+        pack_command((b"EVALSHA", digest, b"1", name, old, new.ljust(size, b"."), b"2678400"))
         for old, new in (versions[::-1], versions)
     )
 

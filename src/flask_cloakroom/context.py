@@ -14,20 +14,17 @@ from flask.sessions import SessionMixin
 
 def this_app() -> Flask:
     """Return the application itself, not the proxy. Raises RuntimeError outside of an application context."""
-    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return found
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def this_request() -> Request:
     """Return the request itself, not the proxy. Raises RuntimeError outside of a request."""
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]
-    return found
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def this_session() -> SessionMixin:
     """Return the request's session itself, not the proxy. Raises RuntimeError outside of a request."""
-    found: SessionMixin = session._get_current_object()  # type: ignore[attr-defined]
-    return found
+    return session._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def current_scope() -> Any:
@@ -41,6 +38,6 @@ def current_scope() -> Any:
 def clear_flash_cache() -> None:
     """Clear Flask's copy of this request's flash messages, so that the next page reads them from the session again."""
     context: Any = vars(globals).get("request_ctx", globals.app_ctx)._get_current_object()
-    for name in ("flashes", "_flashes"):  # in Flask's next version, and in the present one
+    for name in ("flashes", "_flashes"):  # in the present version of Flask, and in the next one
         if hasattr(context, name):
             setattr(context, name, None)

@@ -32,7 +32,7 @@ MAX_TRIES: Final = 3
 Finder = Callable[[Mapping[str, Any]], list[Secret]]
 
 # RFC 6265, 4.1.1: a cookie's name is a token.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_COOKIE_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _DOMAIN: Final = re.compile(r"[^\s;,/]+").fullmatch
 
 
@@ -55,7 +55,7 @@ class Cookie:
         local variables. It returns the first :data:`MAX_TRIES` values in the browser's order, in which the longest path
         stands first. Values in quotes stay quoted; a ticket has none.
         """
-        found_in = re.compile(rf"{_start(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
+        found_in = re.compile(rf"{_name_pattern(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
         return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))[:MAX_TRIES]))
 
     def values(self, environ: Mapping[str, Any]) -> list[Secret]:
@@ -93,7 +93,7 @@ def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     browsers send to other applications could be read by them.
     """
     name = read.text(f"{kind}_COOKIE_NAME")
-    if not _TOKEN(name):
+    if not _COOKIE_NAME(name):
         raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name. Use letters, digits and -_. only")
     domain = read[f"{kind}_COOKIE_DOMAIN"] or None
     if domain is not None and not _is_domain(domain):
@@ -145,10 +145,10 @@ def _values(environ: Mapping[str, Any], name: str) -> list[Secret]:
 
 @lru_cache
 def _any_value(name: str) -> Callable[[str], list[str]]:
-    return re.compile(rf"{_start(name)}([^;]*)").findall
+    return re.compile(rf"{_name_pattern(name)}([^;]*)").findall
 
 
-def _start(name: str) -> str:
+def _name_pattern(name: str) -> str:
     # RFC 6265bis, 5.6: only tabs and spaces may stand around a cookie's name and value.
     return rf"(?:^|;)[ \t]*{re.escape(name)}="
 

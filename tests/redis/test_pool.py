@@ -192,9 +192,9 @@ class TestBound:
             client.ping()
         assert timeout <= time.monotonic() - began < timeout + 2
         text = str(caught.value)
-        assert f"all 1 connections to Redis (127.0.0.1:{own_server.port}/0) are in use" in text
+        assert f"All 1 connections to Redis (127.0.0.1:{own_server.port}/0) are in use" in text
         assert f"{timeout} s" in text
-        assert "raise max_connections" in text
+        assert "Raise max_connections" in text
         store = RedisStore(own_server.url, timeout=0.2)
         with pytest.raises(StoreError, match="all 1 connections are in use"):
             store.load(b"k")

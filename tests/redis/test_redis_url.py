@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import parse_url as drivers_parse_url
 
-from flask_cloakroom.redis_connections import SCHEMES, Topology, connect
+from flask_cloakroom.redis_connections import REDIS_SCHEMES, Topology, connect
 from flask_cloakroom.redis_connections.url import RedisURL, parse_url
 
 #: What the drivers' own URLs are made of.
@@ -138,7 +138,7 @@ def refusal(url: str) -> str:
     return ""
 
 
-@given(st.sampled_from([*SCHEMES, "http", ""]), st.lists(st.sampled_from(_SIGNS + _WORDS) | st.text(max_size=3)))
+@given(st.sampled_from([*REDIS_SCHEMES, "http", ""]), st.lists(st.sampled_from(_SIGNS + _WORDS) | st.text(max_size=3)))
 def test_any_url(scheme: str, pieces: list[str]) -> None:
     """Whatever it is: a RedisURL, or a ValueError that holds nothing of what was between its signs."""
     assert SECRET not in refusal(f"{scheme}://{''.join(pieces)}")

@@ -26,7 +26,7 @@ from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.errors import SessionLimitError, StoreError
 from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
-from flask_cloakroom.testing.stage import pack_values
+from flask_cloakroom.testing.stage import pack_dict
 from stores.backends import Backend, Surroundings, named, prefix
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
@@ -107,7 +107,7 @@ class Model:
 
     def _any_record(self) -> Record:
         if not self.records:
-            self.records.append(self.repository.create(pack_values({"n": 0})))
+            self.records.append(self.repository.create(pack_dict({"n": 0})))
         return self.random.choice(self.records)
 
     def _goes_on(self, committed: Committed | None) -> None:
@@ -117,26 +117,26 @@ class Model:
     # -- what can happen --------------------------------------------------------------------------------------
 
     def login(self, user: str, record: Record) -> None:
-        self.records.append(self.repository.create(pack_values({"_user_id": user})))
+        self.records.append(self.repository.create(pack_dict({"_user_id": user})))
 
     def visit(self, user: str, record: Record) -> None:
-        self.records.append(self.repository.create(pack_values({"n": 0})))
+        self.records.append(self.repository.create(pack_dict({"n": 0})))
 
     def login_here(self, user: str, record: Record) -> None:
-        self._goes_on(self.repository.rotate(record, pack_values({"_user_id": user})))
+        self._goes_on(self.repository.rotate(record, pack_dict({"_user_id": user})))
 
     def forget_user(self, user: str, record: Record) -> None:
         self._goes_on(self.repository.rotate(record, {"_user_id": None}))
 
     def rotate(self, user: str, record: Record) -> None:
-        self._goes_on(self.repository.rotate(record, pack_values({"n": 1})))
+        self._goes_on(self.repository.rotate(record, pack_dict({"n": 1})))
 
     def renew(self, user: str, record: Record) -> None:
         self._goes_on(self.repository.rotate(record, {}, renewal=True))
 
     def commit(self, user: str, record: Record) -> None:
         seen = self.random.random() < 0.5
-        self._goes_on(self.repository.commit(record, pack_values({"n": self.random.random()}), seen=seen))
+        self._goes_on(self.repository.commit(record, pack_dict({"n": self.random.random()}), seen=seen))
 
     def logout(self, user: str, record: Record) -> None:
         handle = _handle(record.header)

@@ -24,7 +24,7 @@ from flask_cloakroom.errors import SessionLimitError
 from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import run_in_threads
-from flask_cloakroom.testing.stage import pack_values
+from flask_cloakroom.testing.stage import pack_dict
 from stores.backends import Backend, Surroundings, named, prefix
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
@@ -41,7 +41,7 @@ def store(request: pytest.FixtureRequest, surroundings: Surroundings) -> Iterato
 
 
 def login(repository: Repository, user: str) -> Record:
-    return repository.create(pack_values({"_user_id": user}))
+    return repository.create(pack_dict({"_user_id": user}))
 
 
 def live(store: Any) -> dict[bytes, str]:
@@ -102,7 +102,7 @@ class TestLimit:
         repository = Repository(store, TICKETS, limit=SessionLimit(2, policy))
         first, second = login(repository, "alice"), login(repository, "alice")
         for renewal in (True, False, False):
-            moved = repository.rotate(second, pack_values({"n": 1}), renewal=renewal)
+            moved = repository.rotate(second, pack_dict({"n": 1}), renewal=renewal)
             assert moved is not None
             second = moved.record
         assert isinstance(repository.load(first.ticket), Record)
@@ -214,8 +214,8 @@ class TestRevocation:
         repository = Repository(store, TICKETS)
         record = login(repository, "alice")
         assert repository.owners.end_all(TICKETS.owner_name("alice")) == 1
-        assert repository.commit(record, pack_values({"n": 1}), seen=True) is None
-        assert repository.rotate(record, pack_values({"n": 1})) is None
+        assert repository.commit(record, pack_dict({"n": 1}), seen=True) is None
+        assert repository.rotate(record, pack_dict({"n": 1})) is None
         assert live(store) == {}
 
 

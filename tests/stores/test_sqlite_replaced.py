@@ -503,7 +503,7 @@ def test_replaced_while_a_writer_waits(store: SQLiteStore, path: Path, backup: P
 
 
 @pytest.mark.parametrize("way", EMPTY + RESTORED)
-@pytest.mark.parametrize("step", ["prepare_file", "connect", "side_files"])
+@pytest.mark.parametrize("step", ["prepare_file", "open_connection", "side_files"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_replaced_while_it_is_opened(
     store: SQLiteStore, path: Path, backup: Path, monkeypatch: pytest.MonkeyPatch, way: Way, step: str, when: str

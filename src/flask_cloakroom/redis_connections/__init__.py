@@ -2,10 +2,10 @@
 
 from .connector import Connector, ExternalClient, UsesRedis, connect
 from .endpoint import Endpoint
-from .url import SCHEMES, RedisURL, Topology
+from .url import REDIS_SCHEMES, RedisURL, Topology
 
 __all__ = [
-    "SCHEMES",
+    "REDIS_SCHEMES",
     "Connector",
     "Endpoint",
     "ExternalClient",

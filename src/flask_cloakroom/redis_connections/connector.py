@@ -13,7 +13,7 @@ from ..forking import call_in_child
 from ..secret import Secret
 from .driver import Driver, cast_option, driver_of, find_driver, pool_class
 from .embedded.production import ProductionWarning
-from .endpoint import DEFAULTS, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE, RETRIES, Endpoint, endpoint_for
+from .endpoint import DEFAULT_OPTIONS, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE, RETRIES, Endpoint, endpoint_for
 from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
 from .watch import Listener, ServerWatch
 
@@ -158,7 +158,7 @@ class ClusterConnector(Connector):
         driver, url = self._driver, self._url
         host, port = url.hosts[0]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        options = {**DEFAULTS, **self._options}
+        options = {**DEFAULT_OPTIONS, **self._options}
         if "retry" in inspect.signature(driver.cluster.__init__).parameters:
             options.setdefault("retry", driver.retry(RETRIES, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE))
         nodes_pool_class = type("ClusterPool", (pool_class(driver),), {"make_watch": staticmethod(self._make_watch)})

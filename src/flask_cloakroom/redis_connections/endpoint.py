@@ -23,7 +23,7 @@ from .watch import ServerWatch
 #: milliseconds; two seconds outlast one lost packet, which is sent again after one second (RFC 6298).
 #: health_check_interval: less than the time after which a firewall may forget an idle connection. RFC 5382 demands two
 #: hours, but one minute occurs.
-DEFAULTS: Final[dict[str, Any]] = {
+DEFAULT_OPTIONS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 2.0,
     "health_check_interval": 30,
@@ -77,7 +77,7 @@ class Endpoint:
         self._pools: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
 
     def _set_limit(self, maximum: int) -> None:
-        # Of several limits for one server the lowest counts. The default is none of them.
+        # Of several limits for one server the lowest counts. The default limit does not count as one of them.
         self.limit.maximum = min(maximum, self.limit.maximum) if self._is_limited else maximum
         self._is_limited = True
         if self.limit.open_count > self.limit.maximum:
@@ -99,7 +99,7 @@ class Endpoint:
                     timeout=timeout,
                     limit=self.limit,
                     watch=self.watch,
-                    **{**DEFAULTS, "retry": retry, **self._address, **options},
+                    **{**DEFAULT_OPTIONS, "retry": retry, **self._address, **options},
                 )
                 pool.endpoint = self
                 self._pools[key] = pool

@@ -27,8 +27,8 @@ class TooManyConnectionsError(Exception):
 class Permit:
     """The right to have one connection open, for as long as something refers to this object.
 
-    Every connection refers to its permit. An exception can come after any call, from a signal handler or the end of a
-    greenlet, also after a connection was taken and before that was stored. The references end then, and the permit with
+    Every connection refers to its permit. A signal handler or the end of a greenlet can raise an exception after any
+    call, such as after a connection was taken and before it was stored. The references end then, and the permit with
     them. A counter would stay wrong for ever.
     """
 
@@ -82,7 +82,7 @@ def close_all(limit: ConnectionLimit, *collections: Collection[Any]) -> None:
 
 
 class ConnectionLimit:
-    """Counts the open connections to one server. Taking and returning an idle connection does not come by here.
+    """Counts the open connections to one server. A thread that finds an idle connection does not need this class.
 
     Connections differ by their options, such as decoding and time-outs, so each set of options has a pool of its own.
     At the limit, a thread gets the permit of another pool's idle connection, or waits. No lock is needed, because only

@@ -1,4 +1,4 @@
-"""The driver's pool and connections, with a connection limit and a watch, and with little work for each command."""
+"""Mixins for the driver's pool and connections: a connection limit, a watch, and less work for each command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACQUIRE_TIMEOUT: Final = 5.0
 
 
 class SharedConnection:
-    """Stands before a connection class of the driver. Finds the server's address, and reports to the watch."""
+    """A mixin for the driver's connection classes. It finds the server's address, and reports to the watch."""
 
     def __init__(self, *, watch: ServerWatch, route: Any = None, **options: Any) -> None:
         self._watch = watch
@@ -54,7 +54,7 @@ class SharedConnection:
 
 
 class LimitedPool:
-    """Stands before the driver's ``ConnectionPool``. Has a limit, and waits at the limit instead of failing.
+    """A mixin for the driver's ``ConnectionPool``. At its limit, it waits for a connection instead of failing.
 
     No lock is taken while a connection is idle. ``_available_connections`` and ``_in_use_connections`` are names of the
     driver, whose other methods use them.

@@ -113,7 +113,7 @@ class SentinelRoute:
     def authenticate(self, connection: Any) -> None:
         """Authenticate a new connection, and refuse a server that is no master. The driver calls this as its hook."""
         # Before a first command the driver checks the connection's health. If the check fails, the driver connects
-        # again and calls this hook again. With a wrong password this would never end.
+        # again and calls this hook again. With a server that requires a password this would never end.
         interval, connection.health_check_interval = connection.health_check_interval, 0
         try:
             connection.on_connect()

@@ -22,7 +22,7 @@ class Topology(Enum):
 
 
 #: For each scheme the topology, and whether TLS is used. ``redis`` and ``valkey`` mean the same: the protocol is one.
-SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
+REDIS_SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     "embedded": (Topology.EMBEDDED, False),
     "unix": (Topology.SOCKET, False),
     **{
@@ -108,9 +108,11 @@ def parse_url(url: str) -> RedisURL:
 
 def _parse(url: str) -> RedisURL:
     scheme, found, rest = url.partition("://")
-    if not found or scheme not in SCHEMES:
-        raise ValueError(f"This is no Redis URL. It begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
-    topology, tls = SCHEMES[scheme]
+    if not found or scheme not in REDIS_SCHEMES:
+        raise ValueError(
+            f"This is no Redis URL. It begins with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
+        )
+    topology, tls = REDIS_SCHEMES[scheme]
     rest, _, query = rest.partition("?")
     if "#" in rest or "#" in query:
         raise ValueError(UNREADABLE)

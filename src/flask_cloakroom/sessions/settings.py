@@ -23,7 +23,7 @@ from ..core.values.flashes import merge_taken
 from ..core.values.merge import STRATEGIES, Strategy
 from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
 from ..errors import SettingError
-from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, describe_value, is_number
 from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store

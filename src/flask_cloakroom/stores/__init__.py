@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret
 from .base import Claim, Conflict, Entry, Gone, Owners, Purges, Saved, Store, Walks
 

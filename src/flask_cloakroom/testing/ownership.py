@@ -28,7 +28,7 @@ from ..stores.base import Owners, Store
 from .base import ContractBase
 from .interleaving import InterleavingOwners, Verb
 from .schedules import Turns, in_every_order
-from .stage import pack_values
+from .stage import pack_dict
 
 #: The least number of orders that two operations have. With fewer, a test would force nothing.
 MIN_ORDERS: Final = 3
@@ -60,11 +60,11 @@ class Users:
 
     def begin(self, user: str | None = None) -> Record:
         """Create a session before the operations run."""
-        return self.repository(self.store).create(pack_values({} if user is None else {USER_KEY: user}))
+        return self.repository(self.store).create(pack_dict({} if user is None else {USER_KEY: user}))
 
     def login(self) -> Operation:
         """Return an operation: Alice logs in, in a new session."""
-        return lambda store: self.repository(store).create(pack_values({USER_KEY: self.alice}))
+        return lambda store: self.repository(store).create(pack_dict({USER_KEY: self.alice}))
 
     def login_remembered(self) -> Operation:
         """Return an operation: Alice logs in, and the login is remembered."""
@@ -72,7 +72,7 @@ class Users:
         def login(store: Any) -> str:
             repository, begun = self.repository(store), Begun(handle=new_handle())
             token = repository.families.issue(self.alice, "", LIFETIME, begun)
-            repository.create(pack_values({USER_KEY: self.alice}), begun=begun)
+            repository.create(pack_dict({USER_KEY: self.alice}), begun=begun)
             return token
 
         return login
@@ -99,12 +99,12 @@ class Users:
 
     def rotate(self, record: Record, *, renewal: bool = False, user: str | None = None) -> Operation:
         """Return an operation: a session gets a new ticket, and belongs to ``user`` if one is given."""
-        changes = pack_values({} if user is None else {USER_KEY: user})
+        changes = pack_dict({} if user is None else {USER_KEY: user})
         return lambda store: self.repository(store).rotate(record, changes, renewal=renewal)
 
     def commit(self, record: Record) -> Operation:
         """Return an operation: a request ends, which counts as activity."""
-        return lambda store: self.repository(store).commit(record, pack_values({"n": 1}), seen=True)
+        return lambda store: self.repository(store).commit(record, pack_dict({"n": 1}), seen=True)
 
     def logout(self, record: Record) -> Operation:
         """Return an operation: a request ends its own session."""

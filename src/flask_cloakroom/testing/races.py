@@ -10,7 +10,7 @@ from ..errors import LockLostError, LockTimeoutError
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 from .interleaving import InterleavingStore
-from .stage import Stage, pack_values
+from .stage import Stage, pack_dict
 from .verbs import create_entry
 
 
@@ -224,7 +224,7 @@ class RaceContract(ContractBase):
             stage.store.before("replace", lambda: lock(theirs, {}, timeout=0, lease=10)),
             pytest.raises(LockTimeoutError),
         ):
-            lock(mine, pack_values({"a": 1}), timeout=0, lease=10)
+            lock(mine, pack_dict({"a": 1}), timeout=0, lease=10)
         assert stage.values_seen(session) == {"a": 0}
 
     def test_the_next_holder_sees_what_the_last_one_wrote(self, stage: Stage) -> None:
@@ -235,13 +235,13 @@ class RaceContract(ContractBase):
         assert held is not None
 
         def give_back() -> None:
-            assert stage.repository.commit(held.record, pack_values({"balance": 7}), release=True) is not None
+            assert stage.repository.commit(held.record, pack_dict({"balance": 7}), release=True) is not None
 
         # At the first attempt the lock is taken. It is released before the second.
         with stage.store.before("load", give_back):
             locked = stage.repository.lock(mine, {}, timeout=5, lease=10)
         assert locked is not None
-        assert locked.record.values == pack_values({"balance": 7})
+        assert locked.record.values == pack_dict({"balance": 7})
 
     def test_a_holder_that_overslept_writes_nothing(self, stage: Stage) -> None:
         """If its lease has ended and another request has the lock, it gets LockLostError and changes nothing."""
@@ -253,10 +253,10 @@ class RaceContract(ContractBase):
             stage.now += 11
             locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
             assert locked is not None
-            assert stage.repository.commit(locked.record, pack_values({"balance": 3})) is not None
+            assert stage.repository.commit(locked.record, pack_dict({"balance": 3})) is not None
 
         with stage.store.before("replace", next_holder), pytest.raises(LockLostError):
-            stage.repository.commit(held.record, pack_values({"balance": 9}), release=True)
+            stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True)
         assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_and_missed_the_next_one(self, stage: Stage) -> None:
@@ -267,9 +267,9 @@ class RaceContract(ContractBase):
         stage.now += 11
         locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert locked is not None
-        assert stage.repository.commit(locked.record, pack_values({"balance": 3}), release=True) is not None
+        assert stage.repository.commit(locked.record, pack_dict({"balance": 3}), release=True) is not None
         with pytest.raises(LockLostError):
-            stage.repository.commit(held.record, pack_values({"balance": 9}), release=True)
+            stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True)
         assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_alone(self, stage: Stage) -> None:
@@ -278,7 +278,7 @@ class RaceContract(ContractBase):
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         stage.now += 11
-        assert stage.repository.commit(held.record, pack_values({"balance": 9}), release=True) is not None
+        assert stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True) is not None
         assert stage.values_seen(session) == {"balance": 9}
 
     def test_destroyed_while_it_is_locked(self, stage: Stage) -> None:
@@ -287,7 +287,7 @@ class RaceContract(ContractBase):
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         with stage.store.before("replace", lambda: stage.repository.destroy(stage.read(session))):
-            assert stage.repository.commit(held.record, pack_values({"a": 1}), release=True) is None
+            assert stage.repository.commit(held.record, pack_dict({"a": 1}), release=True) is None
         assert stage.live_keys() == set()
 
     def test_committed_while_it_is_locked(self, store: Store, stage: Stage) -> None:
@@ -296,7 +296,7 @@ class RaceContract(ContractBase):
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         assert stage.commit(stage.read(session), b=1) is not None
-        assert stage.repository.commit(held.record, pack_values({"a": 1}), release=True) is not None
+        assert stage.repository.commit(held.record, pack_dict({"a": 1}), release=True) is not None
         assert stage.values_seen(session) == {"a": 1, "b": 1}
         entry = store.load(session.key)
         assert isinstance(entry, Entry)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 OWNERS: Final = frozenset({"claim", "release", "owned"})
 
 #: Seconds that an operation may take between two of its calls. After that the test fails.
-TIMEOUT: Final = 30.0
+CALL_TIMEOUT: Final = 30.0
 
 
 class Turns:
@@ -107,7 +107,7 @@ class _Worker:
         self._wait(self._may_go_on)
 
     def _wait(self, semaphore: threading.Semaphore) -> None:
-        if not semaphore.acquire(timeout=TIMEOUT):
+        if not semaphore.acquire(timeout=CALL_TIMEOUT):
             raise AssertionError("an operation neither called the store nor ended. Look for a lock that it waits for.")
 
     def _run(self) -> None:

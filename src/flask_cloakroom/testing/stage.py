@@ -28,7 +28,7 @@ class Stage:
 
     def begin(self, **values: Any) -> Record:
         """Store a new session and return it."""
-        return self.repository.create(pack_values(values))
+        return self.repository.create(pack_dict(values))
 
     def read(self, record: Record) -> Record:
         """Return the session as a new request with the ticket of ``record`` reads it."""
@@ -38,11 +38,11 @@ class Stage:
 
     def commit(self, record: Record, **values: Any) -> Committed | None:
         """End a request that read ``record``: commit ``values``."""
-        return self.repository.commit(record, pack_values(values))
+        return self.repository.commit(record, pack_dict(values))
 
     def rotate(self, record: Record, *, renewal: bool, **values: Any) -> Committed | None:
         """End a request that read ``record``: move the session to a new ticket."""
-        return self.repository.rotate(record, pack_values(values), renewal=renewal)
+        return self.repository.rotate(record, pack_dict(values), renewal=renewal)
 
     def values_seen(self, record: Record) -> dict[Any, Any] | Absence:
         """Return the values that a new request with the ticket of ``record`` reads, or why there is no session."""
@@ -62,6 +62,6 @@ class Stage:
         }
 
 
-def pack_values(values: Mapping[Any, Any]) -> dict[Any, bytes]:
+def pack_dict(values: Mapping[Any, Any]) -> dict[Any, bytes]:
     """Return values in the form that the repository takes."""
     return {key: codec.pack(value) for key, value in values.items()}

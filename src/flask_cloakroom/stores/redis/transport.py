@@ -31,7 +31,7 @@ _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in ra
 _UNEXPECTED: Final = "The answer does not fit the command. Check that only a Redis server listens at this address."
 
 
-def pack(*command: bytes) -> SecretBytes:
+def pack_command(*command: bytes) -> SecretBytes:
     """Return the bytes of a command in the server's protocol."""
     parts = [part for argument in command for part in (len(argument), argument)]
     return SecretBytes(_FORMATS[len(command)] % tuple(parts))
@@ -116,7 +116,7 @@ class DirectTransport(Transport):
         return self._send(SecretBytes(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)), read)
 
     def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
-        return self._send(pack(*command), read)
+        return self._send(pack_command(*command), read)
 
     def _send(self, packed: bytes, read: AnswerParser[Result]) -> Result:
         if self._recheck_master is not None:

@@ -87,7 +87,7 @@ def prepare_file(folder: int, name: str) -> Identity:
     return main
 
 
-def connect(path: str, main: Identity) -> Connection:
+def open_connection(path: str, main: Identity) -> Connection:
     """Connect to the file with the identity ``main``. No statement runs yet, so no WAL is open."""
     # mode=rw: SQLite must not make the file, because others than its owner could read it.
     url = f"{Path(path).as_uri()}?mode=rw"

@@ -27,8 +27,8 @@ from .file import (
     NotNowError,
     check_identity,
     clean_up_replaced,
-    connect,
     is_replaced,
+    open_connection,
     opening_lock,
     prepare_file,
     side_files,
@@ -397,7 +397,7 @@ class SQLiteStore:
         with opening_lock(path) as folder:
             main = prepare_file(folder, name)
             try:
-                db = connect(path, main)
+                db = open_connection(path, main)
                 try:
                     check_identity(folder, name, main)
                     self._set_up(db)
