@@ -165,8 +165,8 @@ def test_a_reader_that_has_just_begun(store: SQLiteStore, path: Path, tries: lis
 def test_who_gives_up_soon_is_not_made_to_wait_long(path: Path) -> None:
     """A store with a short timeout keeps others from writing for a part of it only."""
     assert wal.Wal(2.0)._block_ms == wal.LONGEST_BLOCK * 1000
-    assert wal.Wal(0.04)._wait_ms == 10
-    assert wal.Wal(0.001)._wait_ms == 0
+    assert wal.Wal(0.04)._block_ms == 10
+    assert wal.Wal(0.001)._block_ms == 0
 
 
 def test_a_write_that_was_made_is_acknowledged_whatever_follows(
