@@ -7,8 +7,7 @@ Code that derives a value (a slice, ``+``, ``encode()``, an f-string) gets a pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 #: What is shown in the place of a secret.
 SHOWN: Final = "<secret>"
@@ -43,8 +42,3 @@ class Closed:
 
     def __sentry_repr__(self) -> str:
         return repr(self)
-
-
-def hidden(values: Mapping[Any, bytes]) -> dict[Any, bytes]:
-    """Return packed values, key by key, in the type that shows none of them."""
-    return {key: SecretBytes(packed) for key, packed in values.items()}

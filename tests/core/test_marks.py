@@ -75,7 +75,7 @@ class TestCircles:
         forged = repository.tickets.issue()
         key = mark(repository, forged, forged)
         header = Header(1, 1, int(time.time()), owner=str(Ownership(name, "handle")))
-        assert repository.index.claim(header, key)
+        assert repository.index.claim(name, key, 60)
         record = repository.create({"_user_id": codec.pack("ada")})
         assert [session.key for session in repository.owners.sessions(name)] == [record.key]
         assert repository.owners.end_all(name) == 1

@@ -62,31 +62,29 @@ class SessionRegistry:
         """Return the store's power to do so. Raises CloakroomError if it has none."""
         return self._index.require()
 
-    def admit(self, header: Header, key: bytes, moves: str = "") -> None:
+    def admit(self, owner: Ownership, key: bytes, seconds: int, moves: str = "") -> None:
         """Claim ``key`` for a session that is about to be created there, within the owner's limit.
 
-        ``moves`` is what the header of the session said that this one takes the place of: if that has the same owner,
-        it is not one more. Raises SessionLimitError if the limit refuses it; then nothing was done.
+        ``seconds``: how long the session may live. ``moves``: the header's owner in the session that this one
+        replaces; with the same owner the new session is not one more. Raises StoreError, and SessionLimitError if the
+        limit refuses the session; then nothing was done.
         """
-        owner = Ownership.parse(header.owner)
-        if owner is None or self._index.power is None:
-            return
-        was = Ownership.parse(moves)
+        was = Ownership.parse(moves) if moves and self.limit is not None else None
         limit = None if was is not None and was.name == owner.name else self.limit
         most = limit.most if limit is not None and limit.policy == "refuse" else None
-        claimed = self._index.claim(header, key, most)
+        claimed = self._index.claim(owner.name, key, seconds, most)
         if not claimed:
             # A session that ended without being released, by a crash, must not keep its owner out.
-            for _ in self._sift(owner.name):
+            for _ in self._live_sessions(owner.name):
                 pass
-            claimed = self._index.claim(header, key, most)
+            claimed = self._index.claim(owner.name, key, seconds, most)
         if not claimed:
             assert limit is not None
             raise SessionLimitError(limit.most)
-        if limit is not None and limit.policy == "oldest":
-            self._make_room(owner.name, limit.most, owner.handle)
+        if limit is not None and limit.policy == "oldest" and self._index.is_kept:
+            self._enforce_limit(owner.name, limit.most, owner.handle)
 
-    def _make_room(self, name: str, most: int, begins: str) -> None:
+    def _enforce_limit(self, name: str, most: int, begins: str) -> None:
         """End all but the ``most`` sessions that were used last, those that others are about to create included.
 
         Exact without a lock: claims of one owner stand in one order, and each login comes here after its claim and
@@ -101,9 +99,9 @@ class SessionRegistry:
         alive = 0
         for claim in reversed(claims):
             if alive >= most:
-                self._evict(name, claim.key, most, {*handles, begins})
+                self._end_oldest(name, claim.key, most, {*handles, begins})
                 continue
-            found = self._look(name, claim)
+            found = self._resolve(name, claim)
             if found is None:
                 continue
             owner = None if found.header is _PENDING else Ownership.parse(found.header.owner)
@@ -113,7 +111,7 @@ class SessionRegistry:
                 handles.add(owner.handle)
                 alive += 1
 
-    def _evict(self, name: str, key: bytes, most: int, handles: set[str]) -> None:
+    def _end_oldest(self, name: str, key: bytes, most: int, handles: set[str]) -> None:
         entry = self.namespace.store.load(key)
         header = None if entry is None else self._live(key, entry)
         owner = None if header is None else Ownership.parse(header.owner)
@@ -146,7 +144,7 @@ class SessionRegistry:
         Raises StoreError, and CloakroomError if the store has no index.
         """
         found: dict[str, OwnedSession] = {}
-        for session in self._sift(name):
+        for session in self._live_sessions(name):
             other = found.get(session.owner.handle)
             # One that is just moving is there twice; the later one is where it goes.
             if other is None or other.header.renewed <= session.header.renewed:
@@ -179,10 +177,9 @@ class SessionRegistry:
         ``spare``: not the one under this key.
         """
         ended = False
-        for session in list(self._sift(name)):
+        for session in list(self._live_sessions(name)):
             if session.owner.handle == handle and session.key != spare:
                 ended = end(self.namespace, session.key) or ended
-                self._index.forget(name, session.key)
         return ended
 
     def end_all(self, name: str, *, spare: str | None = None) -> int:
@@ -246,16 +243,16 @@ class SessionRegistry:
     def _is_live(self, header: Header) -> bool:
         return not (header.superseded or header.remembers or header.belongs or self.namespace.is_over(header))
 
-    def _sift(self, name: str) -> Iterator[OwnedSession]:
+    def _live_sessions(self, name: str) -> Iterator[OwnedSession]:
         for claim in self._index.owned(name):
-            found = self._look(name, claim)
+            found = self._resolve(name, claim)
             if found is None or found.header is _PENDING:
                 continue
             owner = Ownership.parse(found.header.owner)
             if owner is not None and owner.name == name:
                 yield OwnedSession(found.key, found.header, owner)
 
-    def _look(self, name: str, claim: Claim) -> _Found | None:
+    def _resolve(self, name: str, claim: Claim) -> _Found | None:
         """Return a claim's session, where it is by now; None, and forget the claim, if there is none any more."""
         entry = self.namespace.store.load(claim.key)
         if entry is None:
@@ -270,9 +267,8 @@ class SessionRegistry:
                 return _Found(claim.key, _PENDING)
         else:
             # It may have moved since the claims were read, to where another claim is, which was not read.
-            key, entry = destination(self.namespace, claim.key, entry)
-            header = None if entry is None else self._live(key, entry)
-            if header is not None:
+            key, _, header = destination(self.namespace, claim.key, entry)
+            if header is not None and self._is_live(header):
                 if key != claim.key:
                     self._index.forget(name, claim.key)
                 return _Found(key, header)
