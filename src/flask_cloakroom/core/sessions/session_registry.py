@@ -26,9 +26,10 @@ PENDING_SECONDS: Final = 20
 
 
 class OwnedSession(NamedTuple):
-    """A live session of somebody's."""
+    """A live session of a user, as it was read."""
 
     key: bytes
+    entry: Entry
     header: Header
     owner: Ownership
 
@@ -102,13 +103,12 @@ class SessionRegistry:
                 self._end_oldest(name, claim.key, most, {*handles, begins})
                 continue
             found = self._resolve(name, claim)
-            if found is None:
-                continue
-            owner = None if found.header is _PENDING else Ownership.parse(found.header.owner)
-            if owner is None:
+            if isinstance(found, Claim):
                 alive += 1
-            elif owner.handle not in handles:  # else it is just moving, and stands here twice
-                handles.add(owner.handle)
+            elif (
+                found is not None and found.owner.handle not in handles
+            ):  # else it is just moving, and stands here twice
+                handles.add(found.owner.handle)
                 alive += 1
 
     def _end_oldest(self, name: str, key: bytes, most: int, handles: set[str]) -> None:
@@ -179,7 +179,7 @@ class SessionRegistry:
         ended = False
         for session in list(self._live_sessions(name)):
             if session.owner.handle == handle and session.key != spare:
-                ended = end(self.namespace, session.key) or ended
+                ended = end_entry(self.namespace, session.key, session.entry) or ended
         return ended
 
     def end_all(self, name: str, *, spare: str | None = None) -> int:
@@ -244,42 +244,34 @@ class SessionRegistry:
         return not (header.superseded or header.remembers or header.belongs or self.namespace.is_over(header))
 
     def _live_sessions(self, name: str) -> Iterator[OwnedSession]:
+        """Yield an owner's live sessions, and forget the claims that have none. Raises StoreError."""
         for claim in self._index.owned(name):
             found = self._resolve(name, claim)
-            if found is None or found.header is _PENDING:
-                continue
-            owner = Ownership.parse(found.header.owner)
-            if owner is not None and owner.name == name:
-                yield OwnedSession(found.key, found.header, owner)
+            if isinstance(found, OwnedSession):
+                yield found
 
-    def _resolve(self, name: str, claim: Claim) -> _Found | None:
-        """Return a claim's session, where it is by now; None, and forget the claim, if there is none any more."""
+    def _resolve(self, name: str, claim: Claim) -> OwnedSession | Claim | None:
+        """Return the session of a claim, from where it has moved to.
+
+        The claim itself: its session is about to be created. None: there is no session of this owner, and unless it is
+        another owner's the claim was forgotten. Raises StoreError.
+        """
         entry = self.namespace.store.load(claim.key)
         if entry is None:
             longest = self.namespace.lifetimes.idle + CLAIM_SLACK
             absolute = self.namespace.lifetimes.absolute
             if absolute is not None:
                 longest = min(longest, absolute + 1 + CLAIM_SLACK)
-            if is_within(longest - claim.left, PENDING_SECONDS):
-                return _Found(claim.key, _PENDING)
-            # It may yet come, however late: so that it can't, before nobody knows of it.
-            if not bury(self.namespace, claim.key):
-                return _Found(claim.key, _PENDING)
+            # A session that comes later, however late, must not be created once its claim is forgotten.
+            if is_within(longest - claim.left, PENDING_SECONDS) or not bury(self.namespace, claim.key):
+                return claim
         else:
             # It may have moved since the claims were read, to where another claim is, which was not read.
-            key, _, header = destination(self.namespace, claim.key, entry)
-            if header is not None and self._is_live(header):
+            key, moved, header = destination(self.namespace, claim.key, entry)
+            if moved is not None and header is not None and self._is_live(header):
                 if key != claim.key:
                     self._index.forget(name, claim.key)
-                return _Found(key, header)
+                owner = Ownership.parse(header.owner)
+                return OwnedSession(key, moved, header, owner) if owner is not None and owner.name == name else None
         self._index.forget(name, claim.key)
         return None
-
-
-class _Found(NamedTuple):
-    key: bytes
-    header: Header
-
-
-#: Stands for the header of a session that is about to be created.
-_PENDING: Final = Header(0, 0, 0)
