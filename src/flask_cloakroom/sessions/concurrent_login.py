@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..core.entries.record import Absence, Committed, Record
 from ..core.values import codec
 from ..core.values.rebase import Changes, Values, rebase
+from ..secret import hidden
 from .work import SessionWork
 
 #: How long a request waits for another one of the same browser to make the session in which both go on; seconds. That
@@ -63,7 +64,7 @@ def _become(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, contested = rebase(work.stored, record.values, changes, strategies)
+    values, contested = rebase(hidden(work.stored), hidden(record.values), changes, strategies)
     _go_on(work, record, changes, values, login)
     work.report(Committed(record, True, contested))
 

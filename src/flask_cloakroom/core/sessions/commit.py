@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import ContentionError
+from ...secret import hidden
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
 from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
@@ -37,7 +38,8 @@ class Merger:
     def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
         self.namespace = namespace
         self._strategies = strategies
-        self._base = record.values
+        # From here on the values are in local variables, while stores and an application's strategies are called.
+        self._base = hidden(record.values)
         self._changes = changes
         self.record = record
         self.values = applied(self._base, changes)
@@ -102,7 +104,10 @@ class Merger:
         found: Record | Absence | str = self.namespace.open(self.record.ticket, self.record.key, entry, late=True)
         if isinstance(found, str):
             found = self.namespace.load(found)
-        return found if isinstance(found, Record) else None
+        if not isinstance(found, Record):
+            return None
+        found.values = hidden(found.values)
+        return found
 
     def _merge(self, found: Record) -> None:
         self.record = found

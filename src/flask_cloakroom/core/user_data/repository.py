@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...errors import SessionTooLargeError, SettingError, UserDataError
-from ...secret import Secret, SecretBytes
+from ...secret import Secret, SecretBytes, hidden
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
@@ -259,7 +259,7 @@ class UserData:
             if sealed:
                 # What was stored before SESSION_ENCRYPTION was switched on is read, and sealed by the next write.
                 payload = self._unsealed(name, key, entry.data, payload)
-            values = envelope.unpack_values(payload, codec.unpack_key)
+            values = hidden(envelope.unpack_values(payload, codec.unpack_key))
             note = Note.unpacked(values.pop(NOTE))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
