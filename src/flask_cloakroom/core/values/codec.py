@@ -77,6 +77,14 @@ def pack(value: Any) -> bytes:
         raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
 
 
+def is_packed_as(value: Any, packed: bytes) -> bool:
+    """Return True if :func:`pack` returns exactly these bytes. Return False for a value that cannot be packed."""
+    try:
+        return pack(value) == packed
+    except UnsupportedTypeError:
+        return False
+
+
 def unpack(packed: bytes) -> Any:
     """Return the value that :func:`pack` packed. Raises :class:`CodecError` for other bytes."""
     try:

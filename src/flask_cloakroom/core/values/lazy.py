@@ -29,7 +29,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     #: Whether the response is made, so that later changes are not saved.
     closed = False
     _data: dict[Any, Any]  # key to value, or to _PACKED
-    _base: Mapping[Any, bytes]  # the stored values
+    _base: dict[Any, bytes]  # the stored values
     # The keys that were assigned, deleted or read, in this order. A key that was read has its value if that is mutable
     # (immutable values are not noted); the other keys have None.
     _touched: dict[Any, Any]
@@ -38,7 +38,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         """Load the stored values, call :meth:`_reset` with them, and return its result."""
         raise NotImplementedError
 
-    def _reset(self, base: Mapping[Any, bytes]) -> dict[Any, Any]:
+    def _reset(self, base: dict[Any, bytes]) -> dict[Any, Any]:
         """Forget all changes and start from the stored values ``base``. Return the dict of values."""
         self._base = base
         self._touched = {}
@@ -151,7 +151,8 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     def _unpack(self, key: Any) -> Any:
         """Return a packed value, and note it as touched if it is mutable. Raises KeyError if it cannot be decoded."""
         try:
-            value = own_keys.unpack(key, self._base[key])
+            packed = self._base[key]
+            value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
             # The key counts as missing. Its bytes stay stored until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
@@ -184,18 +185,21 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in self._data:
-                packed = self._pack_or_keep(key, self._data[key])
+                try:
+                    packed = SecretBytes(codec.pack(self._data[key]))
+                except codec.UnsupportedTypeError as error:
+                    packed = self._stored_instead(key, error)
                 if packed != self._base.get(key):
                     changes[key] = packed
             elif key in self._base:
                 changes[key] = None
         return changes
 
-    def _reset_keeping_objects(self, base: Mapping[Any, bytes]) -> None:
+    def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
         """Call :meth:`_reset`, but keep the objects whose values are still stored so, because a view may use them."""
         items = self._data.items() if self.is_opened else ()
         keys = [key for key, value in items if value is not _PACKED and key in base]
-        unchanged = [key for key in keys if self._is_packed_as(key, self._data[key], base[key])]
+        unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
         live = {key: self._data[key] for key in unchanged}
         self._reset(base).update(live)
         self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
@@ -204,7 +208,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         """Return the name of a key's place in an error or log line."""
         return f"session[{_key_text(key)}]"
 
-    def _reload_keys(self, base: Mapping[Any, bytes], keys: Iterable[Any]) -> None:
+    def _reload_keys(self, base: dict[Any, bytes], keys: Iterable[Any]) -> None:
         """Forget the changes of ``keys`` and take their values from ``base``. All other keys must be as before."""
         data = self.opened()
         self._base = base
@@ -214,32 +218,19 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
             if key in base:
                 data[key] = _PACKED
 
-    def _pack_or_keep(self, key: Any, value: Any) -> SecretBytes:
-        """Return a value as bytes, or the stored bytes if the value was only read and cannot be packed again.
+    def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
+        """Return the stored bytes of a value that was only read and cannot be packed again.
 
         The stored value is damaged then, or was written by somebody with access to the store. A page that only reads
         such a value must not fail. Raises SessionValueError for any other value that cannot be stored.
         """
-        try:
-            return self._pack(key, value)
-        except SessionValueError as error:
-            if key not in self._base or self._touched.get(key) is not value or _can_be_packed_again(self._base[key]):
-                raise
-            log.error("%s of %r cannot be packed and stays as it is stored: %s", _key_text(key), self, error)
-            return SecretBytes(self._base[key])
-
-    def _is_packed_as(self, key: Any, value: Any, packed: bytes) -> bool:
-        try:
-            return self._pack(key, value) == packed
-        except SessionValueError:
-            return False  # the value was read and cannot be packed again, so the next use reads it anew
-
-    def _pack(self, key: Any, value: Any) -> SecretBytes:
-        try:
-            return SecretBytes(codec.pack(value))
-        except codec.UnsupportedTypeError as error:
-            path = self._place_of(key) + "".join(f"[{_key_text(part)}]" for part in error.path)
-            raise SessionValueError(path, error.type_name, error.hint) from None
+        path = self._place_of(key) + "".join(f"[{_key_text(part)}]" for part in error.path)
+        problem = SessionValueError(path, error.type_name, error.hint)
+        is_read = key in self._base and self._touched.get(key) is self._data[key]
+        if not is_read or _can_be_packed_again(self._base[key]):
+            raise problem from None
+        log.error("%s of %r cannot be packed and stays as it is stored: %s", _key_text(key), self, problem)
+        return SecretBytes(self._base[key])
 
 
 def _plain_key(key: Any) -> Any:

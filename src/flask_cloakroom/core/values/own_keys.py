@@ -34,7 +34,7 @@ _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 def unpack(key: Any, packed: bytes) -> Any:
     """Return the value of a session key. Raises CodecError if the value cannot be decoded or has the wrong type."""
     value = codec.unpack(packed)
-    is_valid = _CHECKS.get(key)
+    is_valid = CHECKS.get(key)
     if is_valid is not None and not is_valid(value):
         raise codec.CodecError(f"a {type(value).__name__} of the wrong shape")
     return value
@@ -85,7 +85,8 @@ def _is_lease(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and _are_messages(value[1])
 
 
-_CHECKS: Final[Mapping[Any, Callable[[object], bool]]] = {
+#: The functions that check the values of these keys.
+CHECKS: Final[Mapping[Any, Callable[[object], bool]]] = {
     USER_KEY: is_user_id,
     FLASHES: _are_messages,
     FLASH_LEASES: _are_leases,

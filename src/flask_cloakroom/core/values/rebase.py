@@ -14,7 +14,7 @@ from .merge import MISSING, MergeConflict, Strategies, merge
 log = logging.getLogger("flask_cloakroom.sessions")
 
 #: The stored values of a session: key to packed value.
-Values = Mapping[Any, bytes]
+Values = dict[Any, bytes]
 #: The changed keys: key to packed value, or None for a deleted key.
 Changes = Mapping[Any, bytes | None]
 
