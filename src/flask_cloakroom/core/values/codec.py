@@ -54,7 +54,7 @@ MAX_DEPTH: Final = 64
 _PACKER_DEPTH: Final = 1024
 _CHECK_DEPTH: Final = 4
 
-TOO_DEEP: Final = "It is nested too deeply or contains itself."
+TOO_DEEP: Final = "It is nested too deeply or contains itself. Store values that are less nested."
 HINT: Final = "Store its parts as str, int, dict or list, or register its class with flask_cloakroom.register_type."
 
 
@@ -166,7 +166,7 @@ def _call_foreign(function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
     except Exception as error:
-        raise _UnsupportedError(value, f"Its own code raised {type(error).__name__} when it was packed.") from error
+        raise _UnsupportedError(value, f"Its own code raised {type(error).__name__}. Store its parts.") from error
 
 
 def _resolve_proxy(value: Any) -> Any:

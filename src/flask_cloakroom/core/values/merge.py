@@ -152,7 +152,7 @@ def _last(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _first(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep the change that was saved first, even if the later request deleted the value."""
+    """Keep the value that was saved first, even if the later request deleted it."""
     return mine if theirs is MISSING else theirs
 
 
@@ -210,9 +210,9 @@ def _union_of(base: Any, theirs: Any, mine: Any, path: Path, conflicts: list[Mer
     if kind is list:
         is_own = _membership(own)
         is_removed = _membership([item for item in start if not is_own(item)])
-        kept = [item for item in other if not is_removed(item)]
-        is_old = _membership(start + kept)
-        return kept + [item for item in own if not is_old(item)]
+        remaining = [item for item in other if not is_removed(item)]
+        is_old = _membership(start + remaining)
+        return remaining + [item for item in own if not is_old(item)]
     return (other - (start - own)) | (own - start)
 
 
