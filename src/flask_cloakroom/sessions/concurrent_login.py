@@ -64,9 +64,9 @@ def _become(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, contested = rebase(as_secrets(work.stored), as_secrets(record.values), changes, strategies)
+    values, conflicts = rebase(as_secrets(work.stored), as_secrets(record.values), changes, strategies)
     _go_on(work, record, changes, values, login)
-    work.report(Committed(record, True, contested))
+    work.report(Committed(record, True, conflicts))
 
 
 def _go_on(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:
