@@ -23,7 +23,7 @@ from flask_cloakroom.cli import sessions
 from flask_cloakroom.core.sessions.owner_index import sessions_index_key
 from flask_cloakroom.login.devices import user_agents
 from flask_cloakroom.login.devices.user_agents import names_in
-from flask_cloakroom.login.in_session.session_login import login_in
+from flask_cloakroom.login.in_session.session_login import SessionLogin
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -280,7 +280,7 @@ class TestLostIndex:
 
 def _present_handle() -> str:
     """Return the handle of the request's session, which the list does not have when the index is lost."""
-    owner = login_in(session).owner
+    owner = SessionLogin(session).owner
     assert owner is not None
     return f"{owner.name}.{owner.handle}"
 

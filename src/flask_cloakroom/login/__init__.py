@@ -31,7 +31,7 @@ from .devices.login_watch import LoginWatch
 from .kinds import UserKind
 from .manager import LoginManager
 from .remember.secret_keys import decode_cookie, encode_cookie
-from .request.current import current_user
+from .request.current_user import current_user
 from .setup.authenticators import Refused
 from .setup.users import AnonymousUserMixin, UserMixin
 from .user_session.mappings import UserSession

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint
 
 from ..context import this_app
 from .devices.active_sessions import ActiveSession, Activity
 from .devices.login_watch import LoginWatch
-from .manager import current_manager
+from .manager import LoginManager
 from .request.state import LoginSource
-from .setup.realm import realms_of
+from .setup.realm import realm_of, realms_of
+
+
+def _manager() -> LoginManager:
+    """Return the present application's manager. Raises RuntimeError if it has none."""
+    # Only managers are ever set up: :class:`Realm` is what the modules below know of them.
+    return cast(LoginManager, realm_of(this_app()))
 
 
 def login_user(
@@ -29,7 +35,7 @@ def login_user(
     Raises TypeError for a duration that is no timedelta, ValueError for a user without an id, and, with
     ``remember``, :class:`~flask_cloakroom.SettingError` if SECRET_KEY is not fit for it. Then nothing has changed.
     """
-    return current_manager().login_user(user, remember, duration, force, fresh)
+    return _manager().login_user(user, remember, duration, force, fresh)
 
 
 def logout_user() -> bool:
@@ -39,7 +45,7 @@ def logout_user() -> bool:
     login's keys are removed, and all else stays. Raises SessionUnavailable (503) if the store is down: then nobody
     was logged out.
     """
-    return current_manager().logout_user()
+    return _manager().logout_user()
 
 
 def confirm_login() -> None:
@@ -47,7 +53,7 @@ def confirm_login() -> None:
 
     Nothing happens if the session has no login: there is nothing to confirm.
     """
-    current_manager().confirm_login()
+    _manager().confirm_login()
 
 
 def update_session_auth_hash(user: Any = None) -> None:
@@ -58,7 +64,7 @@ def update_session_auth_hash(user: Any = None) -> None:
 
     Raises ValueError if that is not who is logged in by this session.
     """
-    current_manager().update_session_auth_hash(user)
+    _manager().update_session_auth_hash(user)
 
 
 def login_fresh(max_age: timedelta | float | None = None) -> bool:
@@ -66,12 +72,12 @@ def login_fresh(max_age: timedelta | float | None = None) -> bool:
 
     ``max_age``: within the last so many seconds. Raises ValueError for an age that is not above zero.
     """
-    return current_manager().login_fresh(max_age)
+    return _manager().login_fresh(max_age)
 
 
 def login_remembered() -> bool:
     """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
-    return current_manager().login_remembered()
+    return _manager().login_remembered()
 
 
 def login_source() -> LoginSource | None:
@@ -82,7 +88,7 @@ def login_source() -> LoginSource | None:
     cookies; "request_loader". When a request needs no protection against forgery stands in docs/csrf.md: an
     authenticator may go by what is no header.
     """
-    return current_manager().login_source()
+    return _manager().login_source()
 
 
 def impersonate(user: Any) -> None:
@@ -95,17 +101,17 @@ def impersonate(user: Any) -> None:
     Raises a 403 if it is not allowed, or ``user`` is not active; ValueError for the same user; RuntimeError if nobody
     is logged in by this session, it impersonates somebody already, or nothing was registered that could allow it.
     """
-    current_manager().impersonate(user)
+    _manager().impersonate(user)
 
 
 def stop_impersonating() -> bool:
     """Be the impersonator again, in a session with a new id. False: nobody was impersonated, and nothing happened."""
-    return current_manager().stop_impersonating()
+    return _manager().stop_impersonating()
 
 
 def impersonator() -> Any:
     """Return the user who is really logged in, if they impersonate the current one; else None."""
-    return current_manager().impersonator()
+    return _manager().impersonator()
 
 
 def login_watch() -> LoginWatch:
@@ -114,7 +120,7 @@ def login_watch() -> LoginWatch:
     Takes the login as it is now; what the request put into the session so far is saved at once. Raises RuntimeError if
     nobody is logged in or there is no user_loader, and what saving raises.
     """
-    return current_manager().login_watch()
+    return _manager().login_watch()
 
 
 def active_sessions(user: Any = None) -> list[ActiveSession]:
@@ -125,7 +131,7 @@ def active_sessions(user: Any = None) -> list[ActiveSession]:
     Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
     server or their store cannot tell whose they are, StoreError.
     """
-    return current_manager().active_sessions(user)
+    return _manager().active_sessions(user)
 
 
 def revoke_session(handle: str, *, operator: bool = False) -> bool:
@@ -135,7 +141,7 @@ def revoke_session(handle: str, *, operator: bool = False) -> bool:
     such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
     :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
     """
-    return current_manager().revoke_session(handle, operator=operator)
+    return _manager().revoke_session(handle, operator=operator)
 
 
 def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
@@ -147,7 +153,7 @@ def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
     Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
     nobody is logged in and no user is given, CloakroomError and StoreError as above.
     """
-    return current_manager().logout_everywhere(user, keep_current=keep_current)
+    return _manager().logout_everywhere(user, keep_current=keep_current)
 
 
 def logout_everybody() -> int:
@@ -158,7 +164,7 @@ def logout_everybody() -> int:
     It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
     request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
     """
-    current_manager()  # an application without one has nobody to log out, and should hear of it
+    _manager()  # an application without one has nobody to log out, and should hear of it
     return sum(Activity(realm).end_everybody() for realm in realms_of(this_app()))
 
 
@@ -169,7 +175,7 @@ def delete_user_data(user: Any) -> bool:
     so. Needs no request but only the application's context. Raises CloakroomError if sessions are not on the server,
     StoreError.
     """
-    return current_manager().delete_user_data(user)
+    return _manager().delete_user_data(user)
 
 
 def export_user_data(user: Any) -> str:
@@ -177,7 +183,7 @@ def export_user_data(user: Any) -> str:
 
     Every type is readable: :func:`.core.user_data.export.exported` says how. Raises as :func:`delete_user_data`.
     """
-    return current_manager().export_user_data(user)
+    return _manager().export_user_data(user)
 
 
 def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -> None:
@@ -186,7 +192,7 @@ def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -
     Once a blueprint has a login view of its own, give one for each: what the application had is then the one for
     pages outside of every blueprint.
     """
-    manager = current_manager()
+    manager = _manager()
     views = manager.blueprint_login_views
     if blueprint is None and not views:
         manager.login_view = login_view

@@ -16,9 +16,8 @@ from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
 from .manager import LoginManager
 from .request.csrf_hooks import is_shown_by_header, login_secrets
-from .request.current import UserProxy
-from .request.loading import user_of
-from .request.state import state_of_realm
+from .request.current_user import UserProxy, user_of
+from .request.state import login_state
 from .setup.realm import KINDS_KEY
 from .setup.settings import LoginSettings, settings_of
 from .user_session.mappings import UserSession
@@ -88,7 +87,13 @@ class UserKind(LoginManager):
     # -- for this package -----------------------------------------------------------------------------------
 
     def settings_for(self, app: Flask) -> LoginSettings:
-        """Return the application's settings, with a remember cookie of its own."""
+        """Return the application's settings, with a remember cookie of this kind's own.
+
+        Raises RuntimeError if the application does not have this kind of user.
+        """
+        known: UserKind | None = app.extensions.get(KINDS_KEY, {}).get(self.name)
+        if known is not self:
+            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
         return self._place(app).settings
 
     def interface_for(self, app: Flask) -> KindInterface | KindCookieInterface:
@@ -139,10 +144,5 @@ class UserKind(LoginManager):
             place.main_settings, place.settings = settings, settings.of_kind(self.name)
         return place
 
-    def check_set_up(self, app: Flask) -> None:
-        """Raise RuntimeError if the application does not have this kind of user."""
-        if app.extensions.get(KINDS_KEY, {}).get(self.name) is not self:
-            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
-
     def _get_user(self) -> Any:
-        return user_of(state_of_realm(self)) if has_request_context() else None
+        return user_of(login_state(self)) if has_request_context() else None

@@ -13,17 +13,25 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..cookies import MAX_AGE_LIMIT
 from ..core.clock import is_within
-from ..core.entries.ownership import Ownership, new_handle
+from ..core.entries.ownership import new_handle
+from ..core.values.own_keys import USER_KEY
 from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
-from .in_session.browser import browser_id
-from .in_session.device_note import is_remembered_by
-from .in_session.session_login import auth_hash_of, description
+from .in_session.device_note import begun_by, is_remembered_by
+from .in_session.session_login import (
+    AUTH_HASH,
+    BROWSER,
+    FRESH,
+    FRESH_AT,
+    IMPERSONATED,
+    auth_hash_of,
+    browser_id,
+    login_values,
+)
 from .request import impersonation
-from .request.loading import user_of
-from .request.remember_cookies import forget, forget_others, remembered_in
+from .request.current_user import user_of
+from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, tokens_of
 from .request.state import LoginState
-from .setup.config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .setup.settings import LoginSettings
 from .setup.users import is_set
 
@@ -33,58 +41,50 @@ log = logging.getLogger("flask_cloakroom.login")
 def log_in(
     state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
 ) -> bool:
-    """Do :func:`.actions.login_user`."""
+    """Log ``user`` in, and return whether the login was made. Arguments and errors as :func:`.actions.login_user`."""
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if not force and not is_set(user, "is_active"):
         log.info("a login was refused: the user is not active")
         return False
-    user_id = state.realm.id_of(user)
-    described = description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
-    login = state.login
+    request, login, user_id = state.request, state.login, state.realm.id_of(user)
+    user_agent = request.headers.get("User-Agent")
+    values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
     before = login.owner
     token: Secret | None = None
-    lifetime, handle = 0, ""
+    lifetime = 0
     if remember:
         lifetime, handle = _seconds_of(duration, state.settings), new_handle()
-        begun = login.begun(state.request, remembered=True, handle=handle)
-        token = Secret(state.tokens.issue(str(user_id), auth_hash_of(user), lifetime, begun))
+        begun = begun_by(login.session, request, remembered=True, handle=handle)
+        token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, begun))
     else:
-        handle = forget_others(state, str(user_id))
+        handle = revoke_other_users_tokens(state, str(user_id))
         lost = before is not None and not handle and is_remembered_by(before.note)
         handle_now = new_handle() if lost else handle
-        begun = login.begun(state.request, remembered=bool(handle), handle=handle_now)
+        begun = begun_by(login.session, request, remembered=bool(handle), handle=handle_now)
     impersonated = impersonator = None
     if login.session.get(IMPERSONATED) is not None:
         impersonated, impersonator = user_of(state), state.impersonator
-    if not login.begin(described, begun):
+    if not login.begin(values, begun):
         if token is not None:
             state.tokens.revoke(token)
         return False
-    _forget_before(state, before, token, lifetime, handle)
+    try:
+        if token is not None:
+            revoke_remember_tokens(state, before)
+        elif before is not None and before.handle != handle and is_remembered_by(before.note):
+            state.tokens.revoke_login(before)
+    except SessionUnavailable:
+        login.give_up()  # the new login must not be saved while the old one is still remembered
+        raise
+    if token is not None:
+        state.set_remember(token, lifetime)
+        state.resumed = None
     state.set_user(user, private=True, source="session")
     if impersonator is not None:
         impersonation.tell_end(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
-
-
-def _forget_before(state: LoginState, before: Ownership | None, token: str | None, lifetime: int, handle: str) -> None:
-    """End what remembered a login in this browser until now, unless that is the one which goes on; set the new token.
-
-    Raises SessionUnavailable (503) if the store is down; then the login that was begun is not saved.
-    """
-    try:
-        if token is not None:
-            forget(state, before)
-        elif before is not None and before.handle != handle and is_remembered_by(before.note):
-            state.tokens.revoke_login(before)
-    except SessionUnavailable:
-        state.login.give_up()
-        raise
-    if token is not None:
-        state.set_remember(token, lifetime)
-        state.resumed = None
 
 
 def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
@@ -99,10 +99,10 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
 
 
 def log_out(state: LoginState) -> bool:
-    """Do :func:`.actions.logout_user`."""
+    """Log the user out, and return True. Errors as :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator, login = state.impersonator, state.login
-    forget(state, login.owner)
+    revoke_remember_tokens(state, login.owner)
     if login.exists:
         log.debug("%s: logged out", login.log_name)
         login.end()
@@ -135,12 +135,12 @@ def confirm(state: LoginState) -> None:
         log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
         raise Forbidden
     # The session may be another's than that of the user who shows a credential with the request.
-    if state.ignores_session or state.session.get(USER_ID) is None:
+    if state.ignores_session or state.session.get(USER_KEY) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
-    state.session[BROWSER] = browser_id(state.user_agent)
+    state.session[BROWSER] = browser_id(state.request.headers.get("User-Agent"))
     state.login.rotate()
     signals.user_login_confirmed.send(state.app)
 
@@ -148,13 +148,13 @@ def confirm(state: LoginState) -> None:
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
     """Do :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
-    user_id = state.session.get(USER_ID)
+    user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
         raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    for remembered in remembered_in(state, user_id):
+    for remembered in tokens_of(state, user_id):
         renewed = state.tokens.renew(remembered, digest)
         if renewed is not None:
             state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
@@ -166,7 +166,7 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    if state.session.get(USER_ID) is None or state.session.get(FRESH) is not True:
+    if state.session.get(USER_KEY) is None or state.session.get(FRESH) is not True:
         return False
     if max_age is None:
         return True
@@ -179,10 +179,10 @@ def is_remembered(state: LoginState) -> bool:
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    user_id = state.session.get(USER_ID)
+    user_id = state.session.get(USER_KEY)
     if state.remember is not None or user_id is None:
         return bool(state.remember)
     owner = state.login.owner
     if owner is not None:
         return is_remembered_by(owner.note)  # what remembers it and the session end together
-    return next(remembered_in(state, user_id), None) is not None
+    return next(tokens_of(state, user_id), None) is not None

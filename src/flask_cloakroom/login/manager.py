@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from flask import Blueprint, Flask, Response
 
-from ..context import this_app, this_request
+from ..context import this_request
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from .access import refusal
-from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
+from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login
 from .access.permissions import without_permission
 from .compat.deprecated import DeprecatedNames
 from .devices.active_sessions import ActiveSession, Activity
 from .devices.login_watch import LoginWatch
 from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
-from .request import impersonation
+from .request import impersonation, remember_cookies
 from .request.csrf_hooks import is_shown_by_header, login_secrets
-from .request.current import user_context
-from .request.loading import user_of
-from .request.response import finish
-from .request.state import LoginSource, LoginState, state_of_realm
-from .setup.realm import EXTENSION_KEY, realm_of
+from .request.current_user import user_context, user_of
+from .request.state import LoginSource, LoginState, login_state
+from .setup.realm import EXTENSION_KEY
 from .setup.settings import settings_of
 from .user_session.administration import delete_of, export_of
 
@@ -59,12 +57,17 @@ class LoginManager(DeprecatedNames):
             app.context_processor(user_context)
 
     def finish_response(self, response: Response) -> Response:
-        """Finish the response of a request that asked for its user. One that did not is left as it is."""
+        """Add the headers of the login to the response of a request that asked for its user."""
         request = this_request()
         request.__dict__[self.finished_name] = True
         state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
-            finish(state, response)
+            if state.private and "Cache-Control" not in response.headers:
+                # OWASP ASVS 5.0, 14.3.2: what a browser keeps, its next user finds after the logout.
+                response.headers["Cache-Control"] = "no-store"
+            if state.clear_site_data and state.settings.clear_site_data:
+                response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
+            remember_cookies.send(state, response)
         return response
 
     # -- the answers to refused requests ---------------------------------------------------------------------
@@ -101,27 +104,27 @@ class LoginManager(DeprecatedNames):
         fresh: bool = True,
     ) -> bool:
         """Log ``user`` in: :func:`flask_cloakroom.login_user`."""
-        return log_in(state_of_realm(self), user, remember=remember, duration=duration, force=force, fresh=fresh)
+        return log_in(login_state(self), user, remember=remember, duration=duration, force=force, fresh=fresh)
 
     def logout_user(self) -> bool:
         """Log the user out: :func:`flask_cloakroom.logout_user`. Users of other kinds stay logged in."""
-        return log_out(state_of_realm(self))
+        return log_out(login_state(self))
 
     def confirm_login(self) -> None:
         """Mark the login as fresh: :func:`flask_cloakroom.confirm_login`."""
-        confirm(state_of_realm(self))
+        confirm(login_state(self))
 
     def update_session_auth_hash(self, user: Any = None) -> None:
         """Let this login outlive a new password: :func:`flask_cloakroom.update_session_auth_hash`."""
-        update_auth_hash(state_of_realm(self), user)
+        update_auth_hash(login_state(self), user)
 
     def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
         """Tell whether the user has shown who they are in this session: :func:`flask_cloakroom.login_fresh`."""
-        return is_fresh(state_of_realm(self), checked_age(max_age))
+        return is_fresh(login_state(self), checked_age(max_age))
 
     def login_remembered(self) -> bool:
         """Tell whether the login will outlive the session: :func:`flask_cloakroom.login_remembered`."""
-        return is_remembered(state_of_realm(self))
+        return is_remembered(login_state(self))
 
     def login_source(self) -> LoginSource | None:
         """Tell by what the request's user was found: :func:`flask_cloakroom.login_source`."""
@@ -141,10 +144,10 @@ class LoginManager(DeprecatedNames):
 
     def login_watch(self) -> LoginWatch:
         """Return what tells later whether the login is still good: :func:`flask_cloakroom.login_watch`."""
-        return LoginWatch(state_of_realm(self))
+        return LoginWatch(login_state(self))
 
     def _loaded(self) -> LoginState:
-        state = state_of_realm(self)
+        state = login_state(self)
         user_of(state)
         return state
 
@@ -152,7 +155,7 @@ class LoginManager(DeprecatedNames):
 
     def login_required(self, view: F) -> F:
         """Call the view only if the user is authenticated: :func:`flask_cloakroom.login_required`."""
-        return guarded(view, refuse_strangers, self._state)
+        return guard(view, refuse_anonymous, self)
 
     @overload
     def fresh_login_required(self, view: F) -> F: ...
@@ -164,20 +167,17 @@ class LoginManager(DeprecatedNames):
         self, view: F | None = None, *, max_age: timedelta | float | None = None
     ) -> F | Callable[[F], F]:
         """Call the view only if the user is freshly authenticated: :func:`flask_cloakroom.fresh_login_required`."""
-        refuse = refuse_stale(checked_age(max_age))
-        return (lambda view: guarded(view, refuse, self._state)) if view is None else guarded(view, refuse, self._state)
+        refuse = refuse_not_fresh(checked_age(max_age))
+        return (lambda view: guard(view, refuse, self)) if view is None else guard(view, refuse, self)
 
     def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
         """Call the view only if ``predicate(user)`` is true: :func:`flask_cloakroom.permission_required`."""
         refuse = without_permission(predicate)
-        return lambda view: guarded(view, refuse, self._state)
+        return lambda view: guard(view, refuse, self)
 
     def require_login(self, target: Flask | Blueprint) -> None:
         """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
         require_login(target, self)
-
-    def _state(self) -> LoginState:
-        return state_of_realm(self)
 
     # -- the sessions of a user -------------------------------------------------------------------------------
 
@@ -204,9 +204,3 @@ class LoginManager(DeprecatedNames):
     def export_user_data(self, user: Any) -> str:
         """Return all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.export_user_data`."""
         return export_of(self, user)
-
-
-def current_manager() -> LoginManager:
-    """Return the present application's manager. Raises RuntimeError if it has none."""
-    # Only managers are ever set up: :class:`Realm` is what the modules below know of them.
-    return cast(LoginManager, realm_of(this_app()))

@@ -11,8 +11,9 @@ from typing import Any, TypeVar, overload
 
 from ...context import this_app
 from ..lifecycle import is_fresh
-from ..request.loading import user_of
-from ..request.state import LoginState, this_login
+from ..request.current_user import user_of
+from ..request.state import LoginState, login_state
+from ..setup.realm import Realm
 from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +28,7 @@ def login_required(view: F) -> F:
     Write it below ``@app.route``. The view may be async. OPTIONS requests pass, because a CORS preflight request
     comes without cookies; with LOGIN_DISABLED all do.
     """
-    return guarded(view, refuse_strangers)
+    return guard(view, refuse_anonymous)
 
 
 @overload
@@ -46,15 +47,15 @@ def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | 
 
     Raises ValueError for an age that is not above zero.
     """
-    refuse = refuse_stale(checked_age(max_age))
-    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
+    refuse = refuse_not_fresh(checked_age(max_age))
+    return (lambda view: guard(view, refuse)) if view is None else guard(view, refuse)
 
 
-def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
+def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
     """Return what refuses those who are not freshly logged in, within the last so many seconds if it is a number."""
 
     def refuse(state: LoginState) -> Any:
-        refused = refuse_strangers(state)
+        refused = refuse_anonymous(state)
         if refused is not None or is_fresh(state, seconds):
             return refused
         if state.impersonator is not None:  # a refresh view could not make it fresh
@@ -74,7 +75,7 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
     return seconds
 
 
-def refuse_strangers(state: LoginState) -> Any:
+def refuse_anonymous(state: LoginState) -> Any:
     """Return the response for those who are not logged in; None for those who are.
 
     Raises the 401 of an authenticator that refused the request's credential.
@@ -86,19 +87,22 @@ def refuse_strangers(state: LoginState) -> Any:
     return state.realm.unauthorized()
 
 
-def lets_pass(state: LoginState) -> bool:
+def needs_no_login(state: LoginState) -> bool:
     """Tell whether nobody has to be logged in for this request."""
     return state.request.method in EXEMPT_METHODS or state.settings.disabled
 
 
-def guarded(view: F, refuse: Callable[[LoginState], Any], find_state: Callable[[], LoginState] = this_login) -> F:
-    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None."""
+def guard(view: F, refuse: Callable[[LoginState], Any], realm: Realm | None = None) -> F:
+    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None.
+
+    ``realm``: the realm whose users it asks about; None for the application's own users.
+    """
     is_async = inspect.iscoroutinefunction(view)
 
     @wraps(view)
     def decorated(*args: Any, **kwargs: Any) -> Any:
-        state = find_state()
-        refused = None if lets_pass(state) else refuse(state)
+        state = login_state(realm)
+        refused = None if needs_no_login(state) else refuse(state)
         if refused is not None:
             return refused
         return (this_app().ensure_sync(view) if is_async else view)(*args, **kwargs)

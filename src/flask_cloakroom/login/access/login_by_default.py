@@ -10,9 +10,9 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
-from ..request.state import state_of_realm, this_login
+from ..request.state import login_state
 from ..setup.realm import Realm, realms_of
-from .decorators import lets_pass, refuse_strangers
+from .decorators import needs_no_login, refuse_anonymous
 from .public import is_public, unwrapped
 
 #: Where an application keeps what it requires.
@@ -73,8 +73,8 @@ class _Access:
         if not required or _is_for_everybody(app, request, app.view_functions.get(request.endpoint)):
             return None
         for manager in required:
-            state = this_login() if manager is None else state_of_realm(manager)
-            refused = None if lets_pass(state) else refuse_strangers(state)
+            state = login_state(manager)
+            refused = None if needs_no_login(state) else refuse_anonymous(state)
             if refused is not None:
                 return refused
         return None

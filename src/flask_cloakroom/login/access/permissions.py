@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..request.state import LoginState
 from ..setup.callbacks import verdict
-from .decorators import guarded, refuse_strangers
+from .decorators import guard, refuse_anonymous
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
     parameter without a default that the URL has no part for.
     """
     refuse = without_permission(predicate)
-    return lambda view: guarded(view, refuse)
+    return lambda view: guard(view, refuse)
 
 
 def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
@@ -34,7 +34,7 @@ def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], 
     parts = _parts_of(predicate)
 
     def refuse(state: LoginState) -> Any:
-        refused = refuse_strangers(state)
+        refused = refuse_anonymous(state)
         if refused is not None:
             return refused
         given = state.request.view_args or {}

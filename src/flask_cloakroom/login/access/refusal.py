@@ -12,7 +12,7 @@ from ... import signals
 from ...context import this_app, this_request
 from ...core.values.own_keys import FLASHES
 from ...redirects import safe_path
-from ..request.state import known_state_of
+from ..request.state import LoginState
 from ..setup.callbacks import call
 from ..setup.realm import Realm
 from .login_url import expand_login_view, login_url, make_next_param
@@ -61,7 +61,7 @@ def forbidden(realm: Realm, reason: str) -> Any:
 
 
 def _log_refusal(realm: Realm, reason: str) -> None:
-    state = known_state_of(this_request(), realm)
+    state: LoginState | None = this_request().__dict__.get(realm.state_name)
     # The session is not opened for the log's sake.
     by_session = state is not None and state.loaded and not state.ignores_session
     named = state.login.log_name if state is not None and by_session else "no session"

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from ...context import this_app, this_request
-from ..request.loading import load
-from ..request.state import state_of
+from ..request.current_user import load
+from ..request.state import login_state
 from ..setup.realm import Realm
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -58,11 +57,9 @@ class DeprecatedNames(Realm):
         current_app.config["LOGIN_DISABLED"] = value
 
     def _load_user(self) -> None:
-        load(state_of(this_app(), this_request(), self))
+        load(login_state(self))
 
     def _update_request_context_with_user(self, user: Any = None) -> None:
         """Make ``user`` the request's, and nobody's beyond it."""
         somebody = user is not None
-        state_of(this_app(), this_request(), self).set_user(
-            user if somebody else self.anonymous_user(), private=somebody
-        )
+        login_state(self).set_user(user if somebody else self.anonymous_user(), private=somebody)

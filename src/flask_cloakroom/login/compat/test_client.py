@@ -6,7 +6,7 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from ..in_session.session_login import description
+from ..in_session.session_login import login_values
 from ..setup.realm import realm_of
 
 
@@ -24,7 +24,7 @@ class FlaskLoginClient(FlaskClient):
         super().__init__(*args, **kwargs)
         if user is None:
             return
-        described = description(
+        values = login_values(
             user,
             realm_of(self.application).id_of(user),
             fresh=fresh,
@@ -32,4 +32,4 @@ class FlaskLoginClient(FlaskClient):
             user_agent=self.environ_base.get("HTTP_USER_AGENT"),
         )
         with self.session_transaction() as session:
-            session.update(described)
+            session.update(values)

@@ -10,19 +10,19 @@ from typing import Any
 from flask import has_request_context
 
 from ... import signals
-from ...context import this_app, this_request
+from ...context import this_app
 from ...core.entries.envelope import Header
 from ...core.entries.ownership import Ownership
 from ...core.sessions.repository import Repository
 from ...core.sessions.session_registry import SessionRegistry
+from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions.interface import ServerSessionInterface
 from ..in_session.device_note import moment_in, read_note, text_in
 from ..in_session.session_login import SessionLogin
 from ..lifecycle import log_out
-from ..request.loading import user_of
-from ..request.state import state_of
-from ..setup.config import USER_ID
+from ..request.current_user import user_of
+from ..request.state import login_state
 from ..setup.realm import Realm
 from ..setup.users import is_set
 from .user_agents import names_in
@@ -71,7 +71,7 @@ class Activity:
         self._repository: Repository = interface.repository
         self._realm = realm
         self._app = app
-        self._state = state_of(app, this_request(), realm) if has_request_context() else None
+        self._state = login_state(realm) if has_request_context() else None
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
         """Return the sessions of ``user``, else of the current user: :func:`.actions.active_sessions`."""
@@ -127,7 +127,8 @@ class Activity:
     def _check_index(self, name: str) -> None:
         """Warn if the session of this request is the owner's and the owner index has lost it."""
         login = self._login()
-        record, owner = (None, None) if login is None else (login.record, login.owner)
+        session = None if login is None else login.server
+        record, owner = (None, None) if session is None else (session.record, session.owner)
         if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
             return
         log.warning(
@@ -154,7 +155,7 @@ class Activity:
     def _is_current(self, name: str) -> bool:
         """Tell whether the owner of that name is logged in by the session of this request."""
         login = self._login()
-        mine = None if login is None else login.session.get(USER_ID)
+        mine = None if login is None else login.session.get(USER_KEY)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:

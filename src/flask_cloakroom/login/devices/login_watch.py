@@ -6,13 +6,13 @@ import logging
 from typing import Any
 
 from ...core.sessions.watch import Trail
+from ...core.values.own_keys import USER_KEY
 from ...sessions import ServerSession
-from ..in_session.session_login import auth_hash_of
+from ..in_session.session_login import AUTH_HASH, FORCED, auth_hash_of, login_problem
 from ..request import impersonation
-from ..request.loading import problem_with, user_of
+from ..request.current_user import user_of
 from ..request.state import LoginState
 from ..setup.callbacks import call
-from ..setup.config import AUTH_HASH, FORCED, USER_ID
 from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -34,7 +34,7 @@ class LoginWatch:
         self._is_over = False
         if state.source in ("session", "remember"):
             session = state.session
-            self._user_id: Any = session[USER_ID]
+            self._user_id: Any = session[USER_KEY]
             self._auth_hash: object = session.get(AUTH_HASH)
             self._forced = session.get(FORCED) is True
             if state.impersonator is not None:
@@ -84,7 +84,7 @@ class LoginWatch:
         if load is None:
             return "there is no user_loader any more"
         user = call(load, self._user_id)
-        problem = problem_with(user, self._auth_hash, forced=self._forced)
+        problem = login_problem(user, self._auth_hash, forced=self._forced)
         if problem is None and self._impersonated is not None:
-            problem = impersonation.problem_with(self._realm, user, call(load, self._impersonated))
+            problem = impersonation.impersonation_problem(self._realm, user, call(load, self._impersonated))
         return problem

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any, Final
 
+from flask import Request
 from flask.sessions import SessionMixin
 
 from ...core.entries.ownership import Begun
@@ -19,22 +20,20 @@ LONGEST_ADDRESS: Final = 64
 LATEST: Final = 2**32 - 1
 
 
-def begun_by(
-    session: SessionMixin, address: str | None, user_agent: str | None, *, remembered: bool, handle: str
-) -> Begun:
-    """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
+def begun_by(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> Begun:
+    """Return the description of a login that a request makes, for :func:`active_sessions`.
 
-    With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
-    there.
+    ``handle`` is that of the remember tokens of the login, "" for a new one. With SESSION_ENCRYPTION the description
+    has no address and no browser: it lies in the header, which can be read without the ticket.
     """
     note: dict[str, Any] = {"at": int(time.time())}
     if remembered:
         note["remembered"] = True
     if isinstance(session, ServerSession) and not session.repository.encrypts:
-        if address:
-            note["address"] = address[:LONGEST_ADDRESS]
-        if user_agent:
-            note["agent"] = user_agent[:LONGEST_AGENT]
+        if request.remote_addr:
+            note["address"] = request.remote_addr[:LONGEST_ADDRESS]
+        if agent := request.headers.get("User-Agent"):
+            note["agent"] = agent[:LONGEST_AGENT]
     return Begun(json.dumps(note), handle)
 
 

@@ -25,14 +25,14 @@ class AcceptsForeign(Protocol):
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
         """Return what a credential stands for from now on; None if it was spent. ``lifetime`` is in seconds."""
 
-    def spend(self, foreign: str) -> None:
+    def refuse(self, foreign: str) -> None:
         """See to it that a credential is never accepted."""
 
 
 def accepting(tokens: RememberTokens) -> AcceptsForeign:
     """Return the tokens, which can take the place of Flask-Login's. Raises SettingError if they cannot."""
     if not isinstance(tokens, AcceptsForeign):
-        problem = "needs remember tokens with the methods accept() and spend(), which remember_tokens has not"
+        problem = "needs remember tokens with the methods accept() and refuse(), which remember_tokens has not"
         raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)
     return tokens
 
@@ -46,10 +46,10 @@ def exchange(app: Flask, tokens: RememberTokens, cookie: str, lifetime: int) -> 
     return None if user_id is None else accepting(tokens).accept(user_id, cookie, lifetime)
 
 
-def spend(app: Flask, tokens: RememberTokens, cookie: str) -> None:
+def refuse(app: Flask, tokens: RememberTokens, cookie: str) -> None:
     """End what was made of a cookie of Flask-Login's, and let nothing be made of it if it was never used."""
     if _checked(app, cookie) is not None:
-        accepting(tokens).spend(cookie)
+        accepting(tokens).refuse(cookie)
 
 
 def _checked(app: Flask, cookie: str) -> str | None:

@@ -69,10 +69,10 @@ class SignedTokens:
         """Accept it as often as it comes: without a store nobody knows whether it came before."""
         return Remembered(user_id, None, 0, lifetime, foreign)
 
-    def spend(self, foreign: str) -> None:
+    def refuse(self, foreign: str) -> None:
         """Do nothing, for that reason."""
 
-    def stands(self, remembered: Remembered) -> bool:
+    def is_alive(self, remembered: Remembered) -> bool:
         """Yes: nobody can revoke it."""
         return True
 

@@ -100,7 +100,7 @@ class StoredTokens:
         found = self._find(token)
         return None if found is None else self._remembered(token, *found)
 
-    def spend(self, foreign: str) -> None:
+    def refuse(self, foreign: str) -> None:
         """End the family that this browser has just begun with it, or see to it that none begins."""
         with _outage():
             token = self._families.spend(foreign)
@@ -109,7 +109,7 @@ class StoredTokens:
             with _outage():
                 self._families.end(found[0])
 
-    def stands(self, remembered: Remembered) -> bool:
+    def is_alive(self, remembered: Remembered) -> bool:
         """Ask the store again."""
         assert remembered.family is not None
         with _outage():

@@ -69,7 +69,7 @@ class RememberTokens(Protocol):
         """Use a token to log in the user, who has this digest; None if it was revoked meanwhile."""
         ...
 
-    def stands(self, remembered: Remembered) -> bool:
+    def is_alive(self, remembered: Remembered) -> bool:
         """Tell whether a token that was used has not been revoked since. Asked once the login is there."""
         ...
 

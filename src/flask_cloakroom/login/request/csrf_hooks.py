@@ -17,14 +17,14 @@ from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
 from ...cookies import has_cookie
+from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
 from ..in_session.session_login import secret_of
 from ..setup.authenticators import shows_credential
-from ..setup.config import USER_ID
 from ..setup.realm import cookie_name, realms_of
-from .loading import user_of
+from .current_user import user_of
 from .remember_cookies import tokens_in
-from .state import state_of
+from .state import login_state
 
 #: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
 _OF_SCRIPTS: Final = (None, "cors", "same-origin")
@@ -44,7 +44,7 @@ def is_shown_by_header() -> bool:
         return False  # whoever put the header in, it was no page
     refusal: HTTPException | None = None
     for realm in realms:
-        state = state_of(app, request, realm)
+        state = login_state(realm)
         try:
             user_of(state)
         except HTTPException as error:  # it may be the credential of another kind of user
@@ -72,8 +72,8 @@ def login_secrets(resume: bool) -> list[Secret]:
     for realm in realms_of(app):
         if realm.may_have_login(app, request):
             session = realm.session_of(request)
-            if resume and session.get(USER_ID) is None and realm.has_loader and not realm.has_finished(request):
-                state = state_of(app, request, realm)
+            if resume and session.get(USER_KEY) is None and realm.has_loader and not realm.has_finished(request):
+                state = login_state(realm)
                 if tokens_in(state):
                     user_of(state)
             secret = secret_of(session)

@@ -13,8 +13,9 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from ... import signals
+from ...core.values.own_keys import USER_KEY
+from ..in_session.session_login import IMPERSONATED
 from ..setup.callbacks import verdict
-from ..setup.config import IMPERSONATED, USER_ID
 from ..setup.realm import Realm
 from ..setup.users import is_set
 from .state import LoginState
@@ -22,7 +23,7 @@ from .state import LoginState
 log = logging.getLogger("flask_cloakroom.login")
 
 
-def problem_with(realm: Realm, impersonator: Any, user: Any) -> str | None:
+def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
     """Return why the one must not impersonate the other; None if they may."""
     if user is None:
         return "the impersonated user is not there any more"
@@ -46,13 +47,13 @@ def start(state: LoginState, user: Any) -> None:
         )
     if state.impersonator is not None:
         raise RuntimeError("this session impersonates somebody already: call stop_impersonating() first")
-    by_session = not state.ignores_session and state.session.get(USER_ID) is not None
+    by_session = not state.ignores_session and state.session.get(USER_KEY) is not None
     if not by_session or not is_set(impersonator, "is_authenticated"):
         raise RuntimeError("nobody is logged in by this session who could impersonate somebody")
     user_id = realm.id_of(user)
-    if str(user_id) == str(state.session[USER_ID]):
+    if str(user_id) == str(state.session[USER_KEY]):
         raise ValueError("nobody can impersonate themselves")
-    problem = problem_with(realm, impersonator, user)
+    problem = impersonation_problem(realm, impersonator, user)
     if problem is not None:
         log.info("%s: an impersonation was refused: %s", state.login.log_name, problem)
         raise Forbidden

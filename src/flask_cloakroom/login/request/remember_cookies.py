@@ -1,16 +1,35 @@
-"""The remember tokens that a browser sends: found in its cookies, and ended."""
+"""The remember cookie of a request: log in again by its token, revoke the token, renew it, and send the cookie."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from typing import Any, Final
 
+from flask import Response
+
+from ... import signals
 from ...cookies import MOST_TRIED
 from ...core.entries.ownership import Ownership
+from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
-from ..in_session.device_note import is_remembered_by
-from ..remember.flask_login_cookies import SEPARATOR, exchange, spend
+from ...sessions.outage import SessionUnavailable
+from ..in_session.device_note import begun_by, is_remembered_by
+from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
+from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
 from ..remember.tokens import Remembered
 from .state import LoginState
+
+log = logging.getLogger("flask_cloakroom.login")
+
+#: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is issued anew when so much of its life has passed: often enough
+#: that nobody loses more than that, and not with every image of a page.
+REFRESH_PART: Final = 10
+#: And at the latest after so many seconds.
+REFRESH_SECONDS: Final = 600
+
+
+# -- the tokens of the request --------------------------------------------------------------------------------
 
 
 def tokens_in(state: LoginState) -> list[Secret]:
@@ -37,12 +56,12 @@ def resolve(state: LoginState, token: str) -> Remembered | None:
 def revoke(state: LoginState, token: str) -> str:
     """End one of these tokens and all that were made of it. Return the handle of their login, "" if there is none."""
     if SEPARATOR in token:
-        spend(state.app, state.tokens, token)
+        refuse(state.app, state.tokens, token)
         return ""
     return state.tokens.revoke(token)
 
 
-def remembered_in(state: LoginState, user_id: object) -> Iterator[Remembered]:
+def tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
     """Yield what those of these tokens say that are good and this user's."""
     for token in tokens_in(state):
         remembered = resolve(state, token)
@@ -50,7 +69,85 @@ def remembered_in(state: LoginState, user_id: object) -> Iterator[Remembered]:
             yield remembered
 
 
-def forget(state: LoginState, owner: Ownership | None) -> None:
+# -- log in again ---------------------------------------------------------------------------------------------
+
+
+def log_in_again(state: LoginState) -> Any:
+    """Log in the user of a remember token, not freshly, and return them; None if no token is good."""
+    realm = state.realm
+    if realm.user_callback is None or state.remember == "":
+        return None
+    login = state.login
+    for token in tokens_in(state):
+        remembered = resolve(state, token)
+        if remembered is None:
+            log.info("%s: a remember token was refused (forged, expired, revoked)", login.log_name)
+            continue
+        if not remembered.used and login.server is not None and login.server.superseded:
+            # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
+            log.info("%s: a remember token was not used: the request is older than that", login.log_name)
+            return None
+        user = realm.user_with_id(remembered.user_id)
+        problem = login_problem(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
+        if problem is None:
+            return user if _resume(state, login, user, remembered) else None
+        log.info("%s: a remember token was refused, because %s", login.log_name, problem)
+        revoke(state, token)
+        state.set_remember("")
+    return None
+
+
+def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
+    """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
+    tokens, user_id = state.tokens, state.realm.id_of(user)
+    user_agent = state.request.headers.get("User-Agent")
+    values = login_values(user, user_id, fresh=False, forced=False, user_agent=user_agent)
+    used = tokens.use(remembered, values.get(AUTH_HASH, ""))
+    if used is None:
+        log.info("%s: a remember token was refused, because it was revoked meanwhile", login.log_name)
+        return False
+    if used.token is not None:
+        # Now, because the one that the browser has is spent: whatever fails from here on, it must get this one.
+        state.set_remember(used.token, used.lifetime)
+    begun = begun_by(login.session, state.request, remembered=True, handle=remembered.handle)
+    if used.ticket is None:
+        begins = login.begin(values, begun)
+    else:
+        if used.first:
+            # A browser that shows its token has lost the session that it had by it. If another one has that, by a copy
+            # of the token, it has to show that copy, and is found out.
+            login.end_others(user_id, remembered.handle, used.ticket)
+        begins = login.join(values, begun, used.ticket, first=used.first)
+    # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
+    # from here on will find this session.
+    if begins and not _is_alive(state, login, remembered):
+        log.info("%s: a remember token was revoked while it was used", login.log_name)
+        login.end()
+        state.remember = None
+        begins = False
+    if not begins:
+        return False
+    if used.token is None:
+        state.remember = None  # another one, before this, may have been bad
+    state.resumed = remembered
+    if used.first:
+        signals.user_loaded_from_cookie.send(state.app, user=user)
+    return True
+
+
+def _is_alive(state: LoginState, login: SessionLogin, remembered: Remembered) -> bool:
+    try:
+        return state.tokens.is_alive(remembered)
+    except SessionUnavailable:
+        # Nobody may get the ticket of a login of which it is not known whether it stands.
+        login.give_up()
+        raise
+
+
+# -- revoke ---------------------------------------------------------------------------------------------------
+
+
+def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
     """End what remembers the browser, and let the response delete the cookie. At the end of the login of ``owner``.
 
     Raises SessionUnavailable (503) if the store is down.
@@ -62,7 +159,7 @@ def forget(state: LoginState, owner: Ownership | None) -> None:
         state.set_remember("")
 
 
-def forget_others(state: LoginState, user_id: str) -> str:
+def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
     """End what else this browser is remembered by: other users would be logged in again when this session is over.
 
     Return the handle of the login that remembers this one, "" if there is none.
@@ -77,3 +174,44 @@ def forget_others(state: LoginState, user_id: str) -> str:
             revoke(state, token)
             state.set_remember("")
     return handle
+
+
+# -- send -----------------------------------------------------------------------------------------------------
+
+
+def send(state: LoginState, response: Response) -> None:
+    """Set or delete the remember cookie in a response, as the request's login asks for."""
+    if state.settings.refresh_each_request and _may_refresh(state):
+        try:
+            _refresh(state)
+        except SessionUnavailable:
+            log.warning("a remember token was not extended, because the store is down; the next request will")
+    if state.remember and state.resumed is not None:
+        try:
+            if not state.tokens.is_alive(state.resumed):
+                state.remember = None  # a slow page must not take the token away that a login has set meanwhile
+        except SessionUnavailable:
+            pass  # the browser's own token is spent
+    if state.remember:
+        state.settings.cookie.set(response, state.remember, state.remember_for)
+    elif state.remember is not None:
+        state.settings.cookie.delete(response)
+
+
+def _may_refresh(state: LoginState) -> bool:
+    """Tell whether somebody is logged in by the session, as themselves, and no other token is sent to them."""
+    by_session = state.private and not state.ignores_session
+    return by_session and state.impersonator is None and state.remember is None
+
+
+def _refresh(state: LoginState) -> None:
+    """Issue the browser's token anew, if it is good and the present user's."""
+    session = state.realm.session_of(state.request)
+    for remembered in tokens_of(state, session.get(USER_KEY)):
+        if remembered.used or remembered.auth_hash != session.get(AUTH_HASH, ""):
+            continue
+        if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
+            extended = state.tokens.extend(remembered)
+            if extended is not None:
+                state.set_remember(extended, remembered.lifetime)
+        return

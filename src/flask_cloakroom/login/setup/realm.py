@@ -12,16 +12,24 @@ from flask import Flask, Request
 from flask.sessions import SessionMixin
 
 from ...context import this_session
+from ...core.values.own_keys import is_user_id
 from ...sessions.interface import ServerSessionInterface
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
 from ..remember.tokens import RememberTokens
 from .authenticators import Authenticator
-from .config import ID_ATTRIBUTE, LOGIN_MESSAGE, LOGIN_MESSAGE_CATEGORY, REFRESH_MESSAGE, REFRESH_MESSAGE_CATEGORY
+from .callbacks import call
 from .settings import LoginSettings, settings_of
 from .users import AnonymousUserMixin
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+#: Flask-Login's messages, which translations of it know, and the category of both.
+LOGIN_MESSAGE: Final = "Please log in to access this page."
+REFRESH_MESSAGE: Final = "Please reauthenticate to access this page."
+MESSAGE_CATEGORY: Final = "message"
+#: The method of a user object that returns the user's id.
+ID_ATTRIBUTE: Final = "get_id"
 
 #: Where an application keeps its own realm.
 EXTENSION_KEY: Final = "flask_cloakroom.login"
@@ -48,12 +56,12 @@ class Realm:
         self.blueprint_login_views: dict[str | None, str | None] = {}
         #: What is flashed to who is sent to log in, if anything; and its category.
         self.login_message: Any = LOGIN_MESSAGE
-        self.login_message_category = LOGIN_MESSAGE_CATEGORY
+        self.login_message_category = MESSAGE_CATEGORY
         #: The endpoint, path or URL where those who are logged in show again who they are. None: they get a 401.
         self.refresh_view: str | None = None
         #: What is flashed to who is sent there, if anything; and its category.
         self.needs_refresh_message: Any = REFRESH_MESSAGE
-        self.needs_refresh_message_category = REFRESH_MESSAGE_CATEGORY
+        self.needs_refresh_message_category = MESSAGE_CATEGORY
         #: "basic", "strong" or None; SESSION_PROTECTION in the application's configuration comes before it.
         self.session_protection: str | None = "basic"
         #: Translates the two messages.
@@ -162,12 +170,18 @@ class Realm:
             raise ValueError(f"{self.id_attribute}() of the user returned None, so there is nobody to log in")
         return user_id
 
-    def check_set_up(self, app: Flask) -> None:
-        """Raise RuntimeError if the application does not know this realm."""
-        realm_of(app)
+    def user_with_id(self, user_id: object) -> Any:
+        """Return the user of an id that an earlier login stored; None if there is none, or the id cannot be one."""
+        load = self.user_callback
+        return call(load, user_id) if load is not None and is_user_id(user_id) else None
 
     def settings_for(self, app: Flask) -> LoginSettings:
-        """Return the settings that hold for this realm's logins. Raises :class:`~flask_cloakroom.SettingError`."""
+        """Return the settings of this realm's logins in an application.
+
+        Raises RuntimeError if the application does not have this realm, and
+        :class:`~flask_cloakroom.SettingError` for a wrong setting.
+        """
+        realm_of(app)
         return settings_of(app)
 
     def interface_for(self, app: Flask) -> Any:

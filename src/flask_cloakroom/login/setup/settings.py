@@ -9,21 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ...cookies import MAX_AGE_LIMIT, Cookie, Finder, read_cookie
 from ...errors import SettingError
 from ...settings import Reader
 from ..remember.tokens import LONGEST_TOKEN
-from .config import (
-    AUTH_HEADER_NAME,
-    COOKIE_DURATION,
-    COOKIE_HTTPONLY,
-    COOKIE_NAME,
-    COOKIE_SAMESITE,
-    COOKIE_SECURE,
-    USE_SESSION_FOR_NEXT,
-)
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -33,23 +25,24 @@ log = logging.getLogger("flask_cloakroom.login")
 #: Says that a setting was not made, where None is a value.
 UNSET: Final = object()
 
+#: Flask-Login's defaults for the settings that it has.
 DEFAULTS: Final[dict[str, Any]] = {
-    "AUTH_HEADER_NAME": AUTH_HEADER_NAME,
+    "AUTH_HEADER_NAME": "Authorization",
     "FORCE_HOST_FOR_REDIRECTS": None,
     "LOGIN_DISABLED": False,
     "LOGOUT_CLEAR_SITE_DATA": ("cache", "storage"),
-    "REMEMBER_COOKIE_NAME": COOKIE_NAME,
-    "REMEMBER_COOKIE_DURATION": COOKIE_DURATION,
+    "REMEMBER_COOKIE_NAME": "remember_token",
+    "REMEMBER_COOKIE_DURATION": timedelta(days=365),
     "REMEMBER_COOKIE_DOMAIN": None,
     "REMEMBER_COOKIE_PATH": None,
-    "REMEMBER_COOKIE_SECURE": COOKIE_SECURE,
-    "REMEMBER_COOKIE_HTTPONLY": COOKIE_HTTPONLY,
-    "REMEMBER_COOKIE_SAMESITE": COOKIE_SAMESITE,
+    "REMEMBER_COOKIE_SECURE": False,
+    "REMEMBER_COOKIE_HTTPONLY": True,
+    "REMEMBER_COOKIE_SAMESITE": None,
     "REMEMBER_COOKIE_PARTITIONED": False,
     "REMEMBER_COOKIE_REFRESH_EACH_REQUEST": False,
     "REMEMBER_COOKIE_ACCEPT_LEGACY": False,
     "SESSION_PROTECTION": UNSET,
-    "USE_SESSION_FOR_NEXT": USE_SESSION_FOR_NEXT,
+    "USE_SESSION_FOR_NEXT": False,
 }
 #: What the remember cookie has from the session's cookie unless it is said for itself. Were it sent where that one is
 #: not, it would be the weaker of two keys to the same door.

@@ -12,8 +12,8 @@ from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import will_merge
-from ..request.loading import user_of
-from ..request.state import state_of_realm
+from ..request.current_user import user_of
+from ..request.state import login_state
 from ..setup.realm import Realm, realm_of
 from ..setup.users import is_set
 from .mappings import RefusedSession, StoredSession, UserSession, VisitorSession
@@ -21,7 +21,7 @@ from .mappings import RefusedSession, StoredSession, UserSession, VisitorSession
 
 def current_user_session(realm: Realm) -> UserSession:
     """Return that of the present request. Raises RuntimeError, CloakroomError and SettingError as ``user_session``."""
-    state = state_of_realm(realm)
+    state = login_state(realm)
     user, session = user_of(state), state.session
     if not isinstance(session, ServerSession):
         raise CloakroomError(
