@@ -47,7 +47,8 @@ def log_in(
     if not force and not is_set(user, "is_active"):
         log.info("a login was refused: the user is not active")
         return False
-    request, login, user_id = state.request, state.login, state.realm.id_of(user)
+    user_id = state.realm.id_of(user)
+    request, login = state.request, state.login
     user_agent = request.headers.get("User-Agent")
     values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
     before = login.owner

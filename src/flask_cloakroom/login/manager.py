@@ -67,7 +67,8 @@ class LoginManager(DeprecatedNames):
                 response.headers["Cache-Control"] = "no-store"
             if state.clear_site_data and state.settings.clear_site_data:
                 response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
-            remember_cookies.send(state, response)
+            if state.remember is not None or state.settings.refresh_each_request:
+                remember_cookies.send(state, response)
         return response
 
     # -- the answers to refused requests ---------------------------------------------------------------------

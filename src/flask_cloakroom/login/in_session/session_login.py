@@ -173,7 +173,7 @@ class SessionLogin:
 
     @property
     def log_name(self) -> str:
-        """How the log names the session. It opens nothing."""
+        """The name of the session in the log. It opens nothing."""
         return "session in cookie" if self.server is None else f"session {self.server.sid or 'new'}"
 
     # -- written --------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ...sessions.outage import SessionUnavailable
 from ..in_session.device_note import begun_by, is_remembered_by
 from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
 from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
-from ..remember.tokens import Remembered
+from ..remember.tokens import Remembered, RememberTokens
 from .state import LoginState
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -120,7 +120,7 @@ def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remem
         begins = login.join(values, begun, used.ticket, first=used.first)
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.
-    if begins and not _is_alive(state, login, remembered):
+    if begins and not _is_alive(tokens, login, remembered):
         log.info("%s: a remember token was revoked while it was used", login.log_name)
         login.end()
         state.remember = None
@@ -135,9 +135,9 @@ def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remem
     return True
 
 
-def _is_alive(state: LoginState, login: SessionLogin, remembered: Remembered) -> bool:
+def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembered) -> bool:
     try:
-        return state.tokens.is_alive(remembered)
+        return tokens.is_alive(remembered)
     except SessionUnavailable:
         # Nobody may get the ticket of a login of which it is not known whether it stands.
         login.give_up()
