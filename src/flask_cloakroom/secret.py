@@ -46,5 +46,8 @@ class Closed:
 
 
 def hidden(values: Mapping[Any, bytes]) -> dict[Any, bytes]:
-    """Return packed values, key by key, in the type that shows none of them."""
+    """Return a copy of packed values, key by key, whose ``repr()`` shows none of them.
+
+    A page that only reads its session keeps plain bytes: to wrap each value would make the read 4 % dearer.
+    """
     return {key: SecretBytes(packed) for key, packed in values.items()}

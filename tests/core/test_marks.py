@@ -8,7 +8,6 @@ import pytest
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import Header
-from flask_cloakroom.core.entries.ownership import Ownership
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets, mask_successor
 from flask_cloakroom.core.sessions.ending import LONGEST_CHAIN, destination, end
@@ -74,8 +73,7 @@ class TestCircles:
         name = repository.tickets.owner_name("ada")
         forged = repository.tickets.issue()
         key = mark(repository, forged, forged)
-        header = Header(1, 1, int(time.time()), owner=str(Ownership(name, "handle")))
-        assert repository.index.claim(header, key)
+        assert repository.index.claim(name, key, 60)
         record = repository.create({"_user_id": codec.pack("ada")})
         assert [session.key for session in repository.owners.sessions(name)] == [record.key]
         assert repository.owners.end_all(name) == 1

@@ -45,6 +45,7 @@ def take(work: SessionWork) -> Any:
         del work[FLASHES]
         _note(work, None, shown)
         return shown
+    read = work.stored[FLASHES]
     before = messages_in(work.stored)
     left, own = left_and_added(before, shown)
     # A streamed body is made when the session has been saved, and nothing will be settled any more.
@@ -53,7 +54,8 @@ def take(work: SessionWork) -> Any:
 
     def edit(values: Values) -> Changes:
         nonlocal found
-        found = still_waiting(before, left, values)
+        # Nearly always nobody has written since, and there is nothing to merge.
+        found = left if values.get(FLASHES) == read else still_waiting(before, left, values)
         return take_all(values, name, found, work.repository.now_ms())
 
     with work.outage():

@@ -102,8 +102,9 @@ class ServerSessionInterface(SessionInterface):
         if session.failed:
             make_unavailable(app, response)
         elif session.is_opened:
-            vary_on(response, "Cookie")
-            if session.cookie is not None:
+            if session.cookie is None:
+                vary_on(response, "Cookie")
+            else:
                 self._tell(session, session.cookie, response)
 
     def _tell(self, session: ServerSession, ticket: str, response: Response) -> None:

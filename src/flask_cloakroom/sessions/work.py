@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -127,7 +127,7 @@ class SessionWork(LazyDict):
         return None if record is None else Ownership.parse(record.header.owner)
 
     @property
-    def stored(self) -> Mapping[Any, bytes]:
+    def stored(self) -> Values:
         """The packed values that this request's changes are compared with. The session must be opened."""
         return self._base
 
@@ -235,7 +235,8 @@ class SessionWork(LazyDict):
         """
         self.rotating = self.pending = True
         for key in self.interface.app.extensions.get(KEYS_OF_ONE_ID, ()):
-            self.pop(key, None)
+            with suppress(KeyError):
+                del self[key]
 
     def destroy(self) -> None:
         """End the session in the store, at once: no request that is still running brings it back.
@@ -255,7 +256,7 @@ class SessionWork(LazyDict):
     def _end(self, record: Record) -> None:
         if self.interface.repository.destroy(record):
             self.cookie = ""
-            self.send(signals.session_destroyed, sid=record.sid)
+            self.send(signals.session_destroyed, record)
         else:
             # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
             self.cookie = None
@@ -342,7 +343,8 @@ class SessionWork(LazyDict):
             # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
             self.discard("superseded")
             return
-        before_create(self, changes)
+        if self.absence is not None:
+            before_create(self, changes)
         self._saved_anew(self._create(changes))
 
     def _create(self, changes: Changes) -> Record:
@@ -360,7 +362,7 @@ class SessionWork(LazyDict):
         if made is None:
             return False
         self.continue_from(made)
-        self.send(signals.session_created, sid=made.sid)
+        self.send(signals.session_created, made)
         return True
 
     def _begins_permanent(self) -> bool:
@@ -417,7 +419,7 @@ class SessionWork(LazyDict):
         # Only now: a receiver may fail, and what it fails at is saved.
         if privilege is not None:
             reason = "privilege" if privilege else "renewal"
-            self.send(signals.session_rotated, sid=committed.record.sid, old_sid=record.sid, reason=reason)
+            self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
         if committed.contested:
             self.report(committed)
 
@@ -435,7 +437,7 @@ class SessionWork(LazyDict):
         self._saved(made)
         if made is not None:
             self.cookie = made.ticket
-            self.send(signals.session_created, sid=made.sid)
+            self.send(signals.session_created, made)
 
     def _saved(self, record: Record | None) -> None:
         """All is saved. Were it saved once more, what others changed must not look like our deletions."""
@@ -447,7 +449,7 @@ class SessionWork(LazyDict):
     def report(self, committed: Committed) -> None:
         """Send a signal for each conflict that a commit decided."""
         for key, clash in committed.contested:
-            self.send(signals.session_conflict, key=key, sid=committed.record.sid, **clash.told())
+            self.send(signals.session_conflict, committed.record, key=key, **clash.told())
 
     def discard(self, reason: str) -> None:
         """Drop what this request wrote, because the session is over; say so; leave the cookie to its successor."""
@@ -467,9 +469,11 @@ class SessionWork(LazyDict):
         for companion in (self.companions or {}).values():
             companion.abandon()
 
-    def send(self, signal: Any, **arguments: Any) -> None:
-        """Send a signal in the application's name."""
+    def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
+        """Send a signal in the application's name. With a ``record``, the session's public id is its ``sid``."""
         if signal.receivers:
+            if record is not None:
+                arguments["sid"] = record.sid
             signal.send(self.interface.app, **arguments)
 
     def _place_of(self, key: Any) -> str:

@@ -173,7 +173,10 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
-    """Undo :func:`pack_values`. Raises :class:`EnvelopeError` for anything but a map whose values are bytes."""
+    """Return the packed values of a payload that :func:`pack_values` made.
+
+    Raises :class:`EnvelopeError` for anything but a map whose values are bytes.
+    """
     values: Any
     try:
         # 0xc1 is the one byte that MessagePack never uses: here it says that the keys are packed.

@@ -7,7 +7,8 @@ import logging
 import secrets
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from ...secret import Secret, SecretBytes
 from ...stores.base import Entry
@@ -48,6 +49,7 @@ class Standing(Enum):
 
 
 _STORED: Final = ("user_id", "auth_hash", "lifetime", "current", "previous", "successor")
+_stored_in: Final = itemgetter(*_STORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,9 @@ class Family:
 
     def packed(self, *, encrypt: bool) -> SecretBytes:
         """Return the entry to store under ``key``."""
-        values = {name: codec.pack(_plain(getattr(self, name))) for name in _STORED}
-        payload = envelope.pack_values(values, codec.pack)
+        digests = map(bytes, (self.current, self.previous, self.successor))  # the codec takes plain bytes only
+        packed = map(codec.pack, (self.user_id, self.auth_hash, self.lifetime, *digests))
+        payload = envelope.pack_values(dict(zip(_STORED, packed, strict=True)), codec.pack)
         # The selector is in the token alone, and all tokens of a family have it.
         seal = Seal(self.selector, self.key) if encrypt else None
         return envelope.pack(self.header, payload, self.key, seal_for=seal)
@@ -133,7 +136,7 @@ class Family:
             elif encrypted:
                 raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack_key)
-            family = cls(selector, key, entry.version, header, *(codec.unpack(values[name]) for name in _STORED))
+            family = cls(selector, key, entry.version, header, *map(codec.unpack, _stored_in(values)))
             if not family.is_sound():
                 raise EnvelopeError("its fields are of the wrong types")
         except (EnvelopeError, codec.CodecError, KeyError) as error:
@@ -169,8 +172,3 @@ def joined(selector: str, secret: str) -> Secret:
 def selector_of(token: str) -> Secret:
     """Return the selector of a token's family."""
     return Secret(token.partition(".")[0])
-
-
-def _plain(value: Any) -> Any:
-    """Return digests as the plain bytes that the codec takes."""
-    return bytes(value) if isinstance(value, bytes) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...errors import StoreError
 from ...stores.base import Conflict, Entry, Saved, Walks
@@ -46,10 +46,9 @@ def end_entry(namespace: Namespace, key: bytes, found: Entry, spare: Callable[[H
     entry: Entry | None = found
     header: Header | None = None
     while entry is not None and time.monotonic() < deadline:
-        key, entry = destination(namespace, key, entry)
-        if entry is None or Tombstone.read(key, entry) is not None:
+        key, entry, header = destination(namespace, key, entry)
+        if entry is None or (header is not None and header.superseded):
             return False
-        header = header_of(key, entry)
         if header is not None and spare is not None and spare(header):
             return False
         mark, ttl = Tombstone.ended(namespace.now()).packed(key)
@@ -66,22 +65,38 @@ def end_entry(namespace: Namespace, key: bytes, found: Entry, spare: Callable[[H
     return deleted
 
 
-def destination(namespace: Namespace, key: bytes, found: Entry) -> tuple[bytes, Entry | None]:
-    """Return what is where the session has moved to from what was found under ``key``: that itself if it has not.
+class Destination(NamedTuple):
+    """The place of a session by now: the key, the entry and its header. None where there is none or it is damaged."""
 
-    Marks that lead in a circle lead to no session. Raises StoreError, also after :data:`LONGEST_CHAIN` moves: then the
-    session may still be alive, so nobody must be told that it has ended.
+    key: bytes
+    entry: Entry | None
+    header: Header | None
+
+
+def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
+    """Return the place to which the session has moved from ``key``, where ``found`` is stored.
+
+    The header is that of a tombstone if the session has ended. Tombstones that lead in a circle lead to no session.
+    Raises StoreError, also after :data:`LONGEST_CHAIN` moves: the session may still be alive, so nobody must be told
+    that it has ended.
     """
-    entry: Entry | None = found
     passed = {key}
-    while entry is not None and (mark := Tombstone.read(key, entry)) and (successor := mark.successor):
+    entry: Entry | None = found
+    while entry is not None:
+        try:
+            header, payload, _ = envelope.open_header(entry.data, key)
+        except EnvelopeError:
+            return Destination(key, entry, None)
+        successor = Tombstone.opened(header, payload).successor if header.superseded else b""
+        if not successor:
+            return Destination(key, entry, header)
         if successor in passed:
-            return successor, None
+            return Destination(successor, None, None)
         if len(passed) > LONGEST_CHAIN:
             raise StoreError(f"a session has moved more than {LONGEST_CHAIN} times. Its marks were forged or damaged")
         passed.add(successor)
         key, entry = successor, namespace.store.load(successor)
-    return key, entry
+    return Destination(key, None, None)
 
 
 def header_of(key: bytes, entry: Entry) -> Header | None:

@@ -61,7 +61,7 @@ class OwnerIndex:
         if user_id is None:
             return ""
         name = self._namespace.tickets.owner_name(str(user_id))
-        was = Ownership.parse(before)
+        was = Ownership.parse(before) if before else None
         if was is not None and was.name == name:
             return str(was if begun is None else was._replace(note=begun.note, handle=begun.handle or was.handle))
         begun = begun or NOTHING_BEGUN
@@ -71,16 +71,14 @@ class OwnerIndex:
         """Tell whether a session has an owner, and one of this namespace: others may be in the same store."""
         return header.owner.startswith(self._namespace.tickets.owner_tag)
 
-    def claim(self, header: Header, key: bytes, most: int | None = None) -> bool:
-        """Claim ``key`` for as long as its session may live, before a write that creates it or lengthens that.
+    def claim(self, name: str, key: bytes, seconds: int, most: int | None = None) -> bool:
+        """Claim ``key`` for the owner of this name, before a write that creates a session or lengthens its life.
 
-        False: its owner has ``most`` others already; then nothing was claimed.
+        ``seconds``: how long the session may live. False: the owner has ``most`` other claims already; then nothing
+        was claimed. Raises StoreError.
         """
-        owner, power = Ownership.parse(header.owner), self.power
-        if owner is None or power is None:
-            return True
-        left = self._namespace.remaining(header)
-        return power.claim(sessions_index_key(owner.name), key, left + CLAIM_SLACK, most)
+        power = self.power
+        return power is None or power.claim(sessions_index_key(name), key, seconds + CLAIM_SLACK, most)
 
     def release(self, header: Header, key: bytes) -> None:
         """Forget ``key``, whose session has ended or moved. That the store fails is only logged: it may hold more."""

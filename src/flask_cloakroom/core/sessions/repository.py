@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from ...errors import LockLostError, StoreError
-from ...secret import Secret, hidden
+from ...secret import Secret
 from ...stores.base import Conflict, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
@@ -76,28 +76,26 @@ class Repository(Namespace):
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def create(self, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None) -> Record:
+    def create(self, values: Values, *, permanent: bool = True, begun: Begun | None = None) -> Record:
         """Store a new session under a new ticket. ``begun``: see :meth:`.OwnerIndex.describe`.
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
-        values = hidden(values)
         record = self._create(self._first_header(values, permanent, begun), values)
         self._purge_sometimes()
         return record
 
     def create_at(
-        self, ticket: str, values: Mapping[Any, bytes], *, permanent: bool = True, begun: Begun | None = None
+        self, ticket: str, values: Values, *, permanent: bool = True, begun: Begun | None = None
     ) -> Record | None:
         """Store a new session under this ticket; None if there is one, or was one a moment ago. Raises the same."""
-        values = hidden(values)
         return self._create_at(Secret(ticket), self._first_header(values, permanent, begun), values, "")
 
-    def _first_header(self, values: Mapping[Any, bytes], permanent: bool, begun: Begun | None) -> Header:
+    def _first_header(self, values: Values, permanent: bool, begun: Begun | None) -> Header:
         now = self.now()
         absolute = self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
-        owner = self.index.describe(dict(values), "", begun)
+        owner = self.index.describe(values, "", begun)
         return Header(now, now, now, deadline, permanent=permanent, owner=owner)
 
     def _create(self, header: Header, values: Values, moves: str = "") -> Record:
@@ -115,18 +113,19 @@ class Repository(Namespace):
     def _create_at(self, ticket: str, header: Header, values: Values, moves: str) -> Record | None:
         key = self.tickets.fingerprint(ticket)
         data = self.pack(ticket, key, header, values)
+        ttl = self.lifetimes.remaining(header, self.clock())
+        owner = Ownership.parse(header.owner) if header.owner else None
         began = time.monotonic()
-        if header.owner:
-            self.registry.admit(header, key, moves)
-        version = self.store.create(key, data, self.lifetimes.remaining(header, self.clock()))
+        if owner is not None:
+            self.registry.admit(owner, key, ttl, moves)
+        version = self.store.create(key, data, ttl)
         if version is None:
-            owner = Ownership.parse(header.owner)
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
                 # Ended before it began: by a limit, perhaps, that knew of no more than its claim.
                 self.families.end_login(owner.name, owner.handle)
             return None
         record = Record(ticket, key, version, header, values)
-        if header.owner and time.monotonic() - began > MARK_SECONDS:
+        if owner is not None and time.monotonic() - began > MARK_SECONDS:
             # By now the mark of somebody who wanted to end it may have gone again.
             self.withdraw(record)
             raise StoreError("the store took too long to begin a session")
@@ -155,7 +154,7 @@ class Repository(Namespace):
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             if seen and header.owner:
-                self.index.claim(header, record.key)
+                self._claim(header, record.key)
             values = merger.values
             data = self.pack(record.ticket, record.key, header, values, record)
             result = self.store.replace(
@@ -181,7 +180,7 @@ class Repository(Namespace):
             check_fence(merger.record, fence)
             base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
             if seen and header.owner:
-                self.index.claim(header, base.key)
+                self._claim(header, base.key)
             result = self.replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
@@ -276,7 +275,7 @@ class Repository(Namespace):
         if made is None:
             at_ticket = None if ticket is None else self._create_at(ticket, header, values, moves)
             return at_ticket or self._create(header, values, moves)
-        self.index.claim(header, made.key)
+        self._claim(header, made.key)
         result = self.replace(made, header, values)
         if type(result) is Saved:
             return Record(made.ticket, made.key, result.version, header, values)
@@ -309,6 +308,12 @@ class Repository(Namespace):
         return take_lease(Merger(self, self.strategies, record, changes), timeout=timeout, lease=lease)
 
     # -- parts --------------------------------------------------------------------------------------------
+
+    def _claim(self, header: Header, key: bytes) -> None:
+        """Claim ``key`` for the owner whom the header names, for as long as the session may live."""
+        owner = Ownership.parse(header.owner)
+        if owner is not None:
+            self.index.claim(owner.name, key, self.lifetimes.remaining(header, self.clock()))
 
     def _purge_sometimes(self) -> None:
         self._until_purge -= 1

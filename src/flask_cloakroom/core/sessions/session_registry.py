@@ -26,9 +26,10 @@ PENDING_SECONDS: Final = 20
 
 
 class OwnedSession(NamedTuple):
-    """A live session of somebody's."""
+    """A live session of a user, as it was read."""
 
     key: bytes
+    entry: Entry
     header: Header
     owner: Ownership
 
@@ -62,31 +63,29 @@ class SessionRegistry:
         """Return the store's power to do so. Raises CloakroomError if it has none."""
         return self._index.require()
 
-    def admit(self, header: Header, key: bytes, moves: str = "") -> None:
+    def admit(self, owner: Ownership, key: bytes, seconds: int, moves: str = "") -> None:
         """Claim ``key`` for a session that is about to be created there, within the owner's limit.
 
-        ``moves`` is what the header of the session said that this one takes the place of: if that has the same owner,
-        it is not one more. Raises SessionLimitError if the limit refuses it; then nothing was done.
+        ``seconds``: how long the session may live. ``moves``: the header's owner in the session that this one
+        replaces; with the same owner the new session is not one more. Raises StoreError, and SessionLimitError if the
+        limit refuses the session; then nothing was done.
         """
-        owner = Ownership.parse(header.owner)
-        if owner is None or self._index.power is None:
-            return
-        was = Ownership.parse(moves)
+        was = Ownership.parse(moves) if moves and self.limit is not None else None
         limit = None if was is not None and was.name == owner.name else self.limit
         most = limit.most if limit is not None and limit.policy == "refuse" else None
-        claimed = self._index.claim(header, key, most)
+        claimed = self._index.claim(owner.name, key, seconds, most)
         if not claimed:
             # A session that ended without being released, by a crash, must not keep its owner out.
-            for _ in self._sift(owner.name):
+            for _ in self._live_sessions(owner.name):
                 pass
-            claimed = self._index.claim(header, key, most)
+            claimed = self._index.claim(owner.name, key, seconds, most)
         if not claimed:
             assert limit is not None
             raise SessionLimitError(limit.most)
-        if limit is not None and limit.policy == "oldest":
-            self._make_room(owner.name, limit.most, owner.handle)
+        if limit is not None and limit.policy == "oldest" and self._index.is_kept:
+            self._enforce_limit(owner.name, limit.most, owner.handle)
 
-    def _make_room(self, name: str, most: int, begins: str) -> None:
+    def _enforce_limit(self, name: str, most: int, begins: str) -> None:
         """End all but the ``most`` sessions that were used last, those that others are about to create included.
 
         Exact without a lock: claims of one owner stand in one order, and each login comes here after its claim and
@@ -101,19 +100,18 @@ class SessionRegistry:
         alive = 0
         for claim in reversed(claims):
             if alive >= most:
-                self._evict(name, claim.key, most, {*handles, begins})
+                self._end_oldest(name, claim.key, most, {*handles, begins})
                 continue
-            found = self._look(name, claim)
-            if found is None:
-                continue
-            owner = None if found.header is _PENDING else Ownership.parse(found.header.owner)
-            if owner is None:
+            found = self._resolve(name, claim)
+            if isinstance(found, Claim):
                 alive += 1
-            elif owner.handle not in handles:  # else it is just moving, and stands here twice
-                handles.add(owner.handle)
+            elif (
+                found is not None and found.owner.handle not in handles
+            ):  # else it is just moving, and stands here twice
+                handles.add(found.owner.handle)
                 alive += 1
 
-    def _evict(self, name: str, key: bytes, most: int, handles: set[str]) -> None:
+    def _end_oldest(self, name: str, key: bytes, most: int, handles: set[str]) -> None:
         entry = self.namespace.store.load(key)
         header = None if entry is None else self._live(key, entry)
         owner = None if header is None else Ownership.parse(header.owner)
@@ -146,7 +144,7 @@ class SessionRegistry:
         Raises StoreError, and CloakroomError if the store has no index.
         """
         found: dict[str, OwnedSession] = {}
-        for session in self._sift(name):
+        for session in self._live_sessions(name):
             other = found.get(session.owner.handle)
             # One that is just moving is there twice; the later one is where it goes.
             if other is None or other.header.renewed <= session.header.renewed:
@@ -179,10 +177,9 @@ class SessionRegistry:
         ``spare``: not the one under this key.
         """
         ended = False
-        for session in list(self._sift(name)):
+        for session in list(self._live_sessions(name)):
             if session.owner.handle == handle and session.key != spare:
-                ended = end(self.namespace, session.key) or ended
-                self._index.forget(name, session.key)
+                ended = end_entry(self.namespace, session.key, session.entry) or ended
         return ended
 
     def end_all(self, name: str, *, spare: str | None = None) -> int:
@@ -246,44 +243,35 @@ class SessionRegistry:
     def _is_live(self, header: Header) -> bool:
         return not (header.superseded or header.remembers or header.belongs or self.namespace.is_over(header))
 
-    def _sift(self, name: str) -> Iterator[OwnedSession]:
+    def _live_sessions(self, name: str) -> Iterator[OwnedSession]:
+        """Yield an owner's live sessions, and forget the claims that have none. Raises StoreError."""
         for claim in self._index.owned(name):
-            found = self._look(name, claim)
-            if found is None or found.header is _PENDING:
-                continue
-            owner = Ownership.parse(found.header.owner)
-            if owner is not None and owner.name == name:
-                yield OwnedSession(found.key, found.header, owner)
+            found = self._resolve(name, claim)
+            if isinstance(found, OwnedSession):
+                yield found
 
-    def _look(self, name: str, claim: Claim) -> _Found | None:
-        """Return a claim's session, where it is by now; None, and forget the claim, if there is none any more."""
+    def _resolve(self, name: str, claim: Claim) -> OwnedSession | Claim | None:
+        """Return the session of a claim, from where it has moved to.
+
+        The claim itself: its session is about to be created. None: there is no session of this owner, and unless it is
+        another owner's the claim was forgotten. Raises StoreError.
+        """
         entry = self.namespace.store.load(claim.key)
         if entry is None:
             longest = self.namespace.lifetimes.idle + CLAIM_SLACK
             absolute = self.namespace.lifetimes.absolute
             if absolute is not None:
                 longest = min(longest, absolute + 1 + CLAIM_SLACK)
-            if is_within(longest - claim.left, PENDING_SECONDS):
-                return _Found(claim.key, _PENDING)
-            # It may yet come, however late: so that it can't, before nobody knows of it.
-            if not bury(self.namespace, claim.key):
-                return _Found(claim.key, _PENDING)
+            # A session that comes later, however late, must not be created once its claim is forgotten.
+            if is_within(longest - claim.left, PENDING_SECONDS) or not bury(self.namespace, claim.key):
+                return claim
         else:
             # It may have moved since the claims were read, to where another claim is, which was not read.
-            key, entry = destination(self.namespace, claim.key, entry)
-            header = None if entry is None else self._live(key, entry)
-            if header is not None:
+            key, moved, header = destination(self.namespace, claim.key, entry)
+            if moved is not None and header is not None and self._is_live(header):
                 if key != claim.key:
                     self._index.forget(name, claim.key)
-                return _Found(key, header)
+                owner = Ownership.parse(header.owner)
+                return OwnedSession(key, moved, header, owner) if owner is not None and owner.name == name else None
         self._index.forget(name, claim.key)
         return None
-
-
-class _Found(NamedTuple):
-    key: bytes
-    header: Header
-
-
-#: Stands for the header of a session that is about to be created.
-_PENDING: Final = Header(0, 0, 0)

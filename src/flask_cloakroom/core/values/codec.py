@@ -95,6 +95,14 @@ def pack(value: Any) -> bytes:
         raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
 
 
+def is_packed_as(value: Any, packed: bytes) -> bool:
+    """Return whether :func:`pack` makes exactly these bytes of a value. False for a value that cannot be packed."""
+    try:
+        return pack(value) == packed
+    except UnsupportedTypeError:
+        return False
+
+
 def unpack(packed: bytes) -> Any:
     """Return the value that :func:`pack` made ``packed`` from. Raises :class:`CodecError`."""
     try:

@@ -34,7 +34,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     #: Whether the response is made, so that later changes are not saved.
     closed = False
     _data: dict[Any, Any]  # key to value, or _PACKED while nobody has read it
-    _base: Mapping[Any, bytes]  # what is stored
+    _base: dict[Any, bytes]  # what is stored
     # In order: keys that were assigned, deleted, or read and mutable; with the value that was read, else None.
     _touched: dict[Any, Any]
 
@@ -42,7 +42,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         """Call :meth:`_begin` with what is stored, and return what that returns."""
         raise NotImplementedError
 
-    def _begin(self, base: Mapping[Any, bytes]) -> dict[Any, Any]:
+    def _begin(self, base: dict[Any, bytes]) -> dict[Any, Any]:
         self._base = base
         self._touched = {}
         self._data = data = dict.fromkeys(base, _PACKED)
@@ -153,7 +153,8 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
 
     def _unpack(self, key: Any) -> Any:
         try:
-            value = own_keys.unpack(key, self._base[key])
+            packed = self._base[key]
+            value = own_keys.unpack(key, packed) if key in own_keys.SHAPES else codec.unpack(packed)
         except codec.CodecError as error:
             # As if it were not there; its bytes stay where they are until somebody sets the key.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _shown(key), self, error)
@@ -185,18 +186,21 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in self._data:
-                packed = self._packed(key, self._data[key])
+                try:
+                    packed = SecretBytes(codec.pack(self._data[key]))
+                except codec.UnsupportedTypeError as error:
+                    packed = self._stored_instead(key, error)
                 if packed != self._base.get(key):
                     changes[key] = packed
             elif key in self._base:
                 changes[key] = None
         return changes
 
-    def _rebase(self, base: Mapping[Any, bytes]) -> None:
+    def _rebase(self, base: dict[Any, bytes]) -> None:
         """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
         items = self._data.items() if self.is_opened else ()
         keys = [key for key, value in items if value is not _PACKED and key in base]
-        same = [key for key in keys if self._is_packed_as(key, self._data[key], base[key])]
+        same = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
         live = {key: self._data[key] for key in same}
         self._begin(base).update(live)
         self._touched.update((key, live[key]) for key in same if type(live[key]) not in codec.IMMUTABLE_TYPES)
@@ -205,7 +209,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         """Return how an error names a key of this dict."""
         return f"session[{_shown(key)}]"
 
-    def _restate(self, base: Mapping[Any, bytes], keys: Iterable[Any]) -> None:
+    def _restate(self, base: dict[Any, bytes], keys: Iterable[Any]) -> None:
         """Go on from ``base``, which has other values under ``keys``; what was changed there is forgotten."""
         data = self.opened()
         self._base = base
@@ -215,32 +219,19 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
             if key in base:
                 data[key] = _PACKED
 
-    def _packed(self, key: Any, value: Any) -> SecretBytes:
-        """Return a value as bytes, or the stored bytes of a value that was read and cannot be packed again.
+    def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
+        """Return the stored bytes of a value that was read and cannot be packed again.
 
         Such a record was damaged, or written by somebody with access to the store. A page that only reads it must not
         fail for that. Raises SessionValueError for all else that cannot be stored.
         """
-        try:
-            return self._pack(key, value)
-        except SessionValueError as error:
-            if key not in self._base or self._touched.get(key) is not value or _can_be_packed_again(self._base[key]):
-                raise
-            log.error("%s of %r stays as it is stored: %s", _shown(key), self, error)
-            return SecretBytes(self._base[key])
-
-    def _is_packed_as(self, key: Any, value: Any, packed: bytes) -> bool:
-        try:
-            return self._pack(key, value) == packed
-        except SessionValueError:
-            return False  # it was read and cannot be packed again: the next use reads it anew
-
-    def _pack(self, key: Any, value: Any) -> SecretBytes:
-        try:
-            return SecretBytes(codec.pack(value))
-        except codec.UnsupportedTypeError as error:
-            path = self._place_of(key) + "".join(f"[{_shown(part)}]" for part in error.path)
-            raise SessionValueError(path, error.type_name, error.hint) from None
+        path = self._place_of(key) + "".join(f"[{_shown(part)}]" for part in error.path)
+        problem = SessionValueError(path, error.type_name, error.hint)
+        is_read = key in self._base and self._touched.get(key) is self._data[key]
+        if not is_read or _can_be_packed_again(self._base[key]):
+            raise problem from None
+        log.error("%s of %r stays as it is stored: %s", _shown(key), self, problem)
+        return SecretBytes(self._base[key])
 
 
 def _plain_key(key: Any) -> Any:

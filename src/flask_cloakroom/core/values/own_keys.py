@@ -34,7 +34,7 @@ _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 def unpack(key: Any, packed: bytes) -> Any:
     """Return the stored value of a session's key. Raises CodecError if it is not what may be there."""
     value = codec.unpack(packed)
-    is_right = _SHAPES.get(key)
+    is_right = SHAPES.get(key)
     if is_right is not None and not is_right(value):
         raise codec.CodecError(f"a {type(value).__name__} of the wrong shape")
     return value
@@ -84,7 +84,7 @@ def _is_claim(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and _are_messages(value[1])
 
 
-_SHAPES: Final[Mapping[Any, Callable[[object], bool]]] = {
+SHAPES: Final[Mapping[Any, Callable[[object], bool]]] = {
     USER_KEY: is_user_id,
     FLASHES: _are_messages,
     TAKEN: _are_claims,

@@ -147,13 +147,15 @@ class SQLiteStore:
         return None if row is None else Entry(row[0], row[1])
 
     def create(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
-        version, now = new_version(), _now_ms()
-        row = (_row_id(key), key, version, now + check_ttl(ttl) * 1000, data, now)
+        version, lifetime = new_version(), check_ttl(ttl) * 1000
+        now = _now_ms()
+        row = (_row_id(key), key, version, now + lifetime, data, now)
         return version if self._write(_CREATE, row) else None
 
     def replace(self, key: bytes, data: bytes, ttl: int, expected: bytes) -> Saved | Conflict | Gone:
-        version, now, row_id = new_version(), int(time.time() * 1000), _row_id(key)
-        expires = now + check_ttl(ttl) * 1000
+        version, lifetime = new_version(), check_ttl(ttl) * 1000
+        now, row_id = int(time.time() * 1000), _row_id(key)
+        expires = now + lifetime
         if ttl >= LONG_TTL:
             near = (version, data, row_id, key, expected, now, expires - 1000, expires + 1000)
             if self._write(_REPLACE_DATA, near):
@@ -167,7 +169,7 @@ class SQLiteStore:
                 return Conflict(entry)
             # It had expired when we wrote and has not when we read: the clock was set back in between.
             now = _now_ms()
-            expires = now + ttl * 1000
+            expires = now + lifetime
         return Saved(version)
 
     def touch(self, key: bytes, ttl: int) -> bool:
