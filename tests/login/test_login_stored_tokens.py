@@ -274,15 +274,15 @@ class TestParallel:
         """The first to use the token ends the sessions of before, and not the one that the second has just made."""
         browser = remembered(stored)
         first, second = browser.copy(), browser.copy()
-        end_others, answers = SessionLogin.end_others, []
+        end_earlier_sessions, answers = SessionLogin.end_earlier_sessions, []
 
         def overtaken(*arguments: Any) -> None:
             if not answers:
                 answers.append("")
                 answers[0] = second.who
-            end_others(*arguments)
+            end_earlier_sessions(*arguments)
 
-        monkeypatch.setattr(SessionLogin, "end_others", overtaken)
+        monkeypatch.setattr(SessionLogin, "end_earlier_sessions", overtaken)
         assert [first.who, *answers] == ["alice", "alice"]
         assert [first.who, second.who] == ["alice", "alice"]
         assert first.cookies == second.cookies

@@ -82,7 +82,7 @@ class TestSessionLogin:
         site = make_site(kind)
         with site.app.test_request_context():
             state = login_state(site.manager)
-            assert (state.login.server is not None) is on_server
+            assert (state.login.server_session is not None) is on_server
             assert state.login is state.login
 
     def test_follows_the_session(self, make_site: MakeSite) -> None:
@@ -106,7 +106,7 @@ class TestSessionLogin:
             assert stored is not None
             assert (stored.user_id, stored.impersonated, stored.forced) == ("alice", None, False)
             assert type(login) is SessionLogin
-            assert login.server is None
+            assert login.server_session is None
 
     def test_shows_nothing(self, site: Site) -> None:
         """What it read of a session is hidden in error reports."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 from flask import Blueprint
 
 from ..context import this_app
-from .devices.active_sessions import ActiveSession, Activity
+from .devices.active_sessions import ActiveSession, Devices
 from .devices.login_watch import LoginWatch
 from .manager import LoginManager
 from .request.state import LoginSource
@@ -165,7 +165,7 @@ def logout_everybody() -> int:
     request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
     """
     _manager()  # an application without one has nobody to log out, and should hear of it
-    return sum(Activity(realm).end_everybody() for realm in realms_of(this_app()))
+    return sum(Devices(realm).end_everybody() for realm in realms_of(this_app()))
 
 
 def delete_user_data(user: Any) -> bool:

@@ -15,19 +15,19 @@ from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
 from .manager import LoginManager
-from .request.csrf_hooks import is_shown_by_header, login_secrets
+from .request.csrf_hooks import has_header_login, login_secrets
 from .request.current_user import UserProxy, user_of
 from .request.state import login_state
 from .setup.realm import KINDS_KEY
 from .setup.settings import LoginSettings, settings_of
 from .user_session.mappings import UserSession
-from .user_session.proxy import user_session_of
+from .user_session.proxy import user_session_proxy
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 
 
 @dataclass(slots=True)
-class _Place:
+class _KindInApp:
     """What a kind of user is made of in one application; made anew when what it was made from is another."""
 
     main: Any
@@ -53,11 +53,11 @@ class UserKind(LoginManager):
         self.state_name = f"_flask_cloakroom_login_{name}"
         self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
-        self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
+        self._in_apps: WeakKeyDictionary[Flask, _KindInApp] = WeakKeyDictionary()
         #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
         self.current_user: Any = UserProxy(self._get_user)
         #: What belongs to that user: :data:`flask_cloakroom.user_session`, and apart from other kinds'.
-        self.user_session: UserSession = user_session_of(lambda: self)
+        self.user_session: UserSession = user_session_proxy(lambda: self)
         super().__init__()
         if app is not None:
             self.init_app(app)
@@ -79,7 +79,7 @@ class UserKind(LoginManager):
         if taken & {f"{name}_{self.name}" for name in taken}:
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
-        app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
+        app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: has_header_login}
         app.after_request(self.finish_response)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
@@ -94,11 +94,11 @@ class UserKind(LoginManager):
         known: UserKind | None = app.extensions.get(KINDS_KEY, {}).get(self.name)
         if known is not self:
             raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
-        return self._place(app).settings
+        return self._in_app(app).settings
 
     def interface_for(self, app: Flask) -> KindInterface | KindCookieInterface:
         """Return what opens and saves this kind's sessions. Raises CloakroomError where there can be none."""
-        return self._place(app).interface
+        return self._in_app(app).interface
 
     def session_of(self, request: Request) -> SessionMixin:
         """Return the session of this kind, which is opened when it is first used."""
@@ -134,14 +134,14 @@ class UserKind(LoginManager):
                 interface.save_session(app, found, response)
         return response
 
-    def _place(self, app: Flask) -> _Place:
+    def _in_app(self, app: Flask) -> _KindInApp:
         main, settings = app.session_interface, settings_of(app)
-        place = self._places.get(app)
+        place = self._in_apps.get(app)
         if place is None or place.main is not main:
             interface = interface_beside(main, app, self.name)
-            place = self._places[app] = _Place(main, interface, settings, settings.of_kind(self.name))
+            place = self._in_apps[app] = _KindInApp(main, interface, settings, settings.for_kind(self.name))
         elif place.main_settings is not settings:
-            place.main_settings, place.settings = settings, settings.of_kind(self.name)
+            place.main_settings, place.settings = settings, settings.for_kind(self.name)
         return place
 
     def _get_user(self) -> Any:

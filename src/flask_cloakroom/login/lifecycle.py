@@ -17,7 +17,7 @@ from ..core.entries.ownership import new_handle
 from ..core.values.own_keys import USER_KEY
 from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
-from .in_session.device_note import begun_by, is_remembered_by
+from .in_session.device_note import describe_login, was_remembered
 from .in_session.session_login import (
     AUTH_HASH,
     BROWSER,
@@ -30,7 +30,7 @@ from .in_session.session_login import (
 )
 from .request import impersonation
 from .request.current_user import user_of
-from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, tokens_of
+from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, sent_tokens_of
 from .request.state import LoginState
 from .setup.settings import LoginSettings
 from .setup.users import is_set
@@ -55,40 +55,40 @@ def log_in(
     token: Secret | None = None
     lifetime = 0
     if remember:
-        lifetime, handle = _seconds_of(duration, state.settings), new_handle()
-        begun = begun_by(login.session, request, remembered=True, handle=handle)
-        token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, begun))
+        lifetime, handle = _lifetime_of(duration, state.settings), new_handle()
+        new_login = describe_login(login.session, request, remembered=True, handle=handle)
+        token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
     else:
         handle = revoke_other_users_tokens(state, str(user_id))
-        lost = before is not None and not handle and is_remembered_by(before.note)
+        lost = before is not None and not handle and was_remembered(before.note)
         handle_now = new_handle() if lost else handle
-        begun = begun_by(login.session, request, remembered=bool(handle), handle=handle_now)
+        new_login = describe_login(login.session, request, remembered=bool(handle), handle=handle_now)
     impersonated = impersonator = None
     if login.session.get(IMPERSONATED) is not None:
         impersonated, impersonator = user_of(state), state.impersonator
-    if not login.begin(values, begun):
+    if not login.begin(values, new_login):
         if token is not None:
             state.tokens.revoke(token)
         return False
     try:
         if token is not None:
             revoke_remember_tokens(state, before)
-        elif before is not None and before.handle != handle and is_remembered_by(before.note):
+        elif before is not None and before.handle != handle and was_remembered(before.note):
             state.tokens.revoke_login(before)
     except SessionUnavailable:
-        login.give_up()  # the new login must not be saved while the old one is still remembered
+        login.abort()  # the new login must not be saved while the old one is still remembered
         raise
     if token is not None:
-        state.set_remember(token, lifetime)
-        state.resumed = None
+        state.set_remember_cookie(token, lifetime)
+        state.used_token = None
     state.set_user(user, private=True, source="session")
     if impersonator is not None:
-        impersonation.tell_end(state, impersonated, impersonator)
+        impersonation.send_ended(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
 
 
-def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
+def _lifetime_of(duration: timedelta | None, settings: LoginSettings) -> int:
     if duration is None:
         return settings.remember_for
     if not isinstance(duration, timedelta):
@@ -110,7 +110,7 @@ def log_out(state: LoginState) -> bool:
     state.clear_site_data = True
     try:
         if impersonator is not None:
-            impersonation.tell_end(state, user, impersonator)
+            impersonation.send_ended(state, user, impersonator)
         signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
     finally:
         state.set_user(state.realm.anonymous_user(), private=False)
@@ -155,10 +155,10 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    for remembered in tokens_of(state, user_id):
+    for remembered in sent_tokens_of(state, user_id):
         renewed = state.tokens.renew(remembered, digest)
         if renewed is not None:
-            state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
+            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
         return
 
 
@@ -181,9 +181,9 @@ def is_remembered(state: LoginState) -> bool:
     if state.ignores_session or state.impersonator is not None:
         return False
     user_id = state.session.get(USER_KEY)
-    if state.remember is not None or user_id is None:
-        return bool(state.remember)
+    if state.remember_cookie is not None or user_id is None:
+        return bool(state.remember_cookie)
     owner = state.login.owner
     if owner is not None:
-        return is_remembered_by(owner.note)  # what remembers it and the session end together
-    return next(tokens_of(state, user_id), None) is not None
+        return was_remembered(owner.note)  # what remembers it and the session end together
+    return next(sent_tokens_of(state, user_id), None) is not None

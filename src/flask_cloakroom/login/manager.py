@@ -13,18 +13,18 @@ from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
 from .access import refusal
 from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login
-from .access.permissions import without_permission
+from .access.permissions import refuse_without_permission
 from .compat.deprecated import DeprecatedNames
-from .devices.active_sessions import ActiveSession, Activity
+from .devices.active_sessions import ActiveSession, Devices
 from .devices.login_watch import LoginWatch
 from .lifecycle import confirm, is_fresh, is_remembered, log_in, log_out, update_auth_hash
 from .request import impersonation, remember_cookies
-from .request.csrf_hooks import is_shown_by_header, login_secrets
+from .request.csrf_hooks import has_header_login, login_secrets
 from .request.current_user import user_context, user_of
 from .request.state import LoginSource, LoginState, login_state
 from .setup.realm import EXTENSION_KEY
 from .setup.settings import settings_of
-from .user_session.administration import delete_of, export_of
+from .user_session.administration import delete_data, export_data
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,7 +51,7 @@ class LoginManager(DeprecatedNames):
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
             app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
-        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
+        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: has_header_login}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)
@@ -67,7 +67,7 @@ class LoginManager(DeprecatedNames):
                 response.headers["Cache-Control"] = "no-store"
             if state.clear_site_data and state.settings.clear_site_data:
                 response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
-            if state.remember is not None or state.settings.refresh_each_request:
+            if state.remember_cookie is not None or state.settings.refresh_each_request:
                 remember_cookies.send(state, response)
         return response
 
@@ -129,25 +129,25 @@ class LoginManager(DeprecatedNames):
 
     def login_source(self) -> LoginSource | None:
         """Tell by what the request's user was found: :func:`flask_cloakroom.login_source`."""
-        return self._loaded().source
+        return self._state_with_user().source
 
     def impersonate(self, user: Any) -> None:
         """Let the current user see the site as another of this kind: :func:`flask_cloakroom.impersonate`."""
-        impersonation.start(self._loaded(), user)
+        impersonation.start(self._state_with_user(), user)
 
     def stop_impersonating(self) -> bool:
         """Be the impersonator again: :func:`flask_cloakroom.stop_impersonating`."""
-        return impersonation.stop(self._loaded())
+        return impersonation.stop(self._state_with_user())
 
     def impersonator(self) -> Any:
         """Return the user who is really logged in, or None: :func:`flask_cloakroom.impersonator`."""
-        return self._loaded().impersonator
+        return self._state_with_user().impersonator
 
     def login_watch(self) -> LoginWatch:
         """Return what tells later whether the login is still good: :func:`flask_cloakroom.login_watch`."""
         return LoginWatch(login_state(self))
 
-    def _loaded(self) -> LoginState:
+    def _state_with_user(self) -> LoginState:
         state = login_state(self)
         user_of(state)
         return state
@@ -173,7 +173,7 @@ class LoginManager(DeprecatedNames):
 
     def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
         """Call the view only if ``predicate(user)`` is true: :func:`flask_cloakroom.permission_required`."""
-        refuse = without_permission(predicate)
+        refuse = refuse_without_permission(predicate)
         return lambda view: guard(view, refuse, self)
 
     def require_login(self, target: Flask | Blueprint) -> None:
@@ -184,24 +184,24 @@ class LoginManager(DeprecatedNames):
 
     def active_sessions(self, user: Any = None) -> list[ActiveSession]:
         """Return the sessions in which a user is logged in: :func:`flask_cloakroom.active_sessions`."""
-        return Activity(self).sessions(user)
+        return Devices(self).sessions(user)
 
     def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
         """End one session of a user of this kind: :func:`flask_cloakroom.revoke_session`."""
-        return Activity(self).revoke(handle, operator=operator)
+        return Devices(self).revoke(handle, operator=operator)
 
     def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
         """End all sessions of a user of this kind: :func:`flask_cloakroom.logout_everywhere`."""
-        return Activity(self).end_all(user, keep_current=keep_current)
+        return Devices(self).end_all(user, keep_current=keep_current)
 
     def logout_everybody(self) -> int:
         """End the sessions of all users of this kind, and what remembers them; return how many sessions ended."""
-        return Activity(self).end_everybody()
+        return Devices(self).end_everybody()
 
     def delete_user_data(self, user: Any) -> bool:
         """Delete all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.delete_user_data`."""
-        return delete_of(self, user)
+        return delete_data(self, user)
 
     def export_user_data(self, user: Any) -> str:
         """Return all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.export_user_data`."""
-        return export_of(self, user)
+        return export_data(self, user)

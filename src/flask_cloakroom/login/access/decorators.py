@@ -82,8 +82,8 @@ def refuse_anonymous(state: LoginState) -> Any:
     """
     if is_set(user_of(state), "is_authenticated"):
         return None
-    if state.refused is not None:
-        raise state.refused
+    if state.refusal is not None:
+        raise state.refusal
     return state.realm.unauthorized()
 
 

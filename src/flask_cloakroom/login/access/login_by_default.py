@@ -13,7 +13,7 @@ from ...context import this_app, this_request
 from ..request.state import login_state
 from ..setup.realm import Realm, realms_of
 from .decorators import needs_no_login, refuse_anonymous
-from .public import is_public, unwrapped
+from .public import is_public, wrapped_functions
 
 #: Where an application keeps what it requires.
 _KEY: Final = "flask_cloakroom.login.access.login_by_default"
@@ -34,10 +34,10 @@ def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> No
         _of(target).add(None, manager)
 
 
-def _of(app: Flask) -> _Access:
-    found: _Access | None = app.extensions.get(_KEY)
+def _of(app: Flask) -> _Requirements:
+    found: _Requirements | None = app.extensions.get(_KEY)
     if found is None:
-        found = _Access()
+        found = _Requirements()
         # One for all, so that it knows which requirement is the nearest.
         app.before_request(found.refuse)
         app.extensions[_KEY] = found
@@ -49,7 +49,7 @@ def _name_of(setup: BlueprintSetupState) -> str:
     return f"{setup.name_prefix}.{setup.name}".lstrip(".")
 
 
-class _Access:
+class _Requirements:
     """What an application requires. Lives as long as it does."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class _Access:
 
 
 def _is_for_everybody(app: Flask, request: Request, view: Any) -> bool:
-    if is_public(view, request.method) or any(_is_static(step) for step in unwrapped(view)):
+    if is_public(view, request.method) or any(_is_static(step) for step in wrapped_functions(view)):
         return True
     views = [pair for realm in realms_of(app) for pair in realm.login_views]
     return any(_endpoint_of(app, request, view, blueprint) == request.endpoint for blueprint, view in views)
@@ -105,11 +105,11 @@ def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str |
     known: dict[Any, str | None] = app.extensions[_KEY].endpoints
     key = (login_view, request.root_path, own)
     if key not in known:
-        known[key] = _matched(app, *key)
+        known[key] = _endpoint_at(app, *key)
     return known[key]
 
 
-def _matched(app: Flask, url: str, root: str, own: str | None) -> str | None:
+def _endpoint_at(app: Flask, url: str, root: str, own: str | None) -> str | None:
     """Return the endpoint at a path or URL.
 
     What a request says of its host decides nothing: anybody can name there the host of a login view that is elsewhere.

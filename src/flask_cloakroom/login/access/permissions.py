@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..request.state import LoginState
-from ..setup.callbacks import verdict
+from ..setup.callbacks import is_allowed
 from .decorators import guard, refuse_anonymous
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,11 +23,11 @@ def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
     Raises TypeError if ``predicate`` is no function; at the request, if it returns a function or a coroutine, or has a
     parameter without a default that the URL has no part for.
     """
-    refuse = without_permission(predicate)
+    refuse = refuse_without_permission(predicate)
     return lambda view: guard(view, refuse)
 
 
-def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
+def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
     """Return what refuses those whom ``predicate`` does not let in."""
     if not callable(predicate):
         raise TypeError(f"permission_required() takes a function of the user, not {type(predicate).__name__}")
@@ -39,7 +39,7 @@ def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], 
             return refused
         given = state.request.view_args or {}
         named = {name: given[name] for name in parts if name in given}
-        return None if verdict(predicate, state.user, **named) else state.realm.forbidden()
+        return None if is_allowed(predicate, state.user, **named) else state.realm.forbidden()
 
     return refuse
 

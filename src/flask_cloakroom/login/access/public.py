@@ -36,10 +36,10 @@ def is_public(view: Any, method: str) -> bool:
     cls = getattr(view, "view_class", None)
     if not isinstance(cls, type):
         return False
-    return _MARK in vars(cls) or any(_is_marked(step) for step in _steps(cls, method))
+    return _MARK in vars(cls) or any(_is_marked(step) for step in _handlers(cls, method))
 
 
-def unwrapped(view: Any) -> Iterator[Any]:
+def wrapped_functions(view: Any) -> Iterator[Any]:
     """Yield the view and what it wraps, from the outside to the inside."""
     seen: set[int] = set()
     while view is not None and id(view) not in seen:
@@ -49,10 +49,10 @@ def unwrapped(view: Any) -> Iterator[Any]:
 
 
 def _is_marked(view: Any) -> bool:
-    return any(_MARK in getattr(step, "__dict__", ()) for step in unwrapped(view))
+    return any(_MARK in getattr(step, "__dict__", ()) for step in wrapped_functions(view))
 
 
-def _steps(cls: type, method: str) -> Iterator[Any]:
+def _handlers(cls: type, method: str) -> Iterator[Any]:
     """Yield the functions of a class of views that will answer."""
     yield getattr(cls, "dispatch_request", None)
     if issubclass(cls, MethodView):

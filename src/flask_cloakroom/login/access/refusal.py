@@ -29,10 +29,10 @@ def unauthorized(realm: Realm) -> Any:
     _log_refusal(realm, "nobody is logged in")
     signals.user_unauthorized.send(app)
     if realm.unauthorized_callback is not None:
-        return _answered(realm.unauthorized_callback)
+        return _response_of(realm.unauthorized_callback)
     views = realm.blueprint_login_views
     found = (views[name] for name in (*request.blueprints, None) if name in views)
-    return _sent_to(app, realm, next(found, realm.login_view), realm.login_message, realm.login_message_category)
+    return _redirect_to(app, realm, next(found, realm.login_view), realm.login_message, realm.login_message_category)
 
 
 def needs_refresh(realm: Realm) -> Any:
@@ -44,8 +44,10 @@ def needs_refresh(realm: Realm) -> Any:
     _log_refusal(realm, "the login is not fresh")
     signals.user_needs_refresh.send(app)
     if realm.needs_refresh_callback is not None:
-        return _answered(realm.needs_refresh_callback)
-    return _sent_to(app, realm, realm.refresh_view, realm.needs_refresh_message, realm.needs_refresh_message_category)
+        return _response_of(realm.needs_refresh_callback)
+    return _redirect_to(
+        app, realm, realm.refresh_view, realm.needs_refresh_message, realm.needs_refresh_message_category
+    )
 
 
 def forbidden(realm: Realm, reason: str) -> Any:
@@ -55,7 +57,7 @@ def forbidden(realm: Realm, reason: str) -> Any:
     """
     _log_refusal(realm, reason)
     if realm.forbidden_callback is not None:
-        return _answered(realm.forbidden_callback)
+        return _response_of(realm.forbidden_callback)
     abort(403)
     return None
 
@@ -63,19 +65,19 @@ def forbidden(realm: Realm, reason: str) -> Any:
 def _log_refusal(realm: Realm, reason: str) -> None:
     state: LoginState | None = this_request().__dict__.get(realm.state_name)
     # The session is not opened for the log's sake.
-    by_session = state is not None and state.loaded and not state.ignores_session
+    by_session = state is not None and state.is_loaded and not state.ignores_session
     named = state.login.log_name if state is not None and by_session else "no session"
     log.info("%s: %s was refused: %s", named, request.endpoint, reason)
 
 
-def _sent_to(app: Flask, realm: Realm, view: str | None, message: Any, category: str) -> Any:
+def _redirect_to(app: Flask, realm: Realm, view: str | None, message: Any, category: str) -> Any:
     if not view:
         abort(401)
     if message:
         _flash_once(message if realm.localize_callback is None else realm.localize_callback(message), category)
-    if not _can_be_shown(request):
+    if not _answers_get(request):
         # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
-        return redirect(login_url(view, next_url=_page_before(request)))
+        return redirect(login_url(view, next_url=_previous_page(request)))
     wanted = make_next_param(expand_login_view(view), request.url)
     if wanted.startswith("/") and safe_path(wanted, "") is None:
         return redirect(login_url(view))  # no login view would lead there again
@@ -85,7 +87,7 @@ def _sent_to(app: Flask, realm: Realm, view: str | None, message: Any, category:
     return redirect(login_url(view, next_url=request.url))
 
 
-def _answered(handler: Callable[[], Any]) -> Any:
+def _response_of(handler: Callable[[], Any]) -> Any:
     """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
     answer = call(handler)
     if answer is None:
@@ -102,12 +104,12 @@ def _flash_once(message: Any, category: str) -> None:
         flash(message, category=category)
 
 
-def _can_be_shown(request: Request) -> bool:
+def _answers_get(request: Request) -> bool:
     """Tell whether the URL of a request can be visited by a link."""
     rule = request.url_rule
     return rule is None or rule.methods is None or "GET" in rule.methods
 
 
-def _page_before(request: Request) -> str | None:
+def _previous_page(request: Request) -> str | None:
     """Return the page of this site that a request came from, if it says so."""
     return safe_path(request.referrer, request.host) if request.referrer else None

@@ -18,14 +18,14 @@ from ...core.sessions.session_registry import SessionRegistry
 from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions.interface import ServerSessionInterface
-from ..in_session.device_note import moment_in, read_note, text_in
+from ..in_session.device_note import as_text, as_time, read_note
 from ..in_session.session_login import SessionLogin
 from ..lifecycle import log_out
 from ..request.current_user import user_of
 from ..request.state import login_state
 from ..setup.realm import Realm
 from ..setup.users import is_set
-from .user_agents import names_in
+from .user_agents import browser_and_system
 
 log = logging.getLogger("flask_cloakroom.login")
 
@@ -56,7 +56,7 @@ class ActiveSession:
     live: bool = True
 
 
-class Activity:
+class Devices:
     """The sessions of one realm's users. With the state of a request, one of them may be the current one."""
 
     def __init__(self, realm: Realm) -> None:
@@ -75,19 +75,19 @@ class Activity:
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
         """Return the sessions of ``user``, else of the current user: :func:`.actions.active_sessions`."""
-        found = self._owners().logins(self._name_of(user))
+        found = self._registry().logins(self._owner_name(user))
         current = self._current_handle()
-        return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
+        return [_active_session(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
         """End the session with this handle: :func:`.actions.revoke_session`."""
         name, _, its_handle = handle.partition(".")
-        owners = self._owners()
-        if not operator and name != self._name_of(None):
+        owners = self._registry()
+        if not operator and name != self._owner_name(None):
             log.info("a session was not revoked, because it is not the user's own")
             return False
-        self._check_index(name)
-        if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
+        self._warn_if_index_lost(name)
+        if self._state and its_handle and its_handle == self._current_handle() and self._is_logged_in(name):
             log_out(self._state)
             owners.end(name, its_handle)
             self._report_revoked(handle, operator)
@@ -103,10 +103,10 @@ class Activity:
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
         """End all sessions of ``user``, else of the current user: :func:`.actions.logout_everywhere`."""
-        owners, user_id = self._owners(), self._id_of(user)
+        owners, user_id = self._registry(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
-        is_mine = self._is_current(name)
-        self._check_index(name)
+        is_mine = self._is_logged_in(name)
+        self._warn_if_index_lost(name)
         ended = 0
         if self._state and is_mine and not keep_current:
             log_out(self._state)
@@ -120,14 +120,14 @@ class Activity:
         """End the sessions of all users of the realm, and what remembers them; return how many sessions ended."""
         return self._repository.owners.end_everybody()
 
-    def _owners(self) -> SessionRegistry:
+    def _registry(self) -> SessionRegistry:
         self._repository.owners.require()
         return self._repository.owners
 
-    def _check_index(self, name: str) -> None:
+    def _warn_if_index_lost(self, name: str) -> None:
         """Warn if the session of this request is the owner's and the owner index has lost it."""
         login = self._login()
-        session = None if login is None else login.server
+        session = None if login is None else login.server_session
         record, owner = (None, None) if session is None else (session.record, session.owner)
         if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
             return
@@ -145,14 +145,14 @@ class Activity:
                 raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
         return self._realm.id_of(user)
 
-    def _name_of(self, user: Any) -> str:
+    def _owner_name(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
     def _login(self) -> SessionLogin | None:
         """Return the session's login, by which the request's user may be logged in."""
         return None if self._state is None or self._state.ignores_session else self._state.login
 
-    def _is_current(self, name: str) -> bool:
+    def _is_logged_in(self, name: str) -> bool:
         """Tell whether the owner of that name is logged in by the session of this request."""
         login = self._login()
         mine = None if login is None else login.session.get(USER_KEY)
@@ -164,15 +164,15 @@ class Activity:
         return None if owner is None else owner.handle
 
 
-def _described(header: Header, owner: Ownership, current: bool, live: bool) -> ActiveSession:
+def _active_session(header: Header, owner: Ownership, current: bool, live: bool) -> ActiveSession:
     note = read_note(owner.note)
-    agent = text_in(note.get("agent"))
-    browser, system = names_in(agent)
+    agent = as_text(note.get("agent"))
+    browser, system = browser_and_system(agent)
     return ActiveSession(
         handle=f"{owner.name}.{owner.handle}",
-        created=datetime.fromtimestamp(moment_in(note.get("at")) or header.created, UTC),
+        created=datetime.fromtimestamp(as_time(note.get("at")) or header.created, UTC),
         last_seen=datetime.fromtimestamp(header.seen, UTC),
-        address=text_in(note.get("address")),
+        address=as_text(note.get("address")),
         user_agent=agent,
         browser=browser,
         system=system,

@@ -30,7 +30,7 @@ class LoginWatch:
             raise RuntimeError("nobody is logged in, so there is no login to watch")
         self._app, self._realm = state.app, realm
         self._impersonated: Any = None
-        self._trail: Trail | None = None
+        self._session_watch: Trail | None = None
         self._is_over = False
         if state.source in ("session", "remember"):
             session = state.session
@@ -39,11 +39,11 @@ class LoginWatch:
             self._forced = session.get(FORCED) is True
             if state.impersonator is not None:
                 self._impersonated = realm.id_of(user)
-            self._follow(state)
+            self._watch_session(state)
         else:
             self._user_id, self._auth_hash, self._forced = realm.id_of(user), auth_hash_of(user), False
 
-    def _follow(self, state: LoginState) -> None:
+    def _watch_session(self, state: LoginState) -> None:
         session = state.session
         if not isinstance(session, ServerSession):
             return
@@ -53,7 +53,7 @@ class LoginWatch:
             self._is_over = True  # another request has ended it while this one came here
             return
         only_renewals = state.impersonator is not None
-        self._trail = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
+        self._session_watch = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
         """Tell whether the login still holds: one store command, and the user is loaded anew.
@@ -68,14 +68,14 @@ class LoginWatch:
         if self._is_over:
             return False
         problem = None
-        if self._trail is not None and not self._trail.is_live():
+        if self._session_watch is not None and not self._session_watch.is_live():
             problem = "its session has ended"
         else:
             with self._app.app_context():
                 problem = self._problem_with_user()
         if problem is not None:
             self._is_over = True
-            named = "no session" if self._trail is None else f"session {self._trail.sid}"
+            named = "no session" if self._session_watch is None else f"session {self._session_watch.sid}"
             log.info("%s: a watched login has ended, because %s", named, problem)
         return not self._is_over
 

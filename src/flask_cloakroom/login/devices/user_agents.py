@@ -7,7 +7,7 @@ from typing import Any
 
 
 @lru_cache(256)
-def names_in(user_agent: str | None) -> tuple[str | None, str | None]:
+def browser_and_system(user_agent: str | None) -> tuple[str | None, str | None]:
     """Return browser and system, as ("Firefox 140", "Windows 10"). What is not known: the header as it is, and None.
 
     The names come from the package ua-parser, the extra ``agents``.
@@ -17,11 +17,11 @@ def names_in(user_agent: str | None) -> tuple[str | None, str | None]:
         return user_agent or None, None
     found = parse(user_agent)
     browser, system = found.user_agent, found.os
-    named = user_agent if browser is None or browser.family == "Other" else _joined(browser)
-    return named, None if system is None or system.family == "Other" else _joined(system)
+    named = user_agent if browser is None or browser.family == "Other" else _with_version(browser)
+    return named, None if system is None or system.family == "Other" else _with_version(system)
 
 
-def _joined(part: Any) -> str:
+def _with_version(part: Any) -> str:
     return f"{part.family} {part.major}" if part.major else str(part.family)
 
 

@@ -20,7 +20,7 @@ LONGEST_ADDRESS: Final = 64
 LATEST: Final = 2**32 - 1
 
 
-def begun_by(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> Begun:
+def describe_login(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> Begun:
     """Return the description of a login that a request makes, for :func:`active_sessions`.
 
     ``handle`` is that of the remember tokens of the login, "" for a new one. With SESSION_ENCRYPTION the description
@@ -38,7 +38,7 @@ def begun_by(session: SessionMixin, request: Request, *, remembered: bool, handl
 
 
 def read_note(text: str) -> dict[str, Any]:
-    """Return what :func:`begun_by` wrote; an empty dict for what is no note."""
+    """Return what :func:`describe_login` wrote; an empty dict for what is no note."""
     try:
         note = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -46,17 +46,17 @@ def read_note(text: str) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def is_remembered_by(text: str) -> bool:
+def was_remembered(text: str) -> bool:
     """Tell whether a note says that the login is remembered."""
     return read_note(text).get("remembered") is True
 
 
-def moment_in(value: object) -> int | None:
+def as_time(value: object) -> int | None:
     """Return a note's value if it is a time, in seconds since the epoch."""
     return value if type(value) is int and 0 < value <= LATEST else None
 
 
-def text_in(value: object) -> str | None:
+def as_text(value: object) -> str | None:
     """Return a note's value if it is text that a page can show: JSON can spell half of a surrogate pair."""
     if not isinstance(value, str):
         return None

@@ -79,7 +79,7 @@ def browser_id(user_agent: str | None) -> str:
     return sha256((user_agent or "").encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_same(stored: object, digest: str) -> bool:
+def is_same_digest(stored: object, digest: str) -> bool:
     """Return whether a stored digest is this one, in a time that does not depend on the difference.
 
     A stored value that is no text counts as "", the digest of a user without ``session_auth_hash()``.
@@ -98,7 +98,7 @@ def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown
         return "the user is not there any more"
     if not forced and not is_set(user, "is_active"):
         return "the user is not active"
-    if not unknown_hash and not is_same(auth_hash, auth_hash_of(user)):
+    if not unknown_hash and not is_same_digest(auth_hash, auth_hash_of(user)):
         return "session_auth_hash() is another one by now"
     return None
 
@@ -146,12 +146,12 @@ class SessionLogin:
     none of these: there only its keys change.
     """
 
-    __slots__ = ("server", "session")
+    __slots__ = ("server_session", "session")
 
     def __init__(self, session: SessionMixin) -> None:
         self.session = session
         #: The session, if it is on the server; else None.
-        self.server = session if isinstance(session, ServerSession) else None
+        self.server_session = session if isinstance(session, ServerSession) else None
 
     def stored(self) -> StoredLogin | None:
         """Return the login that the session holds; None if nobody is logged in."""
@@ -169,12 +169,12 @@ class SessionLogin:
     @property
     def owner(self) -> Ownership | None:
         """The owner and handle of the stored session; None without an owner, and for a session not on the server."""
-        return None if self.server is None else self.server.owner
+        return None if self.server_session is None else self.server_session.owner
 
     @property
     def log_name(self) -> str:
         """The name of the session in the log. It opens nothing."""
-        return "session in cookie" if self.server is None else f"session {self.server.sid or 'new'}"
+        return "session in cookie" if self.server_session is None else f"session {self.server_session.sid or 'new'}"
 
     # -- written --------------------------------------------------------------------------------------------
 
@@ -186,13 +186,13 @@ class SessionLogin:
 
         Raises SessionUnavailable (503) and whatever else saving raises.
         """
-        server = self.server
+        server = self.server_session
         before: dict[str, Any] | None = None
         if server is not None:
             limit = server.repository.owners.limit
             server.describe(begun)
             if limit is not None and limit.policy == "refuse":
-                before = self._written()
+                before = self._current_values()
         self._write(values)
         self._renew_id()
         if server is None or before is None:
@@ -200,7 +200,7 @@ class SessionLogin:
         try:
             server.save_now()
         except SessionLimitError as error:
-            return self._refused(before, error)
+            return self._undo(before, error)
         return True
 
     def join(self, values: LoginValues, begun: Begun, ticket: str, *, first: bool) -> bool:
@@ -209,14 +209,14 @@ class SessionLogin:
         False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
         is not on the server is no other request's, so there the login just begins.
         """
-        if self.server is None:
+        if self.server_session is None:
             return self.begin(values, begun)
-        before = self._written()
-        self.server.describe(begun)
+        before = self._current_values()
+        self.server_session.describe(begun)
         try:
-            joined = self.server.join(ticket, values, first=first)
+            joined = self.server_session.join(ticket, values, first=first)
         except SessionLimitError as error:
-            return self._refused(before, error)
+            return self._undo(before, error)
         if not joined:
             # The keys in this session must not be saved as the beginning of another one.
             self._write(before)
@@ -233,42 +233,42 @@ class SessionLogin:
 
         Raises SessionUnavailable (503) if the store is down: then it has not ended.
         """
-        if self.server is None:
+        if self.server_session is None:
             self._write({})
         else:
-            self.server.destroy()
+            self.server_session.destroy()
         _drop_csrf_secret()
 
-    def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
+    def end_earlier_sessions(self, user_id: Any, handle: str, ticket: str) -> None:
         """End the sessions that a login has had before, where the store can tell which those are.
 
         Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
-        if self.server is None or not self.server.repository.owners.is_kept:
+        if self.server_session is None or not self.server_session.repository.owners.is_kept:
             return
-        with self.server.outage():
-            repository = self.server.repository
+        with self.server_session.outage():
+            repository = self.server_session.repository
             tickets = repository.tickets
             spare = tickets.fingerprint(ticket)
             repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """Save nothing of this request, and answer it with a 503, if the session is on the server."""
-        if self.server is not None:
-            self.server.give_up()
+        if self.server_session is not None:
+            self.server_session.give_up()
 
     def _renew_id(self) -> None:
         _drop_csrf_secret()
-        if self.server is not None:
-            self.server.rotate()
+        if self.server_session is not None:
+            self.server_session.rotate()
 
-    def _written(self) -> dict[str, Any]:
+    def _current_values(self) -> dict[str, Any]:
         """Return the login's keys and values; nothing if :func:`login_values` cannot have made them."""
         found = {key: self.session[key] for key in _KEYS if key in self.session}
         return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
 
-    def _refused(self, before: dict[str, Any], error: SessionLimitError) -> bool:
+    def _undo(self, before: dict[str, Any], error: SessionLimitError) -> bool:
         log.info("%s: a login was refused: %s", self.log_name, error)
         self._write(before)
         return False

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from flask import Flask
 
 from ...errors import SettingError
-from .secret_keys import decode_cookie, reading_keys
+from .secret_keys import decode_cookie, verifying_keys
 from .tokens import Remembered, RememberTokens
 
 #: Stands in each of Flask-Login's cookies, and in none of ours.
@@ -29,7 +29,7 @@ class AcceptsForeign(Protocol):
         """See to it that a credential is never accepted."""
 
 
-def accepting(tokens: RememberTokens) -> AcceptsForeign:
+def as_accepting(tokens: RememberTokens) -> AcceptsForeign:
     """Return the tokens, which can take the place of Flask-Login's. Raises SettingError if they cannot."""
     if not isinstance(tokens, AcceptsForeign):
         problem = "needs remember tokens with the methods accept() and refuse(), which remember_tokens has not"
@@ -43,15 +43,15 @@ def exchange(app: Flask, tokens: RememberTokens, cookie: str, lifetime: int) -> 
     ``lifetime`` is the new token's, in seconds. None: the signature is by no key that is fit, or the cookie was spent.
     """
     user_id = _checked(app, cookie)
-    return None if user_id is None else accepting(tokens).accept(user_id, cookie, lifetime)
+    return None if user_id is None else as_accepting(tokens).accept(user_id, cookie, lifetime)
 
 
 def refuse(app: Flask, tokens: RememberTokens, cookie: str) -> None:
     """End what was made of a cookie of Flask-Login's, and let nothing be made of it if it was never used."""
     if _checked(app, cookie) is not None:
-        accepting(tokens).refuse(cookie)
+        as_accepting(tokens).refuse(cookie)
 
 
 def _checked(app: Flask, cookie: str) -> str | None:
-    found: list[Any] = [decode_cookie(cookie, key) for key in reading_keys(app)]
+    found: list[Any] = [decode_cookie(cookie, key) for key in verifying_keys(app)]
     return next((user_id for user_id in found if user_id), None)

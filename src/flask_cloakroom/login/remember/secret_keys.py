@@ -88,13 +88,13 @@ def _keys_of(app: Flask) -> list[SecretBytes]:
     return [as_key(key) for key in (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key) if key]
 
 
-def reading_keys(app: Flask) -> list[SecretBytes]:
+def verifying_keys(app: Flask) -> list[SecretBytes]:
     """Return the keys by which a signature may have been made, the present one last; those alone that are fit.
 
     Fallbacks (SECRET_KEY_FALLBACKS) are only ever for reading: what is made new is signed with the last
     (CVE-2025-47278).
     """
-    return [key for key in _keys_of(app) if problem_with(app, key) is None]
+    return [key for key in _keys_of(app) if key_problem(app, key) is None]
 
 
 def signing_keys(app: Flask) -> list[SecretBytes]:
@@ -106,15 +106,15 @@ def signing_keys(app: Flask) -> list[SecretBytes]:
             "python -c 'import secrets; print(secrets.token_hex())' makes one",
         )
     key = as_key(app.secret_key)
-    problem = problem_with(app, key)
+    problem = key_problem(app, key)
     if problem is not None:
         raise SettingError("SECRET_KEY", problem)
     if len(key) < SHORT_KEY:
         log.warning("SECRET_KEY is shorter than %d bytes: it can be found by trying", SHORT_KEY)
-    return reading_keys(app)
+    return verifying_keys(app)
 
 
-def problem_with(app: Flask, key: str | bytes) -> str | None:
+def key_problem(app: Flask, key: str | bytes) -> str | None:
     """Return why the key must not be used; None if it may, as any may in debug mode and in tests."""
     if app.debug or app.testing:
         return None

@@ -14,7 +14,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from ...core.clock import is_within
 from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...secret import Secret, SecretBytes
-from .secret_keys import reading_keys, signing_keys
+from .secret_keys import signing_keys, verifying_keys
 from .tokens import LONGEST_TOKEN, Remembered, Used
 
 #: The first thing in a token's contents, so that another kind, should there be one, is told from this.
@@ -45,7 +45,7 @@ class SignedTokens:
 
     def resolve(self, token: str) -> Remembered | None:
         """Check the signature by the present key and its fallbacks, then the time."""
-        keys = reading_keys(self._app)
+        keys = verifying_keys(self._app)
         if not keys:
             return None
         try:

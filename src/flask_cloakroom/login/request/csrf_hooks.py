@@ -20,24 +20,26 @@ from ...cookies import has_cookie
 from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
 from ..in_session.session_login import secret_of
-from ..setup.authenticators import shows_credential
+from ..setup.authenticators import has_unforgeable_credential
 from ..setup.realm import cookie_name, realms_of
 from .current_user import user_of
-from .remember_cookies import tokens_in
+from .remember_cookies import sent_tokens
 from .state import login_state
 
 #: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
 _OF_SCRIPTS: Final = (None, "cors", "same-origin")
 
 
-def is_shown_by_header() -> bool:
+def has_header_login() -> bool:
     """Tell whether the present request has such a header, and its user was found by what it shows and by no cookie.
 
     Not if the request brings the cookie of a session, or one that remembers a login, of whichever kind of user: the
     view may act by that. If nobody is found and a credential was refused, raises that refusal (a 401).
     """
     app, request = this_app(), this_request()
-    realms = [one for one in realms_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
+    realms = [
+        one for one in realms_of(app) if one.has_loader and has_unforgeable_credential(request, one.authenticators)
+    ]
     if not realms or _brings_login_cookie(app, request):
         return False
     if request.headers.get("Sec-Fetch-Mode") not in _OF_SCRIPTS:
@@ -74,7 +76,7 @@ def login_secrets(resume: bool) -> list[Secret]:
             session = realm.session_of(request)
             if resume and session.get(USER_KEY) is None and realm.has_loader and not realm.has_finished(request):
                 state = login_state(realm)
-                if tokens_in(state):
+                if sent_tokens(state):
                     user_of(state)
             secret = secret_of(session)
             if secret is not None:

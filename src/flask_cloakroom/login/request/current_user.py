@@ -11,7 +11,7 @@ from werkzeug.local import LocalProxy
 
 from ... import signals
 from ...secret import Secret
-from ..in_session.session_login import FRESH, SessionLogin, browser_id, is_same, login_problem
+from ..in_session.session_login import FRESH, SessionLogin, browser_id, is_same_digest, login_problem
 from ..setup.authenticators import SENT_BY_BROWSERS, Refused, scheme_of
 from ..setup.callbacks import call
 from ..setup.settings import UNSET, checked_protection
@@ -55,8 +55,8 @@ def user_of(state: LoginState) -> Any:
 
     Raises RuntimeError if the realm has no loader, and the 401 of an authenticator that refuses the credential.
     """
-    if not state.loaded:
-        if state.loading:
+    if not state.is_loaded:
+        if state.is_loading:
             return state.realm.anonymous_user()
         load(state)
     return state.user
@@ -64,12 +64,12 @@ def user_of(state: LoginState) -> Any:
 
 def load(state: LoginState) -> None:
     """Find the user of a request anew, and note them in the state. Raises as :func:`user_of`."""
-    state.loading = True
+    state.is_loading = True
     try:
         signals.user_accessed.send(state.app)
         source: LoginSource | None
         impersonator: Any = None
-        user, source = authenticate(state)
+        user, source = _from_credential(state)
         if user is None:
             (user, impersonator, ended), source = _from_session(state), "session"
             if user is None and not ended:
@@ -81,10 +81,10 @@ def load(state: LoginState) -> None:
         else:
             state.set_user(user, private=True, source=source, impersonator=impersonator)
     finally:
-        state.loading = False
+        state.is_loading = False
 
 
-def authenticate(state: LoginState) -> tuple[Any, LoginSource | None]:
+def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
     """Return the user whom the first authenticator finds that knows the request's credential, and how; else None.
 
     Raises what that one raises; then nobody is logged in for the rest of the request, whatever else it brought.
@@ -115,7 +115,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     problem: str | None = None
     user: Any = None
     impersonator: Any = None
-    if not _is_protected(state, login, stored.browser):
+    if not _passes_session_protection(state, login, stored.browser):
         problem = "it is in another browser"
     else:
         user = realm.user_with_id(stored.user_id)
@@ -130,21 +130,21 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     login.end()
     if stored.impersonated is not None:
         target, logged_in = (None, user) if impersonator is None else (user, impersonator)
-        impersonation.tell_end(state, target, logged_in)
+        impersonation.send_ended(state, target, logged_in)
     return None, None, True
 
 
-def _is_protected(state: LoginState, login: SessionLogin, browser: object) -> bool:
+def _passes_session_protection(state: LoginState, login: SessionLogin, browser: object) -> bool:
     """Tell whether a login made in this browser may go on; in the basic mode it may elsewhere, and is fresh no more."""
     mode = state.settings.protection
     if mode is UNSET:
         mode = checked_protection(state.realm.session_protection)
-    if mode is None or is_same(browser, browser_id(state.request.headers.get("User-Agent"))):
+    if mode is None or is_same_digest(browser, browser_id(state.request.headers.get("User-Agent"))):
         return True
     signals.session_protected.send(state.app)
     # Flask's permanent session outlives the browser window, and with it an update of the browser. On the server
     # sessions are permanent unless told otherwise, and strong means strong.
-    if mode == "strong" and (login.server is not None or not login.session.permanent):
+    if mode == "strong" and (login.server_session is not None or not login.session.permanent):
         return False
     if login.session.get(FRESH) is not False:
         log.info("%s: its login is not fresh any more, because it is in another browser", login.log_name)

@@ -15,7 +15,7 @@ from werkzeug.local import LocalProxy
 from ... import signals
 from ...core.values.own_keys import USER_KEY
 from ..in_session.session_login import IMPERSONATED
-from ..setup.callbacks import verdict
+from ..setup.callbacks import is_allowed
 from ..setup.realm import Realm
 from ..setup.users import is_set
 from .state import LoginState
@@ -30,7 +30,7 @@ def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | N
     if not is_set(user, "is_active"):
         return "the impersonated user is not active"
     allowed = realm.impersonation_callback
-    if allowed is None or not verdict(allowed, impersonator, user):
+    if allowed is None or not is_allowed(allowed, impersonator, user):
         return "impersonating this user is not allowed"
     return None
 
@@ -73,10 +73,10 @@ def stop(state: LoginState) -> bool:
     state.login.rotate()
     log.info("%s: an impersonation ends", state.login.log_name)
     state.set_user(impersonator, private=True, source=state.source)
-    tell_end(state, user, impersonator)
+    send_ended(state, user, impersonator)
     return True
 
 
-def tell_end(state: LoginState, user: Any, impersonator: Any) -> None:
+def send_ended(state: LoginState, user: Any, impersonator: Any) -> None:
     """Say that an impersonation ended."""
     signals.impersonation_ended.send(state.app, user=user, impersonator=impersonator)

@@ -14,7 +14,7 @@ from ...core.entries.ownership import Ownership
 from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
-from ..in_session.device_note import begun_by, is_remembered_by
+from ..in_session.device_note import describe_login, was_remembered
 from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
 from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
 from ..remember.tokens import Remembered, RememberTokens
@@ -32,7 +32,7 @@ REFRESH_SECONDS: Final = 600
 # -- the tokens of the request --------------------------------------------------------------------------------
 
 
-def tokens_in(state: LoginState) -> list[Secret]:
+def sent_tokens(state: LoginState) -> list[Secret]:
     """Return the remember tokens that the browser sent: those that can be one, the first few."""
     if not state.request.environ.get("HTTP_COOKIE"):
         return []
@@ -61,9 +61,9 @@ def revoke(state: LoginState, token: str) -> str:
     return state.tokens.revoke(token)
 
 
-def tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
+def sent_tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
     """Yield what those of these tokens say that are good and this user's."""
-    for token in tokens_in(state):
+    for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is not None and remembered.user_id == str(user_id):
             yield remembered
@@ -75,29 +75,29 @@ def tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
 def log_in_again(state: LoginState) -> Any:
     """Log in the user of a remember token, not freshly, and return them; None if no token is good."""
     realm = state.realm
-    if realm.user_callback is None or state.remember == "":
+    if realm.user_callback is None or state.remember_cookie == "":
         return None
     login = state.login
-    for token in tokens_in(state):
+    for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is None:
             log.info("%s: a remember token was refused (forged, expired, revoked)", login.log_name)
             continue
-        if not remembered.used and login.server is not None and login.server.superseded:
+        if not remembered.used and login.server_session is not None and login.server_session.superseded:
             # This request left the browser before a login or logout that has been made meanwhile: it must not undo it.
             log.info("%s: a remember token was not used: the request is older than that", login.log_name)
             return None
         user = realm.user_with_id(remembered.user_id)
         problem = login_problem(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
-            return user if _resume(state, login, user, remembered) else None
+            return user if _use_token(state, login, user, remembered) else None
         log.info("%s: a remember token was refused, because %s", login.log_name, problem)
         revoke(state, token)
-        state.set_remember("")
+        state.set_remember_cookie("")
     return None
 
 
-def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
+def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or go on with the login that a parallel request has made by the same token."""
     tokens, user_id = state.tokens, state.realm.id_of(user)
     user_agent = state.request.headers.get("User-Agent")
@@ -108,28 +108,28 @@ def _resume(state: LoginState, login: SessionLogin, user: Any, remembered: Remem
         return False
     if used.token is not None:
         # Now, because the one that the browser has is spent: whatever fails from here on, it must get this one.
-        state.set_remember(used.token, used.lifetime)
-    begun = begun_by(login.session, state.request, remembered=True, handle=remembered.handle)
+        state.set_remember_cookie(used.token, used.lifetime)
+    new_login = describe_login(login.session, state.request, remembered=True, handle=remembered.handle)
     if used.ticket is None:
-        begins = login.begin(values, begun)
+        begins = login.begin(values, new_login)
     else:
         if used.first:
             # A browser that shows its token has lost the session that it had by it. If another one has that, by a copy
             # of the token, it has to show that copy, and is found out.
-            login.end_others(user_id, remembered.handle, used.ticket)
-        begins = login.join(values, begun, used.ticket, first=used.first)
+            login.end_earlier_sessions(user_id, remembered.handle, used.ticket)
+        begins = login.join(values, new_login, used.ticket, first=used.first)
     # Who revokes ends the token first and then the sessions that there are. So if it stands now, whoever revokes it
     # from here on will find this session.
     if begins and not _is_alive(tokens, login, remembered):
         log.info("%s: a remember token was revoked while it was used", login.log_name)
         login.end()
-        state.remember = None
+        state.remember_cookie = None
         begins = False
     if not begins:
         return False
     if used.token is None:
-        state.remember = None  # another one, before this, may have been bad
-    state.resumed = remembered
+        state.remember_cookie = None  # another one, before this, may have been bad
+    state.used_token = remembered
     if used.first:
         signals.user_loaded_from_cookie.send(state.app, user=user)
     return True
@@ -140,7 +140,7 @@ def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembere
         return tokens.is_alive(remembered)
     except SessionUnavailable:
         # Nobody may get the ticket of a login of which it is not known whether it stands.
-        login.give_up()
+        login.abort()
         raise
 
 
@@ -152,11 +152,11 @@ def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
 
     Raises SessionUnavailable (503) if the store is down.
     """
-    ended = {revoke(state, token) for token in tokens_in(state)}
-    if owner is not None and owner.handle not in ended and is_remembered_by(owner.note):
+    ended = {revoke(state, token) for token in sent_tokens(state)}
+    if owner is not None and owner.handle not in ended and was_remembered(owner.note):
         state.tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
-    if state.remember or state.settings.cookie.values(state.request.environ):
-        state.set_remember("")
+    if state.remember_cookie or state.settings.cookie.values(state.request.environ):
+        state.set_remember_cookie("")
 
 
 def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
@@ -165,14 +165,14 @@ def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
     Return the handle of the login that remembers this one, "" if there is none.
     """
     handle = ""
-    for token in tokens_in(state):
+    for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is not None and remembered.user_id == user_id:
             handle = remembered.handle
         else:
             # Also one that is good for nothing any more: if somebody has the one that took its place, that ends too.
             revoke(state, token)
-            state.set_remember("")
+            state.set_remember_cookie("")
     return handle
 
 
@@ -186,32 +186,32 @@ def send(state: LoginState, response: Response) -> None:
             _refresh(state)
         except SessionUnavailable:
             log.warning("a remember token was not extended, because the store is down; the next request will")
-    if state.remember and state.resumed is not None:
+    if state.remember_cookie and state.used_token is not None:
         try:
-            if not state.tokens.is_alive(state.resumed):
-                state.remember = None  # a slow page must not take the token away that a login has set meanwhile
+            if not state.tokens.is_alive(state.used_token):
+                state.remember_cookie = None  # a slow page must not take the token away that a login has set meanwhile
         except SessionUnavailable:
             pass  # the browser's own token is spent
-    if state.remember:
-        state.settings.cookie.set(response, state.remember, state.remember_for)
-    elif state.remember is not None:
+    if state.remember_cookie:
+        state.settings.cookie.set(response, state.remember_cookie, state.remember_cookie_age)
+    elif state.remember_cookie is not None:
         state.settings.cookie.delete(response)
 
 
 def _may_refresh(state: LoginState) -> bool:
     """Tell whether somebody is logged in by the session, as themselves, and no other token is sent to them."""
     by_session = state.private and not state.ignores_session
-    return by_session and state.impersonator is None and state.remember is None
+    return by_session and state.impersonator is None and state.remember_cookie is None
 
 
 def _refresh(state: LoginState) -> None:
     """Issue the browser's token anew, if it is good and the present user's."""
     session = state.realm.session_of(state.request)
-    for remembered in tokens_of(state, session.get(USER_KEY)):
+    for remembered in sent_tokens_of(state, session.get(USER_KEY)):
         if remembered.used or remembered.auth_hash != session.get(AUTH_HASH, ""):
             continue
         if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
             extended = state.tokens.extend(remembered)
             if extended is not None:
-                state.set_remember(extended, remembered.lifetime)
+                state.set_remember_cookie(extended, remembered.lifetime)
         return

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
 from ..in_session.session_login import SessionLogin
-from ..remember.flask_login_cookies import accepting
+from ..remember.flask_login_cookies import as_accepting
 from ..remember.tokens import Remembered, RememberTokens
 from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
@@ -37,37 +37,37 @@ class LoginState:
     settings: LoginSettings
     #: The request's user, or an anonymous one. Valid if ``loaded`` is true.
     user: Any = None
-    loaded: bool = False
+    is_loaded: bool = False
     #: How the user was found; None for an anonymous user.
     source: LoginSource | None = None
     #: The user who is really logged in, if they impersonate ``user``; else None.
     impersonator: Any = None
     #: The response to a credential that an authenticator refused.
-    refused: HTTPException | None = None
+    refusal: HTTPException | None = None
     #: Whether the request brought a credential of its own, good or bad, so that its session counts for nothing.
     ignores_session: bool = False
     #: Whether a loader runs. If the loader asks for the current user, it gets an anonymous one.
-    loading: bool = False
+    is_loading: bool = False
     #: Whether a user was logged in at any time of the request, so that caches must not store the response.
     private: bool = False
     #: Whether the response tells the browser to delete the data that it stores of this site.
     clear_site_data: bool = False
     #: The remember token that the response sets, "" to delete the cookie, None to leave the cookie alone.
-    remember: str | None = None
+    remember_cookie: str | None = None
     #: The lifetime of the cookie with that token, in seconds.
-    remember_for: int = 0
+    remember_cookie_age: int = 0
     #: The remember token that logged the user in again in this request.
-    resumed: Remembered | None = None
+    used_token: Remembered | None = None
     #: The login in the request's session. None until it is used, and again after each call of :func:`login_state`.
-    login_found: SessionLogin | None = None
+    session_login: SessionLogin | None = None
     _tokens: RememberTokens | None = None
 
     @property
     def login(self) -> SessionLogin:
         """The login in the request's session of this realm."""
-        if self.login_found is None:
-            self.login_found = SessionLogin(self.realm.session_of(self.request))
-        return self.login_found
+        if self.session_login is None:
+            self.session_login = SessionLogin(self.realm.session_of(self.request))
+        return self.session_login
 
     @property
     def session(self) -> SessionMixin:
@@ -80,7 +80,7 @@ class LoginState:
         if self._tokens is None:
             tokens = self.realm.tokens_for(self.app)
             if self.settings.accept_legacy:
-                accepting(tokens)
+                as_accepting(tokens)
             self._tokens = tokens
         return self._tokens
 
@@ -91,21 +91,21 @@ class LoginState:
         self.user = user
         self.source = source
         self.impersonator = impersonator
-        self.refused = None
+        self.refusal = None
         self.ignores_session = source in ("header", "browser")
-        self.loaded = True
+        self.is_loaded = True
         self.private = self.private or private
 
     def refuse(self, answer: HTTPException) -> None:
         """Make the request anonymous to its end, because its credential was refused with this response."""
         self.set_user(self.realm.anonymous_user(), private=False)
-        self.refused = answer
+        self.refusal = answer
         self.ignores_session = True
 
-    def set_remember(self, token: str, lifetime: int = 0) -> None:
+    def set_remember_cookie(self, token: str, lifetime: int = 0) -> None:
         """Let the response set this remember token for ``lifetime`` seconds, or delete the cookie if it is ""."""
-        self.remember = token
-        self.remember_for = lifetime
+        self.remember_cookie = token
+        self.remember_cookie_age = lifetime
 
 
 def login_state(realm: Realm | None = None) -> LoginState:
@@ -119,5 +119,5 @@ def login_state(realm: Realm | None = None) -> LoginState:
     if state is None:
         state = LoginState(app, request, realm, realm.settings_for(app))
         request.__dict__[realm.state_name] = state
-    state.login_found = None  # tests and extensions may have put another session in the place of the last call's
+    state.session_login = None  # tests and extensions may have put another session in the place of the last call's
     return state

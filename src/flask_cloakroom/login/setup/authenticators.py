@@ -91,14 +91,14 @@ class Authenticator:
     header: str | None = None
 
     @classmethod
-    def made(
+    def create(
         cls, function: Callable[..., Any], scheme: str | None, challenge: str | None, header: str | None
     ) -> Authenticator:
         """Return one with the scheme's usual challenge if none is given. Raises ValueError for a header that cannot be.
 
         That is one that a page of another site can set, or that browsers set.
         """
-        if header is not None and (scheme is not None or not _is_own(header)):
+        if header is not None and (scheme is not None or not _is_custom_header(header)):
             raise ValueError(
                 f'header={header!r}: give a header that browsers do not know, as "X-API-Key", and no scheme with it; '
                 "for the header Authorization give its scheme"
@@ -127,12 +127,12 @@ class Authenticator:
         return user
 
 
-def _is_own(header: str) -> bool:
+def _is_custom_header(header: str) -> bool:
     name = header.lower()
     return bool(_NAME(name)) and name not in _OF_BROWSERS and not name.startswith(_PREFIXES_OF_BROWSERS)
 
 
-def shows_credential(request: Request, authenticators: list[Authenticator]) -> bool:
+def has_unforgeable_credential(request: Request, authenticators: list[Authenticator]) -> bool:
     """Tell whether a request has a header for credentials that no other site can make a browser send."""
     if scheme_of(request) not in SENT_BY_BROWSERS | {""}:
         return True

@@ -38,7 +38,7 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
                     variable.set(value)
 
 
-def verdict(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+def is_allowed(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
     """Return what the function, which may be async, says.
 
     Raises TypeError if it returns a coroutine or a function: both count as true, and neither was asked.

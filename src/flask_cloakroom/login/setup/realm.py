@@ -118,7 +118,7 @@ class Realm:
         """
 
         def register(callback: C) -> C:
-            self.authenticators.append(Authenticator.made(callback, scheme, challenge, header))
+            self.authenticators.append(Authenticator.create(callback, scheme, challenge, header))
             return callback
 
         if callable(scheme):

@@ -46,10 +46,10 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 #: What the remember cookie has from the session's cookie unless it is said for itself. Were it sent where that one is
 #: not, it would be the weaker of two keys to the same door.
-_FROM_SESSION: Final = ("SECURE", "SAMESITE", "PARTITIONED")
+_DEFAULTS_FROM_SESSION: Final = ("SECURE", "SAMESITE", "PARTITIONED")
 _NAMES: Final = (
     *DEFAULTS,
-    *(f"SESSION_COOKIE_{part}" for part in ("PATH", *_FROM_SESSION)),
+    *(f"SESSION_COOKIE_{part}" for part in ("PATH", *_DEFAULTS_FROM_SESSION)),
     "APPLICATION_ROOT",
 )
 #: Clear Site Data (W3C), section 3.1, and what browsers added.
@@ -66,7 +66,7 @@ _CLEARABLE: Final = (
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?").fullmatch
 #: What a token of ours can consist of. A cookie of the name that holds anything else is not looked at.
-_PLAUSIBLE: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
+_TOKEN_PATTERN: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
 
 _CACHE: Final = "flask_cloakroom.login settings"
 
@@ -92,17 +92,17 @@ class LoginSettings:
     clear_site_data: str | None
     auth_header: str
 
-    def of_kind(self, kind: str) -> LoginSettings:
+    def for_kind(self, kind: str) -> LoginSettings:
         """Return those of another kind of user: with a cookie of its own."""
         cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
         # Flask-Login has one kind of user: its cookie of a customer would be good as that of the operator with that id.
-        return replace(self, cookie=cookie, find_tokens=cookie.finder(_PLAUSIBLE), accept_legacy=False)
+        return replace(self, cookie=cookie, find_tokens=cookie.finder(_TOKEN_PATTERN), accept_legacy=False)
 
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
         read = Reader({**DEFAULTS, **app.config})
-        unsaid = [part for part in _FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
+        unsaid = [part for part in _DEFAULTS_FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
         read = read.over(
             {f"REMEMBER_COOKIE_{part}": app.config.get(f"SESSION_COOKIE_{part}", False) for part in unsaid}
         )
@@ -112,7 +112,7 @@ class LoginSettings:
         protection = read["SESSION_PROTECTION"]
         return cls(
             cookie=cookie,
-            find_tokens=cookie.finder(_PLAUSIBLE),
+            find_tokens=cookie.finder(_TOKEN_PATTERN),
             remember_for=min(read.seconds("REMEMBER_COOKIE_DURATION", at_least=1), MAX_AGE_LIMIT),
             refresh_each_request=read.boolean("REMEMBER_COOKIE_REFRESH_EACH_REQUEST"),
             accept_legacy=read.boolean("REMEMBER_COOKIE_ACCEPT_LEGACY"),

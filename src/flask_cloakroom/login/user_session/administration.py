@@ -16,9 +16,9 @@ from ..setup.realm import Realm
 from .mappings import StoredSession
 
 
-def delete_of(realm: Realm, user: Any) -> bool:
+def delete_data(realm: Realm, user: Any) -> bool:
     """Delete the data of one user of the realm: :func:`.actions.delete_user_data`."""
-    repository, name = _named(realm, user)
+    repository, name = _repository_and_owner(realm, user)
     deleted = repository.user_data.delete(name)
     session = realm.session_of(this_request()) if has_request_context() else None
     if isinstance(session, ServerSession):
@@ -28,13 +28,13 @@ def delete_of(realm: Realm, user: Any) -> bool:
     return deleted
 
 
-def export_of(realm: Realm, user: Any) -> str:
+def export_data(realm: Realm, user: Any) -> str:
     """Return the data of one user of the realm as JSON: :func:`.actions.export_user_data`."""
-    repository, name = _named(realm, user)
+    repository, name = _repository_and_owner(realm, user)
     return exported(repository.user_data.load(name).values)
 
 
-def _named(realm: Realm, user: Any) -> tuple[Repository, str]:
+def _repository_and_owner(realm: Realm, user: Any) -> tuple[Repository, str]:
     interface = realm.interface_for(this_app())
     if not isinstance(interface, ServerSessionInterface):
         raise CloakroomError(

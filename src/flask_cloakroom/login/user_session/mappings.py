@@ -83,7 +83,7 @@ class VisitorSession(UserSession):
 class StoredSession(LazyDict, UserSession):
     """A user's: an entry of its own in the store, loaded at the first use and saved right before the session."""
 
-    _held: Held | None = None
+    _record: Held | None = None
 
     def __init__(self, session: ServerSession, user_id: str, name: str) -> None:
         self._session = session
@@ -97,10 +97,10 @@ class StoredSession(LazyDict, UserSession):
     def _open(self) -> dict[Any, Any]:
         with self._session.outage():
             held = self._user_data.load(self._name)
-        return self._go_on(held)
+        return self._begin_from(held)
 
-    def _go_on(self, held: Held) -> dict[Any, Any]:
-        self._held = held
+    def _begin_from(self, held: Held) -> dict[Any, Any]:
+        self._record = held
         return self._begin(held.values)
 
     def _unpack(self, key: Any) -> Any:
@@ -127,8 +127,8 @@ class StoredSession(LazyDict, UserSession):
     def merged(self) -> tuple[MergedValue, ...]:
         """Do :attr:`UserSession.merged`."""
         self.opened()
-        assert self._held is not None
-        undo = self._user_data.undoable(self._held)
+        assert self._record is not None
+        undo = self._user_data.undoable(self._record)
         return () if undo is None else values_of(undo.changed)
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
@@ -139,7 +139,7 @@ class StoredSession(LazyDict, UserSession):
         if undone is None:
             return ()
         self._rebase(undone.held.values)
-        self._held = undone.held
+        self._record = undone.held
         return values_of(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
@@ -147,32 +147,32 @@ class StoredSession(LazyDict, UserSession):
     def save(self) -> None:
         """Save what the request changed; if that is nothing, at times that it was used."""
         self.closed = self._session.closed
-        if not self.is_opened or self._held is None:
+        if not self.is_opened or self._record is None:
             return
         changes = self.changes()
-        is_due = not self._session.passive and self._user_data.is_due(self._held)
+        is_due = not self._session.passive and self._user_data.is_due(self._record)
         if not changes and not is_due:
             return
         with self._session.outage():
-            saved = self._user_data.commit(self._held, changes)
+            saved = self._user_data.commit(self._record, changes)
         if saved is None:
             self.forget()
             if changes:
                 self._discard(tuple(changes), "gone")
             return
-        self._held = saved.held
+        self._record = saved.held
         self._rebase(saved.held.values)
         self._report(saved)
 
     def abandon(self) -> None:
         """Forget what could not be saved; what was stored before stays."""
-        if self._held is not None:
-            self._begin(self._held.values)
+        if self._record is not None:
+            self._begin(self._record.values)
 
     def forget(self) -> None:
         """Load anew at the next use."""
         self.is_opened = False
-        self._held = None
+        self._record = None
 
     def drop(self) -> None:
         """Forget what the request changed, because all of it was deleted, and say so; load anew at the next use."""

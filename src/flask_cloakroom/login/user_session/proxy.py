@@ -62,7 +62,7 @@ def _companion(session: ServerSession, name: str, make: Callable[[], StoredSessi
     return session.companions[name]
 
 
-def user_session_of(find_realm: Callable[[], Realm]) -> UserSession:
+def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:
     """Return a proxy for what belongs to the user of a realm, typed as what it stands for."""
     return cast(UserSession, LocalProxy(lambda: current_user_session(find_realm())))
 
@@ -72,4 +72,4 @@ def user_session_of(find_realm: Callable[[], Realm]) -> UserSession:
 #:
 #: Raises RuntimeError without a LoginManager and a loader, CloakroomError if sessions are not on the server,
 #: SettingError if SESSION_ENCRYPTION is on and there is no SECRET_KEY.
-user_session: UserSession = user_session_of(lambda: realm_of(this_app()))
+user_session: UserSession = user_session_proxy(lambda: realm_of(this_app()))
