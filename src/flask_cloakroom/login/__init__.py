@@ -1,4 +1,4 @@
-"""Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
+"""Logins: all functions of Flask-Login, for sessions on the server and for Flask's own."""
 
 from .access.decorators import fresh_login_required, login_required
 from .access.login_by_default import require_login

@@ -1,4 +1,4 @@
-"""A login begins, is confirmed, is asked about, and ends: for the request and the manager that a state is of."""
+"""Log in, confirm, query and log out. Each function takes the LoginState of one request and one realm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger("flask_cloakroom.login")
 def log_in(
     state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
 ) -> bool:
-    """Log ``user`` in, and return whether the login was made. Arguments and errors as :func:`.actions.login_user`."""
+    """Log ``user`` in, and return whether the login was made: see :func:`.actions.login_user`."""
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if not force and not is_set(user, "is_active"):
@@ -76,7 +76,7 @@ def log_in(
         elif before is not None and before.handle != handle and was_remembered(before.note):
             state.tokens.revoke_login(before)
     except SessionUnavailable:
-        login.abort()  # the new login must not be saved while the old one is still remembered
+        login.abort()  # else the browser would have the new login and still the remember token of the old one
         raise
     if token is not None:
         state.set_remember_cookie(token, lifetime)
@@ -89,6 +89,7 @@ def log_in(
 
 
 def _lifetime_of(duration: timedelta | None, settings: LoginSettings) -> int:
+    """Return the lifetime of a remember token in seconds. Raises TypeError or ValueError for a wrong duration."""
     if duration is None:
         return settings.remember_for
     if not isinstance(duration, timedelta):
@@ -100,7 +101,7 @@ def _lifetime_of(duration: timedelta | None, settings: LoginSettings) -> int:
 
 
 def log_out(state: LoginState) -> bool:
-    """Log the user out, and return True. Errors as :func:`.actions.logout_user`."""
+    """Log the user out, and return True: see :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator, login = state.impersonator, state.login
     revoke_remember_tokens(state, login.owner)
@@ -118,24 +119,24 @@ def log_out(state: LoginState) -> bool:
 
 
 def _user_to_log_out(state: LoginState) -> Any:
-    """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
+    """Return the user for the signal. If a loader fails, the logout goes on with an anonymous user."""
     try:
         return user_of(state)
     except SessionUnavailable:
-        raise  # then nobody can be logged out
+        raise  # the store is down, so the session cannot be ended either
     except Exception:
-        log.exception("the user could not be loaded at the logout, which goes on without")
+        log.exception("the user could not be loaded at the logout. The logout goes on without the user")
         return state.realm.anonymous_user()
 
 
 def confirm(state: LoginState) -> None:
-    """Do :func:`.actions.confirm_login`."""
+    """Mark the login as fresh: see :func:`.actions.confirm_login`."""
     user_of(state)
     if state.impersonator is not None:
-        # Whose password was asked for? Neither of the two would be enough for both.
+        # The password may be the support member's or the user's, and must not make the login fresh for the other one.
         log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
         raise Forbidden
-    # The session may be another's than that of the user who shows a credential with the request.
+    # With a credential in the request, the session may belong to another user.
     if state.ignores_session or state.session.get(USER_KEY) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
@@ -147,11 +148,14 @@ def confirm(state: LoginState) -> None:
 
 
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
-    """Do :func:`.actions.update_session_auth_hash`."""
+    """Keep this login after a change of ``session_auth_hash()``: see :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
     user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
-        raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
+        raise ValueError(
+            "update_session_auth_hash() got a user who is not logged in by this session. Call it with the user of this "
+            "session"
+        )
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
@@ -163,7 +167,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
-    """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
+    """Return whether the login is fresh: see :func:`.actions.login_fresh`. ``max_age`` is in seconds."""
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
@@ -176,7 +180,7 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 
 
 def is_remembered(state: LoginState) -> bool:
-    """Do :func:`.actions.login_remembered`."""
+    """Return whether a remember token will log the user in again: see :func:`.actions.login_remembered`."""
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
@@ -185,5 +189,5 @@ def is_remembered(state: LoginState) -> bool:
         return bool(state.remember_cookie)
     owner = state.login.owner
     if owner is not None:
-        return was_remembered(owner.note)  # what remembers it and the session end together
+        return was_remembered(owner.note)  # the remember token and the session end together
     return next(sent_tokens_of(state, user_id), None) is not None

@@ -1,4 +1,4 @@
-"""``LoginManager``: an application's own realm, wired to Flask, and what views do with its logins."""
+"""``LoginManager``: the realm of an application's own users, connected to Flask, with the functions for views."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class LoginManager(DeprecatedNames):
-    """Lives as long as the process; one serves any number of applications. Its attributes are set before they run.
+    """The logins of an application's users: loaders, handlers, messages, and a method for each function of views.
 
-    Loaders and handlers may be async, if Flask was installed with its extra ``async``. The methods for views do what
-    the functions of their names do, which find the present application's manager by themselves.
+    Lives as long as the process. One manager can serve several applications. Set its attributes before the first
+    request. Loaders and handlers may be async, if Flask was installed with its extra ``async``.
     """
 
     def __init__(self, app: Flask | None = None, add_context_processor: bool = True) -> None:
-        """With ``app``, do :meth:`init_app` at once."""
+        """Make a manager. With ``app``, also call :meth:`init_app`."""
         super().__init__()
         if app is not None:
             self.init_app(app, add_context_processor)
 
     def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
-        """Make this the application's manager, ``app.login_manager``; with ``current_user`` in its templates.
+        """Make this the manager of the application's own users, and set ``app.login_manager`` to it.
 
+        With ``add_context_processor``, templates get ``current_user``.
         Raises :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         settings_of(app)
         if EXTENSION_KEY not in app.extensions:
-            # Whichever manager the application has by then.
+            # Looked up at each response, because a later init_app() of another manager replaces this one.
             app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
         app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: has_header_login}
         app.login_manager = self  # type: ignore[attr-defined]
@@ -57,13 +58,13 @@ class LoginManager(DeprecatedNames):
             app.context_processor(user_context)
 
     def finish_response(self, response: Response) -> Response:
-        """Add the headers of the login to the response of a request that asked for its user."""
+        """Return the response with the headers of the login, if the request asked for its user."""
         request = this_request()
         request.__dict__[self.finished_name] = True
         state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
             if state.private and "Cache-Control" not in response.headers:
-                # OWASP ASVS 5.0, 14.3.2: what a browser keeps, its next user finds after the logout.
+                # OWASP ASVS 5.0, 14.3.2. Without it the browser's "back" button shows the page after the logout.
                 response.headers["Cache-Control"] = "no-store"
             if state.clear_site_data and state.settings.clear_site_data:
                 response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
@@ -71,30 +72,30 @@ class LoginManager(DeprecatedNames):
                 remember_cookies.send(state, response)
         return response
 
-    # -- the answers to refused requests ---------------------------------------------------------------------
+    # -- responses to refused requests ------------------------------------------------------------------------
 
     def unauthorized(self) -> Any:
-        """Return the response for those who are not logged in: the handler's, or a redirect to the login view.
+        """Return the response to an anonymous user: the handler's response, or a redirect to the login view.
 
-        Raises a 401 if there is neither.
+        Raises a 401 if the application has neither.
         """
         return refusal.unauthorized(self)
 
     def needs_refresh(self) -> Any:
-        """Return the response for those whose login is not fresh: the handler's, or a redirect to the refresh view.
+        """Return the response to a login that is not fresh: the handler's, or a redirect to the refresh view.
 
-        Raises a 401 if there is neither.
+        Raises a 401 if the application has neither.
         """
         return refusal.needs_refresh(self)
 
     def forbidden(self, reason: str = "the user has no permission") -> Any:
-        """Return the response for those who are logged in and must not see the page: the handler's.
+        """Return the handler's response to a logged-in user without permission.
 
-        Raises a 403 if there is none. ``reason`` is for the log.
+        ``reason`` is for the log. Raises a 403 if the application has no handler.
         """
         return refusal.forbidden(self, reason)
 
-    # -- what views do --------------------------------------------------------------------------------------
+    # -- functions for views ----------------------------------------------------------------------------------
 
     def login_user(
         self,
@@ -104,47 +105,47 @@ class LoginManager(DeprecatedNames):
         force: bool = False,
         fresh: bool = True,
     ) -> bool:
-        """Log ``user`` in: :func:`flask_cloakroom.login_user`."""
+        """Log ``user`` in. See :func:`flask_cloakroom.login_user`."""
         return log_in(login_state(self), user, remember=remember, duration=duration, force=force, fresh=fresh)
 
     def logout_user(self) -> bool:
-        """Log the user out: :func:`flask_cloakroom.logout_user`. Users of other kinds stay logged in."""
+        """Log the user out. Users of other kinds stay logged in. See :func:`flask_cloakroom.logout_user`."""
         return log_out(login_state(self))
 
     def confirm_login(self) -> None:
-        """Mark the login as fresh: :func:`flask_cloakroom.confirm_login`."""
+        """Mark the login as fresh. See :func:`flask_cloakroom.confirm_login`."""
         confirm(login_state(self))
 
     def update_session_auth_hash(self, user: Any = None) -> None:
-        """Let this login outlive a new password: :func:`flask_cloakroom.update_session_auth_hash`."""
+        """Keep this login after a change of password. See :func:`flask_cloakroom.update_session_auth_hash`."""
         update_auth_hash(login_state(self), user)
 
     def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
-        """Tell whether the user has shown who they are in this session: :func:`flask_cloakroom.login_fresh`."""
+        """Return whether the login is fresh. See :func:`flask_cloakroom.login_fresh`."""
         return is_fresh(login_state(self), checked_age(max_age))
 
     def login_remembered(self) -> bool:
-        """Tell whether the login will outlive the session: :func:`flask_cloakroom.login_remembered`."""
+        """Return whether a remember token will log the user in again. See :func:`flask_cloakroom.login_remembered`."""
         return is_remembered(login_state(self))
 
     def login_source(self) -> LoginSource | None:
-        """Tell by what the request's user was found: :func:`flask_cloakroom.login_source`."""
+        """Return how the request's user was found. See :func:`flask_cloakroom.login_source`."""
         return self._state_with_user().source
 
     def impersonate(self, user: Any) -> None:
-        """Let the current user see the site as another of this kind: :func:`flask_cloakroom.impersonate`."""
+        """Let the current user see the site as another user. See :func:`flask_cloakroom.impersonate`."""
         impersonation.start(self._state_with_user(), user)
 
     def stop_impersonating(self) -> bool:
-        """Be the impersonator again: :func:`flask_cloakroom.stop_impersonating`."""
+        """End the impersonation. See :func:`flask_cloakroom.stop_impersonating`."""
         return impersonation.stop(self._state_with_user())
 
     def impersonator(self) -> Any:
-        """Return the user who is really logged in, or None: :func:`flask_cloakroom.impersonator`."""
+        """Return the user who impersonates the current one, or None. See :func:`flask_cloakroom.impersonator`."""
         return self._state_with_user().impersonator
 
     def login_watch(self) -> LoginWatch:
-        """Return what tells later whether the login is still good: :func:`flask_cloakroom.login_watch`."""
+        """Return an object that says later whether the login still holds. See :func:`flask_cloakroom.login_watch`."""
         return LoginWatch(login_state(self))
 
     def _state_with_user(self) -> LoginState:
@@ -155,7 +156,7 @@ class LoginManager(DeprecatedNames):
     # -- decorators -----------------------------------------------------------------------------------------
 
     def login_required(self, view: F) -> F:
-        """Call the view only if the user is authenticated: :func:`flask_cloakroom.login_required`."""
+        """Call the view only if the user is authenticated. See :func:`flask_cloakroom.login_required`."""
         return guard(view, refuse_anonymous, self)
 
     @overload
@@ -167,41 +168,41 @@ class LoginManager(DeprecatedNames):
     def fresh_login_required(
         self, view: F | None = None, *, max_age: timedelta | float | None = None
     ) -> F | Callable[[F], F]:
-        """Call the view only if the user is freshly authenticated: :func:`flask_cloakroom.fresh_login_required`."""
+        """Call the view only if the login is fresh. See :func:`flask_cloakroom.fresh_login_required`."""
         refuse = refuse_not_fresh(checked_age(max_age))
         return (lambda view: guard(view, refuse, self)) if view is None else guard(view, refuse, self)
 
     def permission_required(self, predicate: Callable[..., Any]) -> Callable[[F], F]:
-        """Call the view only if ``predicate(user)`` is true: :func:`flask_cloakroom.permission_required`."""
+        """Call the view only if ``predicate(user)`` is true. See :func:`flask_cloakroom.permission_required`."""
         refuse = refuse_without_permission(predicate)
         return lambda view: guard(view, refuse, self)
 
     def require_login(self, target: Flask | Blueprint) -> None:
-        """Let nobody into this application's or blueprint's views but users of this manager's: see the function."""
+        """Require a login of this manager's users in all views. See :func:`flask_cloakroom.require_login`."""
         require_login(target, self)
 
-    # -- the sessions of a user -------------------------------------------------------------------------------
+    # -- the sessions and data of a user ----------------------------------------------------------------------
 
     def active_sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Return the sessions in which a user is logged in: :func:`flask_cloakroom.active_sessions`."""
+        """Return the sessions in which a user is logged in. See :func:`flask_cloakroom.active_sessions`."""
         return Devices(self).sessions(user)
 
     def revoke_session(self, handle: str, *, operator: bool = False) -> bool:
-        """End one session of a user of this kind: :func:`flask_cloakroom.revoke_session`."""
+        """End one session of a user of this kind. See :func:`flask_cloakroom.revoke_session`."""
         return Devices(self).revoke(handle, operator=operator)
 
     def logout_everywhere(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """End all sessions of a user of this kind: :func:`flask_cloakroom.logout_everywhere`."""
+        """End all sessions of a user of this kind. See :func:`flask_cloakroom.logout_everywhere`."""
         return Devices(self).end_all(user, keep_current=keep_current)
 
     def logout_everybody(self) -> int:
-        """End the sessions of all users of this kind, and what remembers them; return how many sessions ended."""
+        """End the sessions and remember tokens of all users of this kind, and return the number of ended sessions."""
         return Devices(self).end_everybody()
 
     def delete_user_data(self, user: Any) -> bool:
-        """Delete all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.delete_user_data`."""
+        """Delete the user data of a user of this kind. See :func:`flask_cloakroom.delete_user_data`."""
         return delete_data(self, user)
 
     def export_user_data(self, user: Any) -> str:
-        """Return all that is in ``user_session`` of a user of this kind: :func:`flask_cloakroom.export_user_data`."""
+        """Return the user data of a user of this kind, as JSON. See :func:`flask_cloakroom.export_user_data`."""
         return export_data(self, user)

@@ -1,4 +1,4 @@
-"""Decorators for views that are for those who are logged in."""
+"""Decorators for views that need a login: ``login_required`` and ``fresh_login_required``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
+#: HTTP methods that need no login: a browser sends a CORS preflight request without cookies.
 EXEMPT_METHODS = {"OPTIONS"}
 
 
 def login_required(view: F) -> F:
-    """Call the view only if the user is authenticated; else :meth:`LoginManager.unauthorized` answers.
+    """Call the view only if the user is authenticated; otherwise return :meth:`LoginManager.unauthorized`.
 
-    Write it below ``@app.route``. The view may be async. OPTIONS requests pass, because a CORS preflight request
-    comes without cookies; with LOGIN_DISABLED all do.
+    Write the decorator below ``@app.route``. The view may be async. OPTIONS requests need no login, because browsers
+    send CORS preflight requests without cookies. With LOGIN_DISABLED no request needs a login.
     """
     return guard(view, refuse_anonymous)
 
@@ -40,10 +40,11 @@ def fresh_login_required(*, max_age: timedelta | float) -> Callable[[F], F]: ...
 
 
 def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | None = None) -> F | Callable[[F], F]:
-    """Call the view only if the user is authenticated, and freshly: for what a thief of a cookie must not do.
+    """Call the view only if the login is fresh. Use it for views that a thief of a cookie must not reach.
 
-    With ``max_age``, a time or seconds, only if they showed who they are no longer ago than that; the field calls
-    that sudo. Else :meth:`LoginManager.unauthorized` or :meth:`LoginManager.needs_refresh` answers.
+    A login is fresh if it was made with a password in this session, and not by a remember token. With ``max_age``, a
+    timedelta or a number of seconds, this must also be at most so long ago. Otherwise the response is
+    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.needs_refresh` for others.
 
     Raises ValueError for an age that is not above zero.
     """
@@ -52,13 +53,16 @@ def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | 
 
 
 def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
-    """Return what refuses those who are not freshly logged in, within the last so many seconds if it is a number."""
+    """Return a function that returns the response to a login that is not fresh, and None for a fresh one.
+
+    ``seconds``: how long ago the login may have become fresh; None for any time.
+    """
 
     def refuse(state: LoginState) -> Any:
         refused = refuse_anonymous(state)
         if refused is not None or is_fresh(state, seconds):
             return refused
-        if state.impersonator is not None:  # a refresh view could not make it fresh
+        if state.impersonator is not None:  # a refresh view cannot make this login fresh
             return state.realm.forbidden("it impersonates somebody")
         return state.realm.needs_refresh()
 
@@ -66,7 +70,7 @@ def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
 
 
 def checked_age(max_age: timedelta | float | None) -> float | None:
-    """Return it in seconds. Raises ValueError for an age that is not above zero."""
+    """Return an age in seconds. Raises ValueError for an age that is not above zero."""
     if max_age is None:
         return None
     seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
@@ -76,7 +80,7 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
 
 
 def refuse_anonymous(state: LoginState) -> Any:
-    """Return the response for those who are not logged in; None for those who are.
+    """Return the response to an anonymous user, and None for a logged-in one.
 
     Raises the 401 of an authenticator that refused the request's credential.
     """
@@ -88,14 +92,14 @@ def refuse_anonymous(state: LoginState) -> Any:
 
 
 def needs_no_login(state: LoginState) -> bool:
-    """Tell whether nobody has to be logged in for this request."""
+    """Return whether the request needs no login: its method is OPTIONS, or LOGIN_DISABLED is on."""
     return state.request.method in EXEMPT_METHODS or state.settings.disabled
 
 
 def guard(view: F, refuse: Callable[[LoginState], Any], realm: Realm | None = None) -> F:
-    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None.
+    """Return a view that runs ``view`` only if ``refuse`` returns None; otherwise it returns the value of ``refuse``.
 
-    ``realm``: the realm whose users it asks about; None for the application's own users.
+    ``realm``: the realm whose login is checked; None for the application's own users.
     """
     is_async = inspect.iscoroutinefunction(view)
 

@@ -1,4 +1,4 @@
-"""A user's sessions, on all their devices: to see them, to end one or all."""
+"""The list of a user's sessions on all devices, and the end of one or all of them."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ log = logging.getLogger("flask_cloakroom.login")
 
 @dataclass(frozen=True, slots=True)
 class ActiveSession:
-    """One of a user's sessions, as a page may show it. Nothing in it opens the session."""
+    """One session of a user, for a page that lists them. Nothing in it opens the session."""
 
-    #: For :func:`.actions.revoke_session`. It stays the same when the session's id changes.
+    #: The argument of :func:`.actions.revoke_session`. A rotation does not change it.
     handle: str
-    #: When the login was made, in UTC; of one that was not made by this package, when its session began.
+    #: The time of the login, in UTC; for a login that this package did not make, the time when its session began.
     created: datetime
-    #: The last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
+    #: The time of the last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
     last_seen: datetime
-    #: Where the login came from, as Flask had it; to be shown, and never a reason for anything.
+    #: The address of the login (``request.remote_addr``). Only show it, because a proxy's header can be forged.
     address: str | None
-    #: The User-Agent header of the login; whatever the browser chose to say.
+    #: The User-Agent header of the login. Browsers may send any text.
     user_agent: str | None
-    #: The browser and the system in words ("Firefox 140", "Windows"). Without the extra ``agents``, and for what it
-    #: does not know, the browser is the header as it is, and the system None.
+    #: Browser and system in words ("Firefox 140", "Windows"). Without the extra ``agents``, and for an unknown browser,
+    #: the whole header and None.
     browser: str | None
     system: str | None
-    #: Whether it is the session of this request.
+    #: Whether this is the session of the present request.
     current: bool
-    #: Whether the login was remembered: with ``remember=True``, or by the cookie of an earlier one.
+    #: Whether the login has a remember token.
     remembered: bool
-    #: False if the session is over, and the browser would be logged in again by its remember token.
+    #: False if the session is over and only the remember token is left, which would log the browser in again.
     live: bool = True
 
 
 class Devices:
-    """The sessions of one realm's users. With the state of a request, one of them may be the current one."""
+    """The sessions of one realm's users. In a request, one of them may be the current session."""
 
     def __init__(self, realm: Realm) -> None:
-        """For the present application, and the present request if there is one.
+        """Take the present application, and the present request if there is one.
 
         Raises CloakroomError if the realm's sessions are not on the server.
         """
@@ -74,13 +74,13 @@ class Devices:
         self._state = login_state(realm) if has_request_context() else None
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Return the sessions of ``user``, else of the current user: :func:`.actions.active_sessions`."""
+        """Return the sessions of ``user``, by default the current user: see :func:`.actions.active_sessions`."""
         found = self._registry().logins(self._owner_name(user))
         current = self._current_handle()
         return [_active_session(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
-        """End the session with this handle: :func:`.actions.revoke_session`."""
+        """End the session with this handle: see :func:`.actions.revoke_session`."""
         name, _, its_handle = handle.partition(".")
         owners = self._registry()
         if not operator and name != self._owner_name(None):
@@ -102,7 +102,7 @@ class Devices:
         signals.session_revoked.send(self._app, handle=handle, operator=operator)
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """End all sessions of ``user``, else of the current user: :func:`.actions.logout_everywhere`."""
+        """End all sessions of ``user``, by default the current user: see :func:`.actions.logout_everywhere`."""
         owners, user_id = self._registry(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
         is_mine = self._is_logged_in(name)
@@ -117,7 +117,7 @@ class Devices:
         return ended
 
     def end_everybody(self) -> int:
-        """End the sessions of all users of the realm, and what remembers them; return how many sessions ended."""
+        """End the sessions and remember tokens of all users of the realm, and return the number of ended sessions."""
         return self._repository.owners.end_everybody()
 
     def _registry(self) -> SessionRegistry:
@@ -142,18 +142,18 @@ class Devices:
         if user is None:
             user = None if self._state is None else user_of(self._state)
             if user is None or not is_set(user, "is_authenticated"):
-                raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
+                raise RuntimeError("nobody is logged in. Give the user whose sessions you mean")
         return self._realm.id_of(user)
 
     def _owner_name(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
     def _login(self) -> SessionLogin | None:
-        """Return the session's login, by which the request's user may be logged in."""
+        """Return the login in the request's session; None without a request, or with a credential in the request."""
         return None if self._state is None or self._state.ignores_session else self._state.login
 
     def _is_logged_in(self, name: str) -> bool:
-        """Tell whether the owner of that name is logged in by the session of this request."""
+        """Return whether the owner with this name is logged in by the session of the request."""
         login = self._login()
         mine = None if login is None else login.session.get(USER_KEY)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name

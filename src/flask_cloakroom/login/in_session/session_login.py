@@ -176,15 +176,16 @@ class SessionLogin:
         """The name of the session in the log. It opens nothing."""
         return "session in cookie" if self.server_session is None else f"session {self.server_session.sid or 'new'}"
 
-    # -- written --------------------------------------------------------------------------------------------
+    # -- changes ----------------------------------------------------------------------------------------------
 
     def begin(self, values: LoginValues, begun: Begun = NOTHING_BEGUN) -> bool:
-        """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
+        """Write a login into the session in the place of any other one, and return whether the login was made.
 
-        ``begun`` is the description for the list of the user's sessions. Where a limit may refuse the login, the
-        session is saved at once. Then False means that it was refused, and the session is as before.
+        The session gets a new ticket and keeps its other contents. ``begun`` is the description for the list of the
+        user's sessions. If SESSION_LIMIT_POLICY is "refuse", the session is saved at once. Then False means that the
+        user has too many sessions, and that this session is as before.
 
-        Raises SessionUnavailable (503) and whatever else saving raises.
+        Raises SessionUnavailable (503) and the other errors of saving.
         """
         server = self.server_session
         before: dict[str, Any] | None = None
@@ -204,10 +205,11 @@ class SessionLogin:
         return True
 
     def join(self, values: LoginValues, begun: Begun, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
+        """Begin a login in the session of a ticket, or go on in it: see :meth:`ServerSession.join`.
 
-        False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
-        is not on the server is no other request's, so there the login just begins.
+        ``first``: whether this request is the first one with the ticket. Return whether the user is logged in. False
+        means that the session of the ticket has ended, is another user's, or is one too many. A session that is not on
+        the server has no ticket, so there the login begins as in :meth:`begin`.
         """
         if self.server_session is None:
             return self.begin(values, begun)
@@ -218,20 +220,20 @@ class SessionLogin:
         except SessionLimitError as error:
             return self._undo(before, error)
         if not joined:
-            # The keys in this session must not be saved as the beginning of another one.
+            # Else the login's keys would be saved as a new session, and the user would be logged in after all.
             self._write(before)
             log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
         return joined and self.session.get(USER_KEY) == values[USER_KEY]
 
     def rotate(self) -> None:
-        """Give the session of a confirmed or changed login a new id, and make its CSRF tokens invalid."""
+        """Give the session of a confirmed or changed login a new ticket, and make its CSRF tokens invalid."""
         self.session[SECRET] = str(_new_secret())
         self._renew_id()
 
     def end(self) -> None:
-        """End the login: on the server with the whole session, in Flask's cookie its own keys.
+        """End the login. On the server the whole session ends; in Flask's cookie only the login's keys are removed.
 
-        Raises SessionUnavailable (503) if the store is down: then it has not ended.
+        Raises SessionUnavailable (503) if the store is down; then the login has not ended.
         """
         if self.server_session is None:
             self._write({})
@@ -240,9 +242,9 @@ class SessionLogin:
         _drop_csrf_secret()
 
     def end_earlier_sessions(self, user_id: Any, handle: str, ticket: str) -> None:
-        """End the sessions that a login has had before, where the store can tell which those are.
+        """End the earlier sessions of a login with this handle, if the store has an owner index.
 
-        Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
+        The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
         if self.server_session is None or not self.server_session.repository.owners.is_kept:
@@ -264,7 +266,7 @@ class SessionLogin:
             self.server_session.rotate()
 
     def _current_values(self) -> dict[str, Any]:
-        """Return the login's keys and values; nothing if :func:`login_values` cannot have made them."""
+        """Return the login's keys and values in the session, or an empty dict if other code wrote one of them."""
         found = {key: self.session[key] for key in _KEYS if key in self.session}
         return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
 
@@ -294,10 +296,10 @@ def _new_secret() -> Secret:
 
 
 def _drop_csrf_secret() -> None:
-    """Drop the CSRF secret of the application's own session.
+    """Remove the CSRF secret from the application's own session, so that earlier CSRF tokens are invalid for ever.
 
-    A token is made with the secret of each login as well. That alone would let a token from before a login of another
-    kind of user be good again after the logout.
+    A CSRF token is also made with the secret of each login. With these secrets alone, a token from before a login of
+    another kind of user would be valid again after the logout.
     """
     for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
         if key in main_session:

@@ -1,4 +1,4 @@
-"""Remember tokens over sessions on the server: random, for one device, good for one use, and revocable."""
+"""Remember tokens in the sessions' store: random, for one device, valid for one use, and revocable."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ _matches: Final = re.compile(PATTERN).fullmatch
 
 
 def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
-    """Return the method, which raises SessionUnavailable (503) if the store is down.
-
-    The request then neither logs in nor logs out anybody.
-    """
+    """Return the method with SessionUnavailable (503) in place of StoreError. Nobody is logged in or out then."""
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,7 +41,7 @@ def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class StoredTokens:
-    """Tokens whose families are in the sessions' store. They need no key, and hold nothing but random bytes.
+    """Remember tokens whose families are in the sessions' store. A token is random and needs no key.
 
     Every method raises SessionUnavailable (503) if the store is down.
     """
@@ -61,7 +58,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def resolve(self, token: str) -> Remembered | None:
-        """Look the token up. If it is an old one, its family ends, and so does the login that was made of it."""
+        """Return the contents of a token; None if it is not valid. The use of an old token ends its login."""
         found = self._find(token)
         if found is not None and found[1] is Standing.OLD:
             self._report(found[0])
@@ -69,7 +66,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Make the next token, or find the one that a parallel request has made."""
+        """Put the next token in the place of this one, or find the one that a parallel request has put there."""
         used = self._families.use(_family_of(remembered), remembered.token, auth_hash)
         left = max(1, remembered.lifetime - remembered.age)
         return None if used is None else Used(used.token, left, used.ticket, used.first)
@@ -97,17 +94,17 @@ class StoredTokens:
 
     @_unavailable_if_down
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Put another token in its place, in the same family."""
+        """Put another token with this digest in its place, in the same family."""
         return self._families.renew(_family_of(remembered), auth_hash)
 
     @_unavailable_if_down
     def extend(self, remembered: Remembered) -> str | None:
-        """Write a later deadline. The token stays; it changes when it is used."""
+        """Let the family live for its whole lifetime from now, and return the same token; None if it has ended."""
         return remembered.token if self._families.extend(_family_of(remembered)) else None
 
     @_unavailable_if_down
     def revoke(self, token: str) -> str:
-        """End the token's family. If the token is an old one, somebody else has the current one; their session ends."""
+        """End the token's family. If the token is an old one, the session of its successor ends too."""
         found = self._find(token)
         if found is None:
             return ""
@@ -122,7 +119,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def revoke_login(self, owner: Ownership) -> None:
-        """End the family with that owner's handle."""
+        """End the family of a login."""
         self._families.end_login(owner.name, owner.handle)
 
     def _find(self, token: str) -> tuple[Family, Standing] | None:
@@ -145,11 +142,12 @@ class StoredTokens:
         )
 
     def _report(self, family: Family) -> None:
-        """End the login of a family whose old token came back: either that is a copy, or the new one is with somebody.
+        """End the login of a family whose old token was used again, and send the signal.
 
-        Nobody can tell which, so both parties have to log in again (and only one of them can).
+        A thief has a copy either of the old token or of the current one. Nobody can tell which, so both browsers have
+        to log in again, which only the user can.
         """
-        log.warning("%r: an old token came back, which may be a copy; the login ends on its device", family)
+        log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
         self._end_sessions(family)
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)

@@ -63,7 +63,7 @@ def user_of(state: LoginState) -> Any:
 
 
 def load(state: LoginState) -> None:
-    """Find the user of a request anew, and note them in the state. Raises as :func:`user_of`."""
+    """Find the user of a request, and set the user in the state even if it has one. Raises as :func:`user_of`."""
     state.is_loading = True
     try:
         signals.user_accessed.send(state.app)
@@ -85,9 +85,10 @@ def load(state: LoginState) -> None:
 
 
 def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
-    """Return the user whom the first authenticator finds that knows the request's credential, and how; else None.
+    """Return the user of the request's credential, and the source; None and None without a credential.
 
-    Raises what that one raises; then nobody is logged in for the rest of the request, whatever else it brought.
+    The first authenticator decides that knows the credential. If it refuses the credential, its error is raised, and
+    the request stays anonymous, whatever else it brought.
     """
     for authenticator in state.realm.authenticators:
         try:
@@ -106,12 +107,12 @@ def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
 
 
 def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
-    """Return the session's user or None, who impersonates them if somebody does, and whether a login was ended."""
-    # No session in a local variable: Flask's own is a dict, and an error report of a loader would show all of it.
+    """Return the session's user or None, the impersonator or None, and whether this function ended a login."""
+    # The session is in no local variable: Flask's own is a dict, and an error report of a loader would show its values.
     realm, login = state.realm, state.login
     stored = login.stored()
     if stored is None or realm.user_callback is None:
-        return None, None, False  # an application that has but a request_loader reads the session in that
+        return None, None, False  # an application with only a request_loader reads the session there
     problem: str | None = None
     user: Any = None
     impersonator: Any = None
@@ -135,15 +136,19 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
 
 
 def _passes_session_protection(state: LoginState, login: SessionLogin, browser: object) -> bool:
-    """Tell whether a login made in this browser may go on; in the basic mode it may elsewhere, and is fresh no more."""
+    """Return whether SESSION_PROTECTION lets the login go on in the request's browser.
+
+    ``browser`` is the digest that was stored at the login. If the browser is another one, the login ends in the mode
+    "strong", and is not fresh any more in the mode "basic".
+    """
     mode = state.settings.protection
     if mode is UNSET:
         mode = checked_protection(state.realm.session_protection)
     if mode is None or is_same_digest(browser, browser_id(state.request.headers.get("User-Agent"))):
         return True
     signals.session_protected.send(state.app)
-    # Flask's permanent session outlives the browser window, and with it an update of the browser. On the server
-    # sessions are permanent unless told otherwise, and strong means strong.
+    # A permanent session in Flask's cookie lives through an update of the browser, which changes the User-Agent. As in
+    # Flask-Login, it is spared. Sessions on the server are permanent by default, so they are not spared.
     if mode == "strong" and (login.server_session is not None or not login.session.permanent):
         return False
     if login.session.get(FRESH) is not False:
@@ -153,7 +158,10 @@ def _passes_session_protection(state: LoginState, login: SessionLogin, browser: 
 
 
 def _from_request(state: LoginState) -> Any:
-    """Return the user that a request_loader (or a header_loader) finds; the session knows nothing of them."""
+    """Return the user that the request_loader or header_loader finds, or None. The session is not changed.
+
+    Raises RuntimeError if the realm has no loader at all.
+    """
     realm, request = state.realm, state.request
     if not realm.has_loader:
         raise RuntimeError(

@@ -1,7 +1,8 @@
-"""Seeing the site as another user, for support: with a way back, and no way up.
+"""Impersonation: a support member sees the site as another user.
 
-The session stays that of who impersonates, with their id, their hash and their place in the owner index, so that
-whatever ends their login ends this too. The other user is one key more, and is asked for anew at each load.
+The session stays the support member's, with their user id, their auth hash and their place in the owner index. So the
+end of their login ends the impersonation. The other user's id is one more key of the session, and that user is loaded
+anew at each request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
-    """Return why the one must not impersonate the other; None if they may."""
+    """Return why a user must not impersonate another one, as the end of a sentence; None if they may."""
     if user is None:
         return "the impersonated user is not there any more"
     if not is_set(user, "is_active"):
@@ -36,13 +37,13 @@ def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | N
 
 
 def start(state: LoginState, user: Any) -> None:
-    """Do :func:`.actions.impersonate`, for a state that has its user."""
+    """Begin an impersonation: see :func:`.actions.impersonate`. The state must have its user."""
     realm, impersonator = state.realm, state.user
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if realm.impersonation_callback is None or realm.user_callback is None:
         raise RuntimeError(
-            "nothing says who may impersonate whom: decorate a function (impersonator, user) -> bool with "
+            "no function says who may impersonate whom. Decorate a function (impersonator, user) -> bool with "
             "@login_manager.impersonation_allowed, beside the user_loader; docs/access.md shows it"
         )
     if state.impersonator is not None:
@@ -65,7 +66,7 @@ def start(state: LoginState, user: Any) -> None:
 
 
 def stop(state: LoginState) -> bool:
-    """Do :func:`.actions.stop_impersonating`, for a state that has its user."""
+    """End the impersonation: see :func:`.actions.stop_impersonating`. The state must have its user."""
     user, impersonator = state.user, state.impersonator
     if impersonator is None:
         return False
@@ -78,5 +79,5 @@ def stop(state: LoginState) -> bool:
 
 
 def send_ended(state: LoginState, user: Any, impersonator: Any) -> None:
-    """Say that an impersonation ended."""
+    """Send the signal that an impersonation ended."""
     signals.impersonation_ended.send(state.app, user=user, impersonator=impersonator)
