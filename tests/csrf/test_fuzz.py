@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from csrf_sites import make_app
 from flask import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_cloakroom import CSRFError, generate_csrf, validate_csrf
 from flask_cloakroom.csrf.origin import Origin, judged
+from support.sites.csrf import make_app
 
 #: Examples of each test; together they take a few seconds.
 EXAMPLES = 400

@@ -9,7 +9,6 @@ import timeit
 from typing import Any
 
 import pytest
-from csrf_sites import FOREIGN, Watched, make_app, post, reason_of
 from flask import Blueprint, Flask, Request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
@@ -33,6 +32,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.csrf.origin import judged
 from flask_cloakroom.csrf.settings import settings_of
+from support.sites.csrf import FOREIGN, Watched, make_app, post, reason_of
 
 #: The highest price of a POST that says where it came from, in seconds: of the check and of what the response says.
 HIGHEST_PRICE = 5e-6

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from flask import Flask, Response, abort, flash, get_flashed_messages, render_template_string, session
 from markupsafe import Markup
-from requests_on_app import MakeApp, send, ticket_of
-from watched_store import watch
 
 from flask_cloakroom import StoreError
 from flask_cloakroom.core.sessions.commit import Merger
@@ -21,6 +19,8 @@ from flask_cloakroom.core.values.flashes import LEASE_MS
 from flask_cloakroom.core.values.own_keys import FLASHES, TAKEN
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
+from support.requests_on_app import MakeApp, send, ticket_of
+from support.watched_store import watch
 
 PAGE = "{% for message in get_flashed_messages() %}[{{ message }}]{% endfor %}"
 
