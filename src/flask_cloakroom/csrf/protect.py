@@ -15,7 +15,7 @@ from ..caching import vary_on
 from ..context import this_app, this_request
 from ..hooks import SHOWN_BY_HEADER
 from ..secret import Secret
-from ..sessions.work import KEYS_OF_ONE_ID
+from ..sessions.work import DELETED_AT_ROTATION
 from .errors import CSRFError
 from .exemptions import Paths, Views, is_yes
 from .origin import judged
@@ -65,7 +65,7 @@ class CSRFProtect(Protection):
         for name in LEFT_IN_CONFIG:
             app.config.setdefault(name, copy(DEFAULTS[name]))  # Flask-Security adds to the list of headers
         app.extensions[EXTENSION_KEY] = self
-        app.extensions.setdefault(KEYS_OF_ONE_ID, set()).add(settings.field)
+        app.extensions.setdefault(DELETED_AT_ROTATION, set()).add(settings.field)
         names: dict[str, Any] = {"csrf_token": generate_csrf, "csrf_meta_tag": csrf_meta_tag}
         app.jinja_env.globals.update(names)  # for macros, which see no context
         app.context_processor(names.copy)

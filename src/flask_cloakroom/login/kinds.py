@@ -13,7 +13,7 @@ from flask.sessions import SessionMixin
 from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
-from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
+from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
 from .manager import LoginManager
 from .request.csrf_hooks import is_shown_by_header, login_secrets
 from .request.current import UserProxy
@@ -133,7 +133,7 @@ class UserKind(LoginManager):
         main, settings = app.session_interface, settings_of(app)
         place = self._places.get(app)
         if place is None or place.main is not main:
-            interface = interface_beside(main, app, self.name)
+            interface = interface_for_kind(main, app, self.name)
             place = self._places[app] = _Place(main, interface, settings, settings.of_kind(self.name))
         elif place.main_settings is not settings:
             place.main_settings, place.settings = settings, settings.of_kind(self.name)

@@ -21,7 +21,7 @@ from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
 from ...secret import Closed, Secret
 from ...sessions import ServerSession
-from ...sessions.work import KEYS_OF_ONE_ID
+from ...sessions.work import DELETED_AT_ROTATION
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .browser import browser_id
 from .device_note import begun_by
@@ -254,7 +254,7 @@ class ServerLogin(SessionLogin):
         may_refuse = limit is not None and limit.policy == "refuse"
         before = self._written() if may_refuse else {}
         super().begin(described, begun)
-        self.session.describe(begun)
+        self.session.new_login = begun
         try:
             if may_refuse:
                 self.session.save_now()
@@ -265,7 +265,7 @@ class ServerLogin(SessionLogin):
     def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
         """See :meth:`SessionLogin.join`."""
         before = self._written()
-        self.session.describe(begun)
+        self.session.new_login = begun
         try:
             joined = self.session.join(ticket, described, first=first)
         except SessionLimitError as error:
@@ -287,7 +287,7 @@ class ServerLogin(SessionLogin):
 
     def give_up(self) -> None:
         """See :meth:`SessionLogin.give_up`."""
-        self.session.give_up()
+        self.session.abort()
 
     def _renew_id(self) -> None:
         self.session.rotate()
@@ -333,6 +333,6 @@ def _void_tokens() -> None:
     A token is made with the secret of each login as well. That alone would let a token from before a login of another
     kind of user be good again after the logout.
     """
-    for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
+    for key in current_app.extensions.get(DELETED_AT_ROTATION, ()):
         if key in main_session:
             del main_session[key]

@@ -15,7 +15,7 @@ from ...core.values.lazy import LazyDict
 from ...core.values.own_keys import VISITOR_ID
 from ...errors import SessionValueError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import MergedValue, values_of
+from ...sessions.merge_at_login import MergedValue, unpack_changes
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -129,7 +129,7 @@ class StoredSession(LazyDict, UserSession):
         self.opened()
         assert self._held is not None
         undo = self._user_data.undoable(self._held)
-        return () if undo is None else values_of(undo.changed)
+        return () if undo is None else unpack_changes(undo.changed)
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
         """Do :meth:`UserSession.undo_merge`; what the request changed so far is saved by it."""
@@ -140,7 +140,7 @@ class StoredSession(LazyDict, UserSession):
             return ()
         self._rebase(undone.held.values)
         self._held = undone.held
-        return values_of(undone.changed)
+        return unpack_changes(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class StoredSession(LazyDict, UserSession):
         self._rebase(saved.held.values)
         self._report(saved)
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Forget what could not be saved; what was stored before stays."""
         if self._held is not None:
             self._begin(self._held.values)
@@ -209,7 +209,7 @@ class RefusedSession(LazyDict, UserSession):
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Forget it."""
         self._begin({})
 
