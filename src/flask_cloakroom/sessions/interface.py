@@ -28,8 +28,6 @@ class ServerSessionInterface(SessionInterface):
     between count. After that they are fixed.
     """
 
-    session_class = ServerSession
-
     def __init__(self, app: Flask) -> None:
         """Read and check the settings of ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
         self.app = app

@@ -37,9 +37,7 @@ class MergedValue(NamedTuple):
 
 
 def will_merge(work: SessionWork) -> bool:
-    """Return True if this request logged a user in, and the commit of this login will merge visitor data."""
-    if not work.has_touched(USER_KEY) or work.get(USER_KEY) is None:
-        return False
+    """Return True if the commit of a login that this request made will merge visitor data."""
     return VISITOR_ID in work or work.absence in (Absence.SUPERSEDED, Absence.LEFT)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from ..core.values.own_keys import FLASHES
-from .concurrent_login import join
 from .flashes import take
 from .lock import lock
 from .merge_at_login import merge_after_commit, merge_before_commit, merge_carried
@@ -121,10 +120,6 @@ class ServerSession(SessionWork, SessionMixin):
         if record is not None:
             with self.outage():
                 self._end(record)
-
-    def join(self, ticket: str, login: Mapping[str, Any], *, first: bool) -> bool:
-        """Make this request's session the one that parallel requests share: see :func:`.concurrent_login.join`."""
-        return join(self, ticket, login, first=first)
 
     @contextmanager
     def lock(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator[None]:

@@ -117,8 +117,7 @@ class SessionSettings:
             raise SettingError(
                 "SESSION_LIMIT_PER_USER", f"needs a store with an owner index. {store} has none; use another store."
             )
-        # Visitor data are in the session, under keys with a prefix. If parallel requests make two visitor ids, either
-        # one will do.
+        # Visitor data are in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
         visitors = {PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
@@ -209,10 +208,10 @@ def _read_limit(read: Reader) -> SessionLimit | None:
 
 
 def _read_encryption(read: Reader) -> bool:
-    wanted = read.boolean("SESSION_ENCRYPTION")
-    if wanted and importlib.util.find_spec("cryptography") is None:
+    encrypts = read.boolean("SESSION_ENCRYPTION")
+    if encrypts and importlib.util.find_spec("cryptography") is None:
         raise SettingError("SESSION_ENCRYPTION", "needs a package. Run: pip install flask-cloakroom[encryption]")
-    return wanted
+    return encrypts
 
 
 def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
@@ -222,20 +221,21 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
         raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {described(timeout)}")
     place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
-    setting, wanted = _wanted_store(read, app)
-    if _is_flask_redis(wanted):
-        return lambda: _from_flask_redis(setting, wanted, app, place)  # its init_app(app) may be called later
-    if not isinstance(wanted, str):
-        store = _from_object(setting, wanted, place)
+    setting, value = _store_setting(read, app)
+    if _is_flask_redis(value):
+        # Find the connector later, because the client's init_app(app) may not have been called yet.
+        return lambda: _redis_store(setting, lambda: value.connector_for(app), place)
+    if not isinstance(value, str):
+        store = _from_object(setting, value, place)
         return lambda: store
 
     def make() -> Store:
-        is_redis = wanted.partition("://")[0] in REDIS_SCHEMES
+        is_redis = value.partition("://")[0] in REDIS_SCHEMES
         if setting in _REDIS_SETTINGS and not is_redis:
             schemes = ", ".join(f"{scheme}://" for scheme in sorted(REDIS_SCHEMES))
             raise SettingError(setting, f"must begin with one of {schemes}. Use SESSION_STORE for another store.")
         try:
-            return open_store(wanted, place)
+            return open_store(value, place)
         except ImportError as error:
             raise SettingError(setting, str(error)) from error
         except ValueError as error:
@@ -247,62 +247,56 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
     return make
 
 
-def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
+def _store_setting(read: Reader, app: Flask) -> tuple[str, Any]:
     """Return the name of the setting that selects the store, and the URL or object for it."""
-    store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
-    if isinstance(store, str):
-        store = Secret(store)  # a URL may hold a password
-    if isinstance(redis, str):
-        redis = Secret(redis)
+    store_type, values = read["SESSION_TYPE"], (read[name] for name in ("SESSION_STORE", "SESSION_REDIS"))
+    store, redis = (Secret(value) if isinstance(value, str) else value for value in values)  # a URL may have a password
     if store is not None:
-        if kind is not None:
+        if store_type is not None:
             raise SettingError("SESSION_STORE", "is set, and SESSION_TYPE too. Remove one of them.")
         return "SESSION_STORE", store
-    if kind in ("redis", None) and redis is not None:
+    if store_type in ("redis", None) and redis is not None:
         return "SESSION_REDIS", redis
-    if kind in ("redis", None) and read["REDIS_URL"]:
+    if store_type in ("redis", None) and read["REDIS_URL"]:
         # Prefer the application's own client, which may have more options than the URL.
         client = app.extensions.get("redis")
         return "REDIS_URL", client if _is_flask_redis(client) else Secret(read["REDIS_URL"])
-    if kind == "redis":
+    if store_type == "redis":
         return "SESSION_REDIS", DEFAULT_REDIS
-    if kind is None or kind == "sqlite":
+    if store_type is None or store_type == "sqlite":
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
-    if kind == "memory":
+    if store_type == "memory":
         return "SESSION_TYPE", "memory://"
-    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else described(kind)
+    shown = repr(store_type) if isinstance(store_type, str) and store_type.isidentifier() else described(store_type)
     raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
 
 
-def _is_flask_redis(wanted: Any) -> bool:
+def _is_flask_redis(value: Any) -> bool:
     # This module cannot import FlaskRedis, so look for its method: in the class, because an instance has any attribute.
-    return hasattr(type(wanted), "connector_for")
+    return hasattr(type(value), "connector_for")
 
 
-def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> Store:
+def _redis_store(setting: str, find_client: Callable[[], Any], place: Place) -> Store:
     from ..stores.redis.store import RedisStore
 
     try:
-        return RedisStore(wanted.connector_for(app), prefix=place.prefix, timeout=place.timeout)
+        return RedisStore(find_client(), prefix=place.prefix, timeout=place.timeout)
     except RuntimeError as error:
         raise SettingError(setting, str(error)) from error
+    except TypeError as error:
+        raise SettingError(setting, f"must be a client or a URL. {error}") from error
 
 
-def _from_object(setting: str, wanted: Any, place: Place) -> Store:
-    if isinstance(wanted, type):
-        raise SettingError(setting, f"is the class {wanted.__name__}. Use an object, {wanted.__name__}(…).")
+def _from_object(setting: str, value: Any, place: Place) -> Store:
+    if isinstance(value, type):
+        raise SettingError(setting, f"is the class {value.__name__}. Use an object, {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
-        from ..stores.redis.store import RedisStore
-
-        try:
-            return RedisStore(wanted, prefix=place.prefix, timeout=place.timeout)
-        except TypeError as error:
-            raise SettingError(setting, f"must be a client or a URL: {error}") from error
-    missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(wanted, verb)]
+        return _redis_store(setting, lambda: value, place)
+    missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
     if missing:
-        kind = type(wanted).__name__
-        raise SettingError(setting, f"must be a URL or a store. {kind} has no {', '.join(missing)}().")
-    store: Store = wanted
+        class_name = type(value).__name__
+        raise SettingError(setting, f"must be a URL or a store. {class_name} has no {', '.join(missing)}().")
+    store: Store = value
     return store
 
 

@@ -21,6 +21,7 @@ from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
 from ...secret import Closed, Secret
 from ...sessions import ServerSession
+from ...sessions.concurrent_login import join
 from ...sessions.work import DELETED_AT_ROTATION
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
 from .browser import browser_id
@@ -172,7 +173,7 @@ class SessionLogin:
         return True
 
     def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
+        """Begin a login in the session of this ticket, or go on with it there: :func:`.concurrent_login.join`.
 
         False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
         is not on the server is no other request's, so there the login just begins.
@@ -267,7 +268,7 @@ class ServerLogin(SessionLogin):
         before = self._written()
         self.session.new_login = begun
         try:
-            joined = self.session.join(ticket, described, first=first)
+            joined = join(self.session, ticket, described, first=first)
         except SessionLimitError as error:
             return self._refused(before, error)
         if not joined:
