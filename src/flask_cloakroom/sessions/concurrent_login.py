@@ -75,7 +75,7 @@ def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> N
     strategies = work.repository.strategies
     values, contested = rebase(work.stored_values, record.values, changes, strategies)
     _apply(work, record, changes, values, login)
-    work.report(Committed(record, True, contested))
+    work.send_conflicts(Committed(record, True, contested))
 
 
 def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:

@@ -134,14 +134,14 @@ def watch_failures(app: Flask) -> None:
 
     @wraps(handle)
     def handle_user_exception(*arguments: Any) -> Any:
-        _on_failure()
+        _put_back_on_failure()
         return handle(*arguments)
 
     app.handle_user_exception = handle_user_exception  # type: ignore[method-assign, assignment]
-    got_request_exception.connect(_on_failure, app)  # for errors after the view, such as in after_request
+    got_request_exception.connect(_put_back_on_failure, app)  # for errors after the view, such as in after_request
 
 
-def _on_failure(*_: Any, **__: Any) -> None:
+def _put_back_on_failure(*_: Any, **__: Any) -> None:
     found: Any = this_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.shown_flashes is not None:
         put_back(found)

@@ -33,14 +33,14 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
         with work.outage():
             work.commit_stored(work.record, changes)
         changes = {}
-    taken: Committed | None = None
+    acquired: Committed | None = None
     if work.record is not None:
         with work.outage():
-            taken = repository.lock(work.record, changes, timeout=timeout, lease=lease)
-    if taken is None:
+            acquired = repository.lock(work.record, changes, timeout=timeout, lease=lease)
+    if acquired is None:
         work.discard("gone")
         raise LockLostError("The session has ended, so it cannot be locked. Let the visitor start again.")
-    _continue_from(work, taken)
+    _continue_from(work, acquired)
     work.holds_lock = True
     try:
         yield
@@ -82,5 +82,5 @@ def _release(work: SessionWork, record: Record) -> None:
 
 
 def _continue_from(work: SessionWork, committed: Committed) -> None:
-    work.report(committed)
+    work.send_conflicts(committed)
     work.continue_from(committed.record)

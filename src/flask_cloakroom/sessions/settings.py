@@ -240,7 +240,7 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
             raise SettingError(setting, str(error)) from error
         except ValueError as error:
             # The driver's text may have a part of the URL, and so the password.
-            advice = "is not a valid URL. Write redis://name:password@host:6379/0, with / : @ # as %2F %3A %40 %23."
+            advice = "must be a valid URL. Write redis://name:password@host:6379/0, with / : @ # as %2F %3A %40 %23."
             raise SettingError(setting, advice if is_redis else str(error)) from None
 
     make().close()
@@ -289,7 +289,7 @@ def _redis_store(setting: str, find_client: Callable[[], Any], place: Place) -> 
 
 def _from_object(setting: str, value: Any, place: Place) -> Store:
     if isinstance(value, type):
-        raise SettingError(setting, f"is the class {value.__name__}. Use an object, {value.__name__}(…).")
+        raise SettingError(setting, f"is the class {value.__name__}. It must be an object, {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
         return _redis_store(setting, lambda: value, place)
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]

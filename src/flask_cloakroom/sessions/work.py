@@ -400,7 +400,7 @@ class SessionWork(LazyDict):
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
         if committed.contested:
-            self.report(committed)
+            self.send_conflicts(committed)
 
     def _check_response_ticket(self) -> None:
         """Update the cookie of a response that found its session by a renewed ticket and commits nothing.
@@ -424,7 +424,7 @@ class SessionWork(LazyDict):
         self._touched = {}
         self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
-    def report(self, committed: Committed) -> None:
+    def send_conflicts(self, committed: Committed) -> None:
         """Send the signal ``session_conflict`` for each conflict of a commit."""
         for key, clash in committed.contested:
             self.send(signals.session_conflict, committed.record, key=key, **clash.told())
