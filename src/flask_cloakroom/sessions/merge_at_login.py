@@ -6,7 +6,7 @@
 
 After a crash between two steps, the session's next request goes on with the next step. If the browser never received
 the response to the login, it does not have the ticket of that session. For this case the tombstone of the old session
-carries the visitor data. The next login of the same user with the old ticket merges them.
+carries the visitor data. The next login of the same user with the old ticket merges that data.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def will_merge(work: SessionWork) -> bool:
 
 
 def merge_before_commit(work: SessionWork) -> None:
-    """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete them.
+    """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete that data.
 
     Raises StoreError.
     """
@@ -56,7 +56,7 @@ def merge_before_commit(work: SessionWork) -> None:
 
 
 def merge_after_commit(work: SessionWork) -> None:
-    """Merge the visitor data in a session whose login was just committed, and delete them from the session.
+    """Merge the visitor data in a session whose login was just committed, and delete that data from the session.
 
     If the store fails, the login stays valid and a warning is logged. The session's next request merges the data.
     """
@@ -67,14 +67,14 @@ def merge_after_commit(work: SessionWork) -> None:
             return
         committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
     except StoreError as error:
-        log.warning("session %s: the visitor data were not merged; the next request tries again: %s", record.sid, error)
+        log.warning("session %s: the visitor data was not merged; the next request tries again: %s", record.sid, error)
         return
     if committed is not None:
         work.continue_from(committed.record)
 
 
 def merge_carried(work: SessionWork, changes: Changes) -> None:
-    """Merge the visitor data that tombstones carry for the user who logs in with ``changes``. Raises StoreError."""
+    """Merge the visitor data that the tombstones carry for the user who logs in with ``changes``. Raises StoreError."""
     packed = changes.get(USER_KEY)
     if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.LEFT):
         return
@@ -92,7 +92,7 @@ def _visitor_keys(record: Record) -> list[Any]:
 
 
 def _merge_stored(work: SessionWork, record: Record) -> bool:
-    """Merge the visitor data in a stored session. Return True if they may be deleted there. Raises StoreError."""
+    """Merge the visitor data in a stored session. Return True if it may be deleted there. Raises StoreError."""
     owner, data = Ownership.parse(record.header.owner), brought_in(record.values)
     if owner is None or data is None or not data.values:
         return True
@@ -104,7 +104,7 @@ def _merge_stored(work: SessionWork, record: Record) -> bool:
 
 
 def _merge(work: SessionWork, owner: str, user_id: Any, data: Brought) -> bool:
-    """Merge visitor data into a user's data. Return False and log an error if they cannot be merged."""
+    """Merge visitor data into a user's data. Return False and log an error if the data cannot be merged."""
     try:
         merged = work.repository.user_data.merge(owner, data)
     except StoreError:
@@ -112,7 +112,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: Brought) -> bool:
     except Exception as error:
         # The data may be too large, or the application's merge strategy failed. The user can log in all the same.
         text = str(error) if isinstance(error, CloakroomError) else type(error).__name__
-        log.error("visitor data could not be merged into user_session and stay in the session: %s", text)
+        log.error("visitor data could not be merged into user_session and stays in the session: %s", text)
         return False
     if merged is not None:
         for key, clash in merged.contested:

@@ -117,7 +117,7 @@ class SessionSettings:
             raise SettingError(
                 "SESSION_LIMIT_PER_USER", f"needs a store with an owner index. {store} has none; use another store."
             )
-        # Visitor data are in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
+        # Visitor data is in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
         visitors = {PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
