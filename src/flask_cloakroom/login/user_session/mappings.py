@@ -15,7 +15,7 @@ from ...core.values.lazy import LazyDict
 from ...core.values.own_keys import VISITOR_ID_KEY
 from ...errors import SessionValueError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import MergedValue, values_of
+from ...sessions.merge_at_login import MergedValue, unpack_changes
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -130,7 +130,7 @@ class StoredSession(LazyDict, UserSession):
         self.opened()
         assert self._record is not None
         undo = self._user_data.undoable(self._record)
-        return () if undo is None else values_of(undo.changed)
+        return () if undo is None else unpack_changes(undo.changed)
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
         """Undo the last merge: see :meth:`UserSession.undo_merge`. The request's earlier changes are saved first."""
@@ -141,7 +141,7 @@ class StoredSession(LazyDict, UserSession):
             return ()
         self._reset_keeping_objects(undone.record.values)
         self._record = undone.record
-        return values_of(undone.changed)
+        return unpack_changes(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class StoredSession(LazyDict, UserSession):
         self._reset_keeping_objects(saved.record.values)
         self._report(saved)
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Drop the changes that could not be saved. The stored data stays."""
         if self._record is not None:
             self._reset(self._record.values)
@@ -210,7 +210,7 @@ class RefusedSession(LazyDict, UserSession):
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Drop the changes."""
         self._reset({})
 
