@@ -121,9 +121,9 @@ def test_what_comes_of_forms(browser: Browser, site: Site, pictures: Path) -> No
         page.screenshot(path=pictures / "cart-brought.png", full_page=True)
         page.goto("/account/password")
         page.get_by_label("New password", exact=True).fill("short")
-        page.get_by_label("The new password again").fill("shorter")
+        page.get_by_label("Repeat the new password").fill("shorter")
         page.evaluate("document.querySelector('main form').noValidate = true")
-        page.get_by_role("button", name="Change it").click()
-        expect(page.get_by_text("Take at least")).to_be_visible()
+        page.get_by_role("button", name="Change password").click()
+        expect(page.get_by_text("Use at least")).to_be_visible()
         found += found_on(page)
     assert found == []

@@ -97,7 +97,7 @@ class TestTokens:
         assert client.post("/login", data=data).location == "/"
         data["csrf_token"] = token("/cart")
         assert client.post("/cart/empty", data=data).location == "/cart"
-        assert "There is nothing in your cart yet." in client.get("/cart").text
+        assert "Your cart is empty." in client.get("/cart").text
 
     def test_where_tokens_are_demanded(self, make_app: Callable[..., Flask]) -> None:
         """With CSRF_REQUIRE_TOKEN strangers' forms have a token too, and work."""
@@ -131,7 +131,7 @@ class TestRefusal:
         for path in links:
             response = client.post(path, headers=headers)
             assert response.status_code == 400
-            assert "We are not sure that you meant this" in response.text
+            assert "We blocked this request" in response.text
             assert "Error 400: The request comes from another site." in response.text
             assert "Set-Cookie" not in response.headers
             assert f'<a class="btn btn-primary" href="{links[path]}">' in response.text
@@ -250,12 +250,12 @@ class TestAttackPage:
         ticket = client.get_cookie(COOKIE)
         assert ticket is not None
         headers = {"Sec-Fetch-Site": "<script>", "Origin": "http://" + "x" * 5_000}
-        for number in range(forgery.KEEP + 3):
+        for number in range(forgery.MAX_REFUSALS + 3):
             client.post(f"/cart/empty?password=a-secret-{number}", data={"csrf_token": "a-token"}, headers=headers)
         client.post("/logout", headers={"Sec-Fetch-Site": "cross-site"})
         page = client.get("/attack").text
         refusals = page.split('<li class="refusal')[1:]
-        assert len(refusals) == forgery.KEEP
+        assert len(refusals) == forgery.MAX_REFUSALS
         assert "POST /logout" in refusals[0]
         assert "Origin:</dt> <dd>not said" in refusals[0]
         assert "POST /cart/empty" in refusals[1]

@@ -59,8 +59,8 @@ class TestAccess:
         mira = signed_in(app, "mira")
         response = (mira.post if path in FORMS else mira.get)(path)
         assert response.status_code == 403
-        assert "This page is not for you" in response.text
-        assert "What goes on" not in mira.get("/account").text
+        assert "You do not have access to this page" in response.text
+        assert "Activity" not in mira.get("/account").text
 
     @pytest.mark.parametrize("names", [None, [], "", "veranda,mira", ["veranda"], "ver"])
     def test_who_is_not_named(self, make_app: Callable[..., Flask], names: object) -> None:
@@ -94,7 +94,7 @@ class TestEnding:
         assert re.findall(r"(?:on \d|nowhere)[^<]*", page) == ["nowhere", "on 2 devices", "nowhere", "on 1 device"]
         part = page.partition("mira")[2].partition("tomas")[0]
         handle = re.findall(r'name="handle" value="([^"]+)"', part)[0]
-        for text in ("That session is ended.", "That session was over already."):
+        for text in ("The session was ended.", "The session had already ended."):
             assert text in vera.post("/operator/end", data={"handle": handle}, follow_redirects=True).text
         assert sorted([is_signed_in(desk), is_signed_in(phone)]) == [False, True]
 
@@ -114,8 +114,8 @@ class TestEnding:
 
     def test_pages_of_users(self, app: Flask, vera: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         """More users than fit are on further pages."""
-        monkeypatch.setattr(operators, "USERS", 3)
-        assert "Those after" in vera.get("/operator").text
+        monkeypatch.setattr(operators, "USERS_PER_PAGE", 3)
+        assert "Next page" in vera.get("/operator").text
         page = vera.get("/operator?page=2").text
         assert "vera" in page
         assert "mira" not in page
@@ -180,7 +180,7 @@ class TestTraffic:
         with Redis.from_url(empty_redis) as client:
             keys = list(client.scan_iter("sched:traffic:*"))
             assert keys
-            assert all(0 < client.ttl(key) <= traffic.KEPT for key in keys)
+            assert all(0 < client.ttl(key) <= traffic.EXPIRES_AFTER for key in keys)
 
     def test_costs_nothing(self, empty_redis: str) -> None:
         """A request that needs no store asks nothing for being counted."""
@@ -196,8 +196,8 @@ class TestTraffic:
         app = create_app({"REDIS_URL": own_redis.url})
         client = app.test_client()
         own_redis.stop()
-        monkeypatch.setattr(traffic, "PAUSE", 0.0)
-        app.extensions[traffic.EXTENSION_KEY]._next = 0.0
+        monkeypatch.setattr(traffic, "DELIVERY_INTERVAL", 0.0)
+        app.extensions[traffic.EXTENSION_KEY]._next_delivery = 0.0
         for _ in range(3):
             assert client.get("/health").status_code == 200
         eventually(lambda: "sched-traffic" not in {thread.name for thread in threading.enumerate()})

@@ -18,8 +18,8 @@ blueprint = Blueprint("session_page", __name__)
 MAX_TEXT_LENGTH = 2_000
 #: The most spaces before a line. Values that are nested more deeply are written on one line.
 MAX_INDENT = 20
-#: The text for the CSRF secret.
-HIDDEN = "(secret: the CSRF tokens of the forms are made with this value)"
+#: The text for a secret.
+HIDDEN = "(secret, not shown)"
 
 
 class Item(NamedTuple):
