@@ -140,11 +140,11 @@ class TestList:
         monkeypatch.setattr(appointments, "LISTED", 2)
         for hour in range(10, 12):
             make(mira, "One", f"{hour}:00", f"{hour + 1}:00")
-        assert "of them" not in outline(mira.get("/appointments").text)
+        assert "listed here" not in outline(mira.get("/appointments").text)
         make(mira, "One", "12:00", "13:00")
         text = outline(mira.get("/appointments").text)
         assert text.count("One") == 2
-        assert "These are 2 of them. The weeks have all." in text
+        assert "Only 2 appointments are listed here. The week view shows all of them." in text
 
     @pytest.mark.parametrize(
         ("starts", "ends", "expected"),
@@ -173,7 +173,7 @@ class TestWeek:
         assert "Week 48 , Mon 23 Nov 2026 to Sun 29 Nov 2026" in text
         assert "Friday 27 November 2026 from 22:00 Night train" in text
         assert "Saturday 28 November 2026 until 06:00 Night train" in text
-        assert "Monday 23 November 2026 Nothing" in text
+        assert "Monday 23 November 2026 No appointments" in text
         assert page.count('aria-current="date"') == 1
         assert "Thursday 26 November 2026 Today" in text
 
@@ -243,8 +243,8 @@ class TestForm:
             ({"ends": "9999-12-31T23:59"}, "Use a year from 1970 to 2100."),
             ({"starts": "11:00", "ends": "11:00"}, "The end must be later than the start."),
             ({"starts": "11:01", "ends": "11:00"}, "The end must be later than the start."),
-            ({"starts": "2027-03-28T02:30", "ends": "2027-03-28T04:00"}, "There is no 02:30 on that day"),
-            ({"starts": "2027-03-28T01:30", "ends": "2027-03-28T02:00"}, "There is no 02:00 on that day"),
+            ({"starts": "2027-03-28T02:30", "ends": "2027-03-28T04:00"}, "02:30 does not exist on that day"),
+            ({"starts": "2027-03-28T01:30", "ends": "2027-03-28T02:00"}, "02:00 does not exist on that day"),
         ],
     )
     @pytest.mark.parametrize("is_new", [True, False])
@@ -337,7 +337,7 @@ class TestForm:
             assert there in page
         response = send(mira, number, title="Later", starts="10:30", ends="11:30", version="1")
         assert response.location == "/appointments/week/2026-W48"
-        assert "“Later” is changed." in mira.get(response.location).text
+        assert "“Later” was saved." in mira.get(response.location).text
         assert all_of(app) == [("Later", "27 09:30", "27 10:30")]
 
 
@@ -389,7 +389,7 @@ class TestDelete:
         assert 'name="version" type="hidden" value="1"' in page
         response = mira.post(f"/appointments/{number}/delete", data={"version": "1"})
         assert response.location == "/appointments"
-        assert "“Dentist” is deleted." in mira.get("/appointments").text
+        assert "“Dentist” was deleted." in mira.get("/appointments").text
         assert all_of(app) == []
 
     def test_changed_meanwhile(self, app: Flask, mira: FlaskClient) -> None:
@@ -397,7 +397,7 @@ class TestDelete:
         number = make(mira)
         send(mira, number, title="Wedding", version="1")
         response = mira.post(f"/appointments/{number}/delete", data={"version": "1"})
-        assert "The appointment was changed in." in response.text
+        assert "The appointment was changed in the meantime." in response.text
         assert "Wedding" in outline(response.text)
         assert len(all_of(app)) == 1
         assert mira.post(f"/appointments/{number}/delete", data={"version": "2"}).status_code == 302

@@ -69,11 +69,11 @@ def test_from_registration_to_an_appointment(browser: Browser, site: Site, javas
         page.get_by_role("link", name="Fitting").first.click()
         page.get_by_label("What").fill("Second fitting")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("status")).to_have_text("“Second fitting” is changed.")
+        expect(page.get_by_role("status")).to_have_text("“Second fitting” was saved.")
         page.get_by_role("link", name="Second fitting").first.click()
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete").click()
-        expect(page.get_by_role("status")).to_have_text("“Second fitting” is deleted.")
+        expect(page.get_by_role("status")).to_have_text("“Second fitting” was deleted.")
         expect(page.get_by_text("You have no upcoming appointments.")).to_be_visible()
 
 

@@ -54,9 +54,9 @@ def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path) -> No
         page.get_by_role("link", name="Attack").click()
         look("attack-new")
         page.get_by_role("link", name="Go to the attacking site").click()
-        expect(page.locator("#form")).to_contain_text("It was sent")
-        expect(page.locator("#no-cors")).to_contain_text("It was sent; the answer is hidden")
-        expect(page.locator("#cors")).to_contain_text("your browser did not let this page read the answer")
+        expect(page.locator("#form")).to_contain_text("The form was sent")
+        expect(page.locator("#no-cors")).to_contain_text("The request was sent. The browser hides the response")
+        expect(page.locator("#cors")).to_contain_text("Your browser did not let this page read the response")
         look("other-site")
         came = [attacked.shop.seen.wait_for(path) for path in ("/cart/empty", "/cart/add")]
         assert [(seen.has_cookie, seen.refused) for seen in came] == [(True, ANOTHER_SITE)] * 2
@@ -71,7 +71,7 @@ def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path) -> No
         page.get_by_role("link", name="View blocked requests").click()
         refused = page.get_by_role("region", name="Blocked requests").get_by_role("listitem")
         expect(refused.filter(has_text="POST /cart/empty").first).to_contain_text(ANOTHER_SITE)
-        for what in ("POST /cart/add", "POST /logout", "Sec-Fetch-Site: same-site", "cookie: came with it"):
+        for what in ("POST /cart/add", "POST /logout", "Sec-Fetch-Site: same-site", "Session cookie: sent"):
             expect(refused.filter(has_text=what).first).to_be_visible()
         expect(page.locator("#cart-count")).to_have_text("1 item")
         look("attack")

@@ -79,7 +79,7 @@ class TestLogin:
         assert "2 items were added to your cart" in other.get("/cart").text
         assert "out of your cart again" in other.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == quantities(other) == {"desk-bell": 1, "tea-for-two": 1}
-        assert "nothing to undo any more" in client.post("/cart/undo", follow_redirects=True).text
+        assert "nothing left to undo" in client.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == {"desk-bell": 1, "tea-for-two": 1}
 
     def test_what_is_left_after_an_undo_can_be_bought(self, app: Flask, client: FlaskClient) -> None:
@@ -105,7 +105,7 @@ class TestLogin:
     def test_undo_of_a_visitor(self, client: FlaskClient) -> None:
         """A visitor has nothing to undo, and keeps what is in the cart."""
         add(client, "desk-bell")
-        assert "nothing to undo any more" in client.post("/cart/undo", follow_redirects=True).text
+        assert "nothing left to undo" in client.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == {"desk-bell": 1}
 
 
@@ -144,7 +144,7 @@ class TestBuyingOnce:
         """Let something happen in the next purchase, after it has read the cart: around its taking the stock."""
         original = stock.take
 
-        def take(order: str, lines: list[Line]) -> stock.Taken:
+        def take(order: str, lines: list[Line]) -> stock.Outcome:
             monkeypatch.setattr(stock, "take", original)
             before()
             taken = original(order, lines)

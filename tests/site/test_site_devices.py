@@ -76,7 +76,9 @@ def test_undo(browser: Browser, site: Site, javascript: bool) -> None:
         put_into_cart(on_phone, BELL)
         sign_in(phone).get_by_role("button", name="Undo").click()
         (_, on_phone) = phone.pages
-        expect(on_phone.get_by_role("status")).to_have_text("The items that were added when you signed in were removed.")
+        expect(on_phone.get_by_role("status")).to_have_text(
+            "The items that were added when you signed in were removed."
+        )
         expect(on_phone.get_by_role("button", name="Undo")).to_have_count(0)
         assert cart_of(on_phone) == cart_of(at_desk) == {TEA: 1}
 

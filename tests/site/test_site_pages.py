@@ -197,11 +197,12 @@ def test_not_found(client: FlaskClient) -> None:
     assert "Go to the shop" in response.text
 
 
-def test_not_found_leaves_the_session_alone(visitor: FlaskClient) -> None:
-    """An error page neither reads nor renews the session."""
-    response = visitor.get("/nothing-here")
-    assert "Vary" not in response.headers
-    assert "Set-Cookie" not in response.headers
+def test_not_found_creates_no_session(client: FlaskClient, visitor: FlaskClient) -> None:
+    """An error page reads a session, creates none and gives none a new ticket; caches keep it for nobody else."""
+    for browser in (client.application.test_client(), visitor):
+        response = browser.get("/nothing-here")
+        assert response.headers["Vary"] == "Cookie"
+        assert "Set-Cookie" not in response.headers
 
 
 def test_broken(make_app: Callable[..., Flask]) -> None:

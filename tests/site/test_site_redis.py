@@ -140,7 +140,7 @@ class TestBuying:
         put_into_cart(client, "desk-bell", 3)
         put_into_cart(client, "fountain-pen", 2)
         page = buy(client)
-        assert ">Fountain pen: only 1 left. Desk bell: only 2 left. Nothing was bought, and your cart is as it" in page
+        assert ">Fountain pen: only 1 left. Desk bell: only 2 left. Nothing was bought. Your cart is unchanged." in page
         assert SOLD not in page
         assert page.count('name="quantity"') == 3
         assert keys.hgetall(stock.STOCK) == {"tea-for-two": "5", "desk-bell": "2", "fountain-pen": "1"}
@@ -195,7 +195,7 @@ class TestBuying:
         bell = PRODUCTS["desk-bell"]
         with app.app_context():
             for _ in range(2):
-                assert stock.take("an order", [Line(bell, 1, bell.price)]) == stock.Taken({"desk-bell": 1}, {}, False)
+                assert stock.take("an order", [Line(bell, 1, bell.price)]) == stock.Outcome({"desk-bell": 1}, {}, False)
             assert stock.left()["desk-bell"] == 1
 
 

@@ -37,7 +37,7 @@ PRODUCTS = {
         Product(
             "half-hour-voucher",
             "Half-hour voucher",
-            "Thirty minutes of somebody’s undivided attention. Wrap it up, give it away.",
+            "Thirty minutes of someone’s undivided attention. Wrap it up, give it away.",
             Decimal("25.00"),
             "gift",
             "primary",

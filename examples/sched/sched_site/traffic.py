@@ -96,7 +96,7 @@ class Traffic:
                 pipeline.execute()
         except RedisError:
             with self._lock:
-                # Without the minutes that no chart shows any more. Redis may be down for hours.
+                # Keep only the minutes that a chart still shows. Redis may be down for hours.
                 self._waiting.update({key: number for key, number in waiting.items() if key[0] > oldest})
             raise
 
