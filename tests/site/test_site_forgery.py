@@ -253,7 +253,7 @@ class TestAttackPage:
         assert "Your cart has <strong>1 item</strong>." in " ".join(filled.text.split())
         assert "fill-cart" not in filled.text
         client.post("/cart/empty")
-        sign_in(client)
+        client.post("/login", data={"username": "mira", "password": "half-past-nine"})
         signed_in = " ".join(client.get("/attack").text.split())
         assert "Your cart is empty, and you are signed in as" in signed_in
         assert "fill-cart" in signed_in

@@ -196,7 +196,7 @@ class TestTraffic:
         """The page draws each of the three, with what it is in words, and has the numbers in a table."""
         for page in (vera.get("/operator").text, vera.get("/operator/charts").text):
             assert re.findall(r'id="chart-(\w+)"', page) == ["requests", "logins", "conflicts"]
-            assert 'aria-label="Logins in each of the last 60 minutes, 1 at most' in page
+            assert 'aria-label="Logins in each of the last 60 minutes, at most 1 in one minute' in page
             assert re.search(r'<rect x="\d+" y="[\d.]+" width="8" height="30.0"', page)
             assert re.search(r'<td class="text-end">1</td><td class="text-end">0</td>', page)
             assert " style=" not in page
