@@ -29,7 +29,7 @@ class StoreError(CloakroomError):
 class ContentionError(StoreError):
     """Other requests kept changing the session for so long that this one gave up, saving nothing.
 
-    The bound is ``core.entries.namespace.PATIENCE``, some seconds.
+    The bound is ``core.entries.namespace.COMMIT_PATIENCE``, some seconds.
     """
 
 

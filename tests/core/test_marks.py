@@ -7,8 +7,7 @@ import time
 import pytest
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.envelope import Header
-from flask_cloakroom.core.entries.ownership import Ownership
+from flask_cloakroom.core.entries.envelope import EntryKind, Header
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets, mask_successor
 from flask_cloakroom.core.sessions.ending import LONGEST_CHAIN, destination, end
@@ -42,7 +41,7 @@ def mark(repository: Repository, ticket: str, successor: str, payload: bytes | N
     key, now = repository.tickets.fingerprint(ticket), int(time.time())
     if payload is None:
         payload = repository.tickets.fingerprint(successor) + mask_successor(ticket, successor)
-    data = envelope.pack(Header(now, now, now, superseded=True), payload, key)
+    data = envelope.pack(Header(now, now, now, kind=EntryKind.TOMBSTONE), payload, key)
     assert repository.store.create(key, data, 60) is not None
     return key
 
@@ -74,7 +73,6 @@ class TestCircles:
         name = repository.tickets.owner_name("ada")
         forged = repository.tickets.issue()
         key = mark(repository, forged, forged)
-        header = Header(1, 1, int(time.time()), owner=str(Ownership(name, "handle")))
         assert repository.index.claim(name, key, 60)
         record = repository.create({"_user_id": codec.pack("ada")})
         assert [session.key for session in repository.owners.sessions(name)] == [record.key]

@@ -13,8 +13,9 @@ from login_sites import Browser, MakeSite, Site
 
 from flask_cloakroom import active_sessions, logout_everybody, logout_everywhere, revoke_session
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.family import OVERLAP_SECONDS
-from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
+from flask_cloakroom.core.entries.envelope import EntryKind
+from flask_cloakroom.core.entries.family import TOKEN_OVERLAP
+from flask_cloakroom.core.entries.tombstone import TOMBSTONE_SECONDS
 from servers import RedisServer
 
 RENEW_EVERY: Final = 60
@@ -55,13 +56,13 @@ def renew(theft: Theft) -> None:
     theft.ahead[0] += RENEW_EVERY + 1
     theft.browser.open("/who")
     assert theft.browser.cookies["session"] != before
-    theft.ahead[0] += MARK_SECONDS - 1
+    theft.ahead[0] += TOMBSTONE_SECONDS - 1
 
 
 def use_token(theft: Theft) -> None:
     theft.browser.client.delete_cookie("session")
     assert theft.browser.who == "alice"
-    theft.ahead[0] += OVERLAP_SECONDS + 1
+    theft.ahead[0] += TOKEN_OVERLAP + 1
 
 
 EVENTS: Final = {
@@ -118,7 +119,7 @@ def forget_marks(site: Site) -> None:
     """Let the marks of ended sessions expire."""
     store = site.app.session_interface.store  # type: ignore[attr-defined]
     for key, entry in list(store.walk()):
-        if envelope.open_header(entry.data, key)[0].superseded:
+        if envelope.open_header(entry.data, key)[0].kind is EntryKind.TOMBSTONE:
             store.delete(key)
 
 

@@ -224,7 +224,7 @@ class TestServer:
         trail: Any = watch._trail
         key = trail._key
         entry = repository.store.load(key)
-        mark, ttl = Tombstone.rotated(repository.now(), key).packed(key)
+        mark, ttl = Tombstone.rotated(repository.now(), key).pack(key)
         assert key in mark
         repository.store.replace(key, mark, ttl, entry.version)
         loads: list[bytes] = []

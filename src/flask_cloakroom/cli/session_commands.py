@@ -10,7 +10,8 @@ from flask import current_app
 from flask.cli import AppGroup
 
 from ..context import this_app
-from ..core.sessions.ending import walked
+from ..core.entries.envelope import EntryKind
+from ..core.sessions.ending import walk_entries
 from ..core.sessions.repository import PURGE_BATCH, Repository
 from ..errors import CloakroomError
 from ..login.devices.user_agents import names_in
@@ -73,11 +74,11 @@ def count() -> None:
         raise click.ClickException(f"{store} cannot list what it holds.")
     live = unreadable = 0
     try:
-        for _, _, header in walked(store):
+        for _, _, header in walk_entries(store):
             if header is None:
                 unreadable += 1
             else:
-                live += not (header.superseded or header.remembers or header.belongs)
+                live += header.kind is EntryKind.SESSION
     except CloakroomError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{store}: live sessions: {live}; entries that cannot be read: {unreadable}")

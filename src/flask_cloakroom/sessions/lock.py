@@ -58,7 +58,7 @@ def _release(work: SessionWork, record: Record) -> None:
         rotates = USER_KEY in changes
         with work.outage():
             if rotates:
-                committed = repository.rotate(record, changes, fence=record.header.fence, begun=work.begun)
+                committed = repository.rotate(record, changes, fence=record.header.fence, login=work.begun)
             else:
                 committed = repository.commit(record, changes, release=True)
     except LockLostError:

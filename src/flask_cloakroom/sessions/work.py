@@ -16,7 +16,7 @@ from flask import Flask
 
 from .. import signals
 from ..cookies import Finder
-from ..core.entries.ownership import Begun, Ownership
+from ..core.entries.ownership import NewLogin, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
@@ -79,7 +79,7 @@ class SessionWork(LazyDict):
     #: Why there is no stored session for the ticket that the browser sent.
     absence: Absence | None = None
     #: What the list of a user's sessions shows of this one, if it is saved with a new id.
-    begun: Begun | None = None
+    begun: NewLogin | None = None
     #: By name, what is saved with the session, because the same request changed it.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
@@ -223,7 +223,7 @@ class SessionWork(LazyDict):
 
     # -- changing -------------------------------------------------------------------------------------------
 
-    def describe(self, begun: Begun) -> None:
+    def describe(self, begun: NewLogin) -> None:
         """Say what the list of a user's sessions shows of this one, if it is saved with a new id. For logins."""
         self.begun = begun
 
@@ -349,7 +349,7 @@ class SessionWork(LazyDict):
 
     def _create(self, changes: Changes) -> Record:
         return self.interface.repository.create(
-            _values_of(changes), permanent=self._begins_permanent(), begun=self.begun
+            _values_of(changes), permanent=self._begins_permanent(), login=self.begun
         )
 
     def create_at(self, ticket: str) -> bool:
@@ -358,7 +358,7 @@ class SessionWork(LazyDict):
         Nothing may be stored of the session yet. Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
         repository, permanent = self.interface.repository, self._begins_permanent()
-        made = repository.create_at(ticket, _values_of(self.changes()), permanent=permanent, begun=self.begun)
+        made = repository.create_at(ticket, _values_of(self.changes()), permanent=permanent, login=self.begun)
         if made is None:
             return False
         self.continue_from(made)
@@ -375,7 +375,7 @@ class SessionWork(LazyDict):
             self._end(old)
         except StoreError:
             if made is not None:
-                self.interface.repository.withdraw(made)
+                self.interface.repository.delete_unused(made)
             raise
         self._restarted = True
         self._saved_anew(made)
@@ -398,7 +398,7 @@ class SessionWork(LazyDict):
                 permanent=permanent,
                 seen=privilege or seen,
                 renewal=not privilege,
-                begun=self.begun,
+                login=self.begun,
                 ticket=self.destination,
                 fence=record.header.fence if self.locked else None,
             )

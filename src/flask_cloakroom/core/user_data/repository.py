@@ -20,7 +20,7 @@ from ...secret import Secret, SecretBytes
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Header, Seal
+from ..entries.envelope import EntryKind, EnvelopeError, Header, Seal
 from ..entries.namespace import Namespace
 from ..entries.tickets import public_id
 from ..entries.tombstone import LEFT_SECONDS
@@ -254,7 +254,7 @@ class UserData:
         key = self._key(name)
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
-            if not header.belongs or header.superseded:
+            if header.kind is not EntryKind.USER_DATA:
                 raise EnvelopeError("it is something else")
             if sealed:
                 # What was stored before SESSION_ENCRYPTION was switched on is read, and sealed by the next write.
@@ -304,7 +304,7 @@ class UserData:
         return [Secret(hmac.digest(secret, text, "sha256").hex()) for secret in self.settings.secrets]
 
     def _nothing(self, name: str) -> Held:
-        return Held(name, None, Header(0, 0, 0, belongs=True), {}, Note())
+        return Held(name, None, Header(0, 0, 0, kind=EntryKind.USER_DATA), {}, Note())
 
     def _key(self, name: str) -> bytes:
         return self._namespace.tickets.user_key(name)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from ...secret import SecretBytes
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Seal
+from ..entries.envelope import EntryKind, EnvelopeError, Seal
 from ..entries.ownership import Ownership
 from ..entries.record import Record
 from ..values import codec, own_keys
@@ -71,7 +71,7 @@ def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> byte
     if brought is None or not brought.values:
         return b""
     kept = {VISITOR_ID: values[VISITOR_ID], **{PREFIX + key: packed for key, packed in brought.values.items()}}
-    header = old.header._replace(owner=to.name, belongs=True)
+    header = old.header._replace(owner=to.name, kind=EntryKind.USER_DATA)
     payload = envelope.pack_values(kept, codec.pack)
     return envelope.pack(header, payload, old.key, seal_for=Seal(old.ticket, old.key) if encrypt else None)
 

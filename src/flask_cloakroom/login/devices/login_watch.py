@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ...core.sessions.watch import Trail
+from ...core.sessions.watch import SessionWatch
 from ...sessions import ServerSession
 from ..in_session.session_login import auth_hash_of
 from ..request import impersonation
@@ -30,7 +30,7 @@ class LoginWatch:
             raise RuntimeError("nobody is logged in, so there is no login to watch")
         self._app, self._realm = state.app, realm
         self._impersonated: Any = None
-        self._trail: Trail | None = None
+        self._trail: SessionWatch | None = None
         self._is_over = False
         if state.source in ("session", "remember"):
             session = state.session
@@ -53,7 +53,7 @@ class LoginWatch:
             self._is_over = True  # another request has ended it while this one came here
             return
         only_renewals = state.impersonator is not None
-        self._trail = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
+        self._trail = SessionWatch(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
         """Tell whether the login still holds: one store command, and the user is loaded anew.

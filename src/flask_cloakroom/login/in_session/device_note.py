@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flask.sessions import SessionMixin
 
-from ...core.entries.ownership import Begun
+from ...core.entries.ownership import NewLogin
 from ...sessions import ServerSession
 
 #: Characters of a User-Agent header that are kept: those of today's browsers have 60 to 250.
@@ -21,7 +21,7 @@ LATEST: Final = 2**32 - 1
 
 def begun_by(
     session: SessionMixin, address: str | None, user_agent: str | None, *, remembered: bool, handle: str
-) -> Begun:
+) -> NewLogin:
     """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
 
     With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
@@ -35,7 +35,7 @@ def begun_by(
             note["address"] = address[:LONGEST_ADDRESS]
         if user_agent:
             note["agent"] = user_agent[:LONGEST_AGENT]
-    return Begun(json.dumps(note), handle)
+    return NewLogin(json.dumps(note), handle)
 
 
 def read_note(text: str) -> dict[str, Any]:

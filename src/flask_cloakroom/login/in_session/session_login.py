@@ -15,7 +15,7 @@ from flask import Request, current_app
 from flask import session as main_session
 from flask.sessions import SessionMixin
 
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.entries.record import Record
 from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
@@ -150,14 +150,14 @@ class SessionLogin:
         """How the log names the session. Opens nothing."""
         return "session in cookie"
 
-    def begun(self, request: Request, *, remembered: bool, handle: str = "") -> Begun:
+    def begun(self, request: Request, *, remembered: bool, handle: str = "") -> NewLogin:
         """Return what the list of the user's sessions says of a login that this request makes: :func:`begun_by`."""
         agent = request.headers.get("User-Agent")
         return begun_by(self.session, request.remote_addr, agent, remembered=remembered, handle=handle)
 
     # -- begun, changed and ended ---------------------------------------------------------------------------
 
-    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
+    def begin(self, described: Description, begun: NewLogin = UNDESCRIBED) -> bool:
         """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
 
         ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so
@@ -171,7 +171,7 @@ class SessionLogin:
         _void_tokens()
         return True
 
-    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
+    def join(self, described: Description, begun: NewLogin, ticket: str, *, first: bool) -> bool:
         """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
 
         False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
@@ -248,7 +248,7 @@ class ServerLogin(SessionLogin):
         """See :attr:`SessionLogin.log_name`."""
         return f"session {self.session.sid or 'new'}"
 
-    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
+    def begin(self, described: Description, begun: NewLogin = UNDESCRIBED) -> bool:
         """See :meth:`SessionLogin.begin`."""
         limit = self.session.repository.owners.limit
         may_refuse = limit is not None and limit.policy == "refuse"
@@ -262,7 +262,7 @@ class ServerLogin(SessionLogin):
             return self._refused(before, error)
         return True
 
-    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
+    def join(self, described: Description, begun: NewLogin, ticket: str, *, first: bool) -> bool:
         """See :meth:`SessionLogin.join`."""
         before = self._written()
         self.session.describe(begun)
@@ -279,11 +279,11 @@ class ServerLogin(SessionLogin):
     def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
         """See :meth:`SessionLogin.end_others`."""
         repository = self.session.repository
-        if repository.owners.is_kept:
+        if repository.index.power is not None:
             with self.session.outage():
                 tickets = repository.tickets
                 spare = tickets.fingerprint(ticket)
-                repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
+                repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=spare)
 
     def give_up(self) -> None:
         """See :meth:`SessionLogin.give_up`."""

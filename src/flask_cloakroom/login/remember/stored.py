@@ -11,8 +11,8 @@ from typing import Final
 from flask import Flask
 
 from ... import signals
-from ...core.entries.family import PATTERN, Family, Standing
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.family import TOKEN_PATTERN, Family, TokenStatus
+from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
 from ...sessions.outage import SessionUnavailable
@@ -20,7 +20,7 @@ from .tokens import Remembered, Used
 
 log = logging.getLogger("flask_cloakroom.login")
 
-_matches: Final = re.compile(PATTERN).fullmatch
+_matches: Final = re.compile(TOKEN_PATTERN).fullmatch
 
 
 class StoredTokens:
@@ -34,7 +34,7 @@ class StoredTokens:
         self._repository = repository
         self._families = repository.families
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: NewLogin = UNDESCRIBED) -> str:
         """Begin a family."""
         with _outage():
             return self._families.issue(user_id, auth_hash, lifetime, begun)
@@ -45,13 +45,13 @@ class StoredTokens:
         if found is None:
             return None
         family, standing = found
-        if standing is Standing.OLD:
+        if standing is TokenStatus.OLD:
             with _outage():
                 self._report(family)
         return self._remembered(token, family, standing)
 
-    def _remembered(self, token: str, family: Family, standing: Standing) -> Remembered | None:
-        if standing in (Standing.OLD, Standing.LATE):
+    def _remembered(self, token: str, family: Family, standing: TokenStatus) -> Remembered | None:
+        if standing in (TokenStatus.OLD, TokenStatus.LATE):
             return None
         return Remembered(
             family.user_id,
@@ -60,7 +60,7 @@ class StoredTokens:
             family.lifetime,
             token,
             family.owner.handle,
-            standing is Standing.PREVIOUS,
+            standing is TokenStatus.PREVIOUS,
             family,
         )
 
@@ -75,7 +75,7 @@ class StoredTokens:
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
 
     def _end_sessions(self, family: Family) -> None:
-        if self._repository.owners.is_kept:
+        if self._repository.index.power is not None:
             self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
@@ -96,16 +96,16 @@ class StoredTokens:
         Whoever comes later is refused, and that is no alarm: all devices of a user have the same one.
         """
         with _outage():
-            token = self._families.begin_with(foreign, user_id, lifetime)
+            token = self._families.exchange(foreign, user_id, lifetime)
         found = self._find(token)
         return None if found is None else self._remembered(token, *found)
 
     def spend(self, foreign: str) -> None:
         """End the family that this browser has just begun with it, or see to it that none begins."""
         with _outage():
-            token = self._families.spend(foreign)
+            token = self._families.refuse(foreign)
         found = self._find(token)
-        if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
+        if found is not None and found[1] in (TokenStatus.CURRENT, TokenStatus.PREVIOUS):
             with _outage():
                 self._families.end(found[0])
 
@@ -113,7 +113,7 @@ class StoredTokens:
         """Ask the store again."""
         assert remembered.family is not None
         with _outage():
-            return self._families.stands(remembered.family)
+            return self._families.is_alive(remembered.family)
 
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
         """Put another token in its place, in the same family."""
@@ -134,11 +134,11 @@ class StoredTokens:
             return ""
         family, standing = found
         with _outage():
-            if standing is Standing.OLD:
+            if standing is TokenStatus.OLD:
                 self._report(family)
             else:
                 self._families.end(family)
-                if standing is Standing.LATE:
+                if standing is TokenStatus.LATE:
                     self._end_sessions(family)
         return family.owner.handle
 
@@ -147,7 +147,7 @@ class StoredTokens:
         with _outage():
             self._families.end_login(owner.name, owner.handle)
 
-    def _find(self, token: str) -> tuple[Family, Standing] | None:
+    def _find(self, token: str) -> tuple[Family, TokenStatus] | None:
         if not _matches(token):
             return None
         with _outage():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ...core.entries.family import Family
-from ...core.entries.ownership import Begun, Ownership
+from ...core.entries.ownership import NewLogin, Ownership
 
 #: Characters: a cookie has 4096 bytes (RFC 6265bis, 5.6), with its name.
 LONGEST_TOKEN: Final = 3900
@@ -53,7 +53,7 @@ class Used:
 class RememberTokens(Protocol):
     """Makes, checks and ends remember tokens. A request asks one object; it may live as long as the application."""
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = ...) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: NewLogin = ...) -> str:
         """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters. ``lifetime`` is in seconds.
 
         ``begun`` is what the list of the user's sessions says of the login. Raises SettingError if the application is
