@@ -176,7 +176,7 @@ class TestFamilies:
         """Fit no token."""
         found = self.find(repository, current=bytes(length), previous=bytes(length), successor=bytes(length))
         assert found is not None
-        assert repository.families._follow(found[0], "x" * 57) is None
+        assert repository.families.use(found[0], "x" * 57, "") is None
 
 
 class TestUserData:

@@ -208,7 +208,7 @@ class Model:
         for key, entry in self.store.walk():
             header = envelope.open_header(entry.data, key)[0]
             owner = Ownership.parse(header.owner)
-            is_over = now >= header.deadline if remembered else self.repository.is_over(header)
+            is_over = now >= header.deadline if remembered else self.repository.lifetimes.is_over(header, now)
             if owner is not None and header.kind is kind and not is_over:
                 found[key] = owner
         return found

@@ -74,16 +74,12 @@ class Namespace:
         """Return the time in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
-    def is_over(self, header: Header) -> bool:
-        """Return whether a session has expired by now. See :meth:`.Lifetimes.is_over`."""
-        return self.lifetimes.is_over(header, self.clock())
-
     def due(self, record: Record) -> tuple[bool, bool]:
-        """Return whether a refresh is due now, and whether a renewal is due. See :meth:`.Lifetimes.due`."""
+        """Return whether a session's refresh is due now, and whether its renewal is due."""
         return self.lifetimes.due(record.header, self.clock())
 
     def remaining(self, header: Header) -> int:
-        """Return how many seconds a session may still live. See :meth:`.Lifetimes.remaining`."""
+        """Return how many seconds from now a session may still live, at least 1."""
         return self.lifetimes.remaining(header, self.clock())
 
     # -- reading ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Final
 from ...errors import LockLostError, LockTimeoutError
 from ...stores.base import Conflict, Saved
 from ..clock import is_running
-from ..entries.record import Committed, Record
+from ..entries.record import Committed
 from .commit import Commit
 
 #: The most seconds for which a lock may be held: a day, for a worker. A stored lease that ends later is damaged, or was
@@ -46,10 +46,9 @@ def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | N
     return None
 
 
-def check_fence(record: Record, fence: int | None) -> None:
-    """Raise LockLostError if a lock's holder has another ``fence`` than the session. None: the caller has no lock."""
-    if fence is not None and record.header.fence != fence:
-        raise LockLostError(
-            "another request took the lock after its lease ended, so the changes under the lock are not saved. "
-            "Hold the lock for less time, or give lock() a longer lease"
-        )
+def lock_lost() -> LockLostError:
+    """Return the error for a commit under a lock that another request has taken meanwhile."""
+    return LockLostError(
+        "another request took the lock after its lease ended, so the changes under the lock are not saved. "
+        "Hold the lock for less time, or give lock() a longer lease"
+    )

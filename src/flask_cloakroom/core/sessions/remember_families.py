@@ -86,8 +86,8 @@ class RememberFamilies:
         key, current = namespace.tickets.family_key(selector), namespace.tickets.token_digest(token)
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
         began = time.monotonic()
-        self._claim(family)
-        if namespace.store.create(key, self._pack(family), self._remaining(family)) is None:
+        self._index.claim(owner.name, key, lifetime)
+        if namespace.store.create(key, self._pack(family), max(1, lifetime)) is None:
             return False
         if time.monotonic() - began > TOMBSTONE_SECONDS:
             # A tombstone that blocked this key may have expired meanwhile, so the family may have been revoked.
@@ -140,10 +140,10 @@ class RememberFamilies:
 
         ``token``: a text that matches ``family.TOKEN_PATTERN``.
         """
-        selector = selector_of(token)
-        key = self._namespace.tickets.family_key(selector)
+        selector, tickets = selector_of(token), self._namespace.tickets
+        key, digest = tickets.family_key(selector), tickets.token_digest(token)
         family = self._open(selector, key, self._namespace.store.load(key))
-        return None if family is None else (family, self._status_of(family, token))
+        return None if family is None else (family, family.status_of(digest, int(self._namespace.clock())))
 
     def use(self, family: Family, token: str, auth_hash: str) -> NextToken | None:
         """Replace ``token`` by the next token. Return that one, or the one that a parallel request has made.
@@ -151,37 +151,32 @@ class RememberFamilies:
         ``auth_hash``: digest of the user's present ``session_auth_hash()``. None: the family has ended meanwhile.
         Raises StoreError.
         """
-        namespace = self._namespace
-        if self._status_of(family, token) is TokenStatus.CURRENT:
-            secret, ticket = Secret(secrets.token_urlsafe(SECRET_BYTES)), namespace.tickets.issue()
+        store, tickets, now = self._namespace.store, self._namespace.tickets, int(self._namespace.clock())
+        digest = tickets.token_digest(token)
+        status = family.status_of(digest, now)
+        if status is TokenStatus.CURRENT:
+            secret = Secret(secrets.token_urlsafe(SECRET_BYTES))
             next_token = make_token(family.selector, secret)
-            now = namespace.now()
+            ticket = tickets.issue()
             changed = replace(
                 family,
                 header=family.header._replace(renewed=now, seen=now),
                 auth_hash=auth_hash,
-                current=namespace.tickets.token_digest(next_token),
+                current=tickets.token_digest(next_token),
                 previous=family.current,
                 successor=mask_successor(token, secret + ticket),
             )
-            result = namespace.store.replace(family.key, self._pack(changed), self._remaining(changed), family.version)
+            seconds = max(1, family.header.deadline - now)
+            result = store.replace(family.key, self._pack(changed), seconds, family.version)
             if type(result) is Saved:
                 return NextToken(next_token, ticket, True)
             if type(result) is not Conflict:
                 return None
+            # The other request has used the token, or has only extended the family.
             found = self._open(family.selector, family.key, result.entry)
-            if found is None:
-                return None
-            if self._status_of(found, token) is TokenStatus.CURRENT:
-                return self.use(found, token, auth_hash)  # the other request has only extended the family
-            family = found
-        return self._follow(family, token)
-
-    def _follow(self, family: Family, token: str) -> NextToken | None:
-        if self._status_of(family, token) is not TokenStatus.PREVIOUS:
-            return None
-        found = family.next_token(token)
-        return found if self._namespace.tickets.is_plausible(found.ticket) else None
+            return None if found is None else self.use(found, token, auth_hash)
+        next_one = family.next_token(token) if status is TokenStatus.PREVIOUS else None
+        return next_one if next_one is not None and tickets.is_plausible(next_one.ticket) else None
 
     def renew(self, family: Family, auth_hash: str) -> Secret | None:
         """Give the family a new token and a new ``auth_hash``. No earlier token is accepted any more.
@@ -192,15 +187,16 @@ class RememberFamilies:
         token = new_token(family.selector)
 
         def renewed(current: Family) -> tuple[Family, bytes, int]:
+            now = namespace.now()
             changed = replace(
                 current,
-                header=current.header._replace(renewed=namespace.now()),
+                header=current.header._replace(renewed=now),
                 auth_hash=auth_hash,
                 current=namespace.tickets.token_digest(token),
                 previous=current.current,  # so that a parallel request is refused without an alarm
                 successor=b"",
             )
-            return changed, self._pack(changed), self._remaining(changed)
+            return changed, self._pack(changed), max(1, current.header.deadline - now)
 
         reopen = partial(self._open, family.selector, family.key)
         return None if namespace.compare_and_set(family.key, family, renewed, reopen) is None else token
@@ -209,13 +205,17 @@ class RememberFamilies:
         """Let the family live for its whole lifetime from now. False: it has changed or ended meanwhile."""
         now = self._namespace.now()
         changed = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
-        self._claim(changed)
-        seconds = self._remaining(changed)
-        return type(self._namespace.store.replace(family.key, self._pack(changed), seconds, family.version)) is Saved
+        self._index.claim(family.owner.name, family.key, family.lifetime)
+        result = self._namespace.store.replace(family.key, self._pack(changed), family.lifetime, family.version)
+        return type(result) is Saved
 
     def is_alive(self, family: Family) -> bool:
         """Return whether the family still exists. Raises StoreError."""
-        return self._open(family.selector, family.key, self._namespace.store.load(family.key)) is not None
+        entry = self._namespace.store.load(family.key)
+        header = None if entry is None else header_of(family.key, entry)
+        if header is None or header.kind is not EntryKind.REMEMBER_FAMILY:
+            return False
+        return self._namespace.clock() < header.deadline
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -272,15 +272,6 @@ class RememberFamilies:
 
     # -- parts ----------------------------------------------------------------------------------------------
 
-    def _remaining(self, family: Family) -> int:
-        return max(1, family.header.deadline - self._namespace.now())
-
-    def _claim(self, family: Family) -> None:
-        self._index.claim(family.owner.name, family.key, self._remaining(family))
-
-    def _status_of(self, family: Family, token: str) -> TokenStatus:
-        return family.status_of(self._namespace.tickets.token_digest(token), self._namespace.now())
-
     def _pack(self, family: Family) -> bytes:
         return family.pack(encrypt=self._namespace.encrypts)
 
@@ -288,7 +279,7 @@ class RememberFamilies:
         if entry is None:
             return None
         namespace = self._namespace
-        return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=namespace.now())
+        return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=int(namespace.clock()))
 
 
 def _token_for(foreign: str) -> Secret:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ...errors import LockLostError, StoreError
+from ...errors import StoreError
 from ...secret import Secret
-from ...stores.base import Conflict, Purges, Saved, Store
+from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
 from ..entries.lifetimes import Lifetimes
@@ -26,10 +26,10 @@ from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
 from ..user_data.visitor import Left, open_left, pack_left
 from ..values.merge import Strategies
-from ..values.rebase import Changes, Values
+from ..values.rebase import Changes, Values, applied
 from .commit import Commit, Edit
 from .ending import end_entry
-from .lease import check_fence, take_lease
+from .lease import lock_lost, take_lease
 from .owner_index import OwnerIndex
 from .remember_families import RememberFamilies
 from .session_registry import SessionLimit, SessionRegistry
@@ -95,11 +95,11 @@ class Repository(Namespace):
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
-        return self._create_at(Secret(ticket), self._first_header(values, permanent, login), values, "")
+        key = self.tickets.fingerprint(ticket)
+        return self._create_at(Secret(ticket), key, self._first_header(values, permanent, login), values, "")
 
     def _first_header(self, values: Values, permanent: bool, login: NewLogin | None) -> Header:
-        now = self.now()
-        absolute = self.lifetimes.absolute
+        now, absolute = int(self.clock()), self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
         return Header(now, now, now, deadline, permanent=permanent, owner=self.index.owner_for(values, "", login))
 
@@ -107,18 +107,17 @@ class Repository(Namespace):
         """Store a session under a new ticket. ``moves``: see :meth:`.SessionRegistry.admit`."""
         for _ in range(2):  # two tickets are never equal, but another request may have blocked the first one's key
             ticket = self.tickets.issue()
-            record = self._create_at(ticket, header, values, moves)
+            key = self.tickets.fingerprint(ticket)
+            record = self._create_at(ticket, key, header, values, moves)
             if record is not None:
                 return record
-            key = self.tickets.fingerprint(ticket)
             if header.owner and (entry := self.store.load(key)) and Tombstone.read(key, entry):
                 # Another request ended the session by its claim. The browser gets the ticket, as if the session had
                 # ended a moment later, and its next request has no session.
                 return Record(ticket, key, b"", header, values)
         raise StoreError("the store refused each new session as if it existed already. Check the store's data")
 
-    def _create_at(self, ticket: str, header: Header, values: Values, moves: str) -> Record | None:
-        key = self.tickets.fingerprint(ticket)
+    def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, moves: str) -> Record | None:
         data = self.pack(ticket, key, header, values)
         ttl = self.lifetimes.remaining(header, self.clock())
         owner = Ownership.parse(header.owner) if header.owner else None
@@ -156,21 +155,22 @@ class Repository(Namespace):
 
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
-        commit = Commit(self, self.strategies, record, changes)
+        result: Saved | Conflict | Gone | None = None
         if not record.header.turn_until:
             # The first try, as fast as possible, because it nearly always succeeds.
-            header = record.header
+            header, values = record.header, applied(record.values, changes)
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             if seen and header.owner:
                 self._claim(header, record.key)
-            data = self.pack(record.ticket, record.key, header, commit.values, record)
+            data = self.pack(record.ticket, record.key, header, values, record)
             ttl = self.lifetimes.remaining(header, self.clock())
             result = self.store.replace(record.key, data, ttl, record.version)
             if type(result) is Saved:
-                return commit.committed(result.version, header)
-            if not commit.rebase_on(result):
-                return None
+                return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
+        commit = Commit(self, self.strategies, record, changes)
+        if result is not None and not commit.rebase_on(result):
+            return None
         return self._retry(commit, permanent, seen, record.header.fence if release else None)
 
     def edit(self, record: Record, edit: Callable[[Values], Changes]) -> Committed | None:
@@ -184,7 +184,8 @@ class Repository(Namespace):
     def _retry(self, commit: Commit, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
         """Write until it succeeds. ``fence``: the caller's lock, which is checked and released; None: no lock."""
         while commit.await_turn():
-            check_fence(commit.record, fence)
+            if fence is not None and commit.record.header.fence != fence:
+                raise lock_lost()
             header = self._next_header(commit.header, permanent, seen, fence is not None)
             if seen and header.owner:
                 self._claim(header, commit.record.key)
@@ -234,24 +235,21 @@ class Repository(Namespace):
         new: Record | None = None
         commit = Commit(self, self.strategies, record, changes)
         while commit.await_turn():
-            old = commit.record
-            try:
-                check_fence(old, fence)
-            except LockLostError:
+            old, header, now = commit.record, commit.header, int(self.clock())
+            if fence is not None and header.fence != fence:
                 if new is not None:
                     self.delete_unused(new)
-                raise
-            owner = self.index.owner_for(commit.values, commit.header.owner, login)
-            header = self._next_header(commit.header, permanent, seen, not renewal)
-            header = header._replace(renewed=self.now(), owner=owner)
+                raise lock_lost()
+            owner = self.index.owner_for(commit.values, header.owner, login)
+            header = self._next_header(header, permanent, seen, not renewal)._replace(renewed=now, owner=owner)
             new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
             # The request that replaces the old entry first wins. If the store fails here, the new entry stays, because
             # the tombstone that leads to it may be written.
             if renewal:
-                tombstone = Tombstone.renewed(self.now(), new.key, old.ticket, new.ticket)
+                tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
             else:
                 carried = pack_left(old, header.owner, commit.values, encrypt=self.encrypts)
-                tombstone = Tombstone.rotated(self.now(), new.key, carried)
+                tombstone = Tombstone.rotated(now, new.key, carried)
             data, ttl = tombstone.pack(old.key)
             result = self.store.replace(old.key, data, ttl, old.version)
             if type(result) is Saved:
@@ -280,7 +278,9 @@ class Repository(Namespace):
     ) -> Record:
         """Store the session at its new ticket. ``new``: the result of the last try."""
         if new is None:
-            at_ticket = None if ticket is None else self._create_at(ticket, header, values, moves)
+            at_ticket = None
+            if ticket is not None:
+                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, moves)
             return at_ticket or self._create(header, values, moves)
         self._claim(header, new.key)
         result = self.replace(new, header, values)
@@ -303,7 +303,7 @@ class Repository(Namespace):
         If the session has moved since it was read, its successor ends. A tombstone stays for
         :data:`.TOMBSTONE_SECONDS`, so that requests that began before do not begin a new session.
         """
-        tombstone, ttl = Tombstone.ended(self.now()).pack(record.key)
+        tombstone, ttl = Tombstone.ended(int(self.clock())).pack(record.key)
         result = self.store.replace(record.key, tombstone, ttl, record.version)
         if type(result) is Conflict:
             return end_entry(self, record.key, result.entry)

@@ -235,7 +235,8 @@ class SessionRegistry:
         return header if header is not None and self._is_live(header) else None
 
     def _is_live(self, header: Header) -> bool:
-        return header.kind is EntryKind.SESSION and not self.namespace.is_over(header)
+        namespace = self.namespace
+        return header.kind is EntryKind.SESSION and not namespace.lifetimes.is_over(header, namespace.clock())
 
     def _live_sessions(self, name: str) -> Iterator[OwnedSession]:
         """Yield an owner's live sessions, and release the claims of ended ones. Raises StoreError."""

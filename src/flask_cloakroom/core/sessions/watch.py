@@ -53,7 +53,8 @@ class SessionWatch:
 
     def _is_same_login(self, key: bytes, header: Header) -> bool:
         owner = Ownership.parse(header.owner)
-        if self._namespace.is_over(header) or owner is None or owner[:2] != self._owner[:2]:
+        is_over = self._namespace.lifetimes.is_over(header, self._namespace.clock())
+        if is_over or owner is None or owner[:2] != self._owner[:2]:
             return False
         self._key = key
         return True
