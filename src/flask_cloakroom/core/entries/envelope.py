@@ -177,7 +177,7 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
-    """Return the packed values in a payload of :func:`pack_values`, as bytes that error reports do not show.
+    """Return the packed values in a payload of :func:`pack_values`.
 
     Raises :class:`EnvelopeError` if the payload is no map whose values are bytes.
     """
@@ -192,7 +192,7 @@ def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[An
         raise EnvelopeError("the payload cannot be read") from error
     if type(values) is not dict or not _BYTES.issuperset(map(type, values.values())):
         raise EnvelopeError("the payload is not a map of bytes")
-    return {key: SecretBytes(packed) for key, packed in values.items()}
+    return values
 
 
 def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:

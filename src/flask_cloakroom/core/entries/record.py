@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from ..values.rebase import Contested, Values
+from ..values.merge import MergeConflict
+from ..values.rebase import Values
 from .envelope import Header
 from .tickets import public_id
 
@@ -21,9 +22,9 @@ class Absence(Enum):
     UNREADABLE = "unreadable"
     #: The session ended or moved a moment ago. A request with this ticket must write nothing and set no cookie.
     SUPERSEDED = "superseded"
-    #: The same, but longer ago than a request may last, and its mark still holds what its visitor was about to bring to
-    #: their account. As good as unknown, but for a login of the same user.
-    LEFT = "left"
+    #: The session moved at a login, longer ago than a request may last, and its tombstone still holds carried data. The
+    #: caller treats the ticket as unknown, except at a login of the same user.
+    CARRIES = "carries"
     #: The ticket was renewed long ago, so the browser should have the new ticket. Either the response with the new
     #: ticket got lost, or somebody uses a copy of the old one. The caller treats it as unknown and reports it.
     REUSED = "reused"
@@ -56,4 +57,4 @@ class Committed(NamedTuple):
     #: Whether the record also contains changes of other requests.
     merged: bool
     #: The conflicts that the commit resolved.
-    contested: Sequence[Contested]
+    conflicts: Sequence[MergeConflict]

@@ -30,7 +30,7 @@ REPORT_SECONDS: Final = 3600
 #: Seconds that a login's tombstone keeps the visitor's data, so that a second login can merge the data if the response
 #: of the first one got lost. A user who sees an error page tries again at once. Ten minutes are for users who first
 #: look for help.
-LEFT_SECONDS: Final = 600
+CARRY_SECONDS: Final = 600
 
 
 class Tombstone(NamedTuple):
@@ -83,7 +83,7 @@ class Tombstone(NamedTuple):
         """Return the bytes to store under ``key``, and for how many seconds."""
         carries = bool(self.carried)
         header = Header(self.created, self.created, self.created, kind=EntryKind.TOMBSTONE, carries=carries)
-        seconds = LEFT_SECONDS if carries else REPORT_SECONDS if self.masked_ticket else TOMBSTONE_SECONDS
+        seconds = CARRY_SECONDS if carries else REPORT_SECONDS if self.masked_ticket else TOMBSTONE_SECONDS
         return envelope.pack(header, self.successor + self.masked_ticket + self.carried, key), seconds
 
     def ticket(self, old_ticket: str) -> Secret:
@@ -98,7 +98,7 @@ class Tombstone(NamedTuple):
         """
         age = now - self.created
         if self.carried:
-            return Absence.SUPERSEDED if is_within(age, TOMBSTONE_SECONDS) else Absence.LEFT
+            return Absence.SUPERSEDED if is_within(age, TOMBSTONE_SECONDS) else Absence.CARRIES
         if not self.masked_ticket:
             # The store may miss the expiry, or the clock was set back. Without this check the visitor would get no
             # session for as long as the tombstone exists.

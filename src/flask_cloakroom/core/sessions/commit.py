@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import ContentionError
+from ...secret import as_secrets
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
 from ..entries.namespace import COMMIT_PATIENCE, LONGEST_WAIT, Namespace
 from ..entries.record import Absence, Committed, Record
-from ..values.merge import Strategies
-from ..values.rebase import Changes, Contested, Values, applied, rebase
+from ..values.merge import MergeConflict, Strategies
+from ..values.rebase import Changes, Values, apply_changes, rebase
 
 #: Milliseconds for which one request has its turn to write. A turn is for a single commit.
 TURN_MS: Final = 1000
@@ -29,20 +30,21 @@ class Commit:
 
     # Class attributes, so that a commit without a conflict sets none of them.
     merged = False
-    contested: Sequence[Contested] = ()
-    _conflicts = 0
+    conflicts: Sequence[MergeConflict] = ()
+    _losses = 0
     _has_turn = False
     _deadline = 0.0
 
     def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
         self.namespace = namespace
         self._strategies = strategies
-        self._base = record.values
+        # Local variables hold these values while stores and an application's strategies run. A traceback shows them.
+        self._base = as_secrets(record.values)
         self._changes = changes
         #: The session to replace with the next write.
         self.record = record
         #: The values to write next.
-        self.values = applied(self._base, changes)
+        self.values = apply_changes(self._base, changes)
 
     @property
     def header(self) -> Header:
@@ -54,7 +56,7 @@ class Commit:
         """Return the result, after :attr:`values` were written with this header and got this version."""
         old = self.record
         record = Record(old.ticket, old.key, version, header, self.values)
-        return Committed(record, self.merged, self.contested)
+        return Committed(record, self.merged, self.conflicts)
 
     def await_turn(self) -> bool:
         """Wait while another request has the turn. False: the session has ended meanwhile."""
@@ -71,9 +73,9 @@ class Commit:
         """
         if type(result) is not Conflict:
             return False
-        self._conflicts += 1
+        self._losses += 1
         self._has_turn = False  # the turn is over, because other requests do not write during it
-        if self._conflicts == 1:
+        if self._losses == 1:
             self._deadline = time.monotonic() + COMMIT_PATIENCE
             return self.rebase_entry(result.entry)
         return self._take_turn(result.entry)
@@ -108,13 +110,16 @@ class Commit:
         found: Record | Absence | str = self.namespace.open(self.record.ticket, self.record.key, entry, was_read=True)
         if isinstance(found, str):
             found = self.namespace.load(found)
-        return found if isinstance(found, Record) else None
+        if not isinstance(found, Record):
+            return None
+        found.values = as_secrets(found.values)
+        return found
 
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
         # Always from the first base. Otherwise a third try would take the second try's changes for another request's.
-        self.values, self.contested = rebase(self._base, found.values, self._changes, self._strategies)
+        self.values, self.conflicts = rebase(self._base, found.values, self._changes, self._strategies)
 
     def _is_others_turn(self, found: Record) -> bool:
         # A turn with more time left comes from a server whose clock is ahead, and does not count.
@@ -147,4 +152,4 @@ class Edit(Commit):
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = True
-        self.values = applied(found.values, self._edit(found.values))
+        self.values = apply_changes(found.values, self._edit(found.values))

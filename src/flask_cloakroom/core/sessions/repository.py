@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ...errors import StoreError
-from ...secret import Secret
+from ...secret import Secret, as_secrets
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
@@ -24,9 +24,9 @@ from ..entries.record import Committed, Record
 from ..entries.tickets import Tickets
 from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
-from ..user_data.visitor import Left, open_left, pack_left
+from ..user_data.visitor import Carried, open_carried, pack_carried
 from ..values.merge import Strategies
-from ..values.rebase import Changes, Values, applied
+from ..values.rebase import Changes, Values, apply_changes
 from .commit import Commit, Edit
 from .ending import end_entry
 from .lease import lock_lost, take_lease
@@ -158,7 +158,7 @@ class Repository(Namespace):
         result: Saved | Conflict | Gone | None = None
         if not record.header.turn_until:
             # The first try, as fast as possible, because it nearly always succeeds.
-            header, values = record.header, applied(record.values, changes)
+            header, values = record.header, apply_changes(as_secrets(record.values), changes)
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             if seen and header.owner:
@@ -248,13 +248,13 @@ class Repository(Namespace):
             if renewal:
                 tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
             else:
-                carried = pack_left(old, header.owner, commit.values, encrypt=self.encrypts)
+                carried = pack_carried(old, header.owner, commit.values, encrypt=self.encrypts)
                 tombstone = Tombstone.rotated(now, new.key, carried)
             data, ttl = tombstone.pack(old.key)
             result = self.store.replace(old.key, data, ttl, old.version)
             if type(result) is Saved:
                 self.index.release(old.header, old.key)
-                return Committed(new, commit.merged, commit.contested)
+                return Committed(new, commit.merged, commit.conflicts)
             if not commit.rebase_on(result):
                 break
             if renewal and commit.record.ticket != record.ticket:
@@ -288,14 +288,14 @@ class Repository(Namespace):
             return Record(new.ticket, new.key, result.version, header, values)
         return self._create(header, values, moves)
 
-    def left_by(self, ticket: str) -> Left | None:
-        """Return what the mark of a ticket holds of its visitor's: :func:`.visitor.open_left`. Raises StoreError."""
+    def carried_by(self, ticket: str) -> Carried | None:
+        """Return the carried data of a ticket's tombstone. See :func:`.visitor.open_carried`. Raises StoreError."""
         key = self.tickets.fingerprint(ticket)
         entry = self.store.load(key)
         tombstone = None if entry is None else Tombstone.read(key, entry)
         if tombstone is None:
             return None
-        return open_left(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
+        return open_carried(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
 
     def destroy(self, record: Record) -> bool:
         """End the session, whatever other requests write. False: it had ended before.
