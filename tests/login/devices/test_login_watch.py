@@ -190,7 +190,7 @@ class TestServer:
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         browser.open("/confirm")
-        monkeypatch.setattr(OwnerIndex, "power", None)
+        monkeypatch.setattr(OwnerIndex, "indexed_store", None)
         assert watch.is_good()
         browser.open("/confirm")
         clock.passed += 40

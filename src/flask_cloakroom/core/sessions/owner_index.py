@@ -40,20 +40,20 @@ class OwnerIndex:
         self._index_key = index_key
 
     @property
-    def power(self) -> Owners | None:
+    def indexed_store(self) -> Owners | None:
         """The store, if it has an owner index."""
         store: Any = self._namespace.store
         return store if isinstance(store, Owners) else None
 
     def require(self) -> Owners:
         """Return the store. Raises CloakroomError if it has no owner index."""
-        power = self.power
-        if power is None:
+        store = self.indexed_store
+        if store is None:
             raise CloakroomError(
                 f"{self._namespace.store} cannot list the sessions of a user, because it lacks the methods claim(), "
                 "release() and owned() of flask_cloakroom.stores.Owners. Use SQLite, Redis or Valkey instead"
             )
-        return power
+        return store
 
     def owner_for(self, values: Values, before: str = "", login: NewLogin | None = None) -> str:
         """Return the header's owner for a session with these values.
@@ -81,8 +81,8 @@ class OwnerIndex:
         ``seconds``: how long the entry may live. Returns False, and claims nothing, if the owner has ``most`` other
         claims. Raises StoreError.
         """
-        power = self.power
-        return power is None or power.claim(self._index_key(name), key, seconds + CLAIM_SLACK, most)
+        store = self.indexed_store
+        return store is None or store.claim(self._index_key(name), key, seconds + CLAIM_SLACK, most)
 
     def release(self, header: Header, key: bytes) -> None:
         """Release the claim of an entry that has ended or moved. A failure of the store is only logged."""
@@ -92,10 +92,10 @@ class OwnerIndex:
 
     def release_claim(self, name: str, key: bytes) -> None:
         """Release an owner's claim of ``key``. A failure of the store is only logged."""
-        power = self.power
-        if power is not None:
+        store = self.indexed_store
+        if store is not None:
             try:
-                power.release(self._index_key(name), key)
+                store.release(self._index_key(name), key)
             except StoreError as error:
                 log.warning("the claim of an ended session or remember token was not released: %s", error)
 

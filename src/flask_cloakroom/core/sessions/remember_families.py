@@ -225,12 +225,13 @@ class RememberFamilies:
 
     def end_login(self, name: str, handle: str) -> bool:
         """End an owner's family with this handle. False: there is none."""
-        ended = [self._end(key, header) for key, header, owner in self._of(name) if owner.handle == handle]
+        ended = [self._end(key, header) for key, header, owner in self._live_families(name) if owner.handle == handle]
         return any(ended)
 
     def end_all(self, name: str, *, except_for: str | None = None) -> int:
         """End an owner's families. Return how many ended. ``except_for``: the handle of a login that stays."""
-        return sum(self._end(key, header) for key, header, owner in list(self._of(name)) if owner.handle != except_for)
+        families = list(self._live_families(name))
+        return sum(self._end(key, header) for key, header, owner in families if owner.handle != except_for)
 
     def end_everybody(self) -> int:
         """End all families of this namespace. Return how many ended. The store must be one that can be walked."""
@@ -244,11 +245,11 @@ class RememberFamilies:
 
     def of(self, name: str) -> list[tuple[Header, Ownership]]:
         """Return the headers and owners of an owner's families. Empty if the store has no owner index."""
-        return [(header, owner) for _, header, owner in self._of(name)]
+        return [(header, owner) for _, header, owner in self._live_families(name)]
 
-    def _of(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
+    def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
         """Yield an owner's live families, and release the claims of ended ones."""
-        if self._index.power is None:
+        if self._index.indexed_store is None:
             return
         store = self._namespace.store
         for claim in self._index.claims_of(name):

@@ -26,6 +26,7 @@ from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
 from ..user_data.visitor import Carried, open_carried, pack_carried
 from ..values.merge import Strategies
+from ..values.own_keys import VISITOR_ID_KEY
 from ..values.rebase import Changes, Values, apply_changes
 from .commit import Commit, Edit
 from .ending import end_entry
@@ -103,12 +104,12 @@ class Repository(Namespace):
         deadline = 0 if absolute is None else now + absolute
         return Header(now, now, now, deadline, permanent=permanent, owner=self.index.owner_for(values, "", login))
 
-    def _create(self, header: Header, values: Values, moves: str = "") -> Record:
-        """Store a session under a new ticket. ``moves``: see :meth:`.SessionRegistry.admit`."""
+    def _create(self, header: Header, values: Values, old_owner: str = "") -> Record:
+        """Store a session under a new ticket. ``old_owner``: see :meth:`.SessionRegistry.admit`."""
         for _ in range(2):  # two tickets are never equal, but another request may have blocked the first one's key
             ticket = self.tickets.issue()
             key = self.tickets.fingerprint(ticket)
-            record = self._create_at(ticket, key, header, values, moves)
+            record = self._create_at(ticket, key, header, values, old_owner)
             if record is not None:
                 return record
             if header.owner and (entry := self.store.load(key)) and Tombstone.read(key, entry):
@@ -117,13 +118,13 @@ class Repository(Namespace):
                 return Record(ticket, key, b"", header, values)
         raise StoreError("the store refused each new session as if it existed already. Check the store's data")
 
-    def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, moves: str) -> Record | None:
+    def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, old_owner: str) -> Record | None:
         data = self.pack(ticket, key, header, values)
         ttl = self.lifetimes.remaining(header, self.clock())
         owner = Ownership.parse(header.owner) if header.owner else None
         began = time.monotonic()
         if owner is not None:
-            self.registry.admit(owner, key, ttl, moves)
+            self.registry.admit(owner, key, ttl, old_owner)
         version = self.store.create(key, data, ttl)
         if version is None:
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
@@ -219,7 +220,7 @@ class Repository(Namespace):
         login: NewLogin | None = None,
         ticket: str | None = None,
     ) -> Committed | None:
-        """Move the session, with ``changes``, to a new ticket. None: it has ended, and nothing is stored.
+        """Move the session, with ``changes``, to a new ticket. None: the session has ended.
 
         A rotation makes the old ticket invalid at once. With ``renewal``, the old ticket leads to the new one for
         :data:`.TICKET_OVERLAP` seconds. If several requests renew at once, one of them makes the new ticket, and the
@@ -235,20 +236,23 @@ class Repository(Namespace):
         new: Record | None = None
         commit = Commit(self, self.strategies, record, changes)
         while commit.await_turn():
-            old, header, now = commit.record, commit.header, int(self.clock())
+            old, header = commit.record, commit.header
             if fence is not None and header.fence != fence:
                 if new is not None:
                     self.delete_unused(new)
                 raise lock_lost()
             owner = self.index.owner_for(commit.values, header.owner, login)
-            header = self._next_header(header, permanent, seen, not renewal)._replace(renewed=now, owner=owner)
+            header = self._next_header(header, permanent, seen, not renewal)
+            header = header._replace(renewed=int(self.clock()), owner=owner)
             new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
+            now = int(self.clock())
             # The request that replaces the old entry first wins. If the store fails here, the new entry stays, because
             # the tombstone that leads to it may be written.
             if renewal:
                 tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
             else:
-                carried = pack_carried(old, header.owner, commit.values, encrypt=self.encrypts)
+                has_data = VISITOR_ID_KEY in commit.values
+                carried = pack_carried(old, owner, commit.values, encrypt=self.encrypts) if has_data else b""
                 tombstone = Tombstone.rotated(now, new.key, carried)
             data, ttl = tombstone.pack(old.key)
             result = self.store.replace(old.key, data, ttl, old.version)
@@ -274,19 +278,19 @@ class Repository(Namespace):
         self.index.release(new.header, new.key)
 
     def _store_successor(
-        self, new: Record | None, header: Header, values: Values, moves: str, ticket: str | None = None
+        self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
     ) -> Record:
         """Store the session at its new ticket. ``new``: the result of the last try."""
         if new is None:
             at_ticket = None
             if ticket is not None:
-                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, moves)
-            return at_ticket or self._create(header, values, moves)
+                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, old_owner)
+            return at_ticket or self._create(header, values, old_owner)
         self._claim(header, new.key)
         result = self.replace(new, header, values)
         if type(result) is Saved:
             return Record(new.ticket, new.key, result.version, header, values)
-        return self._create(header, values, moves)
+        return self._create(header, values, old_owner)
 
     def carried_by(self, ticket: str) -> Carried | None:
         """Return the carried data of a ticket's tombstone. See :func:`.visitor.open_carried`. Raises StoreError."""

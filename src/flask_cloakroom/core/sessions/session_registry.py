@@ -55,15 +55,15 @@ class SessionRegistry:
         self._families = families
         self.limit = limit
 
-    def admit(self, owner: Ownership, key: bytes, seconds: int, moves: str = "") -> None:
+    def admit(self, owner: Ownership, key: bytes, seconds: int, old_owner: str = "") -> None:
         """Claim ``key`` for a new session, within the owner's limit.
 
-        ``seconds``: how long the session may live. ``moves``: the header's owner in the session that the new one
+        ``seconds``: how long the session may live. ``old_owner``: the header's owner in the session that the new one
         replaces, "" for none. A session that moves within the same owner does not count as one more.
 
         Raises StoreError, and SessionLimitError if the limit refuses the session. Then nothing is claimed.
         """
-        old = Ownership.parse(moves) if moves and self.limit is not None else None
+        old = Ownership.parse(old_owner) if old_owner and self.limit is not None else None
         limit = None if old is not None and old.name == owner.name else self.limit
         most = limit.most if limit is not None and limit.policy == "refuse" else None
         claimed = self.index.claim(owner.name, key, seconds, most)
@@ -75,7 +75,7 @@ class SessionRegistry:
         if not claimed:
             assert limit is not None
             raise SessionLimitError(limit.most)
-        if limit is not None and limit.policy == "oldest" and self.index.power is not None:
+        if limit is not None and limit.policy == "oldest" and self.index.indexed_store is not None:
             self._enforce_limit(owner.name, limit.most, owner.handle)
 
     def _enforce_limit(self, name: str, most: int, new_handle: str) -> None:
@@ -122,7 +122,7 @@ class SessionRegistry:
         store has deleted a part of the index, as a Redis does that evicts keys.
         """
         owner = Ownership.parse(record.header.owner)
-        if owner is None or self.index.power is None:
+        if owner is None or self.index.indexed_store is None:
             return False
         if any(claim.key == record.key for claim in self.index.claims_of(owner.name)):
             return False

@@ -61,7 +61,7 @@ class SessionWatch:
 
     def _is_in_index(self) -> bool:
         registry = self._registry
-        if self._only_renewals or registry.index.power is None:
+        if self._only_renewals or registry.index.indexed_store is None:
             return False
         found = (live for live in registry.sessions(self._owner.name) if live.owner.handle == self._owner.handle)
         session = next(found, None)

@@ -248,13 +248,13 @@ class SessionLogin:
         The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
-        if self.server_session is None or not self.server_session.repository.index.power is not None:
+        if self.server_session is None or self.server_session.repository.index.indexed_store is None:
             return
         with self.server_session.outage():
             repository = self.server_session.repository
             tickets = repository.tickets
-            spare = tickets.fingerprint(ticket)
-            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=spare)
+            current = tickets.fingerprint(ticket)
+            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=current)
 
     def abort(self) -> None:
         """Save nothing of this request, and answer it with a 503, if the session is on the server."""

@@ -153,7 +153,7 @@ class StoredTokens:
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
 
     def _end_sessions(self, family: Family) -> None:
-        if self._repository.index.power is not None:
+        if self._repository.index.indexed_store is not None:
             self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
 
