@@ -115,7 +115,7 @@ class TestRememberTokens:
         found = families.find(token)
         assert found is not None
         assert families.use(found[0], token, "") is not None
-        for seconds, standing in [
+        for seconds, status in [
             (0, TokenStatus.PREVIOUS),
             (-CLOCK_SKEW, TokenStatus.PREVIOUS),
             (passed, TokenStatus.OLD),
@@ -124,8 +124,8 @@ class TestRememberTokens:
             shop.now += seconds
             found = families.find(token)
             assert found is not None
-            assert found[1] is standing
-            assert (families.use(found[0], token, "") is not None) is (standing is TokenStatus.PREVIOUS)
+            assert found[1] is status
+            assert (families.use(found[0], token, "") is not None) is (status is TokenStatus.PREVIOUS)
             shop.now -= seconds
 
     @pytest.mark.parametrize("passed", BACK)

@@ -71,9 +71,9 @@ class Users:
         """Return an operation: Alice logs in, and the login is remembered."""
 
         def login(store: Any) -> str:
-            repository, begun = self.repository(store), NewLogin(handle=new_handle())
-            token = repository.families.issue(self.alice, "", LIFETIME, begun)
-            repository.create(pack_dict({USER_KEY: self.alice}), login=begun)
+            repository, new_login = self.repository(store), NewLogin(handle=new_handle())
+            token = repository.families.issue(self.alice, "", LIFETIME, new_login)
+            repository.create(pack_dict({USER_KEY: self.alice}), login=new_login)
             return token
 
         return login

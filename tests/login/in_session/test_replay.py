@@ -82,7 +82,7 @@ EVENTS: Final = {
     "token used": Event(use_token, "nobody", (TOKEN,)),
 }
 STORES: Final = ("memory", "sqlite", "redis", "cookie")
-#: Replayed at once, and when what marks an ended session has gone.
+#: Replayed at once, and after the tombstone has expired.
 WHEN: Final = ("at once", "later")
 
 
@@ -116,7 +116,7 @@ def theft(make_site: MakeSite, redis_server: RedisServer, store: str) -> Theft:
 
 
 def forget_marks(site: Site) -> None:
-    """Let the marks of ended sessions expire."""
+    """Let the tombstones of ended sessions expire."""
     store = site.app.session_interface.store  # type: ignore[attr-defined]
     for key, entry in list(store.walk()):
         if envelope.open_header(entry.data, key)[0].kind is EntryKind.TOMBSTONE:

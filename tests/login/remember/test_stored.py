@@ -68,7 +68,7 @@ def sessions(site: Site, user: str = "alice") -> int:
 
 
 def entries(site: Site) -> int:
-    """Count what is stored, marks of what has ended left out."""
+    """Count the stored entries, without tombstones."""
     headers = [envelope.open_header(entry.data, key)[0] for key, entry in repository(site).store.walk()]
     return sum(header.kind is not EntryKind.TOMBSTONE for header in headers)
 
@@ -658,8 +658,8 @@ class TestFamily:
         site = a_site(make_site)
         found = repository(site).families
         first = found.issue("alice", "", 600)
-        family, standing = found.find(first)
-        assert standing is TokenStatus.CURRENT
+        family, status = found.find(first)
+        assert status is TokenStatus.CURRENT
         second = found.use(family, first, "").token
         third = found.use(found.find(second)[0], second, "").token
         assert [found.find(token)[1] for token in (first, second, third)] == [

@@ -120,7 +120,7 @@ class Forger:
             return signed(data[1], self._scratched(data[6:]))
         try:
             values = envelope.unpack_values(payload, codec.unpack)
-        except EnvelopeError:  # a mark
+        except EnvelopeError:  # a tombstone
             return self._packed(key, header, self._scratched(payload))
         if kind == "payload":
             return self._packed(key, header, self.payload(values))

@@ -108,12 +108,12 @@ class StoredTokens:
         found = self._find(token)
         if found is None:
             return ""
-        family, standing = found
-        if standing is TokenStatus.OLD:
+        family, status = found
+        if status is TokenStatus.OLD:
             self._report(family)
         else:
             self._families.end(family)
-            if standing is TokenStatus.LATE:
+            if status is TokenStatus.LATE:
                 self._end_sessions(family)
         return family.owner.handle
 
@@ -128,7 +128,7 @@ class StoredTokens:
     def _remembered(self, token: str, found: tuple[Family, TokenStatus] | None) -> Remembered | None:
         if found is None or found[1] in (TokenStatus.OLD, TokenStatus.LATE):
             return None
-        family, standing = found
+        family, status = found
         left = family.header.deadline - self._repository.now_ms() // 1000
         return Remembered(
             family.user_id,
@@ -137,7 +137,7 @@ class StoredTokens:
             family.lifetime,
             token,
             family.owner.handle,
-            standing is TokenStatus.PREVIOUS,
+            status is TokenStatus.PREVIOUS,
             family,
         )
 
