@@ -185,7 +185,7 @@ class TestServer:
         assert not watch.is_good()
 
     def test_without_an_index(self, server_site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A store that has none shows no way after the tombstone has expired; then it is not good, rather than unknown."""
+        """A store without one cannot find the session after the tombstone has expired. Then the login is not good."""
         server_site.app.testing = True
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)

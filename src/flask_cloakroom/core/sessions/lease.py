@@ -37,7 +37,7 @@ def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | N
                 return None
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
-                f"another request has held this session's lock for longer than {timeout:g} s; try again"
+                f"another request has held this session's lock for longer than {timeout:g} s. Try the request again"
             )
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  no secret: it only spreads the tries
         entry = namespace.store.load(commit.record.key)

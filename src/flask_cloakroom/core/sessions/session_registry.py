@@ -110,7 +110,7 @@ class SessionRegistry:
             # family of a login with another live session stays.
             self._families.end_login(name, owner.handle)
         if end(self.namespace, key):
-            log.info("a session was ended, because its user has begun more than %d", most)
+            log.info("a session was ended, because its user has more than %d sessions", most)
         self.index.release_claim(name, key)
 
     # -- reading ------------------------------------------------------------------------------------------
