@@ -127,7 +127,8 @@ def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = 
     fixed = _HEADER.pack(created, renewed, seen, deadline, fence, until, key[:_KEY_PART], turn, len(owner))
     flags = _KEYED | permanent * _PERMANENT | (seal_for is not None) * _SEALED | kind | carries * _CARRIES
     if seal_for is not None:
-        payload = _seal(payload, seal_for, flags, fixed + owner)
+        nonce, bound = os.urandom(NONCE_BYTES), _bound(seal_for, flags, fixed + owner)
+        payload = nonce + bytes(_cipher(seal_for).encrypt(nonce, payload, bound))
     rest = b"".join((fixed, owner, payload))
     return SecretBytes(_FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest)
 
@@ -207,11 +208,6 @@ def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:
     except (InvalidTag, ValueError) as error:
         raise EnvelopeError("the payload is not encrypted with this ticket") from error
     return opened
-
-
-def _seal(payload: bytes, seal: Seal, flags: int, head: bytes) -> bytes:
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + bytes(_cipher(seal).encrypt(nonce, payload, _bound(seal, flags, head)))
 
 
 def _bound(seal: Seal, flags: int, head: bytes) -> bytes:

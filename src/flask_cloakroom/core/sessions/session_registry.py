@@ -167,8 +167,10 @@ class SessionRegistry:
     def end_sessions(self, name: str, handle: str, *, except_for: bytes | None = None) -> bool:
         """End an owner's sessions with this handle, but not the token family. False: there is none.
 
-        ``except_for``: the key of a session that stays.
+        ``except_for``: the key of a session that stays. Does nothing if the store has no owner index.
         """
+        if self.index.indexed_store is None:
+            return False
         ended = False
         for session in list(self._live_sessions(name)):
             if session.owner.handle == handle and session.key != except_for:

@@ -248,7 +248,7 @@ class SessionLogin:
         The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
-        if self.server_session is None or self.server_session.repository.index.indexed_store is None:
+        if self.server_session is None:
             return
         with self.server_session.outage():
             repository = self.server_session.repository

@@ -114,7 +114,7 @@ class StoredTokens:
         else:
             self._families.end(family)
             if status is TokenStatus.LATE:
-                self._end_sessions(family)
+                self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
         return family.owner.handle
 
     @_unavailable_if_down
@@ -149,12 +149,8 @@ class StoredTokens:
         """
         log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
-        self._end_sessions(family)
+        self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
-
-    def _end_sessions(self, family: Family) -> None:
-        if self._repository.index.indexed_store is not None:
-            self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
 
 def _family_of(remembered: Remembered) -> Family:
