@@ -16,7 +16,7 @@ from flask import Flask
 
 from .. import signals
 from ..cookies import Finder
-from ..core.entries.ownership import Begun, Ownership
+from ..core.entries.ownership import NewLogin, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
@@ -80,7 +80,7 @@ class SessionWork(LazyDict):
     #: The reason why there is no stored session for the browser's ticket.
     absence: Absence | None = None
     #: The device note and handle of a login that this request makes. They are stored with the session's next ticket.
-    new_login: Begun | None = None
+    new_login: NewLogin | None = None
     #: By name, the data that is saved together with the session.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
@@ -333,8 +333,8 @@ class SessionWork(LazyDict):
         permanent = settings.permanent if self._permanent is None else self._permanent
         values = {key: packed for key, packed in changes.items() if packed is not None}
         if ticket is None:
-            return repository.create(values, permanent=permanent, begun=self.new_login)
-        return repository.create_at(ticket, values, permanent=permanent, begun=self.new_login)
+            return repository.create(values, permanent=permanent, login=self.new_login)
+        return repository.create_at(ticket, values, permanent=permanent, login=self.new_login)
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
         """End the stored session after ``clear()``, and make the keys that were set since then a new session."""
@@ -343,7 +343,7 @@ class SessionWork(LazyDict):
             self._end(old)
         except StoreError:
             if made is not None:
-                self.interface.repository.withdraw(made)
+                self.interface.repository.delete_unused(made)
             raise
         self._is_restarted = True
         self._saved_as_new(made)
@@ -377,7 +377,7 @@ class SessionWork(LazyDict):
                 permanent=permanent,
                 seen=privilege or refreshes,
                 renewal=not privilege,
-                begun=self.new_login,
+                login=self.new_login,
                 ticket=self.next_ticket,
                 fence=record.header.fence if self.holds_lock else None,
             )

@@ -165,7 +165,7 @@ class TestLogout:
     """What ``logout_user()`` leaves."""
 
     def test_ends_the_session_in_the_store(self, server_site: Site) -> None:
-        """The cookie of before is of no use, at once and for good; nothing but the mark is stored."""
+        """The cookie of before is of no use, at once and for good; nothing but the tombstone is stored."""
         browser = server_site.browser("alice")
         browser.open("/cart/apple")
         before = browser.copy()

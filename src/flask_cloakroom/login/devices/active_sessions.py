@@ -111,7 +111,7 @@ class Devices:
         if self._state and is_mine and not keep_current:
             log_out(self._state)
             ended += 1
-        ended += owners.end_all(name, spare=self._current_handle() if is_mine and keep_current else None)
+        ended += owners.end_all(name, except_for=self._current_handle() if is_mine and keep_current else None)
         log.info("a user was logged out everywhere: %d sessions ended", ended)
         signals.user_logged_out_everywhere.send(self._app, user_id=str(user_id), ended=ended)
         return ended
@@ -121,7 +121,7 @@ class Devices:
         return self._repository.owners.end_everybody()
 
     def _registry(self) -> SessionRegistry:
-        self._repository.owners.require()
+        self._repository.index.require()
         return self._repository.owners
 
     def _warn_if_index_lost(self, name: str) -> None:
@@ -129,7 +129,7 @@ class Devices:
         login = self._login()
         session = None if login is None else login.server_session
         record, owner = (None, None) if session is None else (session.record, session.owner)
-        if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
+        if record is None or owner is None or owner.name != name or not self._repository.owners.has_lost_claim(record):
             return
         log.warning(
             "session %s is not in the owner index, so the index may have lost other sessions of the same user, which "
