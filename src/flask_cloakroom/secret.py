@@ -7,7 +7,8 @@ Code that derives a value (a slice, ``+``, ``encode()``, an f-string) gets a pla
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 #: What is shown in the place of a secret.
 SHOWN: Final = "<secret>"
@@ -42,3 +43,11 @@ class Closed:
 
     def __sentry_repr__(self) -> str:
         return repr(self)
+
+
+def hidden(values: Mapping[Any, bytes]) -> dict[Any, bytes]:
+    """Return a copy of packed values, key by key, whose ``repr()`` shows none of them.
+
+    A page that only reads its session keeps plain bytes: to wrap each value would make the read 4 % dearer.
+    """
+    return {key: SecretBytes(packed) for key, packed in values.items()}

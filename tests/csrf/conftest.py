@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from csrf_sites import make_app
 from flask import Flask
 from flask.testing import FlaskClient
+
+from support.sites.csrf import make_app
 
 
 @pytest.fixture(params=["server", "cookie"])

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 import flask_cloakroom
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 RELEASE = "Flask-WTF==1.3.0"
 MODULES = ("test_csrf_extension.py", "test_csrf_form.py")
 TESTS = 25

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import pytest
-from csrf_sites import FOREIGN, make_app, reason_of
 from flask import Blueprint, Flask, g, render_template_string, request
 from flask_wtf import CSRFProtect as TheirProtect
 from flask_wtf import FlaskForm
@@ -18,6 +17,7 @@ from wtforms import Form, StringField
 
 from flask_cloakroom import CSRFError
 from flask_cloakroom.csrf.forms import CloakroomCSRF
+from support.sites.csrf import FOREIGN, make_app, reason_of
 
 MISSING_IN_FORM = "{'csrf_token': ['The CSRF token is missing.']}"
 PAGE = "{{ form.hidden_tag() if form.hidden_tag else form.csrf_token }}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from csrf_sites import FOREIGN, Watched, make_app, reason_of
 from flask import Flask, Request, session
 from flask.testing import FlaskClient
 
@@ -22,6 +21,7 @@ from flask_cloakroom import (
     login_required,
     login_user,
 )
+from support.sites.csrf import FOREIGN, Watched, make_app, reason_of
 
 BEARER = {"Authorization": "Bearer alices"}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from csrf_sites import post
 from flask import Flask, request, session
 from flask.testing import FlaskClient
 
@@ -25,6 +24,7 @@ from flask_cloakroom.csrf.token_format import make_token
 from flask_cloakroom.login import actions
 from flask_cloakroom.login.request.loading import user_of
 from flask_cloakroom.login.request.state import state_of_realm
+from support.sites.csrf import post
 
 KINDS = ["user", "operator"]
 

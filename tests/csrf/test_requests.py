@@ -7,10 +7,10 @@ import itertools
 from typing import Any, NamedTuple
 
 import pytest
-from csrf_sites import ANY_METHOD, UNSAFE, make_app, reason_of
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_cloakroom import CSRFError
+from support.sites.csrf import ANY_METHOD, UNSAFE, make_app, reason_of
 
 TRUSTED = "https://pay.example"
 

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import pytest
-from csrf_sites import make_app, post, reason_of
 from flask import Flask, g, render_template_string, session
 from flask.testing import FlaskClient
 
 from flask_cloakroom import CSRFError, LoginManager, UserMixin, generate_csrf, login_user, logout_user, validate_csrf
+from support.sites.csrf import make_app, post, reason_of
 
 
 def test_form_and_token(client: FlaskClient) -> None:

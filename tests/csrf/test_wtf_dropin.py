@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import flask_cloakroom
+from support import ROOT
 
-FALLBACK = Path(__file__).parents[2] / "dropin" / "fallback"
+FALLBACK = ROOT / "dropin" / "fallback"
 SOURCE = Path(flask_cloakroom.__file__).parents[1]
 INSTALLED = Path(sysconfig.get_path("purelib"))
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from login_sites import MakeSite, Site
 
 from flask_cloakroom import Session
+from support.sites.login import MakeSite, Site
+from support.sites.stores import stores_closed_after
 
 
 @pytest.fixture(params=["server", "cookie"])
@@ -22,7 +23,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def make_site(tmp_path: Path) -> Iterator[MakeSite]:
     """Return a function that makes a site with sessions of a kind, and the settings it is given."""
-    apps: list[Flask] = []
 
     def make(kind: str = "server", store: str = "memory://", **settings: Any) -> Site:
         app = Flask("shop", instance_path=str(tmp_path))
@@ -33,9 +33,8 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
             apps.append(app)
         return Site(app)
 
-    yield make
-    for app in apps:
-        app.session_interface.store.close()  # type: ignore[attr-defined]
+    with stores_closed_after() as apps:
+        yield make
 
 
 @pytest.fixture

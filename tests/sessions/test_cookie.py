@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from requests_on_app import MakeApp, entries, send, ticket_of
-from watched_store import watch
 
 from flask_cloakroom import session_rejected
 from flask_cloakroom.cookies import Cookie
+from support.requests_on_app import MakeApp, entries, send, ticket_of
+from support.watched_store import watch
 
 
 @pytest.fixture

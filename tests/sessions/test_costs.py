@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, session
-from requests_on_app import MakeApp, entries, send, ticket_of
-from watched_store import watch
 
 from flask_cloakroom import Session
-from servers import RedisServer
+from support.requests_on_app import MakeApp, entries, send, ticket_of
+from support.servers.redis_server import RedisServer
+from support.watched_store import watch
 
 
 @pytest.fixture

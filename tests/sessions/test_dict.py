@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from requests_on_app import MakeApp, send, ticket_of
 
 from flask_cloakroom import SessionValueError
+from support.requests_on_app import MakeApp, send, ticket_of
 
 
 def run(app: Flask, work: Any, ticket: str | None = None) -> tuple[Any, str | None]:

@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, send_file, session
-from requests_on_app import MakeApp, entries, send, ticket_of
-from watched_store import watch
 
-from calm_clock import CalmClock
 from flask_cloakroom import (
     LockLostError,
     SessionTooLargeError,
@@ -21,6 +18,9 @@ from flask_cloakroom import (
     session_rotated,
 )
 from flask_cloakroom.core.values import codec
+from support.clock import CalmClock
+from support.requests_on_app import MakeApp, entries, send, ticket_of
+from support.watched_store import watch
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from requests_on_app import MakeApp, entries, send, ticket_of
 
 from flask_cloakroom import (
     LockLostError,
@@ -19,6 +18,7 @@ from flask_cloakroom import (
     locked_session,
     passive,
 )
+from support.requests_on_app import MakeApp, entries, send, ticket_of
 
 
 @pytest.fixture

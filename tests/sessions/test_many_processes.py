@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from requests_on_app import send, ticket_of
 
 from flask_cloakroom import Session
-from servers import RedisServer
+from support.requests_on_app import send, ticket_of
+from support.servers.redis_server import RedisServer
 
 PROCESSES = 8
 REQUESTS = 500

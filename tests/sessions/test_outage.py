@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask, Response, session
-from requests_on_app import MakeApp, send, ticket_of
 
-from calm_clock import CalmClock
 from flask_cloakroom import Session, StoreError
-from servers import RedisServer
+from support.clock import CalmClock
+from support.requests_on_app import MakeApp, send, ticket_of
+from support.servers.redis_server import RedisServer
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.6

@@ -12,9 +12,8 @@ import pytest
 from flask import Flask, redirect, request, session, url_for
 from redis import Redis
 
-from servers import RedisServer
-
-DROPIN = Path(__file__).parents[2] / "dropin" / "src"
+from support import DROPIN
+from support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

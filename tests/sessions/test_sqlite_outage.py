@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, session
-from requests_on_app import send, ticket_of
 
 from flask_cloakroom import Session
 from flask_cloakroom.stores.sqlite.file import Connection
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
+from support.requests_on_app import send, ticket_of
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.5

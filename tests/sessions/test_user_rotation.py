@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from requests_on_app import MakeApp, send, ticket_of
 
 from flask_cloakroom import LockLostError, session_rotated
+from support.requests_on_app import MakeApp, send, ticket_of
 
 
 @pytest.fixture

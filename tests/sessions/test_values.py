@@ -14,9 +14,9 @@ from uuid import UUID
 import pytest
 from flask import Flask, session
 from markupsafe import Markup
-from requests_on_app import MakeApp, send, ticket_of
 
 from flask_cloakroom import SessionTooLargeError, SessionValueError, register_type
+from support.requests_on_app import MakeApp, send, ticket_of
 
 VALUES: dict[str, Any] = {
     "tuple": (1, (2, "x")),

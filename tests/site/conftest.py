@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,12 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, sync_playwright
+from sched_site import create_app, passwords, traffic
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples" / "sched")]
-
-from browsing import ARGUMENTS, chromium  # noqa: E402
-from databases import PostgresServer  # noqa: E402
-from sched_processes import RedisServer, Site, missing  # noqa: E402
-from sched_site import create_app, passwords, traffic  # noqa: E402
-
-from flask_cloakroom import CSRFClient  # noqa: E402
+from flask_cloakroom import CSRFClient
+from support.sched.browsing import ARGUMENTS, chromium
+from support.sched.processes import RedisServer, Site, missing
+from support.servers.postgres import PostgresServer
 
 
 @pytest.fixture(autouse=True)

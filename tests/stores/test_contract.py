@@ -11,7 +11,7 @@ from flask_cloakroom.stores import Store
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.testing import StoreContract
 from flask_cloakroom.testing.ownership import OwnershipContract
-from stores.backends import BACKENDS, Backend, Surroundings
+from support.stores.backends import BACKENDS, Backend, Surroundings
 
 #: Stores on which operations are run in every order, which takes seconds. The others send the same commands.
 IN_EVERY_ORDER = {"memory", "sqlite", "redis-url", "redis-subclass-decoding", "redis-cluster", "valkey-client"}

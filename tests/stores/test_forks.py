@@ -17,8 +17,8 @@ from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import ended_well, in_child, together
-from stores.backends import prefix
-from stores.servers_for_stores import VolatileRedisServer, admin
+from support.servers.special import VolatileRedisServer, admin
+from support.stores.backends import prefix
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -217,19 +217,19 @@ def ids_of_clients(server: VolatileRedisServer) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["url", "subclass"])
 def test_redis_child_has_connections_of_its_own(
-    volatile_redis_server: VolatileRedisServer, steps: Callable[[], Steps], kind: str
+    shared_server: VolatileRedisServer, steps: Callable[[], Steps], kind: str
 ) -> None:
     """The server sees other clients when the child asks than when the parent does, and the parent's stay open."""
 
     class Subclass(redis.Redis):
         pass
 
-    client = Subclass.from_url(volatile_redis_server.url) if kind == "subclass" else None
-    store = RedisStore(client or volatile_redis_server.url, prefix=prefix(), timeout=5.0)
-    others = ids_of_clients(volatile_redis_server)
+    client = Subclass.from_url(shared_server.url) if kind == "subclass" else None
+    store = RedisStore(client or shared_server.url, prefix=prefix(), timeout=5.0)
+    others = ids_of_clients(shared_server)
     version = store.create(b"before", b"of the parent", 60)
     assert version is not None
-    parents = ids_of_clients(volatile_redis_server) - others
+    parents = ids_of_clients(shared_server) - others
     assert len(parents) == 1
 
     def ask() -> None:
@@ -238,23 +238,23 @@ def test_redis_child_has_connections_of_its_own(
     told = steps()
     child = in_child(lambda: told.obey(ask, ask, lambda: None))
     told.step()
-    childs = ids_of_clients(volatile_redis_server) - others - parents
+    childs = ids_of_clients(shared_server) - others - parents
     assert len(childs) == 1
     ask()
     told.step()
-    assert ids_of_clients(volatile_redis_server) - others == parents | childs
+    assert ids_of_clients(shared_server) - others == parents | childs
     told.step()
     assert ended_well(child)
     ask()
-    assert ids_of_clients(volatile_redis_server) - others == parents
+    assert ids_of_clients(shared_server) - others == parents
     store.close()
     if client is not None:
         client.close()
 
 
-def test_redis_fork_in_the_middle_of_a_call(volatile_redis_server: VolatileRedisServer) -> None:
+def test_redis_fork_in_the_middle_of_a_call(shared_server: VolatileRedisServer) -> None:
     """Children that are forked between a command and its answer, in another thread, get answers of their own."""
-    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    store = RedisStore(shared_server.url, prefix=prefix(), timeout=5.0)
     done = threading.Event()
 
     def work(number: int) -> None:

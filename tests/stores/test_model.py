@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_cloakroom.stores import Conflict, Entry, Gone, Saved, Store
-from stores.backends import Backend, Surroundings, named
+from support.stores.backends import Backend, Surroundings, named
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-subclass-decoding", "fakeredis")
 

@@ -27,7 +27,7 @@ from flask_cloakroom.errors import SessionLimitError, StoreError
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
 from flask_cloakroom.testing.stage import packed
-from stores.backends import Backend, Surroundings, named, prefix
+from support.stores.backends import Backend, Surroundings, named, prefix
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
 TICKETS = Tickets("test")
@@ -319,7 +319,7 @@ def _work_for_ever(open_it: Callable[[], Store], seed: int, ready: Any) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_killed_processes(kind: str, kills: int, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes at a time work on the sessions and are killed by the system at any moment: the same holds."""
-    url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("volatile_redis_server").url
+    url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("shared_server").url
     open_it = partial(_open, url, Place(surroundings.folder, prefix(), 20.0))
     context = multiprocessing.get_context("spawn")
     store: Any = open_it()

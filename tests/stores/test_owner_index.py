@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from calm_clock import CalmClock
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.ownership import Ownership
 from flask_cloakroom.core.entries.record import Record
@@ -25,7 +24,8 @@ from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import together
 from flask_cloakroom.testing.stage import packed
-from stores.backends import Backend, Surroundings, named, prefix
+from support.clock import CalmClock
+from support.stores.backends import Backend, Surroundings, named, prefix
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
 TICKETS = Tickets("test")
@@ -139,7 +139,7 @@ def test_simultaneous_logins_of_processes(kind: str, policy: str, surroundings: 
     """Two hundred of one user, from eight processes: exactly 5 live sessions, and the index has those."""
     from functools import partial
 
-    url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("volatile_redis_server").url
+    url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("shared_server").url
     open_it = partial(_open, url, Place(surroundings.folder, prefix(), 20.0))
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(8)

@@ -16,9 +16,9 @@ from flask_cloakroom.secret import SecretBytes
 from flask_cloakroom.stores import Place, Store, open_store
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from reports.reporters import REPORTERS
-from stores.backends import ClientOfOurOwn
-from stores.servers_for_stores import GuardedRedisServer, Proxy, VolatileRedisServer, admin
+from support.reports.reporters import REPORTERS
+from support.servers.special import GuardedRedisServer, Proxy, VolatileRedisServer, admin
+from support.stores.backends import ClientOfOurOwn
 
 KEY = SecretBytes(b"Key-That-Nobody-May-See")
 ANOTHER_KEY = SecretBytes(KEY + b"2")
@@ -67,9 +67,9 @@ def check_names(store: Store) -> None:
         assert not any(secret.lower() in text.lower() for text in inside)
 
 
-def test_a_redis_server_with_a_password(guarded_redis_server: GuardedRedisServer) -> None:
+def test_a_redis_server_with_a_password(guarded_server: GuardedRedisServer) -> None:
     """Nothing of the URL but where the server is stands in the name of the store."""
-    for url in (guarded_redis_server.url, guarded_redis_server.unix_url, guarded_redis_server.tls_url):
+    for url in (guarded_server.url, guarded_server.unix_url, guarded_server.tls_url):
         store = RedisStore(url, timeout=1.0)
         store.create(KEY, DATA, 60)
         check_names(store)
@@ -80,9 +80,9 @@ def test_a_redis_server_with_a_password(guarded_redis_server: GuardedRedisServer
 
 
 @pytest.mark.parametrize("kind", [redis.Redis, ClientOfOurOwn])
-def test_a_wrong_password(guarded_redis_server: GuardedRedisServer, kind: type[redis.Redis]) -> None:
+def test_a_wrong_password(guarded_server: GuardedRedisServer, kind: type[redis.Redis]) -> None:
     """Neither the one that was tried nor the right one is told."""
-    url = guarded_redis_server.url.replace(PASSWORD, "x" + PASSWORD)
+    url = guarded_server.url.replace(PASSWORD, "x" + PASSWORD)
     with kind.from_url(url) as client:
         store = RedisStore(client, timeout=1.0)
         fail_in_every_verb(store)
@@ -102,9 +102,9 @@ def test_a_server_that_is_not_there(host: str, kind: type[redis.Redis]) -> None:
 
 
 @pytest.mark.parametrize("kind", [redis.Redis, ClientOfOurOwn])
-def test_a_server_that_refuses_for_reasons(own_volatile_server: VolatileRedisServer, kind: type[redis.Redis]) -> None:
+def test_a_server_that_refuses_for_reasons(own_server: VolatileRedisServer, kind: type[redis.Redis]) -> None:
     """Out of memory, read-only, another type under the key, no permission, no scripts: each with the key in hand."""
-    with admin(own_volatile_server) as outside, kind.from_url(own_volatile_server.url) as client:
+    with admin(own_server) as outside, kind.from_url(own_server.url) as client:
         store = RedisStore(client, prefix="p:", timeout=1.0)
         version = store.create(KEY, DATA, 60)
         assert version is not None
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_for_reasons(own_volatile_server: VolatileRedisSer
 
         for permissions in (["+@all", "~other:*"], ["-@all", "+auth", "+hello", "+client", "+select", "~*"]):
             outside.execute_command("ACL", "SETUSER", "limited", "reset", "on", f">{PASSWORD}", *permissions)
-            with kind(port=own_volatile_server.port, username="limited", password=PASSWORD) as limited:
+            with kind(port=own_server.port, username="limited", password=PASSWORD) as limited:
                 store = RedisStore(limited, prefix="p:", timeout=1.0)
                 fail_in_every_verb(store, reads=False)
                 with pytest.raises(StoreError) as caught:

@@ -15,8 +15,8 @@ from flask_cloakroom.stores import Entry, Saved, Store
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import IDLE_CONNECTIONS, SQLiteStore
 from flask_cloakroom.testing.parallel import append_until_saved, together
-from stores.backends import Backend, Surroundings, named, prefix
-from stores.servers_for_stores import VolatileRedisServer, admin
+from support.servers.special import VolatileRedisServer, admin
+from support.stores.backends import Backend, Surroundings, named, prefix
 
 THREADS = 16
 #: Stores that answer over one connection or another, or from one lock; the rest of the table is one of these.
@@ -90,17 +90,17 @@ def test_sixteen_threads_change_one_entry(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("eager_switches")
-def test_a_server_that_keeps_closing_connections(volatile_redis_server: VolatileRedisServer) -> None:
+def test_a_server_that_keeps_closing_connections(shared_server: VolatileRedisServer) -> None:
     """Threads whose connections the server closes all the time notice nothing of it: idle ones are replaced.
 
     A connection that is closed in the middle of a call, twice in a row, may be a StoreError and nothing else; so the
     killing leaves time for a call in between.
     """
-    store = RedisStore(volatile_redis_server.url, prefix=prefix(), timeout=5.0)
+    store = RedisStore(shared_server.url, prefix=prefix(), timeout=5.0)
     done = threading.Event()
 
     def kill() -> None:
-        with admin(volatile_redis_server) as client:
+        with admin(shared_server) as client:
             while not done.wait(0.01):
                 client.client_kill_filter(_type="normal", skipme=True)
 

@@ -73,9 +73,9 @@ def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> N
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, contested = rebase(work.stored_values, record.values, changes, strategies)
+    values, conflicts = rebase(work.stored_values, record.values, changes, strategies)
     _apply(work, record, changes, values, login)
-    work.send_conflicts(Committed(record, True, contested))
+    work.send_conflicts(Committed(record, True, conflicts))
 
 
 def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:

@@ -19,17 +19,16 @@ from flask import Flask, got_request_exception, has_request_context
 
 from ..context import forget_flashes, this_session
 from ..core.entries.record import Committed
-from ..core.values import flashes
-from ..core.values.flashes import Taken, messages_in, still_waiting, take_all
-from ..core.values.merge import left_and_added
-from ..core.values.own_keys import FLASHES, TAKEN
+from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
+from ..core.values.merge import remaining_and_added
+from ..core.values.own_keys import FLASH_LEASES, FLASHES
 from ..core.values.rebase import Changes, Values
 from ..errors import SessionTooLargeError, StoreError
 from .work import SessionWork
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-_KEYS: Final = (FLASHES, TAKEN)
+_KEYS: Final = (FLASHES, FLASH_LEASES)
 
 
 def take(work: SessionWork) -> Any:
@@ -48,7 +47,7 @@ def take(work: SessionWork) -> Any:
         return messages
     read = work.stored_values[FLASHES]
     before = messages_in(work.stored_values)
-    waiting, own = left_and_added(before, messages)
+    waiting, own = remaining_and_added(before, messages)
     # A streamed body is made after the session was saved, so nothing could end a lease any more.
     lease = None if work.closed else secrets.token_hex(8)
     stored: list[Any] = []
@@ -56,8 +55,8 @@ def take(work: SessionWork) -> Any:
     def edit(values: Values) -> Changes:
         nonlocal stored
         # Nearly always no other request has written, so there is nothing to merge.
-        stored = waiting if values.get(FLASHES) == read else still_waiting(before, waiting, values)
-        return take_all(values, lease, stored, work.repository.now_ms())
+        stored = waiting if values.get(FLASHES) == read else merge_waiting(before, waiting, values)
+        return lease_all(values, lease, stored, work.repository.now_ms())
 
     with work.outage():
         try:
@@ -75,7 +74,7 @@ def take(work: SessionWork) -> Any:
 
 
 def _remember(work: SessionWork, lease: str | None, own: list[Any]) -> None:
-    shown = work.shown_flashes = work.shown_flashes or Taken()
+    shown = work.shown_flashes = work.shown_flashes or ShownFlashes()
     shown.own = shown.own + own
     if lease is not None:
         shown.names.append(lease)
@@ -84,13 +83,13 @@ def _remember(work: SessionWork, lease: str | None, own: list[Any]) -> None:
 def confirm_shown(work: SessionWork) -> None:
     """End the leases of the messages in a complete response. The messages are gone when the session is saved."""
     shown, work.shown_flashes = work.shown_flashes, None
-    if shown is None or not shown.names or type(leases := work.get(TAKEN)) is not dict:
+    if shown is None or not shown.names or type(leases := work.get(FLASH_LEASES)) is not dict:
         return
     others = {name: lease for name, lease in leases.items() if name not in shown.names}
     if others:
-        work[TAKEN] = others
+        work[FLASH_LEASES] = others
     else:
-        del work[TAKEN]
+        del work[FLASH_LEASES]
 
 
 def put_back(work: SessionWork) -> None:
@@ -101,9 +100,9 @@ def put_back(work: SessionWork) -> None:
         return
     before: list[Any] = []
     if shown.names and work.record is not None and not work.failed:
-        _, later = left_and_added(messages_in(work.stored_values), later)
+        _, later = remaining_and_added(messages_in(work.stored_values), later)
         try:
-            _edit(work, lambda values: flashes.put_back(values, shown.names))
+            _edit(work, lambda values: with_leases_back(values, shown.names))
         except StoreError as error:
             log.warning("flash messages are shown again only after their lease, because the store failed: %s", error)
         before = work.get(FLASHES, [])

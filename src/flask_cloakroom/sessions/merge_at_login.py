@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 from .. import signals
 from ..core.entries.ownership import Ownership, user_id_in
 from ..core.entries.record import Absence, Record
-from ..core.user_data.visitor import Brought, brought_in, is_visitors
+from ..core.user_data.merge_log import ChangedValues
+from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_in
 from ..core.values import codec
 from ..core.values.merge import MISSING
-from ..core.values.own_keys import USER_KEY, VISITOR_ID
+from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes
 from ..errors import CloakroomError, StoreError
 from .work import SessionWork
@@ -38,7 +39,7 @@ class MergedValue(NamedTuple):
 
 def will_merge(work: SessionWork) -> bool:
     """Return True if the commit of a login that this request made will merge visitor data."""
-    return VISITOR_ID in work or work.absence in (Absence.SUPERSEDED, Absence.LEFT)
+    return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
 
 
 def merge_before_commit(work: SessionWork) -> None:
@@ -76,24 +77,24 @@ def merge_after_commit(work: SessionWork) -> None:
 def merge_carried(work: SessionWork, changes: Changes) -> None:
     """Merge the visitor data that the tombstones carry for the user who logs in with ``changes``. Raises StoreError."""
     packed = changes.get(USER_KEY)
-    if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.LEFT):
+    if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.CARRIES):
         return
     repository = work.repository
     user_id = codec.unpack(packed)
     owner = repository.tickets.owner_name(str(user_id))
     for ticket in work.request_tickets():
-        carried = repository.left_by(ticket)
-        if carried is not None and carried.name == owner:
-            _merge(work, owner, user_id, carried.brought)
+        carried = repository.carried_by(ticket)
+        if carried is not None and carried.owner == owner:
+            _merge(work, owner, user_id, carried.data)
 
 
 def _visitor_keys(record: Record) -> list[Any]:
-    return [key for key in record.values if key == VISITOR_ID or is_visitors(key)]
+    return [key for key in record.values if key == VISITOR_ID_KEY or is_visitor_key(key)]
 
 
 def _merge_stored(work: SessionWork, record: Record) -> bool:
     """Merge the visitor data in a stored session. Return True if it may be deleted there. Raises StoreError."""
-    owner, data = Ownership.parse(record.header.owner), brought_in(record.values)
+    owner, data = Ownership.parse(record.header.owner), visitor_data_in(record.values)
     if owner is None or data is None or not data.values:
         return True
     user_id = user_id_in(record.values)
@@ -103,7 +104,7 @@ def _merge_stored(work: SessionWork, record: Record) -> bool:
     return _merge(work, owner.name, user_id, data)
 
 
-def _merge(work: SessionWork, owner: str, user_id: Any, data: Brought) -> bool:
+def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bool:
     """Merge visitor data into a user's data. Return False and log an error if the data cannot be merged."""
     try:
         merged = work.repository.user_data.merge(owner, data)
@@ -115,14 +116,14 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: Brought) -> bool:
         log.error("visitor data could not be merged into user_session and stays in the session: %s", text)
         return False
     if merged is not None:
-        for key, clash in merged.contested:
-            work.send(signals.user_session_conflict, user_id=str(user_id), key=key, **clash.told())
+        for conflict in merged.conflicts:
+            work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
         if merged.changed and signals.user_session_merged.receivers:
             work.send(signals.user_session_merged, user_id=str(user_id), changes=unpack_changes(merged.changed))
     return True
 
 
-def unpack_changes(changed: dict[Any, tuple[bytes | None, bytes | None]]) -> tuple[MergedValue, ...]:
+def unpack_changes(changed: ChangedValues) -> tuple[MergedValue, ...]:
     """Return the changes of a merge with unpacked values. A value that cannot be decoded is MISSING."""
     return tuple(MergedValue(key, _unpack(before), _unpack(after)) for key, (before, after) in changed.items())
 

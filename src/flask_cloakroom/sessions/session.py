@@ -42,7 +42,7 @@ class ServerSession(SessionWork, SessionMixin):
     def clear(self) -> None:
         """Remove all keys and end the session with this response. Keys that are set afterwards become a new session."""
         self.opened()
-        self._begin({})
+        self._reset({})
         self.shown_flashes = None  # these messages end with the old session
         self.cleared = self.save_requested = True
 
@@ -113,7 +113,7 @@ class ServerSession(SessionWork, SessionMixin):
             with self.outage():
                 merge_before_commit(self)
         record, self._record = self._record, None
-        self._begin({})
+        self._reset({})
         self.shown_flashes = None
         self.cleared = False
         self._is_restarted = True

@@ -18,10 +18,10 @@ from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BY
 from ..core.sessions.repository import Repository
 from ..core.sessions.session_registry import SessionLimit
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
-from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import merge_taken
+from ..core.user_data.visitor import VISITOR_PREFIX
+from ..core.values.flashes import merge_leases
 from ..core.values.merge import STRATEGIES, Strategy
-from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
+from ..core.values.own_keys import FLASH_LEASES, FLASHES, VISITOR_ID_KEY
 from ..errors import SettingError
 from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
@@ -31,7 +31,7 @@ from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
 log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Merge strategies that are always set. Otherwise parallel requests would lose each other's flash messages.
-DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", TAKEN: merge_taken}
+DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", FLASH_LEASES: merge_leases}
 
 #: The server for SESSION_TYPE = "redis" without a URL. It is the default of Flask-Session, for sites that come from it.
 DEFAULT_REDIS: Final = "redis://localhost:6379/0"
@@ -118,12 +118,12 @@ class SessionSettings:
                 "SESSION_LIMIT_PER_USER", f"needs a store with an owner index. {store} has none; use another store."
             )
         # Visitor data is in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
-        visitors = {PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
+        visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
             self.tickets,
             lifetimes=self.lifetimes,
-            strategies={**self.strategies, **visitors, VISITOR_ID: STRATEGIES["last"]},
+            strategies={**self.strategies, **visitors, VISITOR_ID_KEY: STRATEGIES["last"]},
             encrypt=self.encrypt,
             max_bytes=self.max_bytes,
             limit=self.limit,

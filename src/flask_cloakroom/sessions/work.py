@@ -20,10 +20,10 @@ from ..core.entries.ownership import Begun, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
-from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import Taken, put_back_expired
+from ..core.user_data.visitor import VISITOR_PREFIX
+from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
-from ..core.values.own_keys import TAKEN, USER_KEY, VISITOR_ID
+from ..core.values.own_keys import FLASH_LEASES, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..secret import Secret
@@ -84,7 +84,7 @@ class SessionWork(LazyDict):
     #: By name, the data that is saved together with the session.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
-    shown_flashes: Taken | None = None
+    shown_flashes: ShownFlashes | None = None
     #: The ticket for the next rotation; None for a random ticket.
     next_ticket: str | None = None
     #: The ticket for the response's cookie; "" deletes the browser's cookie, and None leaves it alone.
@@ -143,7 +143,7 @@ class SessionWork(LazyDict):
     def is_merge_pending(self) -> bool:
         """True if the stored session belongs to a user and has visitor data that was not yet merged into theirs."""
         record = self._record
-        return record is not None and record.header.owner != "" and VISITOR_ID in record.values
+        return record is not None and record.header.owner != "" and VISITOR_ID_KEY in record.values
 
     def has_touched(self, key: Any) -> bool:
         """Return True if this request set or deleted ``key``, or read a mutable value there."""
@@ -160,17 +160,17 @@ class SessionWork(LazyDict):
         self.accessed = True
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
-            if record is not None and TAKEN in record.values:
+            if record is not None and FLASH_LEASES in record.values:
                 record = self._put_expired_flashes_back(record)
         except StoreError as error:
             # Open an empty session. Otherwise the response of a view that catches the error would not become a 503.
-            self._begin({})
+            self._reset({})
             raise self._unavailable(error) from error
         if record is None:
-            return self._begin({})
+            return self._reset({})
         self._record = record
         self._was_stored = True
-        return self._begin(record.values)
+        return self._reset(record.values)
 
     def _find(self) -> Record | None:
         """Return the session of the request's first ticket that has one. Raises StoreError."""
@@ -189,7 +189,7 @@ class SessionWork(LazyDict):
     def _put_expired_flashes_back(self, record: Record) -> Record:
         """Return the session with the flash messages of expired leases put back. Raises StoreError."""
         repository = self.interface.repository
-        edit = partial(put_back_expired, now_ms=repository.now_ms())
+        edit = partial(with_expired_leases_back, now_ms=repository.now_ms())
         committed = repository.edit(record, edit) if edit(record.values) else None
         # If the session has ended meanwhile, the commit of this request finds that out.
         return record if committed is None else committed.record
@@ -200,7 +200,7 @@ class SessionWork(LazyDict):
         if absence is Absence.REUSED:
             self.send(signals.session_reused, sid=sid)
         elif absence is not Absence.SUPERSEDED:
-            self._reject("unknown" if absence is Absence.LEFT else absence.value, sid)
+            self._reject("unknown" if absence is Absence.CARRIES else absence.value, sid)
         if self.absence is not Absence.SUPERSEDED:
             self.absence = absence
 
@@ -245,22 +245,22 @@ class SessionWork(LazyDict):
         if self._record is None or record.ticket != self._record.ticket:
             self.response_ticket = record.ticket  # the session is new, or another request renewed its ticket
         self._record = record
-        self._rebase(record.values)
+        self._reset_keeping_objects(record.values)
 
     def start_over_from(self, record: Record) -> None:
         """Use ``record``, another session, as if the browser had sent its ticket. Forget this request's changes."""
         self._record, self.absence, self.response_ticket, self._was_stored = record, None, record.ticket, True
         self.rotation_requested = self.cleared = False
-        self._begin(record.values)
+        self._reset(record.values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, which has other values under ``keys``. Forget this request's changes of these keys."""
         self._record = record
-        self._restate(record.values, keys)
+        self._reload_keys(record.values, keys)
 
     def forget_changes(self) -> None:
         """Forget this request's changes of keys and values."""
-        self._begin({} if self._record is None else self._record.values)
+        self._reset({} if self._record is None else self._record.values)
 
     # -- save -----------------------------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class SessionWork(LazyDict):
         """
         self.save()
         if self._record is not None:
-            self._rebase(self._record.values)
+            self._reset_keeping_objects(self._record.values)
 
     def commit(self, before_create: Callable[[SessionWork, Changes], None]) -> None:
         """Commit this request's changes, if there are any. Raises the same errors as :meth:`save`.
@@ -399,7 +399,7 @@ class SessionWork(LazyDict):
         if privilege is not None:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
-        if committed.contested:
+        if committed.conflicts:
             self.send_conflicts(committed)
 
     def _check_response_ticket(self) -> None:
@@ -426,8 +426,8 @@ class SessionWork(LazyDict):
 
     def send_conflicts(self, committed: Committed) -> None:
         """Send the signal ``session_conflict`` for each conflict of a commit."""
-        for key, clash in committed.contested:
-            self.send(signals.session_conflict, committed.record, key=key, **clash.told())
+        for conflict in committed.conflicts:
+            self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
         """Drop this request's changes because the session has ended or moved. Set no cookie: it may be a newer one's.
@@ -440,7 +440,7 @@ class SessionWork(LazyDict):
             log.warning("session %s: changes to %d keys were dropped (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
-        self._begin({})
+        self._reset({})
 
     def rollback(self) -> None:
         """Forget changes that could not be saved. The stored session stays, and Flask makes an error response."""
@@ -458,6 +458,6 @@ class SessionWork(LazyDict):
             signal.send(self.interface.app, **arguments)
 
     def _place_of(self, key: Any) -> str:
-        if isinstance(key, str) and key.startswith(PREFIX):
-            return f"user_session[{key.removeprefix(PREFIX)!r}]"
+        if isinstance(key, str) and key.startswith(VISITOR_PREFIX):
+            return f"user_session[{key.removeprefix(VISITOR_PREFIX)!r}]"
         return super()._place_of(key)

@@ -175,7 +175,7 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
     """Return the packed values of a payload that :func:`pack_values` made.
 
-    Error reports show none of the values. Raises :class:`EnvelopeError` for anything but a map whose values are bytes.
+    Raises :class:`EnvelopeError` for anything but a map whose values are bytes.
     """
     values: Any
     try:
@@ -188,7 +188,7 @@ def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[An
         raise EnvelopeError("the payload cannot be read") from error
     if type(values) is not dict or not _BYTES.issuperset(map(type, values.values())):
         raise EnvelopeError("the payload is not a map of bytes")
-    return {key: SecretBytes(packed) for key, packed in values.items()}
+    return values
 
 
 def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:

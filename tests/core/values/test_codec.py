@@ -1,0 +1,783 @@
+"""What goes in comes out, and nothing else does: the typed codec."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import gc
+import ipaddress
+import os
+import pickle
+import string
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import flask_babel
+import msgpack
+import pytest
+from babel.support import LazyProxy
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+from werkzeug.local import LocalProxy
+
+from flask_cloakroom import register_type
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.codec import CodecError, UnsupportedTypeError, pack, unpack
+from support.values import (
+    HASHABLE,
+    VALUES,
+    Bits,
+    Colour,
+    Level,
+    Line,
+    Money,
+    Point,
+    Right,
+    Slotted,
+    identical,
+)
+
+SRC = Path(codec.__file__).parents[2]
+
+
+def in_another_order(value: Any) -> Any:
+    """Return an equal value whose sets were filled in another order."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind(in_another_order(member) for member in value)
+    if kind is dict:
+        return {in_another_order(key): in_another_order(member) for key, member in value.items()}
+    if kind in (set, frozenset):
+        # Others that were there before push the members to other places of a greater table.
+        others = [object() for _ in range(50)]
+        filled: set[Any] = set(others)
+        for member in reversed(list(value)):
+            filled.add(in_another_order(member))
+        filled.difference_update(others)
+        return kind(filled)
+    return value
+
+
+def check_round_trip(value: Any) -> None:
+    packed = pack(value)
+    returned = unpack(packed)
+    assert identical(returned, value)
+    assert pack(returned) == packed
+
+
+class TestRoundTrip:
+    """Promise 5: what goes in comes out."""
+
+    @settings(max_examples=400)
+    @given(VALUES)
+    def test_every_value_comes_out_as_it_went_in(self, value: Any) -> None:
+        """Equal and of the same type at every level; and packed again it is the same bytes, or reading would write."""
+        check_round_trip(value)
+
+    @pytest.mark.soak
+    @pytest.mark.timeout(3600)
+    @settings(max_examples=30_000)
+    @given(VALUES)
+    def test_every_value_comes_out_as_it_went_in_soak(self, value: Any) -> None:
+        """The same, many more times."""
+        check_round_trip(value)
+
+    @given(st.dictionaries(HASHABLE, st.integers(), min_size=1, max_size=6))
+    def test_keys_keep_their_types(self, value: dict[Any, int]) -> None:
+        """A dict's keys may be of any supported hashable type, and stay in their order."""
+        check_round_trip(value)
+
+    @given(VALUES)
+    def test_equal_values_give_equal_bytes(self, value: Any) -> None:
+        """In whatever order a set was filled."""
+        assert pack(in_another_order(value)) == pack(value)
+
+    def test_bytes_do_not_depend_on_the_process(self) -> None:
+        """Two workers hash strings differently, so their sets differ in order; their bytes do not."""
+        code = (
+            "from flask_cloakroom.core.values.codec import pack\n"
+            "words = 'the quick brown fox jumps over a lazy dog'.split()\n"
+            "print(pack([set(words), frozenset((word, len(word)) for word in words), {frozenset(words)}]).hex())"
+        )
+        seen = {
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(SRC)},
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+            for seed in range(3)
+        }
+        assert len(seen) == 1
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            True,
+            1,
+            1.0,
+            Decimal(1),
+            Level.LOW,
+            Bits.ONE,
+            complex(1),
+            "s",
+            Markup("s"),
+            b"s",
+            (1,),
+            [1],
+            {1},
+            frozenset({1}),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_equal_things_of_different_types_differ_as_bytes(self, value: Any) -> None:
+        """``1 == True == 1.0 == Decimal(1)``; the bytes, which decide what has changed, must not be."""
+        others = [True, 1, 1.0, Decimal(1), Level.LOW, Bits.ONE, complex(1), "s", Markup("s"), b"s", (1,), [1], {1}]
+        others += [frozenset({1})]
+        assert [other for other in others if pack(other) == pack(value)] == [value]
+
+    def test_empty_and_extreme(self) -> None:
+        """The values at the ends of their types."""
+        for value in (
+            (),
+            [],
+            {},
+            set(),
+            frozenset(),
+            "",
+            b"",
+            Markup(""),
+            datetime.min,
+            datetime.max.replace(tzinfo=UTC, fold=1),
+            time.max,
+            timedelta.min,
+            timedelta.max,
+            timedelta.resolution,
+            10**5000,
+            -(10**5000),
+            "\ud800",
+            "\udc00\ud800",
+            "x" * 70_000,
+            b"\xff" * 70_000,
+            list(range(70_000)),
+            ipaddress.ip_network("0.0.0.0/0"),
+        ):
+            check_round_trip(value)
+
+    def test_utc_is_the_one_object(self) -> None:
+        """Code compares ``moment.tzinfo is timezone.utc``."""
+        assert unpack(pack(datetime.now(UTC))).tzinfo is UTC
+
+    def test_a_zone_keeps_its_rules_and_its_name(self) -> None:
+        """A ZoneInfo comes back as the zone, not as its offset of that day; a fixed offset with its name."""
+        berlin = ZoneInfo("Europe/Berlin")
+        summer = unpack(pack(datetime(2026, 7, 1, 12, tzinfo=berlin)))
+        assert (summer + timedelta(days=180)).utcoffset() == timedelta(hours=1)
+        named = unpack(pack(datetime(2026, 7, 1, tzinfo=timezone(timedelta(hours=2), "CEST"))))
+        assert named.tzname() == "CEST"
+
+    def test_both_passes_of_an_hour_that_comes_twice(self) -> None:
+        """``fold`` tells the first 02:30 of a night in October from the second."""
+        moments = [datetime(2026, 10, 25, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin")) for fold in (0, 1)]
+        assert [unpack(pack(moment)).utcoffset() for moment in moments] == [timedelta(hours=2), timedelta(hours=1)]
+
+    def test_flags_that_are_combinations_or_empty(self) -> None:
+        """A combination is no member and has no name of its own; bits without a name are kept where the class does."""
+        for value in (Right(0), Right.READ | Right.GRANT, Right.RW, ~Right.READ, Bits(0), Bits(2 | 64), ~Bits.ONE):
+            assert unpack(pack(value)) is value
+
+    def test_a_flag_is_stored_by_name(self) -> None:
+        """Members that are numbered anew must not turn one right into another."""
+
+        @register_type(name="renumbered")
+        class Old(enum.Flag):
+            READ = 1
+            WRITE = 2
+
+        packed = pack(Old.WRITE)
+
+        class New(enum.Flag):
+            GRANT = 1
+            READ = 2
+            WRITE = 4
+
+        New.__qualname__ = Old.__qualname__  # the same class, after a deployment
+        register_type(New, name="renumbered")
+        assert unpack(packed) is New.WRITE
+
+
+class TestRegistered:
+    """Classes of the application."""
+
+    def test_fields_that_came_later_get_their_defaults(self) -> None:
+        """A stored instance of an older form of a dataclass is read by the newer one."""
+
+        def make(fields: list[Any]) -> Any:
+            made = dataclasses.make_dataclass("Evolving", fields)
+            made.__module__, made.__qualname__ = "shop", "Evolving"
+            return register_type(made)
+
+        packed = pack(make([("kept", int), ("dropped", int)])(1, 2))
+        newer = make([("kept", int), ("added", str, dataclasses.field(default="new"))])
+        assert unpack(packed) == newer(1, "new")
+
+    def test_a_class_that_is_not_registered_any_more(self) -> None:
+        """Its values are undecodable, and the error says which class is missing, but not what it held."""
+        packed = pack([{"a": Point("secret", 2)}])
+        forgotten = codec.registered_names.pop(f"{Point.__module__}.Point")
+        try:
+            with pytest.raises(CodecError, match=r"'values\.Point' is not registered") as caught:
+                unpack(packed)
+        finally:
+            codec.registered_names[f"{Point.__module__}.Point"] = forgotten
+        assert "secret" not in str(caught.value)
+
+    def test_a_member_that_is_gone(self) -> None:
+        """A stored Enum member that the class no longer has is an undecodable value."""
+        packed = pack(Colour.RED)
+        with pytest.raises(CodecError):
+            unpack(packed.replace(b"RED", b"RUD"))
+
+    def test_names_are_not_shared(self) -> None:
+        """Two classes cannot stand behind one name."""
+        with pytest.raises(ValueError, match="Give another name="):
+            register_type(Slotted, name="money")
+
+    def test_what_needs_functions_says_so(self) -> None:
+        """A class that is neither Enum nor dataclass needs encode and decode."""
+        with pytest.raises(TypeError, match="encode= and decode="):
+            register_type(object)
+
+    def test_a_dataclass_that_could_not_be_made_again(self) -> None:
+        """Is refused when it is registered, and not when somebody's session is read."""
+
+        @dataclasses.dataclass
+        class WithInitVar:
+            kept: int
+            seed: dataclasses.InitVar[int]
+
+        @dataclasses.dataclass(init=False)
+        class WithItsOwn:
+            kept: int
+
+            def __init__(self, text: str) -> None:
+                self.kept = int(text)
+
+        for cls, name in ((WithInitVar, "seed"), (WithItsOwn, "text")):
+            with pytest.raises(TypeError, match=f"needs '{name}', which is no field. Register it with encode="):
+                register_type(cls)
+
+        @register_type
+        @dataclasses.dataclass
+        class WithADefault:
+            kept: int
+            seed: dataclasses.InitVar[int] = 5
+
+        assert unpack(pack(WithADefault(1, seed=2))) == WithADefault(1)
+
+    @pytest.mark.parametrize("cls", [str, int, list, dict, tuple, datetime, Decimal, type(None), type(Path())])
+    def test_what_needs_no_registration(self, cls: Any) -> None:
+        """Its functions would never be called."""
+        with pytest.raises(TypeError, match="without registration"):
+            register_type(cls, encode=str, decode=str)
+
+    def test_one_function_without_the_other(self) -> None:
+        """Would be of no use, or quietly be left out."""
+        for functions in ({"encode": str}, {"decode": str}):
+            with pytest.raises(TypeError, match="belong together"):
+                register_type(Slotted, **functions)  # type: ignore[call-overload]
+
+    def test_as_a_decorator_with_a_name(self) -> None:
+        """``@register_type(name=…)`` returns the class, and the name stands in the bytes."""
+
+        @register_type(name="shop.wish")
+        @dataclasses.dataclass
+        class Wish:
+            text: str
+
+        assert unpack(pack(Wish("x"))) == Wish("x")
+        assert b"shop.wish" in pack(Wish("x"))
+
+    def test_a_function_that_fails_is_reported_as_such(self) -> None:
+        """What encode raises is the cause of the error, which has the path; it is not mistaken for something else."""
+
+        class Broken:
+            pass
+
+        def encode(value: Broken) -> Any:
+            raise ValueError("no such row")
+
+        register_type(Broken, name="broken", encode=encode, decode=lambda stored: stored)
+        with pytest.raises(UnsupportedTypeError) as caught:
+            pack({"a": [Broken()]})
+        assert caught.value.path == ("a", 0)
+        assert "ValueError" in caught.value.hint
+        assert "no such row" not in caught.value.hint
+        assert isinstance(caught.value.__cause__, ValueError)
+
+    def test_what_decode_raises_is_a_codec_error(self) -> None:
+        """Whatever it is, and without its text."""
+
+        class Sour:
+            pass
+
+        def decode(stored: Any) -> Any:
+            raise KeyError(stored)
+
+        register_type(Sour, name="sour", encode=lambda value: "secret", decode=decode)
+        with pytest.raises(CodecError) as caught:
+            unpack(pack(Sour()))
+        assert "secret" not in str(caught.value)
+
+
+class DjangoLike:
+    """What django.utils.functional.lazy makes, as far as it can be told from outside."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __add__(self, other: Any) -> str:
+        return self._text + str(other)
+
+    def __mod__(self, other: Any) -> str:
+        return self._text % other
+
+
+DjangoLike.__name__ = "__proxy__"
+
+
+class TestStandIns:
+    """Lazy strings become their text, proxies what they stand for."""
+
+    @pytest.mark.parametrize(
+        "lazy",
+        [flask_babel.LazyString(lambda: "hé"), LazyProxy(lambda: "hé"), DjangoLike("hé"), LocalProxy(lambda: "hé")],
+        ids=["flask_babel", "babel", "django", "LocalProxy"],
+    )
+    def test_lazy_strings(self, lazy: Any) -> None:
+        """At the top, deep inside, and, where they can be one, as a key."""
+        assert identical(unpack(pack(lazy)), "hé")
+        assert identical(unpack(pack({"a": [(lazy,)]})), {"a": [("hé",)]})
+        if type(lazy).__hash__ is not None:
+            assert identical(unpack(pack({lazy: lazy})), {"hé": "hé"})
+
+    @given(VALUES)
+    def test_a_local_proxy_is_what_it_stands_for(self, value: Any) -> None:
+        """Of whatever type; also a proxy of a proxy; and the bytes are those of the value itself."""
+        assert pack(LocalProxy(lambda: value)) == pack(value)
+        outer: LocalProxy[Any] = LocalProxy(lambda: LocalProxy(lambda: value))
+        assert identical(unpack(pack([outer])), [value])
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *(None, True, 5, -1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 1.5, "text", b"bytes", [1], {"a": 1}),
+            *((1,), {1}, frozenset({1}), Decimal(1), Colour.RED, Point(1, 2), datetime.min, Markup("x"), Path("/")),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_local_proxy_of_each_kind(self, value: Any) -> None:
+        """Those that the serializer knows by itself, those that it does not, and ints on both sides of the line."""
+        assert pack([LocalProxy(lambda: value)]) == pack([value])
+
+    def test_a_proxy_hides_nothing_unsupported(self) -> None:
+        """What is not storable by itself is not storable behind a proxy."""
+        for value in (bytearray(b"x"), [bytearray(b"x")], {"a": memoryview(b"x")}, object()):
+            with pytest.raises(UnsupportedTypeError) as caught:
+                pack({"k": LocalProxy(lambda value=value: value)})
+            assert caught.value.path == ("k",)
+
+    def test_an_unbound_proxy(self) -> None:
+        """Outside of what it belongs to it stands for nothing: an error with the path, not a RuntimeError."""
+
+        def unbound() -> Any:
+            raise RuntimeError("outside of a request")
+
+        with pytest.raises(UnsupportedTypeError) as caught:
+            pack([1, LocalProxy(unbound)])
+        assert caught.value.path == (1,)
+
+
+class Text(str):
+    """A subclass of str."""
+
+    __slots__ = ()
+
+
+class Number(int):
+    """A subclass of int."""
+
+
+class Ratio(float):
+    """A subclass of float."""
+
+
+class Items(list):  # type: ignore[type-arg]
+    """A subclass of list."""
+
+
+class Mapping(dict):  # type: ignore[type-arg]
+    """A subclass of dict."""
+
+
+class Pair(collections.namedtuple("Pair", "a b")):
+    """A subclass of tuple."""
+
+    __slots__ = ()
+
+
+class Zone(tzinfo):
+    """A tzinfo that nobody could find again."""
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+    def dst(self, dt: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, dt: datetime | None) -> str:
+        return "secret"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unregistered:
+    """Not known to the codec."""
+
+    text: str = "secret"
+
+
+UNSUPPORTED: dict[str, Callable[[], Any]] = {
+    "object": object,
+    "unregistered": Unregistered,
+    "bytearray": lambda: bytearray(b"secret"),
+    "memoryview": lambda: memoryview(b"secret"),
+    "str subclass": lambda: Text("secret"),
+    "int subclass": lambda: Number(7),
+    "float subclass": lambda: Ratio(7.5),
+    "list subclass": lambda: Items(["secret"]),
+    "dict subclass": lambda: Mapping(secret=1),
+    "namedtuple": lambda: Pair("secret", 2),
+    "defaultdict": lambda: collections.defaultdict(list, secret=[1]),
+    "OrderedDict": lambda: collections.OrderedDict(secret=1),
+    "Counter": lambda: collections.Counter("secret"),
+    "deque": lambda: collections.deque(["secret"]),
+    "generator": lambda: (letter for letter in "secret"),
+    "lambda": lambda: lambda: "secret",
+    "module": lambda: string,
+    "class": lambda: Unregistered,
+    "exception": lambda: ValueError("secret"),
+    "dict view": lambda: {"secret": 1}.keys(),
+    "range": lambda: range(3),
+    "ellipsis": lambda: ...,
+    "datetime with its own zone": lambda: datetime(2026, 1, 1, tzinfo=Zone()),
+    "time with its own zone": lambda: time(1, tzinfo=Zone()),
+}
+
+UNHASHABLE = {"bytearray", "list subclass", "dict subclass", "defaultdict", "OrderedDict", "Counter", "deque"}
+UNHASHABLE |= {"dict view"}
+
+#: How a value is put into another, and what that adds to the path. In a set there is no index.
+WRAPPINGS: dict[str, Callable[[Any], tuple[Any, tuple[Any, ...]]]] = {
+    "dict": lambda inner: ({"one": 1, "two": inner}, ("two",)),
+    "dict, key of another type": lambda inner: ({(1, 2): inner}, ((1, 2),)),
+    "list": lambda inner: ([0, b"\xc4", inner], (2,)),
+    "tuple": lambda inner: ((inner, "after"), (0,)),
+    "dataclass": lambda inner: (Line("x", inner), ("quantity",)),
+    "frozen dataclass": lambda inner: (Point(0, inner), ("y",)),
+}
+WRAPPINGS_OF_HASHABLE: dict[str, Callable[[Any], tuple[Any, tuple[Any, ...]]]] = {
+    "set": lambda inner: ({"first", inner}, ()),
+    "frozenset": lambda inner: (frozenset({inner}), ()),
+    "key": lambda inner: ({inner: 1}, (inner,)),
+    "set of tuples": lambda inner: ({(1, inner)}, (1,)),
+}
+
+
+def refused(value: Any) -> UnsupportedTypeError:
+    with pytest.raises(UnsupportedTypeError) as caught:
+        pack(value)
+    error = caught.value
+    assert "secret" not in f"{error} {error.type_name} {error.hint}"
+    return error
+
+
+class TestUnsupported:
+    """Anything else is an error that names where it lies and what it is."""
+
+    @pytest.mark.parametrize("name", UNSUPPORTED)
+    def test_at_the_top(self, name: str) -> None:
+        """With an empty path, its type's name, and something to do about it."""
+        culprit = UNSUPPORTED[name]()
+        error = refused(culprit)
+        assert error.path == ()
+        assert error.type_name.rpartition(".")[2] == type(culprit).__name__
+        assert error.hint
+
+    @pytest.mark.parametrize("name", UNSUPPORTED)
+    @given(
+        names=st.lists(st.sampled_from(list(WRAPPINGS)), max_size=6),
+        inner=st.sampled_from([*WRAPPINGS_OF_HASHABLE, ""]),
+        in_money=st.booleans(),
+    )
+    @settings(max_examples=20)
+    def test_at_any_depth(self, name: str, names: list[str], inner: str, in_money: bool) -> None:
+        """In dicts, lists, tuples, sets, registered classes and keys, the path leads there."""
+        culprit = value = UNSUPPORTED[name]()
+        path: tuple[Any, ...] = ()
+        if inner and name not in UNHASHABLE:
+            value, path = WRAPPINGS_OF_HASHABLE[inner](value)
+        for wrapping in names:
+            value, step = WRAPPINGS[wrapping](value)
+            path = step + path
+        if in_money:  # only its encode function knows what is in it
+            value, path = [Money(value, "EUR")], (0,)
+        error = refused(value)
+        assert error.path == path
+        assert error.type_name.rpartition(".")[2] == type(culprit).__name__
+
+    def test_a_deep_part_beside_it_does_not_lead_astray(self) -> None:
+        """The path is that of the culprit, also where something deep, but allowed, comes first."""
+        deep: Any = 1
+        for _ in range(200):
+            deep = [deep]
+        assert refused({"deep": deep, "bad": object()}).path == ("bad",)
+
+    def test_a_zone_says_what_to_use(self) -> None:
+        """A tzinfo that cannot be found again by name is refused for that reason."""
+        assert "zoneinfo.ZoneInfo" in refused([datetime(2026, 1, 1, tzinfo=Zone())]).hint
+
+    def test_files_and_sockets(self, tmp_path: Path) -> None:
+        """Things that live in this process only."""
+        with (tmp_path / "file").open("w") as file:
+            assert refused({"f": [file]}).path == ("f", 0)
+        assert refused(threading.Lock()).path == ()
+
+    @pytest.mark.parametrize("buffer", [bytearray(b"x"), memoryview(b"x"), bytearray(), bytearray(70_000)])
+    def test_buffers_beside_bytes(self, buffer: Any) -> None:
+        """The serializer would write them as bytes, and that is how they would come back."""
+        for value in ([b"x", buffer], {"a": {"b": [b"x", buffer]}}, (b"x", [buffer]), Point(b"x", buffer), [[buffer]]):
+            assert type(buffer).__name__ == refused(value).type_name
+
+    def test_a_buffer_as_a_key(self) -> None:
+        """A memoryview of bytes is hashable, and would come back as bytes too."""
+        assert refused({"a": {memoryview(b"x"): 1}}).type_name == "memoryview"
+
+    @pytest.mark.parametrize(
+        "wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, Slotted, lambda v: Point(0, v)]
+    )
+    @pytest.mark.parametrize("depth", [2_000, 200_000])
+    def test_too_deep(self, wrap: Callable[[Any], Any], depth: int) -> None:
+        """An error, not a crash, however deep it is."""
+        value: Any = 1
+        for _ in range(depth):
+            value = wrap(value)
+        error = refused(value)
+        assert "too deeply" in error.hint
+        dismantle(value)
+
+    def test_self_containing(self) -> None:
+        """Of each kind that can contain itself, and in a ring."""
+        itself: list[Any] = []
+        itself.append(itself)
+        ring: dict[str, Any] = {}
+        ring["ring"] = [(ring,)]
+        line = Line("x")
+        line.notes.append(line)
+        for value in (itself, ring, line, {"a": itself}, [ring], (line,)):
+            assert "contains itself" in refused(value).hint
+        itself.clear()
+        ring.clear()
+        line.notes.clear()
+
+    def test_mixed_depth_does_not_break_the_stack(self) -> None:
+        """Tuples of lists of tuples …, each of which is within its own limit. In a thread, whose stack is smaller."""
+        value: Any = []
+        for _ in range(60):
+            for _ in range(1000):
+                value = [value]
+            value = (value,)
+        hints: list[str] = []
+        worker = threading.Thread(target=lambda: hints.append(refused(value).hint))
+        worker.start()
+        worker.join()
+        assert "too deeply" in hints[0]
+        dismantle(value)
+
+    def test_what_was_packed_is_readable_from_deeper_down(self) -> None:
+        """The deepest that is taken at the top of the stack is read under 500 more frames."""
+        value: Any = 1
+        for _ in range(codec.MAX_DEPTH + 1):
+            value = (value,)
+        packed = pack(value)
+
+        def deeper(frames: int) -> Any:
+            return deeper(frames - 1) if frames else unpack(packed)
+
+        assert identical(deeper(500), value)
+
+
+def dismantle(value: Any) -> None:
+    """Take something very deep apart: freeing it in one go may be too deep as well."""
+    while type(value) in (list, tuple, dict, Slotted, Point):
+        if type(value) in (list, tuple):
+            value = value[0] if value else None
+        elif type(value) is dict:
+            value = value["k"]
+        else:
+            value = value.value if type(value) is Slotted else value.y
+    gc.collect()
+
+
+class TestGarbage:
+    """Bytes that this codec did not write."""
+
+    @staticmethod
+    def decode(data: bytes) -> None:
+        try:
+            unpack(data)
+        except CodecError as error:
+            assert len(str(error)) < 200  # noqa: PT017  garbage may be a value as well
+
+    @given(st.binary(max_size=200))
+    @example(b"")
+    @example(b"\xc1")
+    def test_any_bytes(self, data: bytes) -> None:
+        """Give a value or a CodecError, and no other exception."""
+        self.decode(data)
+
+    @given(st.integers(-128, 127), st.binary(max_size=60), st.binary(max_size=4))
+    @settings(max_examples=300)
+    def test_any_bytes_as_each_extension_type(self, code: int, data: bytes, after: bytes) -> None:
+        """The decoders of all types, with contents that are not theirs."""
+        self.decode(msgpack.packb(msgpack.ExtType(code, data)) + after if code >= 0 else data)
+
+    @pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 7, 11, 32])
+    def test_each_extension_type_with_the_addresses_of_a_network(self, code: int) -> None:
+        """Of a type that is made of a list: a forger must not keep a worker busy with all addresses that there are."""
+        for network in ("0.0.0.0/0", "::/0"):
+            packed = msgpack.packb(msgpack.ExtType(code, pack(ipaddress.ip_network(network))))
+            with pytest.raises(CodecError):
+                unpack(packed)
+
+    @given(st.sampled_from(sorted(codec._DECODERS)), VALUES)
+    def test_each_extension_type_with_a_well_formed_content_of_another(self, code: int, value: Any) -> None:
+        """What unpacks, but is not what the type is made of: a datetime of a dict, a set of unhashables …"""
+        self.decode(msgpack.packb(msgpack.ExtType(code, pack(value))))
+
+    @pytest.mark.soak
+    @pytest.mark.timeout(3600)
+    @settings(max_examples=100_000)
+    @given(
+        st.binary(max_size=400)
+        | st.builds(
+            lambda code, data: bytes([0xC7, len(data), code]) + data, st.integers(0, 40), st.binary(max_size=255)
+        )
+    )
+    def test_any_bytes_soak(self, data: bytes) -> None:
+        """The same, many more times."""
+        self.decode(data)
+
+    @given(VALUES, st.data())
+    def test_cut_short_anywhere(self, value: Any, data: st.DataObject) -> None:
+        """A value that was cut is never taken for a shorter one."""
+        packed = pack(value)
+        for length in range(min(len(packed), 80)):
+            with pytest.raises(CodecError):
+                unpack(packed[:length])
+        if len(packed) > 80:
+            with pytest.raises(CodecError):
+                unpack(packed[: data.draw(st.integers(80, len(packed) - 1))])
+
+    @given(VALUES, st.binary(min_size=1, max_size=5))
+    def test_with_something_after_it(self, value: Any, rest: bytes) -> None:
+        """Is not the value either."""
+        with pytest.raises(CodecError):
+            unpack(pack(value) + rest)
+
+    @given(VALUES, st.data())
+    def test_one_byte_changed(self, value: Any, data: st.DataObject) -> None:
+        """A value or a CodecError."""
+        packed = bytearray(pack(value))
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+        self.decode(bytes(packed))
+
+    @pytest.mark.parametrize(
+        "bomb",
+        [
+            b"\xdd\xff\xff\xff\xff",  # an array of 4 G members
+            b"\xdf\xff\xff\xff\xff",  # a map
+            b"\xdb\xff\xff\xff\xffx",  # a str
+            b"\xc6\xff\xff\xff\xffx",  # bytes
+            b"\xc9\xff\xff\xff\xff\x01x",  # an extension
+            b"\xdd\x7f\xff\xff\xff" * 100,  # arrays of arrays
+            b"\x91" * 100_000 + b"\xc0",
+            b"\x81\xa1a" * 100_000 + b"\xc0",
+            b"\x81" * 100_000,
+        ],
+        ids=["array", "map", "str", "bytes", "ext", "arrays", "deep lists", "deep maps", "deep keys"],
+    )
+    def test_bombs(self, bomb: bytes) -> None:
+        """Lengths that were never there, and depth without end, cost nothing but an error."""
+        with pytest.raises(CodecError):
+            unpack(bomb)
+
+    @pytest.mark.parametrize("code", [1, 2, 3, 32])
+    @pytest.mark.parametrize("levels", [100, 400, 20_000])
+    def test_extension_types_in_each_other(self, code: int, levels: int) -> None:
+        """Each takes a piece of the stack that is not Python's; without a limit of our own the process would end."""
+        data = b"\xc0"
+        for _ in range(levels):
+            inner = b"\x92\xa1n" + data if code == 32 else b"\x91" + data
+            data = b"\xc9" + struct.pack(">Ib", len(inner), code) + inner
+        caught: list[type[BaseException]] = []
+
+        def run() -> None:
+            try:
+                unpack(data)
+            except CodecError as error:
+                caught.append(type(error))
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        worker.join()
+        assert caught == [CodecError]
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_pickles_are_not_executed(self, protocol: int, tmp_path: Path) -> None:
+        """Promise 11: a pickle is garbage like any other, at the top and inside every extension type."""
+        witness = tmp_path / "executed"
+
+        class Payload:
+            def __reduce__(self) -> Any:
+                return os.system, (f"touch {witness}",)
+
+        payload = pickle.dumps(Payload(), protocol=protocol)
+        for code in range(128):
+            self.decode(msgpack.packb(msgpack.ExtType(code, payload)))
+        self.decode(payload)
+        with pytest.raises(CodecError):
+            unpack(payload)
+        assert not witness.exists()
+
+    def test_nothing_of_the_contents_in_the_error(self) -> None:
+        """The bytes that could not be read may be somebody's secret."""
+        for code in codec._DECODERS:
+            data = msgpack.packb(msgpack.ExtType(code, b"hunter2hunter2"))
+            try:
+                unpack(data)
+            except CodecError as error:
+                assert "hunter2" not in str(error)  # noqa: PT017  most codes raise, and none need to

@@ -1,0 +1,1 @@
+"""Clients of Redis, and processes that use one server together."""

@@ -1,0 +1,1 @@
+"""Error reporters, and a site whose error reports are searched for secrets."""

@@ -1,0 +1,1 @@
+"""The sample site: as a process, in a browser, and under attack."""

@@ -1,0 +1,1 @@
+"""Real servers for tests: started from an empty folder on loopback, ended by their process id."""

@@ -1,0 +1,1 @@
+"""Applications with logins, protection or ``user_session``, and browsers of their visitors."""

@@ -1,0 +1,1 @@
+"""The table of stores, and processes that use a store."""
