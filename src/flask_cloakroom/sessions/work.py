@@ -178,7 +178,7 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
-                    # A parallel request renewed the ticket a moment ago, and its response may not arrive.
+                    # A parallel request renewed the ticket a moment ago. Its response may get lost, so send it again.
                     self.response_ticket = found.ticket
                 return found
             self._remember_absence(ticket, found)
@@ -430,9 +430,9 @@ class SessionWork(LazyDict):
             self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
-        """Drop this request's changes because the session has ended or moved. Set no cookie: it may be a newer one's.
+        """Drop this request's changes, because the session has ended or moved. Log this and send ``session_discarded``.
 
-        ``reason`` is that of the signal ``session_discarded``.
+        The response sets no cookie, because the browser may have a newer one. ``reason`` is an argument of the signal.
         """
         keys = tuple(self.changes())
         sid = None if self._record is None else self._record.sid
