@@ -1,4 +1,4 @@
-"""Flask-SeaSurf's import name, with Flask-Cloakroom behind it."""
+"""Flask-SeaSurf's import name, for Flask-Cloakroom."""
 
 from flask_cloakroom import SeaSurf
 from flask_cloakroom.csrf.origin import WRONG_REFERRER as REASON_BAD_REFERER
@@ -8,7 +8,7 @@ from flask_cloakroom.csrf.token_format import MISMATCH as REASON_BAD_TOKEN
 from flask_cloakroom.csrf.token_format import NO_TOKEN as REASON_NO_CSRF_TOKEN
 
 __version_info__ = ("2", "0", "0")
-#: The version of Flask-SeaSurf whose names are here.
+#: The version of Flask-SeaSurf that has these names.
 __version__ = ".".join(__version_info__)
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import g
 
 from .. import signals
-from ..caching import vary_on
+from ..caching import add_vary
 from ..context import this_app, this_request
-from ..hooks import SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
 from ..sessions.work import DELETED_AT_ROTATION
 from .errors import CSRFError
@@ -186,7 +186,7 @@ class CSRFProtect(Protection):
             if settings.cookie is not None:
                 settings.cookie.set(response, token, settings.cookie_lifetime)
         if state.vary_on is not None:
-            vary_on(response, *state.vary_on)
+            add_vary(response, *state.vary_on)
         state.vary_on = state.token = None  # a second object that protects this application has nothing left to do
         return response
 
@@ -213,8 +213,8 @@ def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
 
 
 def _has_header_login(app: Flask) -> bool:
-    """Call the function of the login part that :data:`.hooks.SHOWN_BY_HEADER` describes."""
-    find: Callable[[], bool] | None = app.extensions.get(SHOWN_BY_HEADER)
+    """Call the function of the login part that :data:`.hooks.HAS_HEADER_LOGIN` describes."""
+    find: Callable[[], bool] | None = app.extensions.get(HAS_HEADER_LOGIN)
     return find is not None and find()
 
 

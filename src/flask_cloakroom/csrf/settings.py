@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..cookies import Cookie, read_cookie
 from ..errors import SettingError
 from ..secret import Secret, SecretBytes
-from ..settings import Reader, described
+from ..settings import Reader, describe_value
 from .origin import Origin
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def secret_key_bytes(key: Any) -> SecretBytes:
 
 
 def _description(value: Any) -> str:
-    return "an empty one" if value in ("", b"") else described(value)
+    return "an empty one" if value in ("", b"") else describe_value(value)
 
 
 def _read_name(read: Reader, name: str) -> str:
@@ -215,7 +215,7 @@ def _read_name(read: Reader, name: str) -> str:
 def _check_list(name: str, value: Any, example: str) -> list[str]:
     """Return the setting as a list of str. A single str is refused: it would count as a list of letters."""
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
-        raise SettingError(name, f"must be a list of str, as {example}, not {described(value)}")
+        raise SettingError(name, f"must be a list of str, as {example}, not {describe_value(value)}")
     return list(value)
 
 
@@ -264,7 +264,7 @@ def _read_cookie(read: Reader) -> Cookie | None:
     parts |= {flag: bool(parts[flag]) for flag in ("CSRF_COOKIE_SECURE", "CSRF_COOKIE_PARTITIONED")}
     # Scripts must be able to read the cookie.
     parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
-    return read_cookie(read.over(parts), "CSRF")
+    return read_cookie(read.with_overrides(parts), "CSRF")
 
 
 def _check_names(given: Collection[Any]) -> None:

@@ -15,6 +15,7 @@ from .. import signals
 from ..core.entries.record import Absence, Committed, Record
 from ..core.values import codec
 from ..core.values.rebase import Changes, Values, rebase
+from ..secret import as_secrets
 from .work import SessionWork
 
 #: The longest wait in seconds until a parallel request has made the shared session, which takes a few store commands.
@@ -73,7 +74,7 @@ def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> N
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, conflicts = rebase(work.stored_values, record.values, changes, strategies)
+    values, conflicts = rebase(as_secrets(work.stored_values), as_secrets(record.values), changes, strategies)
     _apply(work, record, changes, values, login)
     work.send_conflicts(Committed(record, True, conflicts))
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from flask import Flask, got_request_exception, has_request_context
 
-from ..context import forget_flashes, this_session
+from ..context import clear_flash_cache, this_session
 from ..core.entries.record import Committed
 from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
 from ..core.values.merge import remaining_and_added
@@ -144,4 +144,4 @@ def _put_back_on_failure(*_: Any, **__: Any) -> None:
     found: Any = this_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.shown_flashes is not None:
         put_back(found)
-        forget_flashes()
+        clear_flash_cache()

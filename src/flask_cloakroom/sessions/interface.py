@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
-from ..caching import vary_on
+from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError, SettingError
@@ -105,7 +105,7 @@ class ServerSessionInterface(SessionInterface):
             make_unavailable(app, response)
         elif session.is_opened:
             if session.response_ticket is None:
-                vary_on(response, "Cookie")
+                add_vary(response, "Cookie")
             else:
                 self._set_cookie(session, session.response_ticket, response)
 

@@ -23,10 +23,10 @@ from ..core.values.flashes import merge_leases
 from ..core.values.merge import STRATEGIES, Strategy
 from ..core.values.own_keys import FLASH_LEASES, FLASHES, VISITOR_ID_KEY
 from ..errors import SettingError
-from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
-from ..settings import LONGEST_LIFETIME, Reader, described, is_number
-from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
+from ..settings import LONGEST_LIFETIME, Reader, describe_value, is_number
+from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -102,7 +102,7 @@ class SessionSettings:
             refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
             strategies=_read_strategies(read, "SESSION_MERGE", DEFAULT_MERGE),
             encrypt=_read_encryption(read),
-            max_bytes=read.whole("SESSION_MAX_BYTES", at_least=1024),
+            max_bytes=read.integer("SESSION_MAX_BYTES", at_least=1024),
             limit=_read_limit(read),
             user_data=_read_user_data(read),
         )
@@ -151,7 +151,7 @@ def _read_lifetimes(read: Reader) -> Lifetimes:
 
 
 def _read_tickets(read: Reader, app: Flask) -> Tickets:
-    length = read.whole("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
+    length = read.integer("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
     namespace = app.name if read["SESSION_NAMESPACE"] is None else read.text("SESSION_NAMESPACE")
     try:
         return Tickets(namespace, length)
@@ -164,7 +164,7 @@ def _read_user_data(read: Reader) -> UserDataSettings:
     wrong = next((key for key in strategies if not isinstance(key, str)), None)
     if wrong is not None:
         raise SettingError(
-            "USER_SESSION_MERGE", f"must have keys of type str, as user_session has, not {described(wrong)}"
+            "USER_SESSION_MERGE", f"must have keys of type str, as user_session has, not {describe_value(wrong)}"
         )
     return UserDataSettings(
         strategies,
@@ -185,7 +185,7 @@ def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
 def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) -> dict[Any, Strategy]:
     declared = {} if read[setting] is None else read[setting]
     if not isinstance(declared, Mapping):
-        raise SettingError(setting, f"must be a dict of key to strategy, not {described(declared)}")
+        raise SettingError(setting, f"must be a dict of key to strategy, not {describe_value(declared)}")
     strategies: dict[Any, Strategy] = {}
     for key, strategy in {**defaults, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
@@ -201,10 +201,10 @@ def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) ->
 def _read_limit(read: Reader) -> SessionLimit | None:
     policy = read["SESSION_LIMIT_POLICY"]
     if policy not in ("oldest", "refuse"):
-        raise SettingError("SESSION_LIMIT_POLICY", f'must be "oldest" or "refuse", not {described(policy)}')
+        raise SettingError("SESSION_LIMIT_POLICY", f'must be "oldest" or "refuse", not {describe_value(policy)}')
     if read["SESSION_LIMIT_PER_USER"] is None:
         return None
-    return SessionLimit(read.whole("SESSION_LIMIT_PER_USER", at_least=1), policy)
+    return SessionLimit(read.integer("SESSION_LIMIT_PER_USER", at_least=1), policy)
 
 
 def _read_encryption(read: Reader) -> bool:
@@ -219,14 +219,14 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
     timeout = read["SESSION_STORE_TIMEOUT"]
     if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
-        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {described(timeout)}")
-    place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {describe_value(timeout)}")
+    options = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, value = _store_setting(read, app)
     if _is_flask_redis(value):
         # Find the connector later, because the client's init_app(app) may not have been called yet.
-        return lambda: _redis_store(setting, lambda: value.connector_for(app), place)
+        return lambda: _redis_store(setting, lambda: value.connector_for(app), options)
     if not isinstance(value, str):
-        store = _from_object(setting, value, place)
+        store = _from_object(setting, value, options)
         return lambda: store
 
     def make() -> Store:
@@ -235,7 +235,7 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
             schemes = ", ".join(f"{scheme}://" for scheme in sorted(REDIS_SCHEMES))
             raise SettingError(setting, f"must begin with one of {schemes}. Use SESSION_STORE for another store.")
         try:
-            return open_store(value, place)
+            return open_store(value, options)
         except ImportError as error:
             raise SettingError(setting, str(error)) from error
         except ValueError as error:
@@ -267,8 +267,10 @@ def _store_setting(read: Reader, app: Flask) -> tuple[str, Any]:
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
     if store_type == "memory":
         return "SESSION_TYPE", "memory://"
-    shown = repr(store_type) if isinstance(store_type, str) and store_type.isidentifier() else described(store_type)
-    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
+    given = (
+        repr(store_type) if isinstance(store_type, str) and store_type.isidentifier() else describe_value(store_type)
+    )
+    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {given}')
 
 
 def _is_flask_redis(value: Any) -> bool:
@@ -276,22 +278,22 @@ def _is_flask_redis(value: Any) -> bool:
     return hasattr(type(value), "connector_for")
 
 
-def _redis_store(setting: str, find_client: Callable[[], Any], place: Place) -> Store:
+def _redis_store(setting: str, find_client: Callable[[], Any], options: StoreOptions) -> Store:
     from ..stores.redis.store import RedisStore
 
     try:
-        return RedisStore(find_client(), prefix=place.prefix, timeout=place.timeout)
+        return RedisStore(find_client(), prefix=options.prefix, timeout=options.timeout)
     except RuntimeError as error:
         raise SettingError(setting, str(error)) from error
     except TypeError as error:
         raise SettingError(setting, f"must be a client or a URL. {error}") from error
 
 
-def _from_object(setting: str, value: Any, place: Place) -> Store:
+def _from_object(setting: str, value: Any, options: StoreOptions) -> Store:
     if isinstance(value, type):
         raise SettingError(setting, f"is the class {value.__name__}. It must be an object, {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
-        return _redis_store(setting, lambda: value, place)
+        return _redis_store(setting, lambda: value, options)
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
     if missing:
         class_name = type(value).__name__

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import ContentionError
-from ...secret import hidden
+from ...secret import as_secrets
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
 from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
@@ -39,7 +39,7 @@ class Merger:
         self.namespace = namespace
         self._strategies = strategies
         # From here on the values are in local variables, while stores and an application's strategies are called.
-        self._base = hidden(record.values)
+        self._base = as_secrets(record.values)
         self._changes = changes
         self.record = record
         self.values = apply_changes(self._base, changes)
@@ -106,7 +106,7 @@ class Merger:
             found = self.namespace.load(found)
         if not isinstance(found, Record):
             return None
-        found.values = hidden(found.values)
+        found.values = as_secrets(found.values)
         return found
 
     def _merge(self, found: Record) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...errors import SessionTooLargeError, SettingError, UserDataError
-from ...secret import Secret, SecretBytes, hidden
+from ...secret import Secret, SecretBytes, as_secrets
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
@@ -267,7 +267,7 @@ class UserData:
             if sealed:
                 # An entry from before SESSION_ENCRYPTION was switched on is read as it is, and encrypted by a write.
                 payload = self._unsealed(name, key, entry.data, payload)
-            values = hidden(envelope.unpack_values(payload, codec.unpack_key))
+            values = as_secrets(envelope.unpack_values(payload, codec.unpack_key))
             merge_log = MergeLog.from_packed(values.pop(MERGE_LOG_KEY))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
-from ...secret import Closed, SecretBytes
+from ...secret import HiddenContents, SecretBytes
 from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -17,7 +17,7 @@ log = logging.getLogger("flask_cloakroom.sessions")
 _PACKED: Final = object()
 
 
-class LazyDict(Closed, MutableMapping[Any, Any]):
+class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     """A dict whose stored values a subclass loads in :meth:`_open`, which is called before the first use."""
 
     # Where a method can raise, or calls a store or code of the application, no local variable is the dict of values.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...cookies import read_cookie
 from ...errors import SettingError
-from ...settings import Reader, described
+from ...settings import Reader, describe_value
 from ..settings import DEFAULTS, SEASURF_DEFAULTS, SESSION_NAMES, CSRFSettings, SettingsSource, read_headers
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _read(app: Flask) -> CSRFSettings:
         raise SettingError("CSRF_COOKIE_NAME", "is the name of the session cookie. Choose another name")
     mode = read["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
     if mode not in ("exempt", "include"):
-        given = repr(mode) if isinstance(mode, str) else described(mode)
+        given = repr(mode) if isinstance(mode, str) else describe_value(mode)
         raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {given}')
     check_referrer = read.boolean("CSRF_CHECK_REFERER")
     is_disabled = read.boolean("CSRF_DISABLE")
