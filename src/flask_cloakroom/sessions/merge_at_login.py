@@ -45,11 +45,13 @@ def will_merge(work: SessionWork) -> bool:
 def merge_before_commit(work: SessionWork) -> None:
     """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete that data.
 
-    Raises StoreError.
+    Raises SessionUnavailable.
     """
     record = work.record
     assert record is not None
-    if _merge_stored(work, record) or USER_KEY in work.changes():
+    with work.outage():
+        is_merged = _merge_stored(work, record)
+    if is_merged or USER_KEY in work.changes():
         data = work.opened()
         for key in _visitor_keys(record):
             if key in data:
