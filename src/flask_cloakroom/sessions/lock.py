@@ -52,7 +52,6 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
 
 def _release(work: SessionWork, record: Record) -> None:
     repository = work.repository
-    rotates = False
     try:
         changes = work.changes()
         rotates = USER_KEY in changes
