@@ -126,8 +126,8 @@ class RaceContract(ContractBase):
         with stage.store.before("replace", lambda: stage.commit(theirs, colour="green")):
             committed = stage.commit(mine, colour="blue")
         assert committed is not None
-        assert [(key, clash.base, clash.theirs, clash.mine) for key, clash in committed.contested] == [
-            ("colour", "red", "green", "blue")
+        assert [(conflict.path, conflict.base, conflict.theirs, conflict.mine) for conflict in committed.conflicts] == [
+            (("colour",), "red", "green", "blue")
         ]
         assert stage.values_seen(session) == {"colour": "blue"}
 
