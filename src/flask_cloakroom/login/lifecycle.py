@@ -125,7 +125,7 @@ def _user_to_log_out(state: LoginState) -> Any:
     except SessionUnavailable:
         raise  # the store is down, so the session cannot be ended either
     except Exception:
-        log.exception("the user could not be loaded at the logout. The logout goes on without the user")
+        log.exception("the user could not be loaded at the logout. The signal names an anonymous user")
         return state.realm.anonymous_user()
 
 
@@ -134,11 +134,11 @@ def confirm(state: LoginState) -> None:
     user_of(state)
     if state.impersonator is not None:
         # The password may be the support member's or the user's, and must not make the login fresh for the other one.
-        log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
+        log.info("%s: a confirmation was refused, because the session impersonates a user", state.login.log_name)
         raise Forbidden
     # With a credential in the request, the session may belong to another user.
     if state.ignores_session or state.session.get(USER_KEY) is None:
-        log.warning("confirm_login() was called, and nobody is logged in by this session")
+        log.warning("confirm_login() did nothing, because nobody is logged in by this session")
         return
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
@@ -153,8 +153,8 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
         raise ValueError(
-            "update_session_auth_hash() got a user who is not logged in by this session. Call it with the user of this "
-            "session"
+            "update_session_auth_hash() takes only the user who is logged in by this session, and got another one. "
+            "Call it with that user"
         )
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest

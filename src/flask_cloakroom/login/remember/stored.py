@@ -34,7 +34,7 @@ def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except StoreError as error:
-            log.error("the store of remembered logins failed: %s", error)
+            log.error("the store of the remember tokens failed: %s", error)
             raise SessionUnavailable from error
 
     return guarded
