@@ -14,7 +14,7 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session, SettingError
-from support.redis.clients import bound_of, make_app, make_client, run
+from support.redis.clients import limit_of, make_app, make_client, run
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 
 
@@ -145,7 +145,7 @@ class TestSettings:
         assert words in found
         assert app.extensions["redis"] is healthy
         assert healthy.ping()
-        assert bound_of(healthy).most > 0
+        assert limit_of(healthy).maximum > 0
 
     @pytest.mark.parametrize("url", [None, "", b"redis://localhost", 6379, "localhost:6379", "http://localhost"])
     def test_wrong_urls(self, url: Any) -> None:

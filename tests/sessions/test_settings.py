@@ -214,7 +214,7 @@ def shown(value: Any) -> str:
     return repr(value)[:40] if plain else type(value).__name__
 
 
-HINTS = ("must ", "begins with", "is no ", "write ", "unknown option", "give it")
+HINTS = ("must ", "begins with", "is no ", "write ", "the only one is", "give it")
 
 
 class TestValues:
@@ -236,7 +236,7 @@ class TestValues:
         """A wrong value is an error at Session(app), which names the setting and says what would be right."""
         error = refused(tmp_path, **{name: value})
         assert error.setting == name
-        assert any(hint in str(error) for hint in HINTS)
+        assert any(hint in str(error).lower() for hint in HINTS)
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -538,7 +538,7 @@ class TestStore:
         for client in (redis.asyncio.Redis(), redis.asyncio.Redis.from_url(f"redis://:{SECRET}@host")):
             error = refused(tmp_path, SESSION_REDIS=client)
             assert error.setting == "SESSION_REDIS"
-            assert "hand over the synchronous one" in str(error)
+            assert "Pass the synchronous client" in str(error)
             asyncio.run(client.aclose())
 
     def test_what_a_store_lacks_is_named(self, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def delete_user_data(user: Any) -> bool:
 def export_user_data(user: Any) -> str:
     """Return the user data of a user, given as an object or by id, as JSON text.
 
-    :func:`.core.user_data.export.exported` says how each type is written. Raises as :func:`delete_user_data`.
+    :func:`.core.user_data.export.to_json` says how each type is written. Raises as :func:`delete_user_data`.
     """
     return _manager().export_user_data(user)
 

@@ -12,8 +12,8 @@ from flask.sessions import SessionMixin
 
 from ..context import this_app, this_request
 from ..errors import SettingError
-from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
-from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
+from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
+from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
 from .manager import LoginManager
 from .request.csrf_hooks import has_header_login, login_secrets
 from .request.current_user import UserProxy, user_of
@@ -88,7 +88,7 @@ class UserKind(LoginManager):
             problem = f"is taken by the cookies of UserKind({self.name!r}). Use another name"
             raise SettingError("REMEMBER_COOKIE_NAME", problem)
         kinds[self.name] = self
-        app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: has_header_login}
+        app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.after_request(self.finish_response)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
@@ -150,7 +150,7 @@ class UserKind(LoginManager):
         main, settings = app.session_interface, settings_of(app)
         place = self._in_apps.get(app)
         if place is None or place.main is not main:
-            interface = interface_beside(main, app, self.name)
+            interface = interface_for_kind(main, app, self.name)
             place = self._in_apps[app] = _KindInApp(main, interface, settings, settings.for_kind(self.name))
         elif place.main_settings is not settings:
             place.main_settings, place.settings = settings, settings.for_kind(self.name)

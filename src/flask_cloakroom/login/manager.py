@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from flask import Blueprint, Flask, Response
 
 from ..context import this_request
-from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from .access import refusal
 from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login
@@ -52,7 +52,7 @@ class LoginManager(DeprecatedNames):
         if EXTENSION_KEY not in app.extensions:
             # Looked up at each response, because a later init_app() of another manager replaces this one.
             app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
-        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: has_header_login}
+        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)

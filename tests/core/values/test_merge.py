@@ -24,8 +24,8 @@ from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.lazy import LazyDict
-from flask_cloakroom.core.values.merge import STRATEGIES, Clash, NotMergeable, merge
-from flask_cloakroom.core.values.rebase import applied, rebase
+from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, NotMergeable, merge
+from flask_cloakroom.core.values.rebase import apply_changes, rebase
 from flask_cloakroom.stores.memory import MemoryStore
 from support.values import Line, identical
 
@@ -36,7 +36,7 @@ def same(left: Any, right: Any) -> bool:
     return identical(left, right)
 
 
-def merged(base: Any, theirs: Any, mine: Any, strategy: Any = None) -> tuple[Any, list[Clash]]:
+def merged(base: Any, theirs: Any, mine: Any, strategy: Any = None) -> tuple[Any, list[MergeConflict]]:
     """Merge, and make sure that no argument was changed by it."""
     before = copy.deepcopy((base, theirs, mine))
     chosen = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
@@ -139,27 +139,27 @@ def without_order(value: Any) -> Any:
 
 def check_laws(case: tuple[Any, Any, Any]) -> None:
     base, theirs, mine = case
-    result, clashes = merged(base, theirs, mine)
+    result, conflicts = merged(base, theirs, mine)
     for side, kept in ((theirs, "theirs"), (mine, "mine")):
-        reported = {clash.path for clash in clashes if clash.kept != kept}
+        reported = {conflict.path for conflict in conflicts if conflict.kept != kept}
         assert lost(base, side, result, ("key",), reported) == []
     assert result is MISSING or not made_up(theirs, mine, result)
-    for clash in clashes:
-        found = (clash.base, clash.theirs, clash.mine)
-        assert all(same(part, at(whole, clash.path)) for part, whole in zip(found, case, strict=True))
-        assert not same(clash.theirs, clash.mine)
-        assert not same(clash.base, clash.theirs)
-        assert not same(clash.base, clash.mine)
-        assert clash.kept == ("theirs" if clash.theirs is MISSING else "mine")
-        assert same(at(result, clash.path), clash.theirs if clash.kept == "theirs" else clash.mine)
+    for conflict in conflicts:
+        found = (conflict.base, conflict.theirs, conflict.mine)
+        assert all(same(part, at(whole, conflict.path)) for part, whole in zip(found, case, strict=True))
+        assert not same(conflict.theirs, conflict.mine)
+        assert not same(conflict.base, conflict.theirs)
+        assert not same(conflict.base, conflict.mine)
+        assert conflict.kept == ("theirs" if conflict.theirs is MISSING else "mine")
+        assert same(at(result, conflict.path), conflict.theirs if conflict.kept == "theirs" else conflict.mine)
     mirrored, counterparts = merged(base, mine, theirs)
-    assert {clash.path for clash in clashes} == {clash.path for clash in counterparts}
-    if not clashes:
+    assert {conflict.path for conflict in conflicts} == {conflict.path for conflict in counterparts}
+    if not conflicts:
         assert without_order(mirrored) == without_order(result)
 
 
 def at(value: Any, path: tuple[Any, ...]) -> Any:
-    """Return what lies at a clash's path, which begins with the top-level key."""
+    """Return what lies at a conflict's path, which begins with the top-level key."""
     for step in path[1:]:
         value = value.get(step, MISSING) if type(value) is dict else MISSING
     return value
@@ -171,8 +171,8 @@ class TestLaws:
     @settings(max_examples=1000)
     @given(cases())
     def test_nothing_is_lost_without_a_word_and_nothing_made_up(self, case: tuple[Any, Any, Any]) -> None:
-        """Promise 3. What a side changed is in the result or in a Clash that it lost; what is in the result comes from
-        a side; a Clash tells the truth; and who came first does not change what is contested or kept."""
+        """Promise 3. Each change is in the result, or in a MergeConflict that its request lost. All of the result comes
+        from a request. A MergeConflict has the true values. The order of the requests does not change the conflicts."""
         check_laws(case)
 
     @pytest.mark.soak
@@ -185,12 +185,12 @@ class TestLaws:
 
     @given(cases(), st.sampled_from([None, *STRATEGIES]))
     def test_an_unchanged_side_has_no_say(self, case: tuple[Any, Any, Any], strategy: str | None) -> None:
-        """Whatever the strategy, what only one side changed is taken from that side, and nothing is contested."""
+        """Whatever the strategy, what only one side changed is taken from that side, and nothing is in conflict."""
         base, changed, _ = case
         for theirs, mine in ((base, changed), (changed, base)):
-            result, clashes = merged(base, theirs, mine, strategy)
+            result, conflicts = merged(base, theirs, mine, strategy)
             assert same(result, changed)
-            assert clashes == []
+            assert conflicts == []
 
     @pytest.mark.parametrize("strategy", [None, *STRATEGIES])
     @pytest.mark.parametrize("base", [5, 0.5, "text", ["item"], {"a": 1}, {1}, frozenset({1}), None, (1,)])
@@ -216,16 +216,16 @@ class TestLaws:
             if owner != "b":
                 put(sides[owner], path, MISSING if action == "delete" else [owner])
                 put(expected, path, MISSING if action == "delete" else [owner])
-        result, clashes = merged(base, sides["t"], sides["m"])
-        assert clashes == []
+        result, conflicts = merged(base, sides["t"], sides["m"])
+        assert conflicts == []
         assert without_order(without_empty(result)) == without_order(without_empty(expected))
 
     @given(st.lists(TREES, max_size=4), st.lists(TREES, max_size=3), st.lists(TREES, max_size=3))
     def test_both_tails_survive_in_order(self, base: list[Any], first: list[Any], second: list[Any]) -> None:
         """What both sides append to a list is there once each, theirs before mine."""
-        result, clashes = merged(base, base + first, base + second)
+        result, conflicts = merged(base, base + first, base + second)
         assert identical(result, base + first + second)
-        assert clashes == []
+        assert conflicts == []
 
     @given(st.lists(TREES, min_size=1, max_size=4), st.lists(TREES, min_size=1, max_size=2), st.data())
     def test_a_tail_goes_to_what_the_other_made_of_the_list(
@@ -233,38 +233,38 @@ class TestLaws:
     ) -> None:
         """Emptied, shortened, reordered or changed by one side, appended to by the other: both count."""
         other = data.draw(st.just([]) | st.just(base[1:]) | st.just(base[::-1]) | st.lists(TREES, max_size=3))
-        for result, clashes in (merged(base, other, base + tail), merged(base, base + tail, other)):
+        for result, conflicts in (merged(base, other, base + tail), merged(base, base + tail, other)):
             if not identical(other[: len(base)], base):
                 assert identical(result, other + tail)
-                assert clashes == []
+                assert conflicts == []
 
     @given(*[st.sets(st.integers(0, 8)) for _ in range(3)], st.sampled_from([set, frozenset]))
     def test_sets(self, base: set[int], theirs: set[int], mine: set[int], kind: Any) -> None:
         """What either side added is in, what either side removed is out, what nobody touched stays."""
-        result, clashes = merged(kind(base), kind(theirs), kind(mine))
+        result, conflicts = merged(kind(base), kind(theirs), kind(mine))
         expected = {
             member
             for member in range(9)
             if (member in theirs and member in mine) or (member not in base and (member in theirs or member in mine))
         }
         assert identical(result, kind(expected))
-        assert clashes == []
+        assert conflicts == []
 
     @given(TREES, st.data())
     def test_deletion_wins_over_change_and_is_reported(self, base: Any, data: st.DataObject) -> None:
         """What one side deleted stays deleted, at the top and deep inside; the change is reported with its path."""
         changed = data.draw(TREES.filter(lambda value: not identical(value, base)))
-        assert merged(base, MISSING, changed) == (MISSING, [Clash(("key",), base, MISSING, changed, "theirs")])
-        assert merged(base, changed, MISSING) == (MISSING, [Clash(("key",), base, changed, MISSING, "mine")])
-        result, clashes = merged({"a": {"b": base, "c": 0}}, {"a": {"c": 1}}, {"a": {"b": changed, "c": 0}})
+        assert merged(base, MISSING, changed) == (MISSING, [MergeConflict(("key",), base, MISSING, changed, "theirs")])
+        assert merged(base, changed, MISSING) == (MISSING, [MergeConflict(("key",), base, changed, MISSING, "mine")])
+        result, conflicts = merged({"a": {"b": base, "c": 0}}, {"a": {"c": 1}}, {"a": {"b": changed, "c": 0}})
         assert identical(result, {"a": {"c": 1}})
-        assert clashes == [Clash(("key", "a", "b"), base, MISSING, changed, "theirs")]
+        assert conflicts == [MergeConflict(("key", "a", "b"), base, MISSING, changed, "theirs")]
 
     def test_the_later_commit_wins_a_scalar(self) -> None:
         """And the loser is told, with where it was, and what each side had."""
-        result, clashes = merged({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 3}})
+        result, conflicts = merged({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 3}})
         assert result == {"a": {"b": 3}}
-        assert clashes == [Clash(("key", "a", "b"), 1, 2, 3, "mine")]
+        assert conflicts == [MergeConflict(("key", "a", "b"), 1, 2, 3, "mine")]
 
     def test_the_same_on_both_sides_is_not_contested(self) -> None:
         """Two requests that set the same thing agree."""
@@ -275,31 +275,31 @@ class TestLaws:
     @pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), (True, 1.0), (0, False), ("1", b"1"), ((1,), [1])])
     def test_equal_is_not_the_same(self, one: Any, other: Any) -> None:
         """``1 == True == 1.0``; turning one into another is a change like any other."""
-        result, clashes = merged(one, other, one)
+        result, conflicts = merged(one, other, one)
         assert type(result) is type(other)
-        assert clashes == []
-        result, clashes = merged(one, other, "mine")
+        assert conflicts == []
+        result, conflicts = merged(one, other, "mine")
         assert result == "mine"
-        assert len(clashes) == 1
-        result, clashes = merged([one], [other], [one, 2])  # it only looks as if they had appended nothing
+        assert len(conflicts) == 1
+        result, conflicts = merged([one], [other], [one, 2])  # it only looks as if they had appended nothing
         assert identical(result, [other, 2])
 
     @pytest.mark.parametrize("mine", [{"a": 1}, [1], {1}, "text", 5, None, (1,), frozenset({1})])
     @pytest.mark.parametrize("theirs", [{"b": 2}, [2], {2}, "other", 6, True, (2,), frozenset({2})])
     def test_a_change_of_type(self, theirs: Any, mine: Any) -> None:
-        """Both sides made something new: containers of one kind are merged, everything else is contested."""
-        result, clashes = merged("base", theirs, mine)
+        """Both sides made something new: containers of one kind are merged, everything else is in conflict."""
+        result, conflicts = merged("base", theirs, mine)
         if type(theirs) is type(mine) and type(mine) in (dict, list, set, frozenset):
-            assert clashes == []
+            assert conflicts == []
             assert len(result) == 2
         else:
             assert same(result, mine)
-            assert clashes == [Clash(("key",), "base", theirs, mine, "mine")]
+            assert conflicts == [MergeConflict(("key",), "base", theirs, mine, "mine")]
 
     @pytest.mark.parametrize("strategy", [None, "union", "append"])
     @pytest.mark.parametrize("in_list", [False, True])
     def test_too_deep_to_look_into(self, strategy: str | None, in_list: bool) -> None:
-        """What nests deeper than Python goes is contested as a whole, or merged from outside; and no error."""
+        """What nests deeper than Python goes is in conflict as a whole, or merged from outside; and no error."""
 
         def nest(leaf: Any) -> Any:
             for _ in range(900):
@@ -311,9 +311,9 @@ class TestLaws:
 
         chosen = None if strategy is None else STRATEGIES[strategy]
         base, theirs, mine = nest({}), nest({"a": 1}), nest({"b": 1})
-        result, clashes = merge(base, theirs, mine, same=by_bytes, path=("key",), strategy=chosen)
+        result, conflicts = merge(base, theirs, mine, same=by_bytes, path=("key",), strategy=chosen)
         assert result is mine
-        assert [(clash.path, clash.kept) for clash in clashes] == [(("key",), "mine")]
+        assert [(conflict.path, conflict.kept) for conflict in conflicts] == [(("key",), "mine")]
 
 
 def put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -336,9 +336,11 @@ def without_empty(tree: Any) -> Any:
 # -- declared strategies --------------------------------------------------------------------------------------
 
 
-def commit_all(start: Any, edits: Sequence[Any], order: random.Random, strategy: str) -> tuple[Any, list[Clash]]:
+def commit_all(
+    start: Any, edits: Sequence[Any], order: random.Random, strategy: str
+) -> tuple[Any, list[MergeConflict]]:
     """Let requests load at random moments and commit in random order; ``edits`` make a new value of a loaded one."""
-    stored, clashes = start, []
+    stored, conflicts = start, []
     waiting = list(edits)
     running: list[tuple[Any, Any]] = []
     while waiting or running:
@@ -347,8 +349,8 @@ def commit_all(start: Any, edits: Sequence[Any], order: random.Random, strategy:
         else:
             base, edit = running.pop(order.randrange(len(running)))
             stored, found = merged(base, stored, edit(copy.deepcopy(base)), strategy)
-            clashes += found
-    return stored, clashes
+            conflicts += found
+    return stored, conflicts
 
 
 ORDERS = st.integers(0, 2**32).map(random.Random)
@@ -361,8 +363,8 @@ class TestStrategies:
     def test_sum_counts_everything(self, start: Any, deltas: list[int], order: random.Random) -> None:
         """Any number of requests that add to a counter, in any order, add up."""
         edits = [lambda value, delta=delta: (0 if value is MISSING else value) + delta for delta in deltas]
-        result, clashes = commit_all(start, edits, order, "sum")
-        assert clashes == []
+        result, conflicts = commit_all(start, edits, order, "sum")
+        assert conflicts == []
         assert (0 if result is MISSING else result) == (0 if start is MISSING else start) + sum(deltas)
 
     @pytest.mark.parametrize(
@@ -380,9 +382,9 @@ class TestStrategies:
     )
     def test_sum_of_what_can_be_added(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Numbers of all kinds and spans of time; a deleted counter began again at 0."""
-        result, clashes = merged(base, theirs, mine, "sum")
+        result, conflicts = merged(base, theirs, mine, "sum")
         assert result == expected
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize(
         ("base", "theirs", "mine"),
@@ -404,8 +406,8 @@ class TestStrategies:
     def test_max_keeps_the_greatest(self, start: Any, scores: list[int], order: random.Random) -> None:
         """Of all that were reached, in whatever order they are saved."""
         edits = [lambda value, score=score: score if value is MISSING else max(value, score) for score in scores]
-        result, clashes = commit_all(start, edits, order, "max")
-        assert clashes == []
+        result, conflicts = commit_all(start, edits, order, "max")
+        assert conflicts == []
         assert result == max([*scores, *([] if start is MISSING else [start])])
 
     @pytest.mark.parametrize(("theirs", "mine"), [(1, "x"), (Decimal("NaN"), Decimal(1)), (None, 2), ({}, {"a": 1})])
@@ -426,9 +428,9 @@ class TestStrategies:
         """Each request's own items are all there, as often and in the order that it added them."""
         marked = [[(number, item) for item in tail] for number, tail in enumerate(tails)]
         edits = [lambda value, tail=tail: ([] if value is MISSING else value) + tail for tail in marked]
-        result, clashes = commit_all(start, edits, order, "append")
+        result, conflicts = commit_all(start, edits, order, "append")
         items = [] if result is MISSING else result
-        assert clashes == []
+        assert conflicts == []
         assert len(items) == (0 if start is MISSING else len(start)) + sum(map(len, tails))
         for number, tail in enumerate(marked):
             assert [item for item in items if type(item) is tuple and item[0] == number] == tail
@@ -453,9 +455,9 @@ class TestStrategies:
     def test_append_after_taking_out(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Flash messages: one request shows what is there while another adds. What was shown is not shown again, what
         was added is not lost, whichever of them commits first."""
-        result, clashes = merged(base, theirs, mine, "append")
+        result, conflicts = merged(base, theirs, mine, "append")
         assert same(result, expected)
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize("strategy", ["append", "union", None])
     @pytest.mark.parametrize(
@@ -469,18 +471,18 @@ class TestStrategies:
         theirs, mine = [*base, make(-1)], [*base[1:], make(-2)]
         chosen = None if strategy is None else STRATEGIES[strategy]
         began = time.process_time()
-        result, clashes = merge(base, theirs, mine, same=operator.eq, path=("key",), strategy=chosen)
+        result, conflicts = merge(base, theirs, mine, same=operator.eq, path=("key",), strategy=chosen)
         assert time.process_time() - began < 5  # a square would take minutes
         assert len(result) == 20_001
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize("strategy", ["append", "union"])
     def test_lists_of_what_cannot_be_hashed(self, strategy: str) -> None:
         """Instances of the application's classes are compared by their own ``==``."""
         first, second, third, fourth = (Line(number) for number in range(4))
-        result, clashes = merged([first, second], [first, second, third], [second, fourth], strategy)
+        result, conflicts = merged([first, second], [first, second, third], [second, fourth], strategy)
         assert result == [second, third, fourth]
-        assert clashes == []
+        assert conflicts == []
 
     def test_append_to_what_is_no_list(self) -> None:
         """Is left to the general rule."""
@@ -508,20 +510,20 @@ class TestStrategies:
     )
     def test_union(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Keeps what either side added or changed, also where the other removed it."""
-        result, clashes = merged(base, theirs, mine, "union")
+        result, conflicts = merged(base, theirs, mine, "union")
         assert without_order(result) == without_order(expected)
-        assert clashes == []
+        assert conflicts == []
 
     def test_union_reports_what_it_has_to_drop(self) -> None:
         """One quantity changed by both: the later one wins, and the earlier is reported with its whole path."""
-        result, clashes = merged(
+        result, conflicts = merged(
             {"items": {"tea": 1, "milk": 1}},
             {"items": {"tea": 2, "milk": 1}},
             {"items": {"tea": 3, "milk": 1, "jam": 1}},
             "union",
         )
         assert result == {"items": {"tea": 3, "milk": 1, "jam": 1}}
-        assert clashes == [Clash(("key", "items", "tea"), 1, 2, 3, "mine")]
+        assert conflicts == [MergeConflict(("key", "items", "tea"), 1, 2, 3, "mine")]
 
     def test_union_of_scalars(self) -> None:
         """Is left to the general rule."""
@@ -537,12 +539,12 @@ class TestStrategies:
             for number, empties in enumerate(emptying)
         ]
         # One who has loaded another's key and empties the dict removes it on purpose; so none of them may have.
-        result, clashes = start, []
+        result, conflicts = start, []
         for edit in edits:
             result, found = merged(start, result, edit(copy.deepcopy(start)), "union")
-            clashes += found
+            conflicts += found
         assert {key for key in result if str(key).startswith("own")} == {f"own {number}" for number in range(count)}
-        assert clashes == []
+        assert conflicts == []
 
     def test_last(self) -> None:
         """The later commit wins, as was asked for; a deletion too."""
@@ -587,14 +589,14 @@ class TestRebase:
         )
         changes = {key: mine.get(key) for key in data if base.get(key) != mine.get(key)}
         before = (dict(base), dict(theirs), dict(changes))
-        result, contested = rebase(base, theirs, changes, {})
+        result, reported = rebase(base, theirs, changes, {})
         assert (base, theirs, changes) == before
         for key, case in data.items():
-            expected, clashes = merge(*case, same=same, path=(key,))
+            expected, conflicts = merge(*case, same=same, path=(key,))
             if key in changes:
                 assert result.get(key) == (None if expected is MISSING else codec.pack(expected))
-                found = [clash for name, clash in contested if name == key and type(name) is type(key)]
-                assert [clash.path for clash in found] == [clash.path for clash in clashes]
+                found = [one for one in reported if one.path[0] == key and type(one.path[0]) is type(key)]
+                assert [conflict.path for conflict in found] == [conflict.path for conflict in conflicts]
             else:
                 assert result.get(key) == theirs.get(key)
 
@@ -614,9 +616,9 @@ class TestRebase:
         """``==`` would take 1 for True, and one NaN for a change of another."""
         if expected is None:
             expected = {**theirs, **{key: value for key, value in mine.items() if key not in base}}
-        result, contested = rebase(packed({"k": base}), packed({"k": theirs}), packed({"k": mine}), {})
+        result, conflicts = rebase(packed({"k": base}), packed({"k": theirs}), packed({"k": mine}), {})
         assert identical(codec.unpack(result["k"]), expected)
-        assert contested == []
+        assert conflicts == []
 
     @pytest.mark.parametrize(
         ("base", "theirs", "mine", "kept"),
@@ -634,9 +636,9 @@ class TestRebase:
         not this request's mistake."""
         sides = {None: {}, "garbage": {"k": b"\xc1"}}
         stored = [sides.get(side, {"k": codec.pack(side)}) for side in (base, theirs, mine)]
-        result, contested = rebase(stored[0], stored[1], {"k": stored[2].get("k")}, {})
+        result, conflicts = rebase(stored[0], stored[1], {"k": stored[2].get("k")}, {})
         assert result == (stored[2] if kept == "mine" else stored[1])
-        assert [(key, clash.path, clash.kept) for key, clash in contested] == [("k", ("k",), kept)]
+        assert [(conflict.path, conflict.kept) for conflict in conflicts] == [(("k",), kept)]
 
     def test_what_a_strategy_returns_must_be_storable(self) -> None:
         """An error that names the key, and nothing of the values."""
@@ -650,8 +652,8 @@ class TestRebase:
         """And None deletes."""
         values = packed({"a": 1, "b": 2})
         before = dict(values)
-        assert applied(values, {"a": None, "c": b"\x03"}) == {"b": values["b"], "c": b"\x03"}
-        assert applied(values, {"missing": None}) == before
+        assert apply_changes(values, {"a": None, "c": b"\x03"}) == {"b": values["b"], "c": b"\x03"}
+        assert apply_changes(values, {"missing": None}) == before
         assert values == before
 
 
@@ -666,7 +668,7 @@ class View(LazyDict):
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._begin(record.values)
+        self._reset(record.values)
         #: What was there when this request began, for keys where the model has to know.
         self.began = {key: copy.deepcopy(self.get(key, MISSING)) for key in ("scalar", "doomed", "tags")}
 
@@ -768,7 +770,7 @@ class Requests(RuleBasedStateMachine):
         else:
             committed = self.repository.commit(view.record, view.changes())
             assert committed is not None
-        assert {key for key, _ in committed.contested} == self.remember(view)
+        assert {conflict.path[0] for conflict in committed.conflicts} == self.remember(view)
         self.check()
 
     def remember(self, view: View) -> set[str]:
@@ -780,17 +782,17 @@ class Requests(RuleBasedStateMachine):
         self.best = max(self.best, view.meant["best"])
         self.tags |= view["tags"] - view.began["tags"]
         self.tags -= view.began["tags"] - view["tags"]
-        contested = set()
+        conflicts = set()
         for key, stored in self.decided.items():
             began, mine = view.began[key], view.get(key, MISSING)
             if same(began, mine) or same(stored, mine):
                 continue
             if not same(stored, began):
-                contested.add(key)
+                conflicts.add(key)
                 if stored is MISSING:
                     continue
             self.decided[key] = mine
-        return contested
+        return conflicts
 
     def check(self) -> None:
         found = dict(self.load())
@@ -812,7 +814,7 @@ class TestManyRequests:
 
     def test_all_that_is_not_contested_is_there(self) -> None:
         """Whenever they loaded and in whatever order they commit, renewals of the ticket in between included; and what
-        was contested, and nothing else, is reported."""
+        was in conflict, and nothing else, is reported."""
         run_state_machine_as_test(Requests, settings=settings(max_examples=250, stateful_step_count=40))
 
     @pytest.mark.soak

@@ -20,9 +20,10 @@ from flask.sessions import SessionMixin
 from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...core.values.own_keys import USER_KEY, is_user_id
 from ...errors import SessionLimitError
-from ...secret import Closed, Secret
+from ...secret import HiddenContents, Secret
 from ...sessions import ServerSession
-from ...sessions.work import KEYS_OF_ONE_ID
+from ...sessions.concurrent_login import join
+from ...sessions.work import DELETED_AT_ROTATION
 from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -103,7 +104,7 @@ def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown
     return None
 
 
-class LoginValues(Closed, UserDict[str, Any]):
+class LoginValues(HiddenContents, UserDict[str, Any]):
     """The keys of a new login and their values. The repr shows none of them."""
 
     def __repr__(self) -> str:
@@ -191,7 +192,7 @@ class SessionLogin:
         before: dict[str, Any] | None = None
         if server is not None:
             limit = server.repository.owners.limit
-            server.describe(begun)
+            server.new_login = begun
             if limit is not None and limit.policy == "refuse":
                 before = self._current_values()
         self._write(values)
@@ -205,7 +206,7 @@ class SessionLogin:
         return True
 
     def join(self, values: LoginValues, begun: Begun, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of a ticket, or go on in it: see :meth:`ServerSession.join`.
+        """Begin a login in the session of a ticket, or go on in it: see :func:`.concurrent_login.join`.
 
         ``first``: whether this request is the first one with the ticket. Return whether the user is logged in. False
         means that the session of the ticket has ended, is another user's, or is one too many. A session that is not on
@@ -214,9 +215,9 @@ class SessionLogin:
         if self.server_session is None:
             return self.begin(values, begun)
         before = self._current_values()
-        self.server_session.describe(begun)
+        self.server_session.new_login = begun
         try:
-            joined = self.server_session.join(ticket, values, first=first)
+            joined = join(self.server_session, ticket, values, first=first)
         except SessionLimitError as error:
             return self._undo(before, error)
         if not joined:
@@ -258,7 +259,7 @@ class SessionLogin:
     def abort(self) -> None:
         """Save nothing of this request, and answer it with a 503, if the session is on the server."""
         if self.server_session is not None:
-            self.server_session.give_up()
+            self.server_session.abort()
 
     def _renew_id(self) -> None:
         _drop_csrf_secret()
@@ -301,6 +302,6 @@ def _drop_csrf_secret() -> None:
     A CSRF token is also made with the secret of each login. With these secrets alone, a token from before a login of
     another kind of user would be valid again after the logout.
     """
-    for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
+    for key in current_app.extensions.get(DELETED_AT_ROTATION, ()):
         if key in main_session:
             del main_session[key]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Response
 
 from ... import signals
-from ...cookies import MOST_TRIED
+from ...cookies import MAX_TRIES
 from ...core.entries.ownership import Ownership
 from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
@@ -33,7 +33,7 @@ REFRESH_SECONDS: Final = 600
 
 
 def sent_tokens(state: LoginState) -> list[Secret]:
-    """Return the values of the remember cookie that look like a token, the first :data:`MOST_TRIED` of them.
+    """Return the values of the remember cookie that look like a token, the first :data:`MAX_TRIES` of them.
 
     With REMEMBER_COOKIE_ACCEPT_LEGACY, as many cookies of Flask-Login follow.
     """
@@ -42,7 +42,7 @@ def sent_tokens(state: LoginState) -> list[Secret]:
     found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
         cookies = state.settings.cookie.values(state.request.environ)  # without the quotes around some values
-        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MOST_TRIED]
+        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TRIES]
     return found
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from ... import signals
-from ...core.user_data.merge_log import NOTE
-from ...core.user_data.repository import Held, unpacked
-from ...core.user_data.visitor import PREFIX, new_visitor_id
+from ...core.user_data.merge_log import MERGE_LOG_KEY
+from ...core.user_data.repository import UserRecord, unpack_value
+from ...core.user_data.visitor import VISITOR_PREFIX, new_visitor_id
 from ...core.values import codec
 from ...core.values.lazy import LazyDict
-from ...core.values.own_keys import VISITOR_ID
+from ...core.values.own_keys import VISITOR_ID_KEY
 from ...errors import SessionValueError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import MergedValue, values_of
+from ...sessions.merge_at_login import MergedValue, unpack_changes
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -56,25 +56,25 @@ class VisitorSession(UserSession):
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self._session[f"{PREFIX}{key}"] if isinstance(key, str) else {}[key]
+            return self._session[f"{VISITOR_PREFIX}{key}"] if isinstance(key, str) else {}[key]
         except KeyError:
             raise KeyError(key) from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._session[PREFIX + _checked_key(key)] = value
-        if VISITOR_ID not in self._session:
-            self._session[VISITOR_ID] = new_visitor_id()
+        self._session[VISITOR_PREFIX + _checked_key(key)] = value
+        if VISITOR_ID_KEY not in self._session:
+            self._session[VISITOR_ID_KEY] = new_visitor_id()
 
     def __delitem__(self, key: Any) -> None:
         try:
-            del self._session[f"{PREFIX}{key}"]
+            del self._session[f"{VISITOR_PREFIX}{key}"]
         except KeyError:
             raise KeyError(key) from None
 
     def __iter__(self) -> Iterator[Any]:
         session = self._session
-        names = [name for name in session.opened() if isinstance(name, str) and name.startswith(PREFIX)]
-        return iter([name.removeprefix(PREFIX) for name in names if name in session])
+        names = [name for name in session.opened() if isinstance(name, str) and name.startswith(VISITOR_PREFIX)]
+        return iter([name.removeprefix(VISITOR_PREFIX) for name in names if name in session])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -83,7 +83,7 @@ class VisitorSession(UserSession):
 class StoredSession(LazyDict, UserSession):
     """The data of a user: an entry of its own in the store, loaded at the first use and saved before the session."""
 
-    _record: Held | None = None
+    _record: UserRecord | None = None
 
     def __init__(self, session: ServerSession, user_id: str, name: str) -> None:
         self._session = session
@@ -97,13 +97,13 @@ class StoredSession(LazyDict, UserSession):
     def _open(self) -> dict[Any, Any]:
         with self._session.outage():
             self._record = self._user_data.load(self._name)
-        return self._begin(self._record.values)
+        return self._reset(self._record.values)
 
     def _unpack(self, key: Any) -> Any:
         # An error, and not a missing key as in a session: a view that finds no cart would begin a new one and overwrite
         # the user's data.
         with self._session.outage():
-            value = unpacked(key, self._base[key])
+            value = unpack_value(key, self._base[key])
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
             self._touched[key] = value
@@ -126,7 +126,7 @@ class StoredSession(LazyDict, UserSession):
         self.opened()
         assert self._record is not None
         undo = self._user_data.undoable(self._record)
-        return () if undo is None else values_of(undo.changed)
+        return () if undo is None else unpack_changes(undo.changed)
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
         """Undo the last merge: see :meth:`UserSession.undo_merge`. The request's earlier changes are saved first."""
@@ -135,9 +135,9 @@ class StoredSession(LazyDict, UserSession):
             undone = self._user_data.undo(self._name)
         if undone is None:
             return ()
-        self._rebase(undone.held.values)
-        self._record = undone.held
-        return values_of(undone.changed)
+        self._reset_keeping_objects(undone.record.values)
+        self._record = undone.record
+        return unpack_changes(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
 
@@ -153,22 +153,22 @@ class StoredSession(LazyDict, UserSession):
         with self._session.outage():
             saved = self._user_data.commit(self._record, changes)
         if saved is None:
-            self.reset()
+            self.unload()
             if changes:
                 self._discard(tuple(changes), "gone")
             return
-        self._record = saved.held
-        self._rebase(saved.held.values)
-        for key, clash in saved.contested:
-            user_id = self._user_id
-            self._session.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+        self._record = saved.record
+        self._reset_keeping_objects(saved.record.values)
+        for conflict in saved.conflicts:
+            arguments = conflict.signal_arguments()
+            self._session.send(signals.user_session_conflict, user_id=self._user_id, **arguments)
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Drop the changes that could not be saved. The stored data stays."""
         if self._record is not None:
-            self._begin(self._record.values)
+            self._reset(self._record.values)
 
-    def reset(self) -> None:
+    def unload(self) -> None:
         """Load the data again at the next use."""
         self.is_opened = False
         self._record = None
@@ -176,7 +176,7 @@ class StoredSession(LazyDict, UserSession):
     def drop_changes(self) -> None:
         """Drop the changes of the request, because the user's data was deleted, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
-        self.reset()
+        self.unload()
         if keys:
             self._discard(keys, "gone")
 
@@ -194,7 +194,7 @@ class RefusedSession(LazyDict, UserSession):
     __repr__ = UserSession.__repr__
 
     def _open(self) -> dict[Any, Any]:
-        return self._begin({})
+        return self._reset({})
 
     def save(self) -> None:
         """Log the changes that are not saved, and send the signal."""
@@ -203,14 +203,14 @@ class RefusedSession(LazyDict, UserSession):
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Drop the changes."""
-        self._begin({})
+        self._reset({})
 
 
 def _checked_key(key: Any) -> str:
     if not isinstance(key, str):
         raise SessionValueError("a key of user_session", type(key).__name__, "Use a str as the key.")
-    if key.startswith(NOTE):
+    if key.startswith(MERGE_LOG_KEY):
         raise SessionValueError("a key of user_session", "str that begins with NUL", "Use another str as the key.")
     return str.__str__(key)

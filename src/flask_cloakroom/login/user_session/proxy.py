@@ -43,7 +43,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now()
         found.save()
-        found.reset()
+        found.unload()
     return found
 
 
