@@ -51,7 +51,7 @@ def log_in(
     request, login = state.request, state.login
     user_agent = request.headers.get("User-Agent")
     values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
-    before = login.owner
+    previous = login.owner
     token: Secret | None = None
     lifetime = 0
     if remember:
@@ -60,7 +60,9 @@ def log_in(
         token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
     else:
         handle = revoke_other_users_tokens(state, str(user_id))
-        lost = before is not None and not handle and was_remembered(before.note)
+        # The browser may have lost the token of the previous login, which is revoked below by its handle. Then this
+        # login needs another handle.
+        lost = previous is not None and not handle and was_remembered(previous.note)
         handle_now = new_handle() if lost else handle
         new_login = describe_login(login.session, request, remembered=bool(handle), handle=handle_now)
     impersonated = impersonator = None
@@ -72,9 +74,9 @@ def log_in(
         return False
     try:
         if token is not None:
-            revoke_remember_tokens(state, before)
-        elif before is not None and before.handle != handle and was_remembered(before.note):
-            state.tokens.revoke_login(before)
+            revoke_remember_tokens(state, previous)
+        elif previous is not None and previous.handle != handle and was_remembered(previous.note):
+            state.tokens.revoke_login(previous)
     except SessionUnavailable:
         login.abort()  # else the browser would have the new login and still the remember token of the old one
         raise

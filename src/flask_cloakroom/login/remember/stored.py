@@ -89,7 +89,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def is_alive(self, remembered: Remembered) -> bool:
-        """Look the family up again."""
+        """Return whether the family is still in the store."""
         return self._families.stands(_family_of(remembered))
 
     @_unavailable_if_down
