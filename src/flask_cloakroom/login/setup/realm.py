@@ -98,7 +98,10 @@ class Realm:
         return callback
 
     def request_loader(self, callback: C) -> C:
-        """Register a function that returns the user of a request, or None. It is called if no session has a login."""
+        """Register a function that returns the user of a request, or None.
+
+        It is called if neither a credential, the session nor a remember cookie has a user.
+        """
         self.request_callback = callback
         return callback
 
