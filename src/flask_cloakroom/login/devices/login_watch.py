@@ -27,7 +27,7 @@ class LoginWatch:
         if realm.user_callback is None:
             raise RuntimeError("login_watch() needs a user_loader, because it loads the user again")
         if not is_set(user, "is_authenticated"):
-            raise RuntimeError("nobody is logged in, so there is no login to watch")
+            raise RuntimeError("nobody is logged in. Call login_watch() in a view behind login_required")
         self._app, self._realm = state.app, realm
         self._impersonated: Any = None
         self._session_watch: SessionWatch | None = None

@@ -96,11 +96,11 @@ def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown
     hold also for a user who is not active.
     """
     if user is None:
-        return "the user is not there any more"
+        return "the user does not exist any more"
     if not forced and not is_set(user, "is_active"):
         return "the user is not active"
     if not unknown_hash and not is_same_digest(auth_hash, auth_hash_of(user)):
-        return "session_auth_hash() is another one by now"
+        return "session_auth_hash() has changed"
     return None
 
 
@@ -223,7 +223,7 @@ class SessionLogin:
         if not joined:
             # Else the login's keys would be saved as a new session, and the user would be logged in after all.
             self._write(before)
-            log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
+            log.info("%s: the user of a remember token was not logged in, because that login has ended", self.log_name)
         return joined and self.session.get(USER_KEY) == values[USER_KEY]
 
     def rotate(self) -> None:

@@ -34,7 +34,7 @@ def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except StoreError as error:
-            log.error("the store of remembered logins failed: %s", error)
+            log.error("the store of the remember tokens failed: %s", error)
             raise SessionUnavailable from error
 
     return guarded
@@ -89,7 +89,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def is_alive(self, remembered: Remembered) -> bool:
-        """Look the family up again."""
+        """Return whether the family is still in the store."""
         return self._families.is_alive(_family_of(remembered))
 
     @_unavailable_if_down
