@@ -14,7 +14,8 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session, SettingError
-from support.redis.clients import bound_of, make_app, make_client, run
+from support.processes import run
+from support.redis.clients import bound_of, make_app, make_client
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 
 

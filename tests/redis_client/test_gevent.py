@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.redis.clients import require_or_skip, run
+from support.processes import run
+from support.redis.clients import require_or_skip
 from support.servers.special import VolatileRedisServer
 
 GREENLETS = """

@@ -10,7 +10,8 @@ import pytest
 
 from flask_cloakroom import FlaskRedis
 from support import ROOT
-from support.redis.clients import make_app, make_client, run
+from support.processes import run
+from support.redis.clients import make_app, make_client
 from support.redis.operations import GROUPS, Talk
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 

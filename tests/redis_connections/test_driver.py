@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.redis.clients import run
+from support.processes import run
 from support.servers.groups import SixNodeCluster
 from support.servers.sentinel import SentinelSetup
 from support.servers.special import GuardedRedisServer

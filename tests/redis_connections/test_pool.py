@@ -16,7 +16,8 @@ from flask import Flask, session
 from flask_cloakroom import FlaskRedis, Session, StoreError
 from flask_cloakroom.redis_connections import connect
 from flask_cloakroom.stores.redis.store import RedisStore
-from support.redis.clients import Outside, bound_of, in_threads, join, make_app, make_client, run
+from support.processes import run
+from support.redis.clients import Outside, bound_of, in_threads, join, make_app, make_client
 from support.servers.groups import wait_until
 from support.servers.special import Proxy, VolatileRedisServer
 

@@ -82,9 +82,9 @@ class Shop:
 @pytest.mark.parametrize(
     ("value", "path", "kind"),
     [
-        (Shop(), "session['bad']", "test_values.Shop"),
-        ({"items": [1, Shop()]}, "session['bad']['items'][1]", "test_values.Shop"),
-        ([{"a": (1, {2: Shop()})}], "session['bad'][0]['a'][1][2]", "test_values.Shop"),
+        (Shop(), "session['bad']", f"{__name__}.Shop"),
+        ({"items": [1, Shop()]}, "session['bad']['items'][1]", f"{__name__}.Shop"),
+        ([{"a": (1, {2: Shop()})}], "session['bad'][0]['a'][1][2]", f"{__name__}.Shop"),
         (defaultdict(list), "session['bad']", "collections.defaultdict"),
         ({"x": bytearray(b"secret")}, "session['bad']['x']", "bytearray"),
     ],

@@ -181,7 +181,7 @@ class TestUpgrade:
 
 
 class TestStart:
-    """How the accounts come to be there. How the tables do, is in test_site_migrations.py."""
+    """How the accounts come to be there. How the tables do, is in ``running/test_migrations.py``."""
 
     def test_another_process_makes_an_account_first(self, app: Flask) -> None:
         """Between the look for the accounts and their making another process may make one; the rest is made."""
