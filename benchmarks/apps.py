@@ -1,8 +1,8 @@
-"""The contestants: one small site with three pages, under each way of keeping sessions.
+"""The contestants: one small site with three pages, for each way to keep sessions.
 
-Every contestant runs with the settings that its documentation starts with, and with nothing tuned. For
-Flask-Session that means that each request writes the session back (``SESSION_REFRESH_EACH_REQUEST``), and for
-Flask's cookie that it lasts as long as the browser is open and is signed anew only when it changed.
+Every contestant has the first settings of its documentation, without any tuning. So Flask-Session writes the session at
+each request (``SESSION_REFRESH_EACH_REQUEST``). Flask's cookie lasts until the browser window is closed, and is signed
+again only when it has changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flask import Flask, session
 from redis import Redis
 from werkzeug.test import Client, EnvironBuilder
 
-#: What every measured session holds: a name, a counter and a small cart.
+#: The contents of every measured session: a name, a counter and a small cart.
 USER = "ada.lovelace"
 CONTENTS: dict[str, Any] = {
     "user": USER,
@@ -33,21 +33,21 @@ CONTENTS: dict[str, Any] = {
     },
 }
 
-#: The measured pages, by what they do with the session.
+#: The measured pages, and what each does with the session.
 PAGES = {"/alone": "leaves it alone", "/read": "reads", "/write": "changes"}
-#: Those of a site with logins, by what they ask of the login.
+#: The pages of a site with logins, and what each does with the login.
 LOGIN_PAGES = {"/alone": "asks nothing of the login", "/members": "behind login_required"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the contestants may keep their sessions."""
+class Environment:
+    """The Redis server and the folder that the contestants may use."""
 
     socket: str
     folder: str
 
     def redis(self, database: int) -> str:
-        """Return the URL of one of the databases of the Redis, so that no contestant sees another's keys."""
+        """Return the URL of one database of the Redis server. Each contestant has its own."""
         return f"unix://{self.socket}?db={database}"
 
     @property
@@ -55,18 +55,18 @@ class Place:
         return Path(self.folder) / "sessions.sqlite"
 
 
-def _bare(app: Flask, place: Place) -> None:
-    """No secret key, no session."""
+def _bare(app: Flask, environment: Environment) -> None:
+    """No secret key and no session."""
 
 
-def _cookie(app: Flask, place: Place) -> None:
+def _cookie(app: Flask, environment: Environment) -> None:
     app.secret_key = "a secret of the benchmark, 32+ characters"
 
 
-def _flask_session(app: Flask, place: Place) -> None:
+def _flask_session(app: Flask, environment: Environment) -> None:
     from flask_session import Session
 
-    app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(place.redis(FLASK_SESSION_DB)))
+    app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(environment.redis(FLASK_SESSION_DB)))
     Session(app)
 
 
@@ -77,29 +77,29 @@ def _cloakroom(app: Flask, **config: object) -> None:
     Session(app)
 
 
-def _cloakroom_redis(app: Flask, place: Place) -> None:
-    _cloakroom(app, SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(place.redis(CLOAKROOM_DB)))
+def _cloakroom_redis(app: Flask, environment: Environment) -> None:
+    _cloakroom(app, SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(environment.redis(CLOAKROOM_DB)))
 
 
-def _cloakroom_sqlite(app: Flask, place: Place) -> None:
-    _cloakroom(app, SESSION_STORE=f"sqlite:///{place.sqlite}")
+def _cloakroom_sqlite(app: Flask, environment: Environment) -> None:
+    _cloakroom(app, SESSION_STORE=f"sqlite:///{environment.sqlite}")
 
 
-def _cloakroom_memory(app: Flask, place: Place) -> None:
+def _cloakroom_memory(app: Flask, environment: Environment) -> None:
     _cloakroom(app, SESSION_TYPE="memory")
 
 
-def _flask_login(app: Flask, place: Place) -> None:
+def _flask_login(app: Flask, environment: Environment) -> None:
     import flask_login
 
-    _flask_session(app, place)
+    _flask_session(app, environment)
     _member_pages(app, flask_login)
 
 
-def _cloakroom_login(app: Flask, place: Place) -> None:
+def _cloakroom_login(app: Flask, environment: Environment) -> None:
     import flask_cloakroom
 
-    _cloakroom_redis(app, place)
+    _cloakroom_redis(app, environment)
     _member_pages(app, flask_cloakroom)
 
 
@@ -107,7 +107,7 @@ FLASK_SESSION_DB = 1
 CLOAKROOM_DB = 2
 RAW_DB = 3
 
-CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
+CONTESTANTS: dict[str, Callable[[Flask, Environment], None]] = {
     "bare": _bare,
     "cookie": _cookie,
     "flask-session": _flask_session,
@@ -116,23 +116,23 @@ CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
     "cloakroom-memory": _cloakroom_memory,
 }
 
-#: With logins; both have the loader that costs least.
-LOGIN_CONTESTANTS: dict[str, Callable[[Flask, Place], None]] = {
+#: The contestants with logins. Both have the cheapest possible loader.
+LOGIN_CONTESTANTS: dict[str, Callable[[Flask, Environment], None]] = {
     "flask-session + flask-login": _flask_login,
     "cloakroom, logins": _cloakroom_login,
 }
 
-#: What the bare application is sent, and does not look at: a header of the usual length.
+#: The bare application gets a Cookie header of the usual length, which it does not read.
 BARE_COOKIE = f"session={'t' * 43}"
 
-#: Contestants whose sessions are not seen by another worker process.
+#: Contestants whose sessions other worker processes do not see.
 ONE_PROCESS = {"cloakroom-memory"}
 
 
-def make_app(contestant: str, place: Place) -> Flask:
-    """Return the site of the benchmark under ``contestant``."""
-    app = Flask("benchmark", static_folder=None, instance_path=place.folder)
-    (CONTESTANTS | LOGIN_CONTESTANTS)[contestant](app, place)
+def make_app(contestant: str, environment: Environment) -> Flask:
+    """Return the site of the benchmark for ``contestant``."""
+    app = Flask("benchmark", static_folder=None, instance_path=environment.folder)
+    (CONTESTANTS | LOGIN_CONTESTANTS)[contestant](app, environment)
     if contestant == "bare":
         _constant_pages(app)
     else:
@@ -161,7 +161,7 @@ def _session_pages(app: Flask) -> None:
 
 
 def _member_pages(app: Flask, login: Any) -> None:
-    """Add the same views over either package: their names are the same."""
+    """Add the same views for either package: both have the same names."""
     manager = login.LoginManager(app)
 
     class Member(login.UserMixin):  # type: ignore[misc]
@@ -185,7 +185,7 @@ def _member_pages(app: Flask, login: Any) -> None:
 
 
 def _constant_pages(app: Flask) -> None:
-    """The same answers with no session behind them: what the others' time is compared with."""
+    """Add the same answers without a session. The other sites' times are compared with these."""
 
     @app.get("/alone")
     @app.get("/members")
@@ -199,9 +199,9 @@ def _constant_pages(app: Flask) -> None:
 
 
 def start_session(app: Flask, path: str = "/start") -> str:
-    """Begin a session with the measured contents; return the ``Cookie`` header that a browser would send.
+    """Start a session with the measured contents, and return the ``Cookie`` header that a browser would send.
 
-    ``path``: "/login" for one in which somebody is logged in.
+    ``path``: "/login" for the session of a logged-in user.
     """
     response = Client(app).get(path)
     if response.status_code != 200:
@@ -211,7 +211,7 @@ def start_session(app: Flask, path: str = "/start") -> str:
 
 
 def prepare(app: Flask, page: str, cookie: str) -> Callable[[], bytes]:
-    """Return a function that sends one request for ``page`` through the WSGI interface and gives the body."""
+    """Return a function that sends one request for ``page`` through the WSGI interface and returns the body."""
     environ = EnvironBuilder(path=page, headers=[("Cookie", cookie)]).get_environ()
     wsgi: Any = app.wsgi_app
 
@@ -230,6 +230,6 @@ def prepare(app: Flask, page: str, cookie: str) -> Callable[[], bytes]:
 
 
 def serve() -> Flask:
-    """Return the site that the environment names: what gunicorn's workers call."""
-    place = Place(socket=os.environ["BENCHMARK_SOCKET"], folder=os.environ["BENCHMARK_FOLDER"])
-    return make_app(os.environ["BENCHMARK_CONTESTANT"], place)
+    """Return the site that the environment variables name, for gunicorn's workers."""
+    environment = Environment(socket=os.environ["BENCHMARK_SOCKET"], folder=os.environ["BENCHMARK_FOLDER"])
+    return make_app(os.environ["BENCHMARK_CONTESTANT"], environment)

@@ -1,4 +1,4 @@
-"""What a call costs: of the Redis client that a Flask application shares, and of the sessions' store."""
+"""The cost of one call: of the application's Redis client, and of the sessions' store."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 import redis
 from flask import Flask
 
-from apps import Place
+from apps import Environment
 from flask_cloakroom import FlaskRedis
 from flask_cloakroom.stores.redis.store import RedisStore
 from raw import RawRedis, redis_get
 from tools import say
 
-#: Calls between two looks at the clock.
+#: Calls in one block.
 BLOCK = 50
-#: What a stored session of the benchmark has, about.
+#: Bytes: about the size of the benchmark's stored session.
 SIZE = 300
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Microseconds of a call, one figure for each round."""
+    """Microseconds of each call, one figure for each round."""
 
     series: dict[str, list[float]]
 
     def ratio(self, ours: str, theirs: str) -> list[float]:
-        """Return the ratio of two, round by round."""
+        """Return the ratio of two calls, round by round."""
         return [mine / other for mine, other in zip(self.series[ours], self.series[theirs], strict=True)]
 
-    def more(self, ours: str, theirs: str) -> list[float]:
-        """Return how many microseconds more one takes than the other, round by round."""
+    def difference(self, ours: str, theirs: str) -> list[float]:
+        """Return by how many microseconds one call takes longer than the other, round by round."""
         return [mine - other for mine, other in zip(self.series[ours], self.series[theirs], strict=True)]
 
 
@@ -43,14 +43,14 @@ BARE_SET, OURS_SET = "redis-py: set", "FlaskRedis: set"
 RAW, LOAD = "GET on a raw socket", "the store's load"
 
 
-def measure(place: Place, rounds: int) -> Calls:
-    """Call each in turns, so that what the machine does meanwhile does not fall on one of them alone."""
-    url = f"unix://{place.socket}?db=5"
-    app = Flask("calls", instance_path=place.folder)
+def measure(environment: Environment, rounds: int) -> Calls:
+    """Measure all calls in turns, so that a disturbance of the machine affects all of them."""
+    url = f"unix://{environment.socket}?db=5"
+    app = Flask("calls", instance_path=environment.folder)
     app.config["REDIS_URL"] = url
     shared: Any = FlaskRedis(app)
     bare = redis.Redis.from_url(url)
-    raw = RawRedis(place.socket, 5)
+    raw = RawRedis(environment.socket, 5)
     store = RedisStore(url)
     key = bytes(32)
     store.create(key, bytes(SIZE - 8), 3600)
@@ -68,9 +68,9 @@ def measure(place: Place, rounds: int) -> Calls:
     with app.app_context():
         for number in range(-2, rounds):  # two to warm up
             for name, call in calls.items():
-                taken = _block(call)
+                duration = _block(call)
                 if number >= 0:
-                    series[name].append(taken)
+                    series[name].append(duration)
     store.close()
     raw.close()
     bare.close()
@@ -80,9 +80,9 @@ def measure(place: Place, rounds: int) -> Calls:
 def _block(call: Callable[[], object]) -> float:
     """Return the median of a block's calls, in microseconds."""
     clock = time.perf_counter_ns
-    taken = []
+    durations = []
     for _ in range(BLOCK):
-        began = clock()
+        start = clock()
         call()
-        taken.append(clock() - began)
-    return median(taken) / 1000
+        durations.append(clock() - start)
+    return median(durations) / 1000

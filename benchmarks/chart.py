@@ -1,4 +1,4 @@
-"""The chart: what each way of keeping sessions adds to a request."""
+"""Draw the chart: the time that each way to keep sessions adds to a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from apps import PAGES
 from inprocess import RAW_GET, RAW_REPLACE, Samples
 
-#: Colour-blind safe (Okabe and Ito); grey for what is replaced, colour for this package.
+#: Colours for colour-blind readers (Okabe and Ito). Grey for the replaced packages, a colour for this package.
 _SERIES = {
     "cookie": ("Flask's signed cookie", "#9a9a9a"),
     "flask-session": ("Flask-Session, Redis", "#5b5b5b"),
@@ -29,7 +29,7 @@ _WIDTH = 0.2
 
 
 def draw(samples: Samples, path: Path) -> None:
-    """Write the chart to ``path``, in the format that its suffix names."""
+    """Write the chart to ``path``, in the format of its suffix."""
     settings: dict[Any, Any] = {
         "svg.hashsalt": "flask-cloakroom",
         "svg.fonttype": "none",
@@ -53,17 +53,17 @@ def draw(samples: Samples, path: Path) -> None:
 
 
 def _bars(axes: Axes, samples: Samples) -> None:
-    for place, (name, (label, colour)) in enumerate(_SERIES.items()):
+    for index, (name, (label, colour)) in enumerate(_SERIES.items()):
         heights = [samples.added(name, page) for page in PAGES]
         middle = (len(_SERIES) - 1) / 2
-        positions = [group + (place - middle) * _WIDTH for group in range(len(PAGES))]
+        positions = [group + (index - middle) * _WIDTH for group in range(len(PAGES))]
         bars = axes.bar(positions, heights, _WIDTH * 0.92, label=label, color=colour)
         labels = [f"{height:.0f}".replace("-", "−") for height in heights]
         axes.bar_label(bars, labels, padding=2, fontsize=9)
 
 
 def _raw_lines(axes: Axes, samples: Samples) -> None:
-    """Mark what the bare round trips to Redis took in the same rounds."""
+    """Draw the time of the bare round trips to Redis in the same rounds."""
     for group, page in enumerate(PAGES):
         if page not in _RAW:
             continue

@@ -1,8 +1,7 @@
-"""How many commands a page sends to Redis, as the server itself counts them.
+"""Count the commands that a page sends to Redis, by the server's own figures.
 
-``INFO commandstats`` also counts the commands that a script runs inside the server. ``MONITOR`` marks those
-with the word ``lua``. So the clients' commands are the statistics less the lines that are marked, and must be
-as many as the lines that are not.
+``INFO commandstats`` also counts the commands that a script runs inside the server. ``MONITOR`` marks these with the
+word ``lua``. So the clients' commands are the statistics minus the marked lines, and must equal the unmarked lines.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from apps import LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Place, make_app, prepare, start_session
+from apps import LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Environment, make_app, prepare, start_session
 from raw import RawRedis, word
 
 REQUESTS = 100
 
-#: Of `+1700000000.123456 [2 unix:/tmp/redis.sock] "GET" "session:…"`: who sent it, and the command.
+#: The sender and the command in `+1700000000.123456 [2 unix:/tmp/redis.sock] "GET" "session:…"`.
 _LINE = re.compile(r"^\+[0-9.]+ \[\d+ (\S+)\] \"([^\"]+)\"")
 
 #: Commands of the measurement itself.
@@ -28,13 +27,13 @@ _OURS = {"info", "monitor", "ping", "echo"}
 
 @dataclass(frozen=True)
 class Counts:
-    """Commands per request, on one page of one contestant."""
+    """Commands for one request of one page."""
 
-    #: Sent by clients: what a request waits for.
+    #: Sent by clients. The request waits for their answers.
     sent: float
     #: Run by a script inside the server.
     in_scripts: float
-    #: By name, as ``INFO commandstats`` has them.
+    #: By name, as in ``INFO commandstats``.
     by_name: dict[str, float]
 
 
@@ -65,37 +64,37 @@ class _Monitor:
                 self._seen["script" if source == "lua" else "client"] += 1
 
     def stop(self, redis: RawRedis) -> Counter[str]:
-        """Wait until all lines up to now have come, and return how many of each source."""
+        """Wait until all lines up to now have arrived, and return the number of lines of each source."""
         redis(b"ECHO", b"end")
         if not self._end.wait(10):
-            raise TimeoutError("MONITOR fell silent")
+            raise TimeoutError("MONITOR sent nothing for 10 s. Check the Redis server.")
         self._socket.close()
         return self._seen
 
 
-def count(contestants: list[str], place: Place) -> dict[str, dict[str, Counts]]:
-    """Return the commands per request by contestant and page."""
-    return {name: _count_pages(name, place, "/start", PAGES) for name in contestants}
+def count(contestants: list[str], environment: Environment) -> dict[str, dict[str, Counts]]:
+    """Return the commands for one request, by contestant and page."""
+    return {name: _count_pages(name, environment, "/start", PAGES) for name in contestants}
 
 
-def count_logins(place: Place) -> dict[str, dict[str, Counts]]:
+def count_logins(environment: Environment) -> dict[str, dict[str, Counts]]:
     """Return the same for the sites with logins."""
-    return {name: _count_pages(name, place, "/login", LOGIN_PAGES) for name in LOGIN_CONTESTANTS}
+    return {name: _count_pages(name, environment, "/login", LOGIN_PAGES) for name in LOGIN_CONTESTANTS}
 
 
-def _count_pages(contestant: str, place: Place, start: str, pages: Iterable[str]) -> dict[str, Counts]:
-    app = make_app(contestant, place)
+def _count_pages(contestant: str, environment: Environment, start: str, pages: Iterable[str]) -> dict[str, Counts]:
+    app = make_app(contestant, environment)
     cookie = start_session(app, start)
     found = {}
     for page in pages:
         request = prepare(app, page, cookie)
-        request()  # connects, and makes the server know the script
-        found[page] = count_page(place.socket, request)
+        request()  # connects, and makes the server load the script
+        found[page] = count_page(environment.socket, request)
     return found
 
 
 def count_page(path: str, request: Callable[[], object]) -> Counts:
-    """Return the commands of one call of ``request``; ``path`` is the socket of the Redis."""
+    """Return the commands of one call of ``request``. ``path`` is the Redis server's socket."""
     redis = RawRedis(path, 0)
     before = _statistics(redis)
     monitor = _Monitor(path)
@@ -116,7 +115,7 @@ def count_page(path: str, request: Callable[[], object]) -> Counts:
 
 
 def _statistics(redis: RawRedis) -> Counter[str]:
-    """Return how often each command has run since the server began."""
+    """Return how often each command has run since the server started."""
     text = word(redis(b"INFO", b"commandstats")).decode()
     found = re.findall(r"^cmdstat_(\S+?):calls=(\d+)", text, re.MULTILINE)
     return Counter({name: int(number) for name, number in found if name not in _OURS})

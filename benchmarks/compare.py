@@ -1,8 +1,8 @@
-"""``benchmarks/run --compare REVISION``: the working tree beside another revision, in the same minutes.
+"""``benchmarks/run --compare REVISION``: measure the working tree and another revision in the same minutes.
 
-Each side is a process of its own. The two take turns on every page, A B B A, some milliseconds each, so that a machine
-that becomes slower or faster meets both alike. Every few seconds both processes are replaced, with empty stores and
-another seed for Python's hashes: two processes differ a little for as long as they live, even with the same code.
+Each side is a process of its own. For every page the two take turns of some milliseconds, A B B A, so that a change in
+the machine's speed affects both. Every few seconds both processes are replaced, with empty stores and another seed for
+Python's hashes: two processes differ a little for their whole life, even with the same code.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ ROOT = HERE.parent
 
 STORES = ("SQLite", "Redis", "memory")
 
-#: The sides, by the names of the table's columns. The second is the one that is compared with.
+#: The sides, as the table's columns are named: the working tree, and the other revision.
 SIDES = ("this", "that")
 
-#: Timed visits of one turn. More of them are no better: what disturbs a turn disturbs all its visits alike.
+#: Timed visits in one turn. More would not help: a disturbance of a turn affects all its visits.
 REQUESTS = 12
 
-#: Seconds that a pair of processes lives for: about ten times as long as its start takes.
+#: Seconds after which a pair of processes is replaced: about ten times as long as its start takes.
 LIFETIME = 12.0
 
-#: Pairs of processes at least, however short the time is. With one pair alone its own difference would be the result.
-FEWEST_PAIRS = 2
+#: The least number of pairs of processes. With only one pair, the result would be the difference of its processes.
+MIN_PAIRS = 2
 
-#: Minutes if none are given: in them, on a machine with two cores, the intervals become narrower than ±2 %.
+#: The default time in minutes. On a machine with two cores, the intervals become narrower than ±2 % in this time.
 MINUTES = 5.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what belongs to a comparison to the command line of ``benchmarks/run``."""
+    """Add the options of a comparison to the command line of ``benchmarks/run``."""
     group = parser.add_argument_group("comparing with another revision")
     group.add_argument(
-        "--compare", metavar="REVISION", help="measure the working tree beside this commit, and only that"
+        "--compare", metavar="REVISION", help="compare the working tree with this commit, and measure nothing else"
     )
     group.add_argument("--minutes", type=_minutes, default=MINUTES, help=f"how long to compare (default {MINUTES:g})")
     group.add_argument(
@@ -68,8 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--fail-above",
         type=float,
         metavar="PERCENT",
-        help="exit with 1 if a page may be dearer by more than so many per cent: by the upper end of the interval of "
-        "its shortest request, or by the lower end of that of its median request",
+        help="exit with 1 if a page may be dearer by more than this: by the upper end of the interval of its shortest "
+        "request, or by the lower end of the interval of its median request",
     )
 
 
@@ -80,17 +80,17 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-#: Groups of pairs, one group for each pair of processes: microseconds of this side beside those of that one.
+#: A group for each pair of processes: pairs of microseconds, of this side and of that side.
 Groups = list[list[tuple[float, float]]]
 
 
 @dataclass
 class Measured:
-    """What the sides took in each exchange of turns, by page and store."""
+    """The times of both sides, by page and store."""
 
-    #: By the shortest request of a turn. Other programs can only lengthen a request, and seldom lengthen all of a turn.
+    #: The shortest request of each turn. Other programs can only lengthen a request, and seldom lengthen a whole turn.
     shortest: dict[tuple[str, str], Groups] = field(default_factory=lambda: defaultdict(list))
-    #: By the median request of a turn, which shows as well what costs more in only some requests.
+    #: The median request of each turn. It also shows a change that makes only some requests dearer.
     typical: dict[tuple[str, str], Groups] = field(default_factory=lambda: defaultdict(list))
     #: Pages that one of the revisions does not have.
     missing: list[str] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One page on one store: microseconds of the shortest requests, and how the sides differ."""
+    """One page on one store: the microseconds of the shortest requests, and the difference of the sides."""
 
     page: str
     store: str
@@ -108,33 +108,33 @@ class Row:
     typical: Difference
 
     def verdict(self, rows: int) -> str:
-        """Return "dearer" if the shortest or the typical request is, else what is true of the shortest.
+        """Return "dearer" if the shortest or the typical request is dearer, or else the verdict of the shortest.
 
-        ``rows``: how many rows the table has, each with two questions.
+        ``rows``: the number of rows in the table. Each row has two questions.
         """
         if self.typical.verdict(2 * rows) == "dearer":
             return "dearer"
         return self.shortest.verdict(2 * rows)
 
     def may_exceed(self, percent: float) -> bool:
-        """Return whether this side may be dearer by more than so many per cent.
+        """Return whether this side may be dearer by more than ``percent``.
 
-        By the upper end of the shortest request's interval. The typical request's interval is as wide as the machine is
-        busy, so only its lower end counts.
+        For the shortest request the upper end of the interval counts. On a busy machine the interval of the typical
+        request is wide, so only its lower end counts.
         """
         limit = 1 + percent / 100
         return self.shortest.interval()[1] > limit or self.typical.interval()[0] > limit
 
 
 class Worker:
-    """A process with one side's code loaded; see ``compare_worker.py``."""
+    """A process with the code of one side; see ``compare_worker.py``."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.visits: list[int] = self._answer()
 
     def block(self, store: str, visit: int, requests: int = REQUESTS) -> dict[str, tuple[float, float]]:
-        """Let the process take a turn; return each page's shortest and median request."""
+        """Let the process take a turn. Return the shortest and the median request of each page."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{store} {visit} {requests}\n")
         self._process.stdin.flush()
@@ -145,13 +145,13 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("One side's process ended in the middle of the measurement. Its own error is above.")
+            raise RuntimeError("The process of one side ended during the measurement. Its own error is above.")
         return json.loads(line)
 
 
 @contextmanager
 def exported(revision: str) -> Iterator[dict[str, Path]]:
-    """Give a folder for each side with its ``src``: copies, so that edits during the measurement change nothing."""
+    """Yield a folder with the ``src`` of each side. They are copies, so edits during the measurement have no effect."""
     with tempfile.TemporaryDirectory(prefix="compare-") as temporary:
         sources = {side: Path(temporary) / side / "src" for side in SIDES}
         shutil.copytree(ROOT / "src", sources["this"], ignore=shutil.ignore_patterns("__pycache__"))
@@ -203,16 +203,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def measure(sources: dict[str, Path], pages: list[str], stores: list[str], minutes: float) -> Measured:
-    """Measure the pages of both sides on the stores for some minutes."""
+    """Measure the pages of both sides on the stores for ``minutes``."""
     wanted = [number for number, visit in enumerate(VISITS) if set(visit.pages) & set(pages)]
     measured = Measured()
     dice = random.Random(0)
     for source in sources.values():
-        compileall.compile_dir(source, quiet=1)  # or the first process would start otherwise than those after it
+        compileall.compile_dir(source, quiet=1)  # otherwise the first process would also compile
     end = time.monotonic() + minutes * 60
-    lifetime = min(LIFETIME, minutes * 60 / FEWEST_PAIRS)
+    lifetime = min(LIFETIME, minutes * 60 / MIN_PAIRS)
     number = 0
-    while number < FEWEST_PAIRS or time.monotonic() < end:
+    while number < MIN_PAIRS or time.monotonic() < end:
         until = time.monotonic() + lifetime
         with _workers(sources, stores, number) as workers:
             present = [visit for visit in wanted if all(visit in worker.visits for worker in workers.values())]
@@ -236,7 +236,7 @@ def _exchange(
 ) -> None:
     """Let the sides take turns on one visit, A B B A, so that a steady drift of the machine cancels out.
 
-    Chance chooses the side that begins: the other has two turns in a row, the second with warm caches.
+    A random choice decides which side begins: the other has two turns in a row, the second one with warm caches.
     """
     store, visit = what
     turns = [(side, workers[side].block(store, visit)) for side in order]
@@ -245,7 +245,7 @@ def _exchange(
             groups = series[page, store]
             if new_group:
                 groups.append([])
-            # The geometric mean, because it is ratios that are compared.
+            # The geometric mean, because the ratios are compared.
             this, that = (math.prod(found[page][which] for side, found in turns if side == one) ** 0.5 for one in SIDES)
             groups[-1].append((this, that))
 
@@ -272,7 +272,7 @@ def _interval(difference: Difference) -> str:
 
 
 def text(found: list[Row], revision: str, missing: list[str]) -> str:
-    """Return the table, and below it what became dearer."""
+    """Return the table, and below it the pages that became dearer."""
     header = ("page", "store", "this µs", "that µs", "shortest request", "median request", "verdict")
     verdicts = [row.verdict(len(found)) for row in found]
     cells = [
@@ -283,10 +283,10 @@ def text(found: list[Row], revision: str, missing: list[str]) -> str:
         for row, verdict in zip(found, verdicts, strict=True)
     ]
     parts = [
-        f"The working tree (this) beside {revision} (that). Microseconds are those of the shortest request of a turn; "
-        "differences are this less that, with their 95 % intervals.",
+        f"The working tree (this) and {revision} (that). Microseconds are those of the shortest request of a turn. "
+        "Differences are this minus that, with their 95 % intervals.",
         table(header, cells),
-        "About one in 20 of the intervals misses the truth by chance. The verdicts allow for that: "
+        "About one in 20 of the intervals is wrong by chance. The verdicts allow for this: "
         f"all {len(found)} together are wrong in one of 20 runs.",
         *(f"Not measured, because one of the revisions does not have it: {page}" for page in missing),
     ]
@@ -305,9 +305,9 @@ def above(found: list[Row], percent: float) -> list[str]:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Measure, print, and with ``--fail-above`` exit with 1 if a page may have become that much dearer."""
+    """Measure and print. With ``--fail-above``, exit with 1 if a page may have become dearer by more than that."""
     end_on_terminate()
-    # Without that, a core that sleeps and one that does not make twenty times the difference that is looked for.
+    # Awake, because a sleeping core changes a time twenty times more than the differences that are looked for.
     with exported(options.compare) as sources, cores_awake():
         say(f"comparing the working tree with {options.compare} for {options.minutes:g} minutes")
         measured = measure(sources, options.pages, options.stores, options.minutes)

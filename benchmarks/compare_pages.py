@@ -1,7 +1,7 @@
-"""The pages that two revisions are compared by: one site, and what a browser does on it.
+"""The pages that are measured in a comparison of two revisions: one site, and the visits of a browser.
 
-Everything here uses the public names of ``flask_cloakroom`` alone, so that it runs on older and newer revisions.
-A visit that needs a name which a revision does not have yet is left out, and the table says so.
+This module uses only public names of ``flask_cloakroom``, so that it runs on older and newer revisions. If a revision
+lacks a name that a visit needs, the visit is left out, and the table says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from werkzeug.test import EnvironBuilder
 
 import flask_cloakroom
 
-#: What every session holds: about as much as a small shop keeps.
+#: The contents of every session: about as much as a small shop stores.
 CONTENTS: dict[str, Any] = {
     "user": "ada.lovelace",
     "n": 0,
@@ -38,7 +38,7 @@ _TOKEN = re.compile('value="([^"]+)"')
 
 
 def make_app(store: str, folder: str) -> Flask:
-    """Return the site, with its sessions in the store of this URL."""
+    """Return the site with its sessions in the store of the URL ``store``."""
     app = Flask("compared", static_folder=None, instance_path=folder)
     app.config.update(SECRET_KEY="a secret of the benchmark, 32+ characters", SESSION_STORE=store)
     cloakroom = flask_cloakroom.Cloakroom(app)
@@ -133,11 +133,11 @@ def _form_pages(app: Flask) -> None:
 
 
 class Browser:
-    """Sends requests through the WSGI interface, keeps the cookies, and times the requests that have a page's name."""
+    """Sends requests through the WSGI interface and stores the cookies. Times the requests that have a page's name."""
 
     def __init__(self, app: Flask) -> None:
         self.cookies: dict[str, str] = {}
-        #: Of each page: nanoseconds of each request.
+        #: The nanoseconds of each request, by page.
         self.times: dict[str, list[int]] = {}
         self._wsgi: Any = app.wsgi_app
         self._environs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -156,7 +156,7 @@ class Browser:
         return self._send(environ | {"wsgi.input": io.BytesIO(body)}, expected, page)
 
     def forget(self, cookie: str | None = None) -> None:
-        """Lose one cookie, or all of them."""
+        """Delete one cookie, or all of them."""
         if cookie is None:
             self.cookies.clear()
         else:
@@ -199,7 +199,7 @@ class Browser:
                     self.cookies.pop(morsel.key, None)
 
 
-#: Gives each login another user, so that no user's list of sessions grows while the measurement runs.
+#: A new user for each login, so that no user's list of sessions grows during the measurement.
 _users = count(1)
 
 
@@ -270,12 +270,12 @@ def _form(browser: Browser) -> Callable[[], object]:
 
 @dataclass(frozen=True)
 class Visit:
-    """What is done in a row, with the pages that are timed in it."""
+    """Some requests in a row, with the pages among them that are timed."""
 
     pages: tuple[str, ...]
-    #: Makes a browser ready and returns one visit, which can be made again and again.
+    #: Prepares a browser and returns a function for one visit, which can be called many times.
     prepare: Callable[[Browser], Callable[[], object]]
-    #: The name that a revision must have for it, besides those of sessions and logins.
+    #: The name that a revision must have, besides those of sessions and logins.
     needs: str | None = None
 
 
@@ -302,6 +302,6 @@ VISITS = (
 PAGES = tuple(page for visit in VISITS for page in visit.pages)
 
 
-def has_what_it_needs(visit: Visit) -> bool:
-    """Return whether this revision of the package has the name that ``visit`` uses."""
+def is_supported(visit: Visit) -> bool:
+    """Return whether this revision of the package has the name that ``visit`` needs."""
     return visit.needs is None or hasattr(flask_cloakroom, visit.needs)

@@ -1,7 +1,7 @@
-"""One side of a comparison: a process that has one revision loaded, and measures what it is told to.
+"""One side of a comparison: a process that loads one revision and runs the visits that it is told to.
 
 Arguments: the folder that the package must come from, a folder for files, and the stores as ``NAME=URL``. The process
-reads lines ``STORE VISIT REQUESTS`` from standard input, and answers each with a line of JSON.
+reads lines ``STORE VISIT REQUESTS`` from standard input and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 
 import flask_cloakroom
-from compare_pages import VISITS, Browser, has_what_it_needs, make_app
+from compare_pages import VISITS, Browser, is_supported, make_app
 
-#: Untimed visits at the start of a block, which bring caches back from the other process's turn.
+#: Untimed visits at the start of a block, which fill the caches again after the other process's turn.
 WARM_UP = 3
 
 
@@ -28,12 +28,12 @@ class Worker:
         for store, url in stores.items():
             app = make_app(url, str(folder))
             for number, visit in enumerate(VISITS):
-                if has_what_it_needs(visit):
+                if is_supported(visit):
                     browser = Browser(app)
                     self._visits[store, number] = browser, visit.prepare(browser)
 
     def block(self, store: str, number: int, requests: int) -> dict[str, tuple[float, float]]:
-        """Make some visits in a row; return each page's shortest and median request, in microseconds."""
+        """Run some visits in a row. Return the shortest and the median request of each page, in microseconds."""
         browser, visit = self._visits[store, number]
         for _ in range(WARM_UP):
             visit()
@@ -54,8 +54,8 @@ def main() -> None:
         sys.exit("compare_worker: another flask_cloakroom was imported. Start benchmarks/run instead.")
     worker = Worker(Path(folder), dict(store.split("=", 1) for store in stores))
     gc.collect()
-    gc.freeze()  # so that the collection before each block looks only at what the blocks left behind
-    print(json.dumps([number for number, visit in enumerate(VISITS) if has_what_it_needs(visit)]), flush=True)
+    gc.freeze()  # so that the collection before each block checks only the objects of the blocks
+    print(json.dumps([number for number, visit in enumerate(VISITS) if is_supported(visit)]), flush=True)
     for line in sys.stdin:
         store, number, requests = line.split()
         print(json.dumps(worker.block(store, int(number), int(requests))), flush=True)

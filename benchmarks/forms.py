@@ -1,7 +1,7 @@
-"""What protection against forged requests costs: the page with a form, and the POST that the form sends.
+"""The cost of CSRF protection: the page with a form, and the POST of that form.
 
-Both packages get the same request, as a browser sends it: with the token in a field, and with the headers that say
-where it comes from. The views read the form, so that its parsing is in every figure.
+Both packages get the same request as from a browser: with the token in a field, and with the headers that tell its
+origin. The views read the form, so every figure contains the parsing of the form.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from urllib.parse import urlencode
 from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
-from apps import BARE_COOKIE, CONTENTS, Place, make_app, start_session
+from apps import BARE_COOKIE, CONTENTS, Environment, make_app, start_session
 from commands import Counts, count_page
 from inprocess import Samples, in_turns
 
-#: The two pages, by what is done with the token.
+#: The two pages, and what each does with the token.
 PAGES = {"/form": "a page with a form and a token", "/send": "the POST of that form"}
 
 BARE = "bare"
@@ -30,7 +30,7 @@ UNPROTECTED = "cloakroom, sessions alone"
 OURS = "cloakroom, protected"
 THEIRS = "flask-session + flask-wtf"
 
-#: Of each: the way of keeping sessions, as in ``apps``.
+#: The way to keep sessions of each contestant, as in ``apps``.
 SESSIONS = {BARE: "bare", UNPROTECTED: "cloakroom-redis", OURS: "cloakroom-redis", THEIRS: "flask-session"}
 
 _FIELD = '<form method="post" action="/send"><input name="item"><input name="csrf_token" value="{}"></form>'
@@ -42,13 +42,13 @@ class Forms:
     """Microseconds of each page, and the commands that it sends to Redis."""
 
     samples: Samples
-    #: Microseconds of the check alone, as it runs inside such requests, one figure a round.
+    #: Microseconds of the check alone, measured inside such requests, one figure for each round.
     check: list[float]
     commands: dict[str, dict[str, Counts]]
 
 
-def _make_app(contestant: str, place: Place) -> Flask:
-    app = make_app(SESSIONS[contestant], place)
+def _make_app(contestant: str, environment: Environment) -> Flask:
+    app = make_app(SESSIONS[contestant], environment)
     make_token: Callable[[], str] = lambda: "n" * 72  # noqa: E731  as long as ours
     if contestant == OURS:
         from flask_cloakroom import CSRFProtect, generate_csrf
@@ -74,13 +74,13 @@ def _make_app(contestant: str, place: Place) -> Flask:
     return app
 
 
-def _calls(app: Flask, contestant: str, place: Place) -> dict[str, Callable[[], bytes]]:
-    """Return what sends each request, having made sure that it is let in, and that one without a token is not."""
+def _calls(app: Flask, contestant: str, environment: Environment) -> dict[str, Callable[[], bytes]]:
+    """Return a function for each request. Check that a request with a token passes and one without does not."""
     cookie = BARE_COOKIE if contestant == BARE else start_session(app)
     show = _prepare(app, EnvironBuilder(path="/form", headers=[("Cookie", cookie)]))
     found = _TOKEN.search(show().decode())
     if found is None:
-        raise RuntimeError(f"{contestant}: the page has no token")
+        raise RuntimeError(f"{contestant}: the page has no token. Check the site.")
     headers = [
         ("Cookie", cookie),
         ("Sec-Fetch-Site", "same-origin"),
@@ -91,9 +91,9 @@ def _calls(app: Flask, contestant: str, place: Place) -> dict[str, Callable[[], 
     body = urlencode({"item": CONTENTS["user"], "csrf_token": found[1]})
     send = _prepare(app, EnvironBuilder(path="/send", method="POST", headers=headers, data=body))
     if send() != CONTENTS["user"].encode():
-        raise RuntimeError(f"{contestant}: the form was not taken")
+        raise RuntimeError(f"{contestant}: the form was refused. Check the token.")
     if contestant in (OURS, THEIRS) and app.test_client().post("/send").status_code != 400:
-        raise RuntimeError(f"{contestant}: is not protected")
+        raise RuntimeError(f"{contestant}: a form without a token was accepted. Check the protection.")
     return {"/form": show, "/send": send}
 
 
@@ -116,11 +116,11 @@ def _prepare(app: Flask, builder: EnvironBuilder) -> Callable[[], bytes]:
     return call
 
 
-def _time_check(place: Place, rounds: int, block: int) -> list[float]:
-    """Time the check where it runs: between the other parts of a request, with the caches as those leave them."""
-    app = _make_app(OURS, place)
+def _time_check(environment: Environment, rounds: int, block: int) -> list[float]:
+    """Time the check at its real place: between the other parts of a request, with the caches as these leave them."""
+    app = _make_app(OURS, environment)
     protection = app.extensions["csrf"]
-    check = protection._check
+    check = protection._before_request
     times: list[int] = []
 
     def timed(app: Flask) -> None:
@@ -128,8 +128,8 @@ def _time_check(place: Place, rounds: int, block: int) -> list[float]:
         check(app)
         times.append(time.perf_counter_ns() - start)
 
-    protection._check = timed
-    send = _calls(app, OURS, place)["/send"]
+    protection._before_request = timed
+    send = _calls(app, OURS, environment)["/send"]
     series = []
     for _ in range(rounds):
         times.clear()
@@ -139,16 +139,16 @@ def _time_check(place: Place, rounds: int, block: int) -> list[float]:
     return series
 
 
-def measure(place: Place, rounds: int, block: int) -> Forms:
-    """Time the pages in turns, then count what they send."""
-    calls = {name: _calls(_make_app(name, place), name, place) for name in SESSIONS}
+def measure(environment: Environment, rounds: int, block: int) -> Forms:
+    """Time the pages in turns, then count the commands that they send."""
+    calls = {name: _calls(_make_app(name, environment), name, environment) for name in SESSIONS}
     timed: dict[str, Callable[[], object]] = {
         f"{name} {page}": call for name, pages in calls.items() for page, call in pages.items()
     }
     samples = in_turns(timed, rounds, block)
     commands = {
-        name: {page: count_page(place.socket, call) for page, call in pages.items()}
+        name: {page: count_page(environment.socket, call) for page, call in pages.items()}
         for name, pages in calls.items()
         if name != BARE
     }
-    return Forms(samples, _time_check(place, rounds, block), commands)
+    return Forms(samples, _time_check(environment, rounds, block), commands)

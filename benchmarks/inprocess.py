@@ -1,9 +1,9 @@
-"""What a request costs inside one process: no server, no network but the store's own.
+"""The cost of a request inside one process: without a server, and without a network except the store's own.
 
-Every figure comes from one run in which the contestants take turns in many small rounds, so that a machine
-that becomes slower or faster meets all of them alike. A *block* is some requests of one contestant in a row,
-each timed by itself; its median is one sample. A contestant's figure is the median of its samples, and *added
-cost* is that figure less the one of the same page on the bare application.
+Every figure comes from one run. The contestants take turns in many small rounds, so that a change in the machine's
+speed affects all of them. A *block* is some requests of one contestant in a row, each timed alone; its median is one
+sample. A contestant's figure is the median of its samples. *Added cost* is that figure minus the figure of the same
+page on the bare application.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from apps import (
     PAGES,
     RAW_DB,
     USER,
-    Place,
+    Environment,
     make_app,
     prepare,
     start_session,
@@ -32,21 +32,21 @@ from raw import RawRedis, number, redis_get, redis_get_and_replace, sqlite_read,
 
 Call = Callable[[], object]
 
-#: Untimed calls at the start of a block, which bring caches back from what ran before.
+#: Untimed calls at the start of a block, which fill the caches again after the other contestants' blocks.
 WARM_UP = 5
 
 RAW_GET = "raw GET"
 RAW_REPLACE = "raw GET and compare-and-set script"
 RAW_SQLITE = "raw SQLite read"
 
-#: The same calls made by a view of the bare application. Between two requests the server has gone to sleep
-#: and the caches hold other things, so a round trip takes longer there than in a loop of nothing else.
+#: The same calls in a view of the bare application. Between two requests the server goes to sleep and the caches fill
+#: with other data, so a round trip takes longer in a view than in a loop.
 IN_A_VIEW = {RAW_GET: "bare with a raw GET", RAW_REPLACE: "bare with a raw GET and script"}
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Microseconds per request: one sample a round, in the order of the rounds."""
+    """Microseconds of a request: one sample for each round, in the order of the rounds."""
 
     series: dict[str, list[float]]
 
@@ -54,7 +54,7 @@ class Samples:
         return median(self.series[name])
 
     def added(self, contestant: str, page: str) -> float:
-        """Return the median of a page less that of the same page on the bare application."""
+        """Return the median of a page minus that of the same page on the bare application."""
         return self.median(f"{contestant} {page}") - self.median(f"bare {page}")
 
     def added_by_round(self, contestant: str, page: str) -> list[float]:
@@ -68,21 +68,21 @@ def spread(values: list[float]) -> tuple[float, float]:
     return first, third
 
 
-def measure(contestants: list[str], place: Place, rounds: int, block: int) -> Samples:
+def measure(contestants: list[str], environment: Environment, rounds: int, block: int) -> Samples:
     """Time every page of every contestant, and the raw round trips, in the same rounds."""
-    return in_turns(_page_calls(contestants, place) | _raw_calls(place), rounds, block)
+    return in_turns(_page_calls(contestants, environment) | _raw_calls(environment), rounds, block)
 
 
-def measure_logins(place: Place, rounds: int, block: int) -> Samples:
+def measure_logins(environment: Environment, rounds: int, block: int) -> Samples:
     """Time the pages of the sites with logins, and those of the bare application."""
     calls: dict[str, Call] = {}
     for contestant in ("bare", *LOGIN_CONTESTANTS):
-        app = make_app(contestant, place)
+        app = make_app(contestant, environment)
         cookie = BARE_COOKIE if contestant == "bare" else start_session(app, "/login")
         for page in LOGIN_PAGES:
             call = calls[f"{contestant} {page}"] = prepare(app, page, cookie)
             if call() != USER.encode():
-                raise RuntimeError(f"{contestant} {page} let nobody in")
+                raise RuntimeError(f"{contestant} {page} refused the user. Check the login.")
     return in_turns(calls, rounds, block)
 
 
@@ -91,10 +91,10 @@ def in_turns(calls: dict[str, Call], rounds: int, block: int) -> Samples:
     names = list(calls)
     series: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()
-    gc.freeze()  # what exists now is not looked at again by collections that fall into the timed blocks
+    gc.freeze()  # so that collections during the timed blocks do not check the objects that exist now
     try:
         for number in range(rounds):
-            # Each round begins with another contestant, so that none always follows the same one.
+            # Each round begins with another contestant, so that no contestant always follows the same one.
             start = number % len(names)
             for name in names[start:] + names[:start]:
                 series[name].append(_block_median(calls[name], block))
@@ -115,10 +115,10 @@ def _block_median(call: Call, count: int) -> float:
     return median(times) / 1000
 
 
-def _page_calls(contestants: list[str], place: Place) -> dict[str, Call]:
+def _page_calls(contestants: list[str], environment: Environment) -> dict[str, Call]:
     calls: dict[str, Call] = {}
     for contestant in contestants:
-        app = make_app(contestant, place)
+        app = make_app(contestant, environment)
         cookie = BARE_COOKIE if contestant == "bare" else start_session(app)
         for page in PAGES:
             call = calls[f"{contestant} {page}"] = prepare(app, page, cookie)
@@ -127,26 +127,26 @@ def _page_calls(contestants: list[str], place: Place) -> dict[str, Call]:
 
 
 def _check(contestant: str, page: str, call: Callable[[], bytes]) -> None:
-    """Make sure that what is timed works: a change must be there at the next request."""
+    """Check that the timed page works: the next request must see a change."""
     first, second = call(), call()
-    keeps = contestant not in ("bare", "cookie")  # their state is in the request, which here stays the same
+    keeps = contestant not in ("bare", "cookie")  # their state is in the request, which is the same each time
     expected = (b"1", b"2" if keeps else b"1") if page == "/write" else (b"ada.lovelace",) * 2
     if (first, second) != expected:
         raise RuntimeError(f"{contestant} {page} answered {first!r}, then {second!r}")
 
 
-def _raw_calls(place: Place) -> dict[str, Call]:
-    size = _stored_size(place)
+def _raw_calls(environment: Environment) -> dict[str, Call]:
+    size = _stored_size(environment)
     redis: dict[str, Call] = {
-        RAW_GET: redis_get(RawRedis(place.socket, RAW_DB), size),
-        RAW_REPLACE: redis_get_and_replace(RawRedis(place.socket, RAW_DB), size),
+        RAW_GET: redis_get(RawRedis(environment.socket, RAW_DB), size),
+        RAW_REPLACE: redis_get_and_replace(RawRedis(environment.socket, RAW_DB), size),
     }
-    in_a_view = {f"{IN_A_VIEW[name]} /read": _in_a_view(call, place) for name, call in redis.items()}
-    return redis | in_a_view | {RAW_SQLITE: sqlite_read(Path(place.folder) / "raw.sqlite", size)}
+    in_a_view = {f"{IN_A_VIEW[name]} /read": _in_a_view(call, environment) for name, call in redis.items()}
+    return redis | in_a_view | {RAW_SQLITE: sqlite_read(Path(environment.folder) / "raw.sqlite", size)}
 
 
-def _in_a_view(call: Call, place: Place) -> Call:
-    app = make_app("bare", place)
+def _in_a_view(call: Call, environment: Environment) -> Call:
+    app = make_app("bare", environment)
 
     def read() -> str:
         call()
@@ -156,10 +156,10 @@ def _in_a_view(call: Call, place: Place) -> Call:
     return prepare(app, "/read", "")
 
 
-def _stored_size(place: Place) -> int:
-    """Return the length of the value that the package keeps in Redis for the measured session."""
-    start_session(make_app("cloakroom-redis", place))
-    redis = RawRedis(place.socket, CLOAKROOM_DB)
+def _stored_size(environment: Environment) -> int:
+    """Return the length of the value that the package stores in Redis for the measured session."""
+    start_session(make_app("cloakroom-redis", environment))
+    redis = RawRedis(environment.socket, CLOAKROOM_DB)
     size = number(redis(b"STRLEN", word(redis(b"RANDOMKEY"))))
     redis.close()
     return size

@@ -1,7 +1,7 @@
-"""A user's sessions among very many: to list them, and to end them all.
+"""The sessions of one user among very many sessions: the time to list them, and the time to end them all.
 
-Measured inside views, as an application calls them: ``active_sessions()`` of somebody with twenty, and
-``logout_everywhere()`` of somebody with a thousand.
+Measured inside views, as an application calls them: ``active_sessions()`` for a user with twenty sessions, and
+``logout_everywhere()`` for a user with a thousand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, session
 from werkzeug.test import Client
 
-from apps import CLOAKROOM_DB, CONTENTS, Place
+from apps import CLOAKROOM_DB, CONTENTS, Environment
 from tools import say
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 STORES = ("SQLite", "Redis")
 
-#: Sessions of the user whose list is shown, and of others; of those who log out everywhere.
+#: Sessions of the user whose list is shown, and of the users who log out everywhere.
 LISTED = 20
 LISTED_USER = "ada"
 ENDED = 1000
 
-#: Times that the list is shown, and users who log out everywhere.
+#: How often the list is shown, and how many users log out everywhere.
 LISTS = 100
 ENDS = 5
 
@@ -42,7 +42,7 @@ class OwnersScale:
     many: int
     list_ms: list[float]
     end_ms: list[float]
-    #: Microseconds of one login without the request around it.
+    #: Microseconds of one login outside of a request.
     fill_us: float
 
     @property
@@ -54,17 +54,17 @@ class OwnersScale:
         return f"logout_everywhere() of {ENDED:,}"
 
 
-def measure(store: str, place: Place, many: int) -> OwnersScale:
-    """Fill a store with ``many`` sessions of users with twenty each, and measure among them."""
+def measure(store: str, environment: Environment, many: int) -> OwnersScale:
+    """Fill a store with ``many`` sessions of users with twenty sessions each, and measure among them."""
     times: list[float] = []
-    app = _site(store, place, times)
+    app = _site(store, environment, times)
     repository: Repository = app.session_interface.repository  # type: ignore[attr-defined]
     say(f"filling {store} with {many:,} sessions of {many // LISTED:,} users")
     fill_us = _fill(repository, many)
     owners = [f"heavy{number}" for number in range(ENDS)]
     for owner in owners:
         for _ in range(ENDED - 1):
-            _begin(repository, owner)
+            _create_session(repository, owner)
     gc.collect()
     gc.freeze()
     try:
@@ -81,14 +81,14 @@ def measure(store: str, place: Place, many: int) -> OwnersScale:
     return OwnersScale(many, list_ms, end_ms, fill_us)
 
 
-def _site(store: str, place: Place, times: list[float]) -> Flask:
+def _site(store: str, environment: Environment, times: list[float]) -> Flask:
     from flask_cloakroom import Cloakroom, UserMixin, active_sessions, current_user, login_user, logout_everywhere
 
-    app = Flask("benchmark", static_folder=None, instance_path=place.folder)
+    app = Flask("benchmark", static_folder=None, instance_path=environment.folder)
     url = (
-        f"sqlite:///{place.sqlite}"
+        f"sqlite:///{environment.sqlite}"
         if store == "SQLite"
-        else place.redis(CLOAKROOM_DB).replace("unix://", "redis+unix://")
+        else environment.redis(CLOAKROOM_DB).replace("unix://", "redis+unix://")
     )
     app.config["SESSION_STORE"] = url
     cloakroom = Cloakroom(app)
@@ -100,7 +100,7 @@ def _site(store: str, place: Place, times: list[float]) -> Flask:
     cloakroom.user_loader(Member)
 
     def timed(call: Callable[[], Any]) -> Any:
-        session.get("user")  # every page behind a login has its session by then
+        session.get("user")  # every page behind a login has opened its session at this point
         start = time.perf_counter()
         found = call()
         times.append((time.perf_counter() - start) * 1e3)
@@ -113,7 +113,7 @@ def _site(store: str, place: Place, times: list[float]) -> Flask:
     return app
 
 
-def _begin(repository: Repository, user: str) -> None:
+def _create_session(repository: Repository, user: str) -> None:
     from flask_cloakroom.core.entries.ownership import Begun
     from flask_cloakroom.core.values import codec
 
@@ -123,12 +123,12 @@ def _begin(repository: Repository, user: str) -> None:
 
 
 def _fill(repository: Repository, many: int) -> float:
-    """Log in ``many`` times, the listed user now and then; return the microseconds that each took."""
+    """Log in ``many`` times, the listed user among them. Return the microseconds of one login."""
     users = many // LISTED
-    listed = {place * many // LISTED for place in range(1, LISTED)}
+    listed = {number * many // LISTED for number in range(1, LISTED)}
     start = time.perf_counter()
     for number in range(many):
-        _begin(repository, LISTED_USER if number in listed else f"user{number % users}")
+        _create_session(repository, LISTED_USER if number in listed else f"user{number % users}")
     return (time.perf_counter() - start) / many * 1e6
 
 
@@ -141,7 +141,7 @@ def _logged_in(app: Flask, user: str) -> Client:
 def _get(browser: Client, path: str, expected: str) -> None:
     response = browser.get(path, headers={"User-Agent": AGENT})
     if response.text != expected:
-        raise RuntimeError(f"{path} answered {response.text[:80]!r} and not {expected!r}")
+        raise RuntimeError(f"{path} answered {response.text[:80]!r} and not {expected!r}. Check the site.")
 
 
 def _timed(times: list[float], call: Callable[[], None], count: int) -> list[float]:

@@ -1,7 +1,6 @@
-"""Show where a request spends its time: ``profile_request.py cloakroom-redis /read``.
+"""Show in which functions a request spends its time: ``profile_request.py cloakroom-redis /read``.
 
-cProfile makes calls slower than they are, small ones most of all: read it for the order of things, and
-``benchmarks/run`` for the figures.
+cProfile makes calls slower, small calls most of all. Use it to compare functions, and ``benchmarks/run`` for figures.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import pstats
 import tempfile
 from pathlib import Path
 
-from apps import CONTESTANTS, LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Place, make_app, prepare, start_session
+from apps import CONTESTANTS, LOGIN_CONTESTANTS, LOGIN_PAGES, PAGES, Environment, make_app, prepare, start_session
 from tools import end_on_terminate, redis_server
 
 
@@ -27,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     end_on_terminate()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, redis_server(Path(folder)) as path:
-        app = make_app(options.contestant, Place(path, folder))
+        app = make_app(options.contestant, Environment(path, folder))
         start = "/login" if options.contestant in LOGIN_CONTESTANTS else "/start"
         cookie = "" if options.contestant == "bare" else start_session(app, start)
         request = prepare(app, options.page, cookie)
@@ -38,12 +37,12 @@ def main() -> None:
         for _ in range(options.requests):
             request()
         profile.disable()
-    print(f"{options.requests} requests; divide by that for one")
+    print(f"{options.requests} requests; divide by this number for one")
     stats = pstats.Stats(profile)
     if options.package:
-        stats.sort_stats(options.sort).print_stats("flask_cloakroom", options.lines)  # by path: folders stay
+        stats.sort_stats(options.sort).print_stats("flask_cloakroom", options.lines)  # by path, so folders stay
     else:
-        stats.strip_dirs().sort_stats(options.sort).print_stats(options.lines)  # in this order, or it is unsorted
+        stats.strip_dirs().sort_stats(options.sort).print_stats(options.lines)  # strip first: it undoes the sorting
 
 
 if __name__ == "__main__":

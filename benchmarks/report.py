@@ -1,4 +1,4 @@
-"""The results of one run: as tables that read well in a terminal and in Markdown, and as JSON."""
+"""The results of one run as tables, for a terminal and in Markdown, and as JSON."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _PACKAGES = (
 
 @dataclass
 class Results:
-    """What was measured; a part that was left out is None."""
+    """The figures of all parts. A part that was not measured is None."""
 
     about: dict[str, str]
-    #: With every core kept awake, and with cores as they are.
+    #: With every core kept awake, and with cores that may sleep.
     samples: Samples | None = None
     asleep: Samples | None = None
     commands: dict[str, dict[str, Counts]] | None = None
@@ -65,12 +65,12 @@ class Results:
     contestants: list[str] = field(default_factory=list)
 
     def request_rows(self, samples: Samples | None) -> list[Row]:
-        """Return the targets for one request, if all that they compare with was measured."""
+        """Return the targets for one request, if every contestant that they need was measured."""
         everybody = set(self.contestants) >= set(CONTESTANTS) - ONE_PROCESS
         return list(targets.of_requests(samples)) if samples and everybody else []
 
     def rows(self) -> list[Row]:
-        """Return every target that this run can speak of."""
+        """Return every target whose figures were measured."""
         rows = self.request_rows(self.samples)
         if self.commands and {"flask-session", "cloakroom-redis"} <= set(self.commands):
             rows += targets.of_commands(self.commands)
@@ -89,7 +89,7 @@ class Results:
         return rows
 
     def json(self) -> dict[str, object]:
-        """Return the figures for a program to read."""
+        """Return the figures for programs."""
         parts = ("commands", "login_commands", "sizes", "served", "reads", "purge", "owners")
         return {
             "about": self.about,
@@ -117,7 +117,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def about(full: bool) -> dict[str, str]:
-    """Return what the figures depend on: date, versions, machine."""
+    """Return the date, the versions and the machine, on which the figures depend."""
     redis = subprocess.run([need("redis-server"), "--version"], capture_output=True, text=True, check=True)
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -135,7 +135,7 @@ def _number(value: float, digits: int = 1) -> str:
 
 
 def sections(results: Results) -> Iterator[tuple[str, str, str]]:
-    """Yield title, explanation and table of each part that was measured."""
+    """Yield the title, the explanation and the table of each measured part."""
     rows = results.rows()
     if rows:
         yield "Targets", _TARGETS, _targets_table(rows)
@@ -163,49 +163,49 @@ def sections(results: Results) -> Iterator[tuple[str, str, str]]:
 
 
 _TARGETS = (
-    "*Added cost* is the time of a request less that of the same request on Flask with no session. A ratio is the "
-    "median of the rounds' ratios, so that both sides ran within the same tenth of a second; *middle half* is "
-    "where half of them lie."
+    "*Added cost* is the time of a request minus that of the same request on Flask without a session. A ratio is the "
+    "median of the rounds' ratios, so both sides ran within the same tenth of a second. The *middle half* is the range "
+    "of half of them."
 )
-_REQUESTS = "Microseconds a request takes inside one process, medians; in brackets what the session adds."
+_REQUESTS = "Microseconds of a request inside one process, medians. In brackets the time that the session adds."
 _RAW = (
-    "Packed commands on a plain socket with hiredis as parser, and a bare SELECT, in the same rounds: in a "
-    "loop that does nothing else, which is what the targets compare with, and in a view of bare Flask, where "
-    "the server has gone to sleep since the last request, as it has when a session is loaded."
+    "Packed commands on a plain socket with hiredis as parser, and a bare SELECT, in the same rounds. The targets use "
+    "the figures from a loop that does nothing else. The other figures are from a view of bare Flask: the server has "
+    "gone to sleep since the last request, as it has when a session is loaded."
 )
 _ASLEEP = (
-    "All of the above is measured while a process of the lowest priority on each core keeps it from being "
-    "halted, as on a server under load. On an idle machine Redis' core is halted between two requests, and "
-    "waking it can take longer than all the rest. The same measurement with cores as they are:"
+    "For all figures above, a process of the lowest priority on each core keeps the core awake, as on a server under "
+    "load. On an idle machine the core of Redis sleeps between two requests. To wake it can take longer than the rest "
+    "of the request. The same measurement with cores that may sleep:"
 )
 _COMMANDS = (
-    f"Per request, over {REQUESTS} requests. Redis counts a script's inner commands too "
-    "(`INFO commandstats`); those that clients sent and waited for are told apart by `MONITOR`."
+    f"For one request, over {REQUESTS} requests. Redis also counts the commands inside a script "
+    "(`INFO commandstats`). `MONITOR` shows which commands clients sent and waited for."
 )
 _LOGINS = (
-    "Microseconds a request takes inside one process, medians, on Redis with a loader that costs nothing; in brackets "
-    "what it adds to bare Flask, and after it the commands that it sends."
+    "Microseconds of a request inside one process, medians, on Redis with a loader that costs nothing. In brackets the "
+    "time added to bare Flask, and after it the number of commands sent."
 )
 _FORMS = (
-    "Microseconds a request takes inside one process, medians, with sessions on Redis; in brackets what it adds to "
-    "bare Flask, and after it the commands that it sends. Every contestant is sent what a browser sends: the token in "
-    "the form, and headers that say where it comes from."
+    "Microseconds of a request inside one process, medians, with sessions on Redis. In brackets the time added to bare "
+    "Flask, and after it the number of commands sent. Every contestant gets a browser's request: with the token in the "
+    "form, and with headers that tell its origin."
 )
 _OWNERS = (
-    "Milliseconds of a call inside a view, medians, and in brackets the longest. All sessions were made by the "
+    "Milliseconds of a call inside a view, medians, and in brackets the longest. All sessions were made with the "
     "package's own calls."
 )
 _CALLS = (
-    "Microseconds of one call on a Unix socket, medians. `FlaskRedis` is called inside an application's context. Its "
-    "pool takes less time than the driver's, so that a call costs less and not more."
+    "Microseconds of one call on a Unix socket, medians. `FlaskRedis` is called inside an application context. Its "
+    "pool takes less time than the driver's, so a call costs less."
 )
 _SIZES = (
     "Bytes of the same contents (a name, a counter, a cart of three). *In memory* is Redis' own figure for "
     "key and value together."
 )
 _SERVED = (
-    f"Requests a second; in brackets the milliseconds that 99 in 100 of them stay under. gunicorn, {WORKERS} "
-    f"synchronous workers, {CONNECTIONS} clients, {SESSIONS} sessions, load generator and Redis on the same "
+    f"Requests a second. In brackets the milliseconds within which 99 of 100 are answered. gunicorn, {WORKERS} "
+    f"synchronous workers, {CONNECTIONS} clients, {SESSIONS} sessions. The load generator and Redis run on the same "
     "cores."
 )
 

@@ -1,6 +1,6 @@
-"""Measure Flask-Cloakroom beside Flask's own sessions and Flask-Session, or beside another revision of itself.
+"""Measure Flask-Cloakroom and compare it with Flask's own sessions and Flask-Session, or with another revision.
 
-``benchmarks/run`` makes the environment for it; started elsewhere, this hands over to that script.
+``benchmarks/run`` makes the environment for this. Started in another environment, this module starts that script.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ NEEDED_TO_COMPARE = ("flask_cloakroom", "redis")
 
 
 def use_environment(needed: tuple[str, ...]) -> None:
-    """Go on only where the pinned peers are installed; hand over to the script that installs them if not."""
+    """Return if the needed packages are installed. Otherwise start the script that installs them."""
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if not missing:
         return
     if Path(sys.prefix) == HERE.parent / ".venv-bench":
-        sys.exit(f"benchmarks: .venv-bench lacks {', '.join(missing)}; delete it and start again")
+        sys.exit(f"benchmarks: .venv-bench lacks {', '.join(missing)}. Delete it and start again.")
     script = str(HERE / "run")
     os.execv(script, [script, *sys.argv[1:]])
 
 
 def parse(contestants: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Return the options of the command line."""
     import compare
 
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     speed = parser.add_mutually_exclusive_group()
-    speed.add_argument("--full", action="store_true", help="everything at the sizes of the targets (minutes)")
+    speed.add_argument("--full", action="store_true", help="all parts at the sizes of the targets (takes minutes)")
     speed.add_argument("--quick", action="store_true", help="fewer rounds and smaller stores (the default)")
     parser.add_argument(
         "--write", action="store_true", help="also write results.json, docs/benchmarks.md and the chart"
@@ -45,9 +45,9 @@ def parse(contestants: list[str]) -> argparse.Namespace:
     compare.add_options(parser)
     options = parser.parse_args()
     if options.write and (set(options.parts) != set(PARTS) or set(options.only) != set(contestants)):
-        parser.error("--write is for a whole run: leave out --parts and --only")
+        parser.error("--write needs a whole run. Leave out --parts and --only.")
     if options.compare and options.write:
-        parser.error("--write keeps the figures of one revision: leave out --compare")
+        parser.error("--write is for one revision. Leave out --compare.")
     return options
 
 

@@ -1,6 +1,6 @@
-"""SQLite with very many sessions: what a read costs there, and what a purge costs those who write meanwhile.
+"""SQLite with very many sessions: the cost of a read, and the cost of a purge for other writers.
 
-Both work on the package's own store, through its own calls.
+Both are measured on the package's own store, with the store's own calls.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tools import say
 if TYPE_CHECKING:
     from flask_cloakroom.stores.sqlite.store import SQLiteStore
 
-#: Bytes of one entry's data: about what the measured session takes.
+#: Bytes of an entry's data: about the size of the measured session.
 SIZE = 300
 
-#: Seconds: long enough that no entry of a measurement expires during it.
+#: Seconds. No entry of a measurement expires in this time.
 LONG = 86_400
 
 READS = 200
 
-#: Seconds of purging, and of rest, in turns.
+#: Seconds of purging, and seconds of rest after it.
 TURN = 1.0
 
 
 @dataclass(frozen=True)
 class ReadScale:
-    """Microseconds of ``load`` with random keys, medians of interleaved blocks."""
+    """Microseconds of ``load`` with random keys: medians of interleaved blocks."""
 
     few: int
     many: int
@@ -52,7 +52,7 @@ class ReadScale:
 class PurgeWait:
     """The longest single call of a process that writes all the time, in milliseconds.
 
-    Turns of purging and of rest follow each other, so that what the disk and other programs do falls into both.
+    Purging and rest take turns, so that the disk and other programs affect both.
     """
 
     expired: int
@@ -76,12 +76,12 @@ def _open(path: Path) -> SQLiteStore:
 
 
 def _fill(store: SQLiteStore, first: int, count: int, ttl: int) -> float:
-    """Create entries one by one; return the microseconds each took."""
+    """Create entries one by one, and return the microseconds of one."""
     data = random.randbytes(SIZE)
     start = time.perf_counter()
     for number in range(first, first + count):
         if store.create(_key(number), data, ttl) is None:
-            raise RuntimeError("an entry was there before")
+            raise RuntimeError("there is an entry already. Start with an empty store.")
     return (time.perf_counter() - start) / count * 1e6
 
 
@@ -109,14 +109,14 @@ def _read_block(store: SQLiteStore, count: int) -> float:
         entry = store.load(key)
         times.append(time.perf_counter_ns() - start)
         if entry is None:
-            raise RuntimeError("a stored entry was not found")
+            raise RuntimeError("a stored entry was not found. Check the store.")
     return median(times) / 1000
 
 
 def purge(folder: Path, expired: int, live: int = 20_000) -> PurgeWait:
-    """Measure what purging ``expired`` rows costs a writer in another process, beside ``live`` other rows.
+    """Measure what purging ``expired`` rows costs a writer in another process, with ``live`` other rows in the store.
 
-    The rows are purged as ``flask sessions purge`` does it.
+    The rows are purged as by ``flask sessions purge``.
     """
     from flask_cloakroom.cli.session_commands import purge_all
 
@@ -127,7 +127,7 @@ def purge(folder: Path, expired: int, live: int = 20_000) -> PurgeWait:
     _fill(store, live, expired, 1)
     time.sleep(1.1)
     removed = 0
-    turns: list[tuple[float, float]] = []  # of purging: begin and end
+    turns: list[tuple[float, float]] = []  # start and end of each turn of purging
     with _writer(path) as calls:
         time.sleep(TURN)
         while removed < expired:
@@ -152,7 +152,7 @@ def purge(folder: Path, expired: int, live: int = 20_000) -> PurgeWait:
 
 
 class _ForOneTurn:
-    """The store, which after a turn has nothing more to purge."""
+    """The store. When the turn is over, it has nothing more to purge."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
@@ -163,7 +163,7 @@ class _ForOneTurn:
 
 
 def _by_turn(calls: list[tuple[float, float]], turns: list[tuple[float, float]]) -> list[list[float]]:
-    """Return the milliseconds of the calls that were under way in each turn."""
+    """Return the milliseconds of the calls that ran during each turn."""
     return [[(ended - began) * 1e3 for began, ended in calls if began < end and ended > start] for start, end in turns]
 
 
@@ -175,8 +175,8 @@ def _percentile_999(turns: list[list[float]]) -> float:
 class _writer:
     """A process that creates and replaces entries without a pause until the block ends.
 
-    The list that the block gets is filled when it ends: begin and end of each call, by ``time.perf_counter``,
-    which all processes of a machine share.
+    The block gets a list, which is filled at its end: start and end of each call, by ``time.perf_counter``. All
+    processes of a machine share this clock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +190,7 @@ class _writer:
     def __enter__(self) -> list[tuple[float, float]]:
         self._process.start()
         if not self._ready.wait(30):
-            raise TimeoutError("the writing process did not begin")
+            raise TimeoutError("the writing process did not start within 30 s. Try again on a quiet machine.")
         return self._calls
 
     def __exit__(self, *exc_info: object) -> None:
@@ -203,7 +203,7 @@ class _writer:
 
 
 def _write_until(path: Path, ready: Event, stop: Event, results: Connection) -> None:
-    """Create an entry, replace it, and so on."""
+    """Create an entry and replace it, again and again."""
     store = _open(path)
     data = random.randbytes(SIZE)
     clock = time.perf_counter

@@ -1,8 +1,8 @@
-"""Requests per second as a client sees them: gunicorn with two workers, under wrk, on the loopback.
+"""Requests a second as a client sees them: gunicorn with two workers, under wrk, on the loopback interface.
 
-All contestants' servers are up during the whole run and idle but one; the contestants take turns in each
-round. Requests are spread over many sessions, so that two workers seldom meet on the same one. A synchronous
-gunicorn worker closes the connection after each answer, so a request includes connecting.
+The servers of all contestants run during the whole measurement, and all but one are idle. The contestants take turns in
+each round. Requests use many sessions, so that the two workers seldom use the same one. A synchronous gunicorn worker
+closes the connection after each answer, so a request includes connecting.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from apps import BARE_COOKIE, ONE_PROCESS, PAGES, Place, make_app, start_session
+from apps import BARE_COOKIE, ONE_PROCESS, PAGES, Environment, make_app, start_session
 from tools import free_port, listens, need, say, started
 
 WORKERS = 2
 CONNECTIONS = 8
 SESSIONS = 100
 
-#: Sends each request with the next of the cookies, and prints what wrk counted as one line of JSON.
+#: Sends each request with the next cookie, and prints wrk's figures as one line of JSON.
 _WRK_SCRIPT = """
 local cookies = { %s }
 local turn = 0
@@ -44,14 +44,14 @@ end
 
 @dataclass(frozen=True)
 class Rate:
-    """Medians over the rounds: requests a second, and microseconds that a client waited."""
+    """Medians over the rounds: requests a second, and microseconds that a client waits."""
 
     rate: float
     p50: float
     p99: float
 
 
-def measure(contestants: list[str], place: Place, rounds: int, seconds: int) -> dict[str, dict[str, Rate]]:
+def measure(contestants: list[str], environment: Environment, rounds: int, seconds: int) -> dict[str, dict[str, Rate]]:
     """Load each page of each contestant for ``seconds`` in each round."""
     chosen = [name for name in contestants if name not in ONE_PROCESS]
     runs: dict[tuple[str, str], list[Rate]] = {(name, page): [] for name in chosen for page in PAGES}
@@ -59,22 +59,22 @@ def measure(contestants: list[str], place: Place, rounds: int, seconds: int) -> 
         ports, scripts = {}, {}
         for name in chosen:
             say(f"starting gunicorn for {name}")
-            ports[name] = _serve(name, place, servers)
-            scripts[name] = _script(name, place)
+            ports[name] = _serve(name, environment, servers)
+            scripts[name] = _script(name, environment)
         for number in range(rounds):
             say(f"served run: round {number + 1} of {rounds}")
             for page in PAGES:
                 for name in chosen:
                     address = f"http://127.0.0.1:{ports[name]}{page}"
                     runs[name, page].append(_load(address, scripts[name], seconds))
-    return {name: {page: _middle(runs[name, page]) for page in PAGES} for name in chosen}
+    return {name: {page: _median(runs[name, page]) for page in PAGES} for name in chosen}
 
 
-def _middle(runs: list[Rate]) -> Rate:
+def _median(runs: list[Rate]) -> Rate:
     return Rate(*(median(getattr(run, field) for run in runs) for field in ("rate", "p50", "p99")))
 
 
-def _serve(contestant: str, place: Place, servers: ExitStack) -> int:
+def _serve(contestant: str, environment: Environment, servers: ExitStack) -> int:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)]
     command += [
@@ -85,17 +85,17 @@ def _serve(contestant: str, place: Place, servers: ExitStack) -> int:
         str(Path(__file__).parent),
         "apps:serve()",
     ]
-    names = {"CONTESTANT": contestant, "SOCKET": place.socket, "FOLDER": place.folder}
+    names = {"CONTESTANT": contestant, "SOCKET": environment.socket, "FOLDER": environment.folder}
     env = os.environ | {f"BENCHMARK_{name}": value for name, value in names.items()}
     servers.enter_context(started(command, partial(listens, ("127.0.0.1", port)), env))
     return port
 
 
-def _script(contestant: str, place: Place) -> Path:
-    """Start the sessions and write the script that makes wrk send their cookies."""
-    app = make_app(contestant, place)
+def _script(contestant: str, environment: Environment) -> Path:
+    """Start the sessions, and write a script that makes wrk send their cookies."""
+    app = make_app(contestant, environment)
     cookies = [BARE_COOKIE] if contestant == "bare" else [start_session(app) for _ in range(SESSIONS)]
-    path = Path(place.folder) / f"{contestant}.lua"
+    path = Path(environment.folder) / f"{contestant}.lua"
     path.write_text(_WRK_SCRIPT % ", ".join(map(json.dumps, cookies)))
     return path
 

@@ -1,4 +1,4 @@
-"""Tables that read well in a terminal and in Markdown."""
+"""Make tables that can be read in a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned table: the first column to the left, figures to the right. It is Markdown as well."""
+    """Return an aligned table, which is also Markdown. Columns of figures are aligned to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     figures = [all(_is_figure(row[i]) for row in rows) for i in range(len(header))]
 

@@ -1,4 +1,4 @@
-"""What the project set itself to reach, and whether this run reached it."""
+"""The targets of the project for its cost, and whether a run reaches them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scale import PurgeWait, ReadScale
 
 @dataclass(frozen=True)
 class Row:
-    """One target. ``value`` is what has to meet it; ``spread`` is where half of the rounds lie."""
+    """One target. ``value`` must meet it. ``spread`` is the range of the middle half of the rounds."""
 
     page: str
     compared_with: str
@@ -36,7 +36,7 @@ def _us(value: float) -> str:
 
 
 def of_requests(samples: Samples) -> Iterator[Row]:
-    """Yield the targets for the cost of one request."""
+    """Yield the targets for the cost of a request."""
     for store in ("redis", "sqlite"):
         name = f"cloakroom-{store}"
         ours, bare = (samples.series[f"{who} /alone"] for who in (name, "bare"))
@@ -59,7 +59,7 @@ OURS, THEIRS = "cloakroom, logins", "flask-session + flask-login"
 
 
 def of_logins(samples: Samples, counts: dict[str, dict[str, Counts]]) -> Iterator[Row]:
-    """Yield the targets for pages of a site with logins."""
+    """Yield the targets for the pages of a site with logins."""
     ours, theirs = (samples.added_by_round(name, "/members") for name in (OURS, THEIRS))
     title = f"{LOGIN_PAGES['/members']}, Redis"
     yield _ratio(title, "Flask-Session's and Flask-Login's added cost", ours, theirs, 0.40)
@@ -68,7 +68,7 @@ def of_logins(samples: Samples, counts: dict[str, dict[str, Counts]]) -> Iterato
 
 
 def of_forms(measured: Forms) -> Iterator[Row]:
-    """Yield the targets for the protection against forged requests."""
+    """Yield the targets for the CSRF protection."""
     series = measured.samples.series
     with_it, without = (series[f"{name} /send"] for name in (forms.OURS, forms.UNPROTECTED))
     more = median(ours - theirs for ours, theirs in zip(with_it, without, strict=True))
@@ -89,7 +89,7 @@ def of_forms(measured: Forms) -> Iterator[Row]:
 
 
 def _ratio(page: str, compared_with: str, ours: list[float], theirs: list[float], reach: float) -> Row:
-    """Compare round by round: the machine may change its pace between rounds, and seldom does within one."""
+    """Compare the two sides round by round. A machine may change its speed between rounds, and seldom within one."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     value = median(ratios)
     low, high = spread(ratios)
@@ -128,7 +128,7 @@ def _commands(title: str, ours: float, theirs: float, reach: int) -> Row:
 def of_calls(measured: Calls) -> Iterator[Row]:
     """Yield the targets for the Redis client, and for the store alone."""
     for ours, bare in ((calls.OURS, calls.BARE), (calls.OURS_SET, calls.BARE_SET)):
-        more = measured.more(ours, bare)
+        more = measured.difference(ours, bare)
         low, high = spread(more)
         yield Row(
             page=f"one call, {ours}",
@@ -172,7 +172,7 @@ def of_purge(wait: PurgeWait) -> Row:
 
 
 def of_owners(store: str, scale: OwnersScale) -> Iterator[Row]:
-    """Yield the targets for the list of a user's sessions, and for its end."""
+    """Yield the targets for the list of a user's sessions, and for ending all of them."""
     for what, times, reach in ((scale.listing, scale.list_ms, 5.0), (scale.ending, scale.end_ms, 1000.0)):
         value = median(times)
         low, high = spread(times)

@@ -1,4 +1,4 @@
-"""Programs that the benchmarks start: found or installed, waited for, and ended by their process id."""
+"""Programs that the benchmarks start: find or install them, wait for them, and end them by their process ids."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-#: The Debian package that brings each program.
+#: The Debian package of each program.
 PACKAGES = {"redis-server": "redis-server", "wrk": "wrk"}
 
-#: Seconds to wait for a server to answer after its start, and to end after it was asked to.
-PATIENCE = 15.0
+#: Seconds to wait until a server answers after its start, and until it ends.
+TIMEOUT = 15.0
 
 
 def say(text: str) -> None:
-    """Tell what is going on, on standard error, so that standard output holds the tables alone."""
+    """Print a message about the present step to standard error, so that standard output has only the tables."""
     print(f"benchmarks: {text}", file=sys.stderr, flush=True)
 
 
 def need(program: str) -> str:
-    """Return the path of ``program``; as root install its Debian package when it is missing."""
+    """Return the path of ``program``. If it is missing, root installs its Debian package."""
     found = shutil.which(program)
     if found:
         return found
@@ -36,40 +36,42 @@ def need(program: str) -> str:
     install = ["apt-get", "install", "-y", "--no-install-recommends", package]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         sys.exit(f"benchmarks: {program} is missing. On Debian: {' '.join(install)}")
-    say(f"{program} is missing; installing the Debian package {package}")
+    say(f"{program} is missing, so the Debian package {package} is installed")
     if subprocess.run(install, stdout=subprocess.DEVNULL, check=False).returncode != 0:
-        say("that failed; fetching the package lists and trying again")
+        say("that failed, so the package lists are updated and it is tried again")
         subprocess.run(["apt-get", "update"], stdout=subprocess.DEVNULL, check=True)
         subprocess.run(install, stdout=subprocess.DEVNULL, check=True)
-    return shutil.which(program) or sys.exit(f"benchmarks: {package} is installed, but {program} is not there")
+    return shutil.which(program) or sys.exit(
+        f"benchmarks: {package} is installed and has no {program}. Check the PATH."
+    )
 
 
 @contextmanager
 def started(
     command: list[str], ready: Callable[[], bool], env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` until the block ends, however it ends. The block begins when ``ready()`` is true."""
+    """Run ``command`` until the block ends. The block begins when ``ready()`` is true."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not ready():
             if process.poll() is not None:
                 raise RuntimeError(f"{Path(command[0]).name} ended at its start with {process.returncode}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{Path(command[0]).name} did not answer within {PATIENCE:.0f} s")
+                raise TimeoutError(f"{Path(command[0]).name} did not answer within {TIMEOUT:.0f} s")
             time.sleep(0.02)
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on at this moment."""
+    """Return a port of the loopback interface on which no server listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -84,7 +86,7 @@ def listens(address: str | tuple[str, int]) -> bool:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Run a Redis that keeps nothing, on a Unix socket in ``folder`` and no port; give the socket's path."""
+    """Run a Redis server without persistence, on a Unix socket in ``folder`` and no port. Yield the socket's path."""
     path = str(folder / "redis.sock")
     command = [need("redis-server"), "--port", "0", "--unixsocket", path, "--unixsocketperm", "700"]
     command += ["--save", "", "--appendonly", "no", "--dir", str(folder), "--daemonize", "no"]
@@ -92,8 +94,8 @@ def redis_server(folder: Path) -> Iterator[str]:
         yield path
 
 
-#: Turns without end, only when nobody else wants the core, and not longer than its parent lives.
-_TURN = """
+#: Runs in a loop while no other process wants the core, and ends with its parent.
+_BUSY_LOOP = """
 import os
 parent = os.getppid()
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -105,20 +107,20 @@ while os.getppid() == parent:
 
 @contextmanager
 def cores_awake() -> Iterator[None]:
-    """Keep every core from being halted until the block ends, with a process each that gives way to all others.
+    """Keep every core awake until the block ends, with one process for each that gives way to all others.
 
-    A halted core takes tens of microseconds to wake, on a virtual machine most of all, and Redis has nothing
-    to do between two requests. On a server under load no core is halted.
+    A sleeping core takes tens of microseconds to wake up, most of all on a virtual machine, and Redis is idle between
+    two requests. On a server under load no core sleeps.
     """
-    with ExitStack() as turning:
+    with ExitStack() as loops:
         for _ in range(os.cpu_count() or 1):
-            turning.enter_context(started([sys.executable, "-c", _TURN], lambda: True))
+            loops.enter_context(started([sys.executable, "-c", _BUSY_LOOP], lambda: True))
         time.sleep(0.5)
         yield
 
 
 def end_on_terminate() -> None:
-    """Turn SIGTERM into an exit that runs the ``finally`` blocks, so that no server is left behind."""
+    """Exit normally at SIGTERM, so that ``finally`` blocks run and no server is left behind."""
 
     def leave(signum: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + signum)

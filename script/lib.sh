@@ -1,36 +1,36 @@
-# Functions for the scripts beside this file, which source it. Bash; nothing else is needed but Python.
+# Functions for the other scripts in this folder, which source this file. It needs only Bash and Python.
 # shellcheck shell=bash
 
 readonly MIN_PYTHON="3.11"
 
-# say TEXT...: one calm line of what is going on.
+# say TEXT...: print one line about the present step.
 say() {
   printf '· %s\n' "$*"
 }
 
-# fail TEXT...: what is wrong and what to do, then the end.
+# fail TEXT...: print what is wrong and what to do, and exit.
 fail() {
   printf '%s\n' "$@" >&2
   exit 1
 }
 
-# find_python: print the path of a Python that is new enough; the environment's PYTHON wins.
+# find_python: print the path of a Python that is new enough. The environment variable PYTHON wins.
 find_python() {
   local candidate
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
-    # It may be there and not work (a version manager's shim), so it is run and not only looked for.
+    # Each candidate is run: a version manager's shim may exist and not work.
     if "$candidate" -c "import sys; sys.exit(sys.version_info < (${MIN_PYTHON/./, }))" >/dev/null 2>&1; then
       command -v "$candidate"
       return
     fi
   done
   fail "This needs Python $MIN_PYTHON or newer, and there is none on the PATH." \
-    "Install one, or name it: PYTHON=/where/it/is/python3 $0"
+    "Install one, or give its path: PYTHON=/path/to/python3 $0"
 }
 
-# make_venv DIR [STAMP_FILE...] -- PIP_ARGUMENT...: make a virtual environment with what pip is asked for.
-# One that is there is used again while the Python, the arguments, the place and the stamp files' content
-# are what it was made from.
+# make_venv DIR [STAMP_FILE...] -- PIP_ARGUMENT...: make a virtual environment and install packages with pip.
+# An existing one is used again if it was made with the same Python, arguments and place, and if the contents of the
+# stamp files are the same.
 make_venv() {
   local dir=$1 python stamp
   local -a stamp_files=()
@@ -48,7 +48,7 @@ make_venv() {
     return
   fi
   if [ -e "$dir" ] && [ ! -f "$dir/pyvenv.cfg" ]; then
-    fail "$dir is in the way: it is not a virtual environment. Move it, and start again."
+    fail "$dir is no virtual environment, so it cannot be replaced. Move it, and start again."
   fi
 
   say "Making $(basename "$dir") with $("$python" --version 2>&1)"
@@ -58,16 +58,16 @@ make_venv() {
   printf '%s\n' "$stamp" >"$dir/stamp"
 }
 
-# need_program PROGRAM PACKAGE: install the system's package if the program is not there and we may.
-# Where it can't be had, say so and go on: what needs it says it once more.
+# need_program PROGRAM PACKAGE: install the system's package if the program is missing and this user may install it.
+# If that is not possible, say so and go on: the tests that need the program say so again.
 need_program() {
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    say "$1 is missing; on Debian and Ubuntu:  sudo apt-get install $2"
+    say "$1 is missing. On Debian and Ubuntu run:  sudo apt-get install $2"
     return
   fi
   say "Installing the system's package $2"
-  _apt_install "$2" || say "That failed; what needs $1 will say so. By hand:  apt-get update && apt-get install $2"
+  _apt_install "$2" || say "That failed, and tests that need $1 will say so. Try:  apt-get update && apt-get install $2"
 }
 
 _apt_install() {
@@ -87,20 +87,20 @@ print(hashlib.sha256("\0".join(parts).encode()).hexdigest())
 PYTHON
 }
 
-# Debian and its kin ship Python without the part that makes virtual environments.
+# Debian and Ubuntu ship Python without the modules that make virtual environments.
 _need_venv_module() {
   local package
   "$1" -c 'import ensurepip, venv' 2>/dev/null && return
   package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "This Python cannot make virtual environments: its modules ensurepip and venv are missing." \
-      "On Debian and Ubuntu install them with:  sudo apt-get install $package"
+      "On Debian and Ubuntu run:  sudo apt-get install $package"
   fi
   say "Installing the system's package $package"
-  _apt_install "$package" || fail "That failed. Try it by hand:  apt-get update && apt-get install $package"
+  _apt_install "$package" || fail "That failed. Try it yourself:  apt-get update && apt-get install $package"
 }
 
-# Tells what pip is busy with, one short line a package, and shows all that it said when it fails.
+# Show pip's progress, one short line for each package, and all of its output if it fails.
 _pip_install() {
   local dir=$1 log=$1/pip.log line what
   shift
@@ -112,11 +112,11 @@ _pip_install() {
           what=${line#Collecting }
           say "  fetching ${what%% *}"
           ;;
-        *"Installing build dependencies: started"*) say "  looking at this checkout" ;;
+        *"Installing build dependencies: started"*) say "  preparing this checkout" ;;
         "Installing collected packages"*) say "  installing" ;;
       esac
     done || {
     cat "$log" >&2
-    fail "" "pip could not install what is needed; its own words are above. Is the network there?"
+    fail "" "pip could not install the packages. Read its output above, and check the network."
   }
 }

@@ -1,4 +1,4 @@
-"""Flask-Cloakroom: what a Flask site knows its visitors by. You hand in your coat and get a ticket."""
+"""Flask-Cloakroom: sessions, logins, CSRF protection and a Redis client for Flask, in one extension."""
 
 from .csrf import CSRFClient, CSRFError, CSRFProtect, SeaSurf, csrf_meta_tag, generate_csrf, validate_csrf
 from .errors import (

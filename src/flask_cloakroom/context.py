@@ -1,8 +1,7 @@
-"""The objects behind Flask's proxies. No other module knows how Flask keeps them.
+"""The objects behind Flask's proxies. No other module relies on how Flask stores them.
 
-Flask's coming version merges the request context into the application context, and warns where
-``flask.globals.request_ctx`` is imported. It is therefore looked up in the module's own names, where only the present
-version has it.
+Flask's next version merges the request context into the application context. It warns if ``flask.globals.request_ctx``
+is imported. So ``request_ctx`` is looked up among the module's own names, where only the present version has it.
 """
 
 from __future__ import annotations
@@ -14,34 +13,31 @@ from flask.sessions import SessionMixin
 
 
 def this_app() -> Flask:
-    """Return the application itself and not a proxy for it. Raises RuntimeError outside of an application context."""
-    found: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return found
+    """Return the application itself, not the proxy. Raises RuntimeError outside of an application context."""
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def this_request() -> Request:
-    """Return the request itself and not a proxy for it. Raises RuntimeError outside of a request."""
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]
-    return found
+    """Return the request itself, not the proxy. Raises RuntimeError outside of a request."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def this_session() -> SessionMixin:
-    """Return the request's session itself and not a proxy for it. Raises RuntimeError outside of a request."""
-    found: SessionMixin = session._get_current_object()  # type: ignore[attr-defined]
-    return found
+    """Return the request's session itself, not the proxy. Raises RuntimeError outside of a request."""
+    return session._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def scope_or_none() -> Any:
-    """Return what lives as long as the present unit of work: the request, else the application context, else None."""
+def current_scope() -> Any:
+    """Return the current request, or without one the current application context, or None without both."""
     if has_request_context():
         return this_request()
     context: Any = globals.app_ctx
     return context._get_current_object() if context else None
 
 
-def forget_flashes() -> None:
-    """Forget which flash messages this request has taken from its session, so that its next page asks again."""
+def clear_flash_cache() -> None:
+    """Clear Flask's copy of this request's flash messages, so that the next page reads them from the session again."""
     context: Any = vars(globals).get("request_ctx", globals.app_ctx)._get_current_object()
-    for name in ("flashes", "_flashes"):  # the present version's name, and the coming one's
+    for name in ("flashes", "_flashes"):  # in the present version of Flask, and in the next one
         if hasattr(context, name):
             setattr(context, name, None)

@@ -1,8 +1,9 @@
-"""A cookie of ours: its settings, and how it is read, set and deleted: in one place, so that all agree.
+"""A cookie: read its settings, find it in a request, set it and delete it. In one place, so that all of these agree.
 
-The session's, the remember and the CSRF cookie are read here and nowhere else. Werkzeug's parser removes whatever
-Python takes for white space around a name. Chromium lets a sibling domain set a cookie whose name is the byte 0xa0
-and then ``__Host-session``, over plain HTTP, and sends it as it is: with that parser it would be ``__Host-session``.
+The session cookie, the remember cookie and the CSRF cookie are read only here. Werkzeug's parser removes all characters
+that Python counts as white space around a name. Chromium lets a sibling domain set a cookie named the byte 0xa0 and
+then ``__Host-session``, over plain HTTP, and sends the name unchanged. With Werkzeug's parser it would be
+``__Host-session``.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ from typing import Any, Final
 from flask import Response
 from werkzeug.sansio.http import parse_cookie
 
-from .caching import keep_from_caches, vary_on
+from .caching import add_vary, forbid_caching
 from .errors import SettingError
 from .secret import Secret
 from .settings import Reader
 
-#: RFC 6265bis, 5.6.3: browsers keep no cookie longer than 400 days, in seconds.
+#: RFC 6265bis, 5.6.3: browsers keep a cookie for at most 400 days. In seconds.
 MAX_AGE_LIMIT: Final = 400 * 24 * 3600
-#: So many cookies of one name are tried when a browser sends several: a sibling domain may have set one that stands
-#: before ours. Each costs a store command, so a flood of them must not be tried.
-MOST_TRIED: Final = 3
+#: How many cookies of one name are tried. A browser may send several, because a sibling domain may have set one that
+#: stands before ours. Each try costs a store command, so a flood of cookies must not be tried.
+MAX_TRIES: Final = 3
 
-#: Lists the values of a cookie in a request, given its WSGI environ.
+#: A function that returns the values of one cookie in a request, from the request's WSGI environ.
 Finder = Callable[[Mapping[str, Any]], list[Secret]]
 
 # RFC 6265, 4.1.1: a cookie's name is a token.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_COOKIE_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _DOMAIN: Final = re.compile(r"[^\s;,/]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """Name and attributes of a cookie. :func:`read_cookie` makes one from the settings, and checks these."""
+    """The name and attributes of a cookie. :func:`read_cookie` makes one from the settings and checks them."""
 
     name: str = "session"
     domain: str | None = None
@@ -48,59 +49,52 @@ class Cookie:
     partitioned: bool = False
 
     def finder(self, pattern: str) -> Finder:
-        """Return a function that lists, from a request, the values of this cookie that match ``pattern`` whole.
+        """Return a function that lists the values of this cookie that match ``pattern`` from start to end.
 
-        It takes the WSGI environment, so that no local variable, which error reporters show, holds the Cookie header.
-        It returns the first :data:`MOST_TRIED` values in the browser's order: the cookie with the longest path stands
-        first. Values in quotes stay quoted; a ticket has none.
+        The function takes the WSGI environ, so that no local variable contains the Cookie header: error reporters show
+        local variables. It returns the first :data:`MAX_TRIES` values in the browser's order, in which the longest path
+        stands first. Values in quotes stay quoted; a ticket has none.
         """
-        found_in = re.compile(rf"{_start(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
-        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))[:MOST_TRIED]))
+        found_in = re.compile(rf"{_name_pattern(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
+        return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))[:MAX_TRIES]))
 
     def values(self, environ: Mapping[str, Any]) -> list[Secret]:
-        """Return all values of this cookie in a request's WSGI environment, without the quotes that some have."""
+        """Return all values of this cookie in a request's WSGI environ, without the quotes that some have."""
         return [_unquoted(value) for value in _values(environ, self.name)]
 
     def value(self, environ: Mapping[str, Any]) -> Secret:
-        """Return the first value of this cookie in a request's WSGI environment, "" without one."""
+        """Return the first value of this cookie in a request's WSGI environ, or "" without one."""
         return next(iter(self.values(environ)), Secret())
 
     def set(self, response: Response, ticket: str, max_age: int | None) -> None:
-        """Send the ticket. ``max_age`` is in seconds; None for a cookie that ends with the browser's session."""
+        """Send the cookie. ``max_age`` is in seconds; None for a cookie that ends with the browser window."""
         age = None if max_age is None else min(max_age, MAX_AGE_LIMIT)
         response.set_cookie(self.name, ticket, max_age=age, **self._attributes())
-        self._tell_caches(response)
+        self._forbid_caching(response)
 
     def delete(self, response: Response) -> None:
-        """Delete it with the attributes it was set with, without which browsers keep it."""
+        """Delete the cookie, with the attributes that it was set with. Without these, browsers would keep it."""
         response.delete_cookie(self.name, **self._attributes())
-        self._tell_caches(response)
+        self._forbid_caching(response)
 
     def _attributes(self) -> dict[str, Any]:
-        return {
-            "domain": self.domain,
-            "path": self.path,
-            "secure": self.secure,
-            "httponly": self.httponly,
-            "samesite": self.samesite,
-            "partitioned": self.partitioned,
-        }
+        return {field: getattr(self, field) for field in self.__slots__ if field != "name"}
 
     @staticmethod
-    def _tell_caches(response: Response) -> None:
-        keep_from_caches(response)
-        vary_on(response, "Cookie")
+    def _forbid_caching(response: Response) -> None:
+        forbid_caching(response)
+        add_vary(response, "Cookie")
 
 
 def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     """Return the cookie that the settings ``<kind>_COOKIE_…`` describe. Raises :class:`SettingError`.
 
-    Where no path is set it is the session's, and where that has none the application's root: a cookie that is sent
-    to more than the application can be read by more.
+    Without a path of its own it has the session cookie's path, and without that the application's root. A cookie that
+    browsers send to other applications could be read by them.
     """
     name = read.text(f"{kind}_COOKIE_NAME")
-    if not _TOKEN(name):
-        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name: letters, digits and -_. only")
+    if not _COOKIE_NAME(name):
+        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name. Use letters, digits and -_. only")
     domain = read[f"{kind}_COOKIE_DOMAIN"] or None
     if domain is not None and not _is_domain(domain):
         raise SettingError(f"{kind}_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')
@@ -110,19 +104,19 @@ def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     if not isinstance(path, str) or not path.startswith("/"):
         raise SettingError(path_setting, f'must be a path that begins with "/", or None, not {path!r}')
     samesite = read[f"{kind}_COOKIE_SAMESITE"]
-    # Flask leaves it out, and then browsers differ. Lax is what most take it for.
+    # Flask sends no SameSite for None, and browsers then differ. Most take it for Lax.
     samesite = "Lax" if samesite is None else samesite.title() if isinstance(samesite, str) else samesite
     if samesite not in ("Lax", "Strict", "None"):
         raise SettingError(f"{kind}_COOKIE_SAMESITE", f'must be "Lax", "Strict" or "None", not {samesite!r}')
     secure = read.boolean(f"{kind}_COOKIE_SECURE")
     partitioned = read.boolean(f"{kind}_COOKIE_PARTITIONED")
-    # RFC 6265bis, 4.1.3: browsers look at the prefixes without regard to case.
+    # RFC 6265bis, 4.1.3: browsers ignore the case of these prefixes.
     bound_to_host = name.lower().startswith("__host-")
     if bound_to_host and domain:
-        raise SettingError(f"{kind}_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain; set it to None")
+        raise SettingError(f"{kind}_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain. Set it to None")
     if bound_to_host and path != "/":
         raise SettingError(path_setting, f'browsers refuse {name!r} unless {kind}_COOKIE_PATH is "/"')
-    # The prefixes mean nothing else than that it is secure, so the name is the wish.
+    # Browsers accept these prefixes only in secure cookies, so the name alone switches "secure" on.
     secure = secure or partitioned or bound_to_host or name.lower().startswith("__secure-")
     if samesite == "None" and not secure:
         raise SettingError(f"{kind}_COOKIE_SAMESITE", f'"None" needs {kind}_COOKIE_SECURE = True')
@@ -141,7 +135,7 @@ def _is_domain(value: Any) -> bool:
 
 
 def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a request, given by its WSGI environment, brings a cookie of this name."""
+    """Tell whether a request, given by its WSGI environ, has a cookie with this name."""
     return bool(_values(environ, name))
 
 
@@ -151,11 +145,11 @@ def _values(environ: Mapping[str, Any], name: str) -> list[Secret]:
 
 @lru_cache
 def _any_value(name: str) -> Callable[[str], list[str]]:
-    return re.compile(rf"{_start(name)}([^;]*)").findall
+    return re.compile(rf"{_name_pattern(name)}([^;]*)").findall
 
 
-def _start(name: str) -> str:
-    # RFC 6265bis, 5.6: a tab or a space may stand around a cookie's name and value, and nothing else.
+def _name_pattern(name: str) -> str:
+    # RFC 6265bis, 5.6: only tabs and spaces may stand around a cookie's name and value.
     return rf"(?:^|;)[ \t]*{re.escape(name)}="
 
 

@@ -1,17 +1,17 @@
-"""Every error that this package raises, in one place, so that an application can catch them by name.
+"""Every error of this package, in one place, so that an application can catch errors by name.
 
-No error's text carries a ticket, a store key or anything that a session holds.
+The text of an error never contains a ticket, a store's key or a value of a session.
 """
 
 from __future__ import annotations
 
 
 class CloakroomError(Exception):
-    """The common base: ``except CloakroomError`` catches whatever this package raises on purpose."""
+    """The base class of all errors of this package."""
 
 
 class SettingError(CloakroomError, ValueError):
-    """A setting of ``app.config`` is wrong. Raised at start; the text names the setting and the fix."""
+    """A setting of ``app.config`` is wrong. Raised at start. The text names the setting and says what to do."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")
@@ -19,28 +19,25 @@ class SettingError(CloakroomError, ValueError):
 
 
 class StoreError(CloakroomError):
-    """The store could not do its work (unreachable, out of time, full, damaged).
+    """The store cannot do its work: it is unreachable, too slow, full or damaged.
 
-    Only this leaves a store, with the driver's error as its cause. Whether a write was done before its
-    answer was lost is not known.
+    This is the only error that leaves a store. Its cause is the driver's error. If the answer to a write was lost, it
+    is not known whether the store wrote.
     """
 
 
 class ContentionError(StoreError):
-    """Other requests kept changing the session for so long that this one gave up, saving nothing.
-
-    The bound is ``core.entries.namespace.PATIENCE``, some seconds.
-    """
+    """Other requests kept changing the session for some seconds, so this request gave up and saved nothing."""
 
 
 class UserDataError(StoreError):
-    """What is stored of a user cannot be read. It stays as it is until that is mended, or it is deleted on purpose."""
+    """A user's data in the store cannot be read. The entry stays as it is until it is repaired or deleted."""
 
 
 class SessionValueError(CloakroomError, TypeError):
-    """A value that cannot be stored. Nothing was written; what was stored before stays.
+    """A value cannot be stored in a session. Nothing was written, and the stored session stays as it was.
 
-    ``path`` says where it lies (``session["cart"]["items"][2]``), ``type_name`` what it is.
+    ``path`` names the place (``session["cart"]["items"][2]``), ``type_name`` the value's type.
     """
 
     def __init__(self, path: str, type_name: str, hint: str) -> None:
@@ -50,9 +47,10 @@ class SessionValueError(CloakroomError, TypeError):
 
 
 class SessionTooLargeError(CloakroomError, ValueError):
-    """The session, or what belongs to a user, would exceed ``SESSION_MAX_BYTES``.
+    """The session, or the user's data, would be larger than ``SESSION_MAX_BYTES``.
 
-    Nothing was written; what was stored before stays.
+    Nothing was written, and the stored session stays as it was. ``size``, ``limit`` and ``key_size`` are bytes; ``key``
+    is the key with the largest value.
     """
 
     def __init__(self, size: int, limit: int, key: object, key_size: int, what: str = "session") -> None:
@@ -72,8 +70,8 @@ class SessionLimitError(CloakroomError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the user has {limit} sessions already, which is what SESSION_LIMIT_PER_USER allows; one of them must end "
-            'first. With SESSION_LIMIT_POLICY = "oldest" the one that was not used for longest would.'
+            f"The user already has {limit} sessions, as many as SESSION_LIMIT_PER_USER allows. End one of them first, "
+            'or set SESSION_LIMIT_POLICY = "oldest", which ends the session that was not used for longest.'
         )
         self.limit = limit
 
@@ -83,11 +81,11 @@ class LockTimeoutError(CloakroomError):
 
 
 class LockLostError(CloakroomError):
-    """The lock's lease ran out and somebody else took it before the changes were saved.
+    """The lock's lease ended, and another request took the lock before the changes were saved.
 
-    The changes that were made under it were not written.
+    The changes that were made under the lock were not written.
     """
 
 
 class TransactionError(CloakroomError):
-    """``multi()``, ``exec()`` or ``discard()`` of a Redis client out of turn. Nothing was sent."""
+    """``multi()``, ``exec()`` or ``discard()`` of a Redis client was called in the wrong order. Nothing was sent."""

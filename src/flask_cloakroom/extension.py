@@ -1,4 +1,4 @@
-"""``Cloakroom(app)``: every part at once. The only module that knows them all."""
+"""``Cloakroom(app)`` sets up every part. This is the only module that knows all parts."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Cloakroom:
-    """Switch on every part that this version has: server-side sessions, logins, and Redis if there is a URL."""
+    """Sets up server-side sessions, logins and CSRF protection, and a Redis client if there is a ``REDIS_URL``."""
 
     def __init__(self, app: Flask | None = None) -> None:
-        """With ``app``, do :meth:`init_app` at once."""
-        #: The client for ``REDIS_URL``; of use in applications that set it.
+        """Make the extension. With ``app``, call :meth:`init_app` at once."""
+        #: The client for ``REDIS_URL``, for applications that set it.
         self.redis = FlaskRedis()
-        #: Logins; of use once there is a loader.
+        #: Logins, for applications that register a loader.
         self.login_manager = LoginManager()
-        #: Protection against forged requests.
+        #: CSRF protection.
         self.csrf = CSRFProtect()
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
         """Set up all parts for ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
-        # The application may have a client of its own already, under the name that everybody looks it up by.
+        # The application may have a client of its own under the usual name. It stays.
         if app.config.get("REDIS_URL") and "redis" not in app.extensions:
             self.redis.init_app(app)
         Session(app)
-        # So with logins: its own manager, ours or Flask-Login's, stays.
+        # The application's own login manager stays, ours or Flask-Login's.
         present = getattr(app, "login_manager", None)
         if present is None:
             self.login_manager.init_app(app, add_context_processor=False)
             app.context_processor(self._user_context)
         elif isinstance(present, LoginManager):
             self.login_manager = present
-        # And with the protection, whichever of the two is set up first.
+        # The application's own CSRF protection stays as well, whether it was set up before or will be later.
         protection = app.extensions.get("csrf")
         if isinstance(protection, CSRFProtect):
             self.csrf = protection
@@ -52,13 +52,13 @@ class Cloakroom:
             self.csrf.init_app(app, unless_replaced=True)
 
     def user_loader(self, callback: C) -> C:
-        """Register what returns the user of an id, or None: :meth:`LoginManager.user_loader`."""
+        """Register the function that returns the user with an id, or None: :meth:`LoginManager.user_loader`."""
         return self.login_manager.user_loader(callback)
 
     def request_loader(self, callback: C) -> C:
-        """Register what returns the user that a request shows by itself: :meth:`LoginManager.request_loader`."""
+        """Register the function that finds a user by the request alone: :meth:`LoginManager.request_loader`."""
         return self.login_manager.request_loader(callback)
 
     def _user_context(self) -> dict[str, Any]:
-        # Templates of an application without logins may have a current_user of another kind.
+        # Without logins, the templates of the application may have another variable named current_user.
         return user_context() if self.login_manager.has_loader else {}

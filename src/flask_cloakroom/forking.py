@@ -1,4 +1,4 @@
-"""What must not outlive a fork: connections, and locks that another thread held."""
+"""Call a method in each forked child, to replace connections and locks that a child must not inherit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def call_in_child(method: Any) -> None:
-    """Call a bound method in every process that is forked from now on, while its object lives.
+    """Call a bound method in every process that is forked from now on, as long as the method's object lives.
 
-    What a parent has open must not be used by a child, and asking for the process id at each call costs a system
-    call each time.
+    A child must not use the open connections of its parent. The other way to notice a fork is to ask for the process id
+    at each use, which costs a system call.
     """
     reference = weakref.WeakMethod(method)
 

@@ -1,15 +1,14 @@
-"""Where parts that do not know each other leave functions for each other: keys of ``app.extensions``."""
+"""Keys of ``app.extensions`` under which one part leaves a function for another part that it does not import."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Logins leave here a function ``(resume: bool) -> list[Secret]``. It returns one text for each login that the
-#: request's browser has, of whichever kind of user. The text changes whenever that login begins, is confirmed or
-#: changes its user. CSRF tokens are made with these texts. ``resume``: first begin remembered logins, as the view
-#: would do later.
+#: A function of the logins, ``(resume: bool) -> list[Secret]``. It returns one text for each login of the request's
+#: browser, for all user kinds. The text changes when that login begins, is confirmed or changes its user. CSRF tokens
+#: are made with these texts. ``resume``: log remembered users in first, as the view would do later.
 LOGIN_SECRETS: Final = "flask_cloakroom.login secrets"
 
-#: Logins leave here what tells whether the request's user is shown by a header that no other site can make a browser
-#: send. Such a request is nobody's forgery.
-SHOWN_BY_HEADER: Final = "flask_cloakroom.shown by header"
+#: A function of the logins, ``() -> bool``. It tells whether a header shows the request's user. No other site can make
+#: a browser send such a header, so nobody can have forged the request.
+HAS_HEADER_LOGIN: Final = "flask_cloakroom.has header login"

@@ -1,7 +1,7 @@
-"""Where a visitor may be sent who says so themselves: to a path of this site, and nowhere else.
+"""Check redirect targets that come from a visitor: only a path of this site is allowed.
 
-A target is not searched for what is bad in it. It is taken apart, every part is checked, and a path is put together
-again from what was understood.
+A target is not searched for dangerous parts. It is split, every part is checked, and a new path is built from the
+parts.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from flask import current_app, request, session
 
-#: Characters: no page of a site has a longer address, and some servers refuse one (RFC 9110, 4.1, asks for 8000 bytes).
-LONGEST_TARGET: Final = 2048
+#: Characters. No page has a longer address, and some servers refuse one (RFC 9110, 4.1, demands 8000 bytes).
+MAX_TARGET_LENGTH: Final = 2048
 
-#: Browsers drop tabs and newlines anywhere and other control characters at the ends (WHATWG URL, 4.4), and take a
-#: backslash for a slash: what is a path to us could be a host to them. Unicode's own spaces and line ends are none of
-#: them, but nobody needs them unquoted.
+#: Browsers remove tabs and newlines anywhere and other control characters at the ends (WHATWG URL, 4.4), and read a
+#: backslash as a slash. So a text that is a path for Python could be a host for a browser. Browsers do not treat
+#: Unicode's other spaces and line ends like this, but no site needs them unquoted.
 _DANGEROUS: Final = re.compile(
     r"[\x00-\x20\x7f-\xa0\\\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
 ).search
 _DANGEROUS_IN_PATH: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]").search
-#: How often a path may be percent-decoded before it stays what it is: proxies and frameworks do so once or twice.
-_DECODINGS: Final = 4
-#: RFC 3986, 3.3 and 3.4: what may stand in a path or query as it is; "%" because it was encoded already.
+#: How often a path may be percent-decoded until it no longer changes. Proxies and frameworks decode once or twice.
+_MAX_DECODINGS: Final = 4
+#: RFC 3986, 3.3 and 3.4: characters that a path or query may contain unquoted. "%", because it was quoted already.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
 _QUERY_SAFE: Final = _PATH_SAFE + "?"
 
 
 def safe_next(default: str = "/", *, field: str = "next") -> str:
-    """Return where to go on to after a login: a path of this site, or ``default``, which is not checked.
+    """Return the path to go to after a login: the visitor's target if it is on this site, or else ``default``.
 
-    What the visitor wanted is looked for in the session (with USE_SESSION_FOR_NEXT, from where it is removed), then in
-    the form, then in the query; the first that is there counts. ``field`` is its name.
+    The target is the value named ``field`` in the session (with USE_SESSION_FOR_NEXT; it is then removed), or else in
+    the form, or else in the query. ``default`` is not checked.
     """
     target: object = None
     if current_app.config.get("USE_SESSION_FOR_NEXT"):
@@ -46,11 +46,11 @@ def safe_next(default: str = "/", *, field: str = "next") -> str:
 
 
 def safe_path(target: str, host: str) -> str | None:
-    """Return ``target`` as a path of this site, with its query and fragment; None if it leads elsewhere, or may.
+    """Return ``target`` as a path of this site, with its query and fragment; None if it may lead to another site.
 
-    A whole URL is taken if its host and port are ``host``; only the path is left of it.
+    ``host`` is this site's host and port. A whole URL with the same host and port is reduced to its path.
     """
-    if not target or len(target) > LONGEST_TARGET or _DANGEROUS(target):
+    if not target or len(target) > MAX_TARGET_LENGTH or _DANGEROUS(target):
         return None
     try:
         parts = urlsplit(target)
@@ -60,15 +60,15 @@ def safe_path(target: str, host: str) -> str | None:
         elif not target.startswith("/") or target.startswith("//"):
             return None
         path = parts.path or "/"
-        return rebuilt(parts._replace(path=path)) if _is_plain(path) else None
-    except ValueError:  # a host that is none, a lone surrogate
+        return join_path(parts._replace(path=path)) if _is_unambiguous(path) else None
+    except ValueError:  # not a valid host, or a lone surrogate
         return None
 
 
-def rebuilt(parts: SplitResult) -> str:
-    """Return path, query and fragment of ``parts``, quoted anew, with one slash in front.
+def join_path(parts: SplitResult) -> str:
+    """Return path, query and fragment of ``parts``, quoted again, with exactly one slash at the start.
 
-    Raises UnicodeEncodeError, a ValueError, for text that has no UTF-8.
+    Raises UnicodeEncodeError, a ValueError, for text that cannot be encoded in UTF-8.
     """
     path = "/" + quote(parts.path, safe=_PATH_SAFE).lstrip("/")
     query, fragment = quote(parts.query, safe=_QUERY_SAFE), quote(parts.fragment, safe=_QUERY_SAFE)
@@ -79,9 +79,9 @@ def _is_host(netloc: str, host: str) -> bool:
     return bool(netloc) and netloc.lower() == host.lower()
 
 
-def _is_plain(path: str) -> bool:
-    """Tell whether a path is one, and the same one, to everybody who decodes it, however often."""
-    for _ in range(_DECODINGS):
+def _is_unambiguous(path: str) -> bool:
+    """Tell whether the text is the same safe path, however often a server decodes it."""
+    for _ in range(_MAX_DECODINGS):
         if not path.startswith("/") or path.startswith("//") or _DANGEROUS_IN_PATH(path):
             return False
         if any(segment in (".", "..") for segment in path.split("/")):

@@ -14,10 +14,10 @@ from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
 from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
 from flask_cloakroom.core.sessions.repository import Repository
-from flask_cloakroom.core.user_data.visitor import PREFIX, VISITOR_ID, Brought
+from flask_cloakroom.core.user_data.visitor import VISITOR_ID_KEY, VISITOR_PREFIX, VisitorData
 from flask_cloakroom.core.values import codec
-from flask_cloakroom.core.values.flashes import LEASE_MS, put_back_expired
-from flask_cloakroom.core.values.own_keys import FLASHES, TAKEN
+from flask_cloakroom.core.values.flashes import LEASE_MS, with_expired_leases_back
+from flask_cloakroom.core.values.own_keys import FLASH_LEASES, FLASHES
 from flask_cloakroom.csrf.errors import CSRFError
 from flask_cloakroom.csrf.token_format import check_token, make_token
 from flask_cloakroom.errors import LockTimeoutError
@@ -96,11 +96,11 @@ class TestTombstones:
     @pytest.mark.parametrize("passed", BACK)
     def test_a_login(self, shop: Shop, passed: int) -> None:
         """Whose mark holds the visitor's data: no longer in the way, and still there for the same user's login."""
-        record = shop.begin(**{VISITOR_ID: "v", f"{PREFIX}cart": 1})
+        record = shop.begin(**{VISITOR_ID_KEY: "v", f"{VISITOR_PREFIX}cart": 1})
         assert shop.repository.rotate(record, {"_user_id": codec.pack("ada")}) is not None
         shop.now += passed
-        assert shop.repository.load(record.ticket) is Absence.LEFT
-        assert shop.repository.left_by(record.ticket) is not None
+        assert shop.repository.load(record.ticket) is Absence.CARRIES
+        assert shop.repository.carried_by(record.ticket) is not None
 
 
 class TestRememberTokens:
@@ -213,11 +213,11 @@ class TestLeases:
     def test_flash_messages(self, shop: Shop) -> None:
         """Come back if the response that took them never came."""
         until = shop.repository.now_ms() + LEASE_MS
-        values = shop.begin(**{TAKEN: {"a": (until, [("message", "Hello")])}}).values
-        assert put_back_expired(values, shop.repository.now_ms()) == {}
+        values = shop.begin(**{FLASH_LEASES: {"a": (until, [("message", "Hello")])}}).values
+        assert with_expired_leases_back(values, shop.repository.now_ms()) == {}
         shop.now -= CLOCK_SKEW + 1
-        changes = put_back_expired(values, shop.repository.now_ms())
-        assert changes == {FLASHES: codec.pack([("message", "Hello")]), TAKEN: None}
+        changes = with_expired_leases_back(values, shop.repository.now_ms())
+        assert changes == {FLASHES: codec.pack([("message", "Hello")]), FLASH_LEASES: None}
 
 
 class TestUserData:
@@ -226,14 +226,14 @@ class TestUserData:
     def test_stays(self, shop: Shop) -> None:
         """The next use writes the present time, so that it does not live longer; a merge can't be undone any more."""
         data = shop.repository.user_data
-        assert data.merge(shop.name, Brought("v", {"cart": codec.pack(1)})) is not None
+        assert data.merge(shop.name, VisitorData("v", {"cart": codec.pack(1)})) is not None
         assert data.undoable(data.load(shop.name)) is not None
         shop.now -= 10 * HOUR
         held = data.load(shop.name)
         assert codec.unpack(held.values["cart"]) == 1
         assert data.is_due(held)
         assert data.undoable(held) is None
-        assert data._remaining(held) <= data.settings.lifetime + HOUR
+        assert data._seconds_to_store(held) <= data.settings.lifetime + HOUR
 
 
 def test_forms_tokens() -> None:

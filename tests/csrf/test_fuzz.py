@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_cloakroom import CSRFError, generate_csrf, validate_csrf
-from flask_cloakroom.csrf.origin import Origin, judged
+from flask_cloakroom.csrf.origin import Origin, check_origin
 from support.sites.csrf import make_app
 
 #: Examples of each test; together they take a few seconds.
@@ -41,7 +41,7 @@ def test_headers(site: str | None, origin: str | None, referer: str | None, host
     given_headers = {"SEC_FETCH_SITE": site, "ORIGIN": origin, "REFERER": referer, "HOST": host}
     environ: dict[str, Any] = {f"HTTP_{name}": value for name, value in given_headers.items() if value is not None}
     environ |= {"wsgi.url_scheme": "http", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
-    if judged(Request(environ), frozenset(), True).passes:
+    if check_origin(Request(environ), frozenset(), True).passes:
         shown = host if host is not None else "localhost"
         said = (origin or referer or "").lower()
         assert site in ("same-origin", "none") or shown.lower().removesuffix(":80").removesuffix(":443") in said

@@ -30,7 +30,7 @@ from flask_cloakroom import (
     login_user,
     session_created,
 )
-from flask_cloakroom.csrf.origin import judged
+from flask_cloakroom.csrf.origin import check_origin
 from flask_cloakroom.csrf.settings import settings_of
 from support.sites.csrf import FOREIGN, Watched, make_app, post, reason_of
 
@@ -373,8 +373,8 @@ class TestCosts:
         protection, response = app.extensions["csrf"], app.response_class()
 
         def check_and_finish() -> None:
-            protection._check(app)
-            protection._finish(app, response)
+            protection._before_request(app)
+            protection._after_request(app, response)
             response.headers.remove("Vary")
 
         with app.test_request_context("/change", method="POST", headers=headers):
@@ -388,7 +388,7 @@ class TestCosts:
     def test_nothing_but_the_browsers_verdict_is_needed(self) -> None:
         """Where there is one neither the host nor the scheme is looked at, which a proxy may have changed."""
         for site, passes in [("same-origin", True), ("none", True), ("same-site", False), ("cross-site", False)]:
-            assert judged(Request({"HTTP_SEC_FETCH_SITE": site}), set(), True).passes is passes
+            assert check_origin(Request({"HTTP_SEC_FETCH_SITE": site}), set(), True).passes is passes
 
 
 class TestRefusals:
@@ -504,7 +504,7 @@ class TestRefusals:
         ("CSRF_TRUSTED_ORIGINS", None, "must be a list of str"),
         ("CSRF_COOKIE", True, "name of a cookie"),
         ("CSRF_COOKIE", "a b", "name of a cookie"),
-        ("CSRF_COOKIE", "session", "each needs its own"),
+        ("CSRF_COOKIE", "session", "Choose another name"),
     ],
 )
 def test_wrong_settings(name: str, value: Any, says: str) -> None:

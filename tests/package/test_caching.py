@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Response
 
-from flask_cloakroom.caching import vary_on
+from flask_cloakroom.caching import add_vary
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_vary(given: list[str], added: list[str], expected: str) -> None:
     for line in given:
         response.headers.add("Vary", line)
     for _ in range(2):
-        vary_on(response, *added)
+        add_vary(response, *added)
         assert response.headers.getlist("Vary") == [expected]

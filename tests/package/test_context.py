@@ -11,7 +11,7 @@ from flask import globals as flask_globals
 from werkzeug.local import LocalProxy
 
 from flask_cloakroom import context
-from flask_cloakroom.context import forget_flashes, scope_or_none, this_app, this_request, this_session
+from flask_cloakroom.context import clear_flash_cache, current_scope, this_app, this_request, this_session
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def test_the_objects_themselves(app: Flask) -> None:
         assert this_request() == request
         assert this_session() == session
         assert LocalProxy not in map(type, (this_app(), this_request(), this_session()))
-        assert scope_or_none() is this_request()
+        assert current_scope() is this_request()
     with app.app_context():
-        assert scope_or_none() is not None
+        assert current_scope() is not None
         assert this_app() == current_app
         with pytest.raises(RuntimeError, match="outside of request context"):
             this_request()
-    assert scope_or_none() is None
+    assert current_scope() is None
 
 
 def test_forget_flashes(app: Flask) -> None:
@@ -44,7 +44,7 @@ def test_forget_flashes(app: Flask) -> None:
         assert get_flashed_messages() == ["one"]
         flash("two")
         assert get_flashed_messages() == ["one"]
-        forget_flashes()
+        clear_flash_cache()
         assert get_flashed_messages() == ["two"]
 
 
@@ -54,6 +54,6 @@ def test_forget_flashes_in_a_merged_context(monkeypatch: pytest.MonkeyPatch) -> 
     stand_in: Any = types.ModuleType("globals")
     stand_in.app_ctx = LocalProxy(lambda: merged)
     monkeypatch.setattr(context, "globals", stand_in)
-    forget_flashes()
+    clear_flash_cache()
     assert merged._flashes is None
     assert "request_ctx" in vars(flask_globals)  # the present version, which the test above is about

@@ -14,7 +14,7 @@ import redis
 from flask import Flask
 
 from flask_cloakroom import FlaskRedis, Session
-from support.redis.clients import Outside, bound_of, make_app
+from support.redis.clients import Outside, limit_of, make_app
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 
 
@@ -88,7 +88,7 @@ class TestApplications:
         assert pool() is None
         outside.wait_for(0)
         assert client.ping()  # it is clear again which one is meant
-        assert bound_of(client).open == 1
+        assert limit_of(client).open_count == 1
 
     def test_many_applications_leave_nothing(self, shared_server: VolatileRedisServer) -> None:
         """As in a test suite with an application factory: nothing of the earlier ones is kept."""

@@ -15,7 +15,7 @@ from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session, SettingError
 from support.processes import run
-from support.redis.clients import bound_of, make_app, make_client
+from support.redis.clients import limit_of, make_app, make_client
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 
 
@@ -146,7 +146,7 @@ class TestSettings:
         assert words in found
         assert app.extensions["redis"] is healthy
         assert healthy.ping()
-        assert bound_of(healthy).most > 0
+        assert limit_of(healthy).maximum > 0
 
     @pytest.mark.parametrize("url", [None, "", b"redis://localhost", 6379, "localhost:6379", "http://localhost"])
     def test_wrong_urls(self, url: Any) -> None:

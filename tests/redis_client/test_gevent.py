@@ -22,7 +22,7 @@ GREENLETS = """
     app.config.update(REDIS_URL=sys.argv[1], SECRET_KEY="x", SESSION_STORE_TIMEOUT=30)
     client = FlaskRedis(app, max_connections=5, timeout=30)
     Session(app)
-    bound = client.connection_pool.bound
+    limit = client.connection_pool.limit
 
     @app.get("/<int:number>")
     def page(number):
@@ -37,7 +37,7 @@ GREENLETS = """
         for turn in range(3):
             client.set(f"k{number}", f"{number}:{turn}")
             assert client.get(f"k{number}") == f"{number}:{turn}".encode()
-            assert bound.open <= 5
+            assert limit.open_count <= 5
         browser = app.test_client()
         assert browser.get(f"/{number}").text == str(number)
         with browser.session_transaction() as found:
@@ -59,9 +59,9 @@ GREENLETS = """
             client.get(f"k{number}")
         assert client.get("k7") == b"7:2"
     assert not client.connection_pool._in_use_connections
-    assert bound.open <= 5, bound.open
-    assert not bound.waiting
-    print("done", bound.open)
+    assert limit.open_count <= 5, limit.open_count
+    assert not limit.waiters
+    print("done", limit.open_count)
 """
 
 
@@ -87,11 +87,11 @@ KILLED = """
     client = FlaskRedis(app, max_connections=3, timeout=30, socket_timeout=30, socket_connect_timeout=30)
     store = RedisStore(url, prefix="g:", timeout=60)
     entries = {key: store.create(key, b"data of " + key, 60) for key in (b"a", b"b")}
-    bound, pool, idle = client.connection_pool.bound, client.connection_pool, store._transport._idle
+    limit, pool, idle = client.connection_pool.limit, client.connection_pool, store._transport._idle
 
     def right():
-        assert bound.open == len(idle) + len(pool._available_connections), bound.open
-        assert not bound.waiting
+        assert limit.open_count == len(idle) + len(pool._available_connections), limit.open_count
+        assert not limit.waiters
         assert not pool._in_use_connections
         for key, version in entries.items():
             found = store.load(key)
@@ -103,15 +103,15 @@ KILLED = """
         client.ping()
         right()
         if turn % 2:
-            bound.close_idle()
+            limit.close_idle()
         os.kill(server, signal.SIGSTOP)
         greenlets = [gevent.spawn(work, b"a") for _ in range(4) for work in (store.load, client.get)]
         gevent.sleep(0.01 * (turn % 4))
         gevent.killall(greenlets[turn % 3 :: 2])
         gevent.killall(greenlets)
         os.kill(server, signal.SIGCONT)
-        assert bound.open == len(idle) + len(pool._available_connections), bound.open
-        assert not bound.waiting
+        assert limit.open_count == len(idle) + len(pool._available_connections), limit.open_count
+        assert not limit.waiters
         right()
 
     # An answer that nobody waits for: gevent's sockets are looked at too.

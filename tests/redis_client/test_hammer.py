@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flask_cloakroom.testing.parallel import in_child
-from support.redis.clients import Observer, Outside, bound_of, sockets_of
+from flask_cloakroom.testing.parallel import run_in_child
+from support.redis.clients import Observer, Outside, limit_of, sockets_of
 from support.redis.hammering import THREADS, Hammer
 from support.servers.special import VolatileRedisServer
 
@@ -44,12 +44,12 @@ def work_of_child(hammer: Hammer, seconds: float, report: int) -> None:
     hammer.answers = 0
     hammer.errors = []
     hammer.run_for(seconds)
-    bound = bound_of(hammer.client)
+    limit = limit_of(hammer.client)
     if hammer.errors:
         print(hammer.errors[0], file=sys.__stderr__)
         os._exit(3)
-    assert 0 < bound.open <= bound.most == BOUND, (bound.open, bound.most)
-    assert not bound.waiting
+    assert 0 < limit.open_count <= limit.maximum == BOUND, (limit.open_count, limit.maximum)
+    assert not limit.waiters
     os.write(report, b"%d\n" % hammer.answers)
 
 
@@ -60,7 +60,7 @@ def hammer_for(seconds: float, server: VolatileRedisServer, outside: Outside, ch
     reading, writing = os.pipe()
     for _ in range(PROCESSES):
         time.sleep(0.05)  # in the middle of whatever they do by then
-        children.append(in_child(lambda: work_of_child(hammer, seconds, writing)))
+        children.append(run_in_child(lambda: work_of_child(hammer, seconds, writing)))
     os.close(writing)
     hammer.stop(threads)  # the processor is the children's now
     reports = os.fdopen(reading)
@@ -76,7 +76,7 @@ def hammer_for(seconds: float, server: VolatileRedisServer, outside: Outside, ch
     assert min(answers) > THREADS
     assert observer.looks > 3
     assert 0 < max(observer.highest.values()) <= BOUND
-    outside.wait_for(bound_of(hammer.client).open)
+    outside.wait_for(limit_of(hammer.client).open_count)
 
 
 def test_three_seconds(own_server: VolatileRedisServer, outside: Outside, children: list[int]) -> None:
@@ -96,7 +96,7 @@ def test_forks_in_the_middle_of_calls(own_server: VolatileRedisServer) -> None:
     threads = hammer.start()
 
     def ask() -> None:
-        assert bound_of(hammer.client).open == 0
+        assert limit_of(hammer.client).open_count == 0
         hammer.client.set(f"child{os.getpid()}", os.getpid())
         assert hammer.client.get(f"child{os.getpid()}") == str(os.getpid()).encode()
         assert hammer.text.get(f"child{os.getpid()}") == str(os.getpid())
@@ -104,7 +104,7 @@ def test_forks_in_the_middle_of_calls(own_server: VolatileRedisServer) -> None:
 
     try:
         for _ in range(20):
-            child = in_child(ask)
+            child = run_in_child(ask)
             assert os.waitpid(child, 0)[1] == 0
     finally:
         hammer.stop(threads)

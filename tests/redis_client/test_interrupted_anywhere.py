@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.redis_connections.limit import Bound, Idle, Room, TooManyConnectionsError
+from flask_cloakroom.redis_connections.limit import ConnectionLimit, IdleConnections, Permit, TooManyConnectionsError
 from flask_cloakroom.stores import Entry
 from flask_cloakroom.stores.redis.store import RedisStore
 from support.redis.clients import Outside, make_client
@@ -82,40 +82,40 @@ class TestStore:
         for came in interrupt(lambda: store.load(b"k"), error, prepare):
             runs += 1
             assert came is None or isinstance(came, (error, StoreError)), came
-            assert transport._bound.open == len(transport._idle) <= 1
-            assert not transport._bound.waiting
+            assert transport._limit.open_count == len(transport._idle) <= 1
+            assert not transport._limit.waiters
             assert store.load(b"nothing") is None
             assert store.load(b"k") == Entry(b"data", version or b"")
-            assert transport._bound.open == len(transport._idle) == 1
+            assert transport._limit.open_count == len(transport._idle) == 1
         assert runs > 30
         outside.wait_for(1)
 
     def test_waiting_in_vain(
         self, store: RedisStore, own_server: VolatileRedisServer, error: Any, interrupt: Interrupt
     ) -> None:
-        """At the bound: no place in the line stays behind, and no room is taken."""
+        """At the limit: no place in the line stays behind, and no permit is taken."""
         client = make_client(own_server.url, max_connections=1)
         pool: Any = client.connection_pool
         taken = pool.get_connection()
         transport: Any = store._transport
-        transport._wait = 0.005
+        transport._acquire_timeout = 0.005
         for came in interrupt(lambda: store.load(b"k"), error, nothing):
             assert isinstance(came, (error, StoreError)), came
-            assert not transport._bound.waiting
-            assert transport._bound.open == 1
+            assert not transport._limit.waiters
+            assert transport._limit.open_count == 1
         pool.release(taken)
         assert store.load(b"k") is None
 
     def test_the_room_of_another_kind(
         self, store: RedisStore, own_server: VolatileRedisServer, error: Any, interrupt: Interrupt
     ) -> None:
-        """At the bound: the connection that gives up its room is closed and counts no more."""
+        """At the limit: the connection that gives up its permit is closed and counts no more."""
         client = make_client(own_server.url, max_connections=1)
         pool: Any = client.connection_pool
         transport: Any = store._transport
         for _ in interrupt(lambda: store.load(b"k"), error, client.ping):
-            assert transport._bound.open == len(transport._idle) + len(pool._available_connections) <= 1
-            assert not transport._bound.waiting
+            assert transport._limit.open_count == len(transport._idle) + len(pool._available_connections) <= 1
+            assert not transport._limit.waiters
         assert store.load(b"k") is None
 
 
@@ -138,7 +138,7 @@ class TestClient:
 
         def prepare() -> None:
             if before == "none":
-                pool.bound.close_idle()
+                pool.limit.close_idle()
             elif before == "closed by the server":
                 outside.kill_all()
             elif before == "unread bytes":
@@ -152,8 +152,8 @@ class TestClient:
             runs += 1
             assert came is None or isinstance(came, (error, redis.RedisError)), came
             assert len(pool._in_use_connections) == 0
-            assert pool.bound.open == len(pool._available_connections) <= 1
-            assert not pool.bound.waiting
+            assert pool.limit.open_count == len(pool._available_connections) <= 1
+            assert not pool.limit.waiters
             assert client.get("b") == b"B"
             assert client.get("a") == b"A"
         assert runs > 30
@@ -161,25 +161,25 @@ class TestClient:
 
 
 def test_the_bound_alone(error: type[BaseException], interrupt: Interrupt) -> None:
-    """While one waits, gets room, or gives it back: what counts is what somebody has."""
-    bound = Bound(1)
-    idle = Idle()
-    bound.join(idle)
+    """While one waits, gets permit, or gives it back: what counts is what somebody has."""
+    limit = ConnectionLimit(1)
+    idle = IdleConnections()
+    limit.add_pool(idle)
 
     def take_and_give_back() -> None:
-        room = bound.room(deque(), 0)
-        bound.closed(room)
+        permit = limit.acquire(deque(), 0)
+        limit.release(permit)
 
     for _ in interrupt(take_and_give_back, error, nothing):
-        assert bound.open == 0
-        assert not bound.waiting
-    held = bound.room(deque(), 0)
-    assert isinstance(held, Room)
+        assert limit.open_count == 0
+        assert not limit.waiters
+    held = limit.acquire(deque(), 0)
+    assert isinstance(held, Permit)
 
     def wait_in_vain() -> None:
         with pytest.raises(TooManyConnectionsError):
-            bound.room(idle, 0.002)
+            limit.acquire(idle, 0.002)
 
     for _ in interrupt(wait_in_vain, error, nothing):
-        assert bound.open == 1
-        assert not bound.waiting
+        assert limit.open_count == 1
+        assert not limit.waiters

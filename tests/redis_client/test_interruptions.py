@@ -106,7 +106,7 @@ class TestStrayAnswers:
             assert client.get("a") == b"A"
             assert client.get("b") == b"B"
             assert client.client_id() != mine
-            assert pool.bound.open == 1
+            assert pool.limit.open_count == 1
 
     def test_at_the_beginning_of_a_connection(self, own_server: VolatileRedisServer) -> None:
         """More answers than greetings are an error (the driver's, of any class), and no answer to the first command."""

@@ -76,7 +76,7 @@ ON_VALKEY = """
             assert type(client._redis_client).__name__ == "Valkey"
             for name, group in GROUPS.items():
                 group(Talk(client, decodes=decodes, prefix=f"{sys.argv[2]}{scheme}{decodes}"))
-            assert client.connection_pool.bound.open <= 5
+            assert client.connection_pool.limit.open_count <= 5
             assert not client.connection_pool._in_use_connections
     Session(app)
     app.config["SECRET_KEY"] = "x"
@@ -100,4 +100,4 @@ def test_nothing_is_held_after_any_of_them(own_server: VolatileRedisServer, pref
         group(Talk(client, decodes=False, prefix=prefix))
     pool: Any = client.connection_pool
     assert not pool._in_use_connections
-    assert len(pool._available_connections) == pool.bound.open
+    assert len(pool._available_connections) == pool.limit.open_count

@@ -12,7 +12,7 @@ import redis
 from flask import Flask, stream_with_context
 
 from flask_cloakroom import CloakroomError, FlaskRedis, TransactionError
-from flask_cloakroom.testing.parallel import together
+from flask_cloakroom.testing.parallel import run_in_threads
 from support.redis.clients import Outside, make_app, make_client
 from support.servers.special import VolatileRedisServer
 
@@ -177,7 +177,7 @@ def test_two_threads(client: FlaskRedis) -> None:
             finally:
                 answered.set()
 
-    together(2, work)
+    run_in_threads(2, work)
     assert (client.get("a"), client.get("b")) == (b"queued", b"mine")
 
 
@@ -193,7 +193,7 @@ def test_two_requests_in_flight(app: Flask, client: FlaskRedis) -> None:
         client.get(name)
         return str(client.exec())
 
-    found = together(2, lambda number: app.test_client().get(f"/{'ab'[number]}").text)
+    found = run_in_threads(2, lambda number: app.test_client().get(f"/{'ab'[number]}").text)
     assert found == ["[True, b'a']", "[True, b'b']"]
     with app.test_request_context("/"):
         client.multi()

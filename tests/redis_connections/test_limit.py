@@ -1,4 +1,4 @@
-"""The bound itself: who gets a connection, who waits, and that nobody waits for one that lies idle."""
+"""The connection limit: who gets a connection, who waits, and that no thread waits while a connection is idle."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from flask_cloakroom.redis_connections.limit import Bound, Room, TooManyConnectionsError, _Turn
-from flask_cloakroom.testing.parallel import ended_well, in_child, together
+from flask_cloakroom.redis_connections.limit import ConnectionLimit, Permit, TooManyConnectionsError, _Waiter
+from flask_cloakroom.testing.parallel import child_succeeded, run_in_child, run_in_threads
 from support.redis.clients import in_threads, join
 from support.servers.groups import wait_until
 
@@ -25,24 +25,24 @@ from support.servers.groups import wait_until
 class Connection:
     """Stands in for one: knows whether it is closed, and whether two have it."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, permit: Permit) -> None:
+        self.permit = permit
         self.closed = False
         self.taken = threading.Lock()
 
 
-class Member:
-    """Keeps connections under a bound, as pools and transports do."""
+class FakePool:
+    """Keeps connections under a limit, as pools and transports do."""
 
-    def __init__(self, bound: Bound) -> None:
-        self.bound = bound
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self.limit = limit
         self.idle: deque[Connection] = deque()
-        bound.join(self)
+        limit.add_pool(self)
 
     def take(self, seconds: float = 0) -> Connection:
         """Return a connection; raise TooManyConnectionsError."""
         try:
-            connection = self._wait(seconds) if self.bound.waiting else self.idle.pop()
+            connection = self._wait(seconds) if self.limit.waiters else self.idle.pop()
         except IndexError:
             connection = self._wait(seconds)
         assert not connection.closed
@@ -50,29 +50,29 @@ class Member:
         return connection
 
     def _wait(self, seconds: float) -> Connection:
-        found = self.bound.room(self.idle, seconds)
-        return Connection(found) if isinstance(found, Room) else found
+        found = self.limit.acquire(self.idle, seconds)
+        return Connection(found) if isinstance(found, Permit) else found
 
     def give(self, connection: Connection) -> None:
         """Take a connection back."""
         connection.taken.release()
         self.idle.append(connection)
-        if self.bound.waiting:
-            self.bound.wake()
+        if self.limit.waiters:
+            self.limit.wake_first()
 
     def drop(self, connection: Connection) -> None:
         """Close one that broke."""
         connection.closed = True
-        self.bound.closed(connection.room)
+        self.limit.release(connection.permit)
 
-    def give_up_idle(self) -> Room | None:
+    def close_one_idle(self) -> Permit | None:
         """Close an idle one."""
         try:
             connection = self.idle.popleft()
         except IndexError:
             return None
         connection.closed = True
-        return connection.room
+        return connection.permit
 
 
 class Model(RuleBasedStateMachine):
@@ -82,40 +82,40 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bound = Bound(3)
-        self.members = [Member(self.bound) for _ in range(3)]
-        self.held: list[tuple[Member, Connection]] = []
+        self.limit = ConnectionLimit(3)
+        self.pools = [FakePool(self.limit) for _ in range(3)]
+        self.held: list[tuple[FakePool, Connection]] = []
 
     @rule(target=taken, number=st.integers(0, 2))
     def take(self, number: int) -> Any:
         """There is one, unless as many as there may be are all in use."""
-        member = self.members[number]
-        if len(self.held) >= self.bound.most:
+        pool = self.pools[number]
+        if len(self.held) >= self.limit.maximum:
             with pytest.raises(TooManyConnectionsError):
-                member.take()
+                pool.take()
             return multiple()
-        self.held.append((member, member.take()))
+        self.held.append((pool, pool.take()))
         return self.held[-1]
 
     @rule(which=taken, broken=st.booleans())
-    def end(self, which: tuple[Member, Connection], broken: bool) -> None:
+    def end(self, which: tuple[FakePool, Connection], broken: bool) -> None:
         """Give it back, or drop it."""
         if which in self.held:
             self.held.remove(which)
-            member, connection = which
-            (member.drop if broken else member.give)(connection)
+            pool, connection = which
+            (pool.drop if broken else pool.give)(connection)
 
     @rule()
     def close_idle(self) -> None:
         """As when a master has moved."""
-        self.bound.close_idle()
-        assert not any(member.idle for member in self.members)
+        self.limit.close_idle()
+        assert not any(pool.idle for pool in self.pools)
 
     @invariant()
     def the_count_is_right(self) -> None:
         """What is open is in use or idle, and nobody waits."""
-        assert self.bound.open == len(self.held) + sum(len(member.idle) for member in self.members)
-        assert not self.bound.waiting
+        assert self.limit.open_count == len(self.held) + sum(len(pool.idle) for pool in self.pools)
+        assert not self.limit.waiters
 
 
 TestModel = Model.TestCase
@@ -140,14 +140,14 @@ class Between(deque[Connection]):
 @pytest.mark.parametrize("mine", [True, False], ids=["own kind", "other kind"])
 def test_given_back_between_the_look_and_the_wait(mine: bool) -> None:
     """Forced: no lost wake-up. Whoever found none idle, and is about to wait, is woken by the one who gives it back."""
-    bound = Bound(1)
-    waiter, other = Member(bound), Member(bound)
+    limit = ConnectionLimit(1)
+    waiter, other = FakePool(limit), FakePool(limit)
     owner = waiter if mine else other
     connection = owner.take()
     waiter.idle = Between()
 
     def give_back() -> None:
-        assert bound.waiting
+        assert limit.waiters
         owner.give(connection)
 
     waiter.idle.step = give_back
@@ -158,9 +158,9 @@ def test_given_back_between_the_look_and_the_wait(mine: bool) -> None:
 
 def test_a_wake_that_comes_too_late_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forced: the first is woken when it has looked for the last time; the next in line is woken in its place."""
-    bound = Bound(1)
-    member = Member(bound)
-    connection = member.take()
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    connection = pool.take()
     over, gave_up = threading.Event(), threading.Event()
 
     class Last(deque[Connection]):
@@ -168,20 +168,20 @@ def test_a_wake_that_comes_too_late_is_passed_on(monkeypatch: pytest.MonkeyPatch
 
         def __bool__(self) -> bool:
             if over.is_set() and connection.taken.locked():
-                member.give(connection)
+                pool.give(connection)
             return False
 
     def give_up() -> None:
         with pytest.raises(TooManyConnectionsError):
-            bound.room(Last(), 0.3)
+            limit.acquire(Last(), 0.3)
         gave_up.set()
 
-    monkeypatch.setattr(Bound, "_find", lambda self, idle: idle.pop() if idle else None)
+    monkeypatch.setattr(ConnectionLimit, "_try_to_acquire", lambda self, idle: idle.pop() if idle else None)
     (quick,) = in_threads(give_up)
-    wait_until(lambda: bound.waiting, "the first waits")
+    wait_until(lambda: limit.waiters, "the first waits")
     began = time.monotonic()
-    (patient,) = in_threads(lambda: member.take(30))
-    wait_until(lambda: len(bound.waiting) == 2, "the second waits")
+    (patient,) = in_threads(lambda: pool.take(30))
+    wait_until(lambda: len(limit.waiters) == 2, "the second waits")
     time.sleep(max(0.0, began + 0.25 - time.monotonic()))
     over.set()
     join([quick, patient])
@@ -190,58 +190,58 @@ def test_a_wake_that_comes_too_late_is_passed_on(monkeypatch: pytest.MonkeyPatch
 
 def test_in_the_order_of_coming() -> None:
     """Who gives one back and wants it again stands behind those that wait."""
-    bound = Bound(1)
-    member = Member(bound)
-    connection = member.take()
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    connection = pool.take()
     order: list[int] = []
 
     def work(number: int) -> None:
-        taken = member.take(30)
+        taken = pool.take(30)
         order.append(number)
-        member.give(taken)
+        pool.give(taken)
 
     threads = []
     for number in range(4):
         threads += in_threads(lambda number=number: work(number))  # type: ignore[misc]
-        wait_until(lambda number=number: len(bound.waiting) == number + 1, "it waits")  # type: ignore[misc]
-    member.give(connection)
+        wait_until(lambda number=number: len(limit.waiters) == number + 1, "it waits")  # type: ignore[misc]
+    pool.give(connection)
     work(4)
     join(threads)
     assert order == [0, 1, 2, 3, 4]
 
 
 def test_threads_and_kinds() -> None:
-    """Many threads on several kinds, at a bound far below their number: never too many, never two on one, no hang."""
-    bound = Bound(3)
-    members = [Member(bound) for _ in range(3)]
+    """Many threads on several kinds, at a limit far below their number: never too many, never two on one, no hang."""
+    limit = ConnectionLimit(3)
+    pools = [FakePool(limit) for _ in range(3)]
     most_open = 0
 
     def work(number: int) -> None:
         nonlocal most_open
         for turn in range(300):
-            member = members[(number + turn) % 3]
-            connection = member.take(30)
-            most_open = max(most_open, bound.open)
+            pool = pools[(number + turn) % 3]
+            connection = pool.take(30)
+            most_open = max(most_open, limit.open_count)
             if turn % 7 == 0:
-                member.drop(connection)
+                pool.drop(connection)
             elif turn % 11 == 0:
-                member.give(connection)
-                while (room := member.give_up_idle()) is not None:
-                    bound.closed(room)
+                pool.give(connection)
+                while (permit := pool.close_one_idle()) is not None:
+                    limit.release(permit)
             else:
-                member.give(connection)
+                pool.give(connection)
 
-    together(12, work)
+    run_in_threads(12, work)
     assert most_open <= 3
-    assert bound.open == sum(len(member.idle) for member in members)
-    assert not bound.waiting
+    assert limit.open_count == sum(len(pool.idle) for pool in pools)
+    assert not limit.waiters
 
 
 def test_an_interrupted_wait_leaves_no_place_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """KeyboardInterrupt while waiting: the others go on."""
-    bound = Bound(1)
-    member = Member(bound)
-    connection = member.take()
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    connection = pool.take()
 
     class Interrupted:
         """In place of what a thread waits at."""
@@ -255,48 +255,48 @@ def test_an_interrupted_wait_leaves_no_place_in_line(monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(queue, "SimpleQueue", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            member.take(30)
-    assert not bound.waiting
-    member.give(connection)
-    assert member.take() is connection
+            pool.take(30)
+    assert not limit.waiters
+    pool.give(connection)
+    assert pool.take() is connection
 
 
-def test_rooms_and_turns_go_with_their_references() -> None:
+def test_permits_and_waiters_end_with_their_references() -> None:
     """Nobody calls anything: what is dropped by an exception at an unlucky moment counts no more."""
-    bound = Bound(2)
-    room = bound.room(deque(), 0)
-    assert bound.open == 1
-    del room
-    assert bound.open == 0
-    turn = _Turn()
-    bound.waiting.append(weakref.ref(turn, bound.waiting.remove))
+    limit = ConnectionLimit(2)
+    permit = limit.acquire(deque(), 0)
+    assert limit.open_count == 1
+    del permit
+    assert limit.open_count == 0
+    turn = _Waiter()
+    limit.waiters.append(weakref.ref(turn, limit.waiters.remove))
     with pytest.raises(TooManyConnectionsError):
-        Member(bound).take(0.15)
+        FakePool(limit).take(0.15)
     del turn
-    assert not bound.waiting
-    assert Member(bound).take()
+    assert not limit.waiters
+    assert FakePool(limit).take()
 
 
-def test_giving_a_room_back_twice() -> None:
+def test_releasing_a_permit_twice() -> None:
     """Counts once, also if the parent of a forked child had it."""
-    bound = Bound(2)
-    mine, other = bound.room(deque(), 0), bound.room(deque(), 0)
-    bound.closed(mine)
-    bound.closed(mine)
-    assert bound.open == 1
-    bound.closed(other)
-    bound.closed(Room())
-    assert bound.open == 0
+    limit = ConnectionLimit(2)
+    mine, other = limit.acquire(deque(), 0), limit.acquire(deque(), 0)
+    limit.release(mine)
+    limit.release(mine)
+    assert limit.open_count == 1
+    limit.release(other)
+    limit.release(Permit())
+    assert limit.open_count == 0
 
 
-def test_a_room_that_went_without_a_word_is_found() -> None:
+def test_a_permit_that_ended_without_a_wake_is_found() -> None:
     """Nobody wakes the waiting thread, which looks by itself."""
-    bound = Bound(1)
-    member = Member(bound)
-    taken = [member.take()]
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    taken = [pool.take()]
     got: list[Connection] = []
-    threads = in_threads(*[lambda: got.append(member.take(30))])
-    wait_until(lambda: bound.waiting, "it waits")
+    threads = in_threads(*[lambda: got.append(pool.take(30))])
+    wait_until(lambda: limit.waiters, "it waits")
     began = time.monotonic()
     taken.clear()
     join(threads)
@@ -305,25 +305,25 @@ def test_a_room_that_went_without_a_word_is_found() -> None:
 
 
 def test_a_child_begins_anew() -> None:
-    """While other threads of the parent wait: in the child all room is free."""
-    bound = Bound(1)
-    member = Member(bound)
-    connection = member.take()
-    threads = in_threads(*[lambda: member.give(member.take(30))] * 3)
-    wait_until(lambda: len(bound.waiting) == 3, "three wait")
-    child = in_child(lambda: Member(bound).take(0))
-    assert ended_well(child)
-    member.give(connection)
+    """While other threads of the parent wait: in the child all permits are free."""
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    connection = pool.take()
+    threads = in_threads(*[lambda: pool.give(pool.take(30))] * 3)
+    wait_until(lambda: len(limit.waiters) == 3, "three wait")
+    child = run_in_child(lambda: FakePool(limit).take(0))
+    assert child_succeeded(child)
+    pool.give(connection)
     join(threads)
 
 
 def test_members_that_are_gone() -> None:
-    """A bound keeps no pool alive, and the room of its connections goes with it."""
-    bound = Bound(1)
-    member = Member(bound)
-    member.give(member.take())
-    del member
+    """A limit keeps no pool alive, and the permits of a pool end with it."""
+    limit = ConnectionLimit(1)
+    pool = FakePool(limit)
+    pool.give(pool.take())
+    del pool
     gc.collect()
-    assert list(bound._members) == []
-    assert bound.open == 0
-    assert Member(bound).take()
+    assert list(limit._pools) == []
+    assert limit.open_count == 0
+    assert FakePool(limit).take()

@@ -17,7 +17,7 @@ from flask_cloakroom import FlaskRedis, Session, StoreError
 from flask_cloakroom.redis_connections import connect
 from flask_cloakroom.stores.redis.store import RedisStore
 from support.processes import run
-from support.redis.clients import Outside, bound_of, in_threads, join, make_app, make_client
+from support.redis.clients import Outside, in_threads, join, limit_of, make_app, make_client
 from support.servers.groups import wait_until
 from support.servers.special import Proxy, VolatileRedisServer
 
@@ -40,13 +40,13 @@ class TestSharing:
         assert len(pools) == 1
         assert first._redis_client is not second._redis_client
 
-    def test_other_options_share_the_bound(self, own_server: VolatileRedisServer, outside: Outside) -> None:
+    def test_other_options_share_the_limit(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Each kind has its pool; together they have no more connections than the bound, whoever needs one next."""
         bytes_, text = (make_client(own_server.url, decode_responses=each, max_connections=3) for each in (False, True))
         stream = make_client(own_server.url, socket_timeout=None)
         pools: list[Any] = [each.connection_pool for each in (bytes_, text, stream)]
         assert len({id(each) for each in pools}) == 3
-        assert len({id(each.bound) for each in pools}) == 1
+        assert len({id(each.limit) for each in pools}) == 1
         bytes_.set("k", "v")
         for _ in range(3):
             for pool in pools:
@@ -81,14 +81,14 @@ class TestSharing:
 
         join(in_threads(*(lambda number=each: ask(number) for each in range(6))))
         wait_until(lambda: outside.count() <= 2, "the server has heard of it")
-        assert bound_of(client).open <= 2
+        assert limit_of(client).open_count <= 2
         plain.close()
 
     def test_the_lowest_bound_counts(self, own_server: VolatileRedisServer) -> None:
         """Whoever says it first; who says nothing takes what is."""
         clients = [make_client(own_server.url, max_connections=most) for most in (9, 4, None, 7)]
-        assert {bound_of(each).most for each in clients} == {4}
-        assert bound_of(make_client(own_server.url + "?max_connections=2")).most == 2
+        assert {limit_of(each).maximum for each in clients} == {4}
+        assert limit_of(make_client(own_server.url + "?max_connections=2")).maximum == 2
 
     def test_a_lower_bound_that_comes_late(self, own_server: VolatileRedisServer, outside: Outside) -> None:
         """Closes what lies idle, and holds from then on."""
@@ -98,8 +98,8 @@ class TestSharing:
         outside.wait_for(6)
         late = make_client(own_server.url, max_connections=2)
         join(in_threads(*[early.ping, late.ping] * 4))
-        assert bound_of(late).open <= 2
-        outside.wait_for(bound_of(late).open)
+        assert limit_of(late).open_count <= 2
+        outside.wait_for(limit_of(late).open_count)
 
     def test_other_databases_and_users_share_nothing(self, shared_server: VolatileRedisServer) -> None:
         """A connection that is signed in and has chosen its database leads nowhere else."""
@@ -107,7 +107,7 @@ class TestSharing:
         urls.append(shared_server.url.replace("127.0.0.1", "localhost"))
         assert len({id(make_client(url).connection_pool) for url in urls}) <= 3
         clients = [make_client(url) for url in urls[:2]]
-        assert bound_of(clients[0]) is not bound_of(clients[1])
+        assert limit_of(clients[0]) is not limit_of(clients[1])
         clients[0].set("db", 0)
         clients[1].delete("db")
         assert [each.get("db") for each in clients] == [b"0", None]
@@ -161,9 +161,9 @@ class TestLaziness:
             store.load(b"k")
             del gone, taken, store
             gc.collect()
-            assert bound_of(stays).open == len(stays.connection_pool._available_connections)
+            assert limit_of(stays).open_count == len(stays.connection_pool._available_connections)
         join(in_threads(*[stays.ping] * 2))
-        outside.wait_for(bound_of(stays).open)
+        outside.wait_for(limit_of(stays).open_count)
 
 
 class TestBound:
@@ -176,7 +176,7 @@ class TestBound:
         taken = pool.get_connection()
         got: list[Any] = []
         threads = in_threads(*[lambda: got.append(client.ping())] * 3)
-        wait_until(lambda: len(pool.bound.waiting) == 3, "three wait")
+        wait_until(lambda: len(pool.limit.waiters) == 3, "three wait")
         assert got == []
         pool.release(taken)
         join(threads)
@@ -193,16 +193,16 @@ class TestBound:
             client.ping()
         assert timeout <= time.monotonic() - began < timeout + 2
         text = str(caught.value)
-        assert f"all 1 connections to Redis (127.0.0.1:{own_server.port}/0) are in use" in text
+        assert f"All 1 connections to Redis (127.0.0.1:{own_server.port}/0) are in use" in text
         assert f"{timeout} s" in text
-        assert "raise max_connections" in text
+        assert "Raise max_connections" in text
         store = RedisStore(own_server.url, timeout=0.2)
         with pytest.raises(StoreError, match="all 1 connections are in use"):
             store.load(b"k")
         client.connection_pool.release(taken)
         assert client.ping()
         assert store.load(b"k") is None
-        assert not bound_of(client).waiting
+        assert not limit_of(client).waiters
 
     def test_no_thread_is_left_behind(self, shared_server: VolatileRedisServer) -> None:
         """However busy the others are: each gets its turn, as those that wait have theirs in the order they came."""
@@ -227,12 +227,12 @@ class TestBound:
         bytes_, text = (make_client(own_server.url, decode_responses=each, max_connections=2) for each in (False, True))
         taken = [bytes_.connection_pool.get_connection() for _ in range(2)]
         threads = in_threads(text.ping, text.ping)
-        wait_until(lambda: len(bound_of(bytes_).waiting) == 2, "two wait")
+        wait_until(lambda: len(limit_of(bytes_).waiters) == 2, "two wait")
         for connection in taken:
             bytes_.connection_pool.release(connection)
         join(threads)
         assert bytes_.ping()
-        outside.wait_for(bound_of(bytes_).open)
+        outside.wait_for(limit_of(bytes_).open_count)
 
 
 class TestBrokenConnections:
@@ -249,7 +249,7 @@ class TestBrokenConnections:
             outside.wait_for(0)
             join(in_threads(*[client.ping] * 5))
             assert client.ping()
-        assert pool.bound.open <= 5
+        assert pool.limit.open_count <= 5
 
     def test_a_server_that_was_restarted(self, own_server: VolatileRedisServer) -> None:
         """The next command works; one that comes while it is down waits about a second, and says where."""
@@ -266,7 +266,7 @@ class TestBrokenConnections:
         own_server.start()
         assert client.ping()
         assert held(client) == 0
-        assert bound_of(client).open == 1
+        assert limit_of(client).open_count == 1
 
     def test_an_answer_that_was_lost(self, own_server: VolatileRedisServer) -> None:
         """With its connection: tried again, and the answer is the next one's."""
@@ -311,8 +311,8 @@ def test_what_holds_a_connection_gives_it_back(own_server: VolatileRedisServer, 
         gc.collect()
         assert client.ping()
     assert held(client) == 0
-    assert bound_of(client).open <= 2
-    outside.wait_for(bound_of(client).open)
+    assert limit_of(client).open_count <= 2
+    outside.wait_for(limit_of(client).open_count)
 
 
 def test_closing_in_the_middle(own_server: VolatileRedisServer) -> None:
@@ -339,7 +339,7 @@ def test_closing_in_the_middle(own_server: VolatileRedisServer) -> None:
     assert errors == []
     assert client.ping()
     assert held(client) == 0
-    assert len(client.connection_pool._available_connections) == bound_of(client).open <= 4
+    assert len(client.connection_pool._available_connections) == limit_of(client).open_count <= 4
 
 
 def test_in_a_view_that_fails(own_server: VolatileRedisServer, outside: Outside) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import parse_url as drivers_parse_url
 
-from flask_cloakroom.redis_connections import SCHEMES, Topology, connect
+from flask_cloakroom.redis_connections import REDIS_SCHEMES, Topology, connect
 from flask_cloakroom.redis_connections.url import RedisURL, parse_url
 
 #: What the drivers' own URLs are made of.
@@ -40,10 +40,10 @@ def test_the_same_as_the_driver(scheme: str, user: str | None, password: str | N
 @pytest.mark.parametrize(
     ("url", "parts"),
     [
-        ("redis://", {"hosts": (("localhost", 6379),), "db": 0, "names_db": False}),
-        ("redis:///", {"hosts": (("localhost", 6379),), "names_db": False}),
-        ("redis://h/0", {"db": 0, "names_db": True}),
-        ("redis://h?db=4", {"db": 4, "names_db": True}),
+        ("redis://", {"hosts": (("localhost", 6379),), "db": 0, "has_db": False}),
+        ("redis:///", {"hosts": (("localhost", 6379),), "has_db": False}),
+        ("redis://h/0", {"db": 0, "has_db": True}),
+        ("redis://h?db=4", {"db": 4, "has_db": True}),
         ("redis://h/1?db=4", {"db": 4}),
         ("redis://[::1]:1/2", {"hosts": (("::1", 1),), "db": 2}),
         ("redis://[fe80::1%25eth0]", {"hosts": (("fe80::1%eth0", 6379),)}),
@@ -52,12 +52,12 @@ def test_the_same_as_the_driver(scheme: str, user: str | None, password: str | N
         ("redis://:pass:word@h", {"password": "pass:word"}),
         ("redis://h?password=a%2Bb&username=u%2541", {"password": "a+b", "username": "u%41", "options": ()}),
         ("redis://u:p@h?password=x&username=y", {"password": "p", "username": "u", "options": ()}),
-        ("unix:///a.sock", {"topology": Topology.SOCKET, "path": "/a.sock", "names_db": False}),
+        ("unix:///a.sock", {"topology": Topology.SOCKET, "path": "/a.sock", "has_db": False}),
         ("valkeys+sentinel://a,b:1/s/2", {"tls": True, "hosts": (("a", 26379), ("b", 1)), "service": "s", "db": 2}),
-        ("redis+sentinel://a/42", {"service": "42", "db": 0, "names_db": False}),
+        ("redis+sentinel://a/42", {"service": "42", "db": 0, "has_db": False}),
         ("redis+cluster://a:1,b", {"topology": Topology.CLUSTER, "hosts": (("a", 1), ("b", 6379))}),
-        ("embedded://", {"topology": Topology.EMBEDDED, "db": 0, "names_db": False}),
-        ("embedded:///3", {"db": 3, "names_db": True}),
+        ("embedded://", {"topology": Topology.EMBEDDED, "db": 0, "has_db": False}),
+        ("embedded:///3", {"db": 3, "has_db": True}),
     ],
 )
 def test_parts(url: str, parts: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def refusal(url: str) -> str:
     return ""
 
 
-@given(st.sampled_from([*SCHEMES, "http", ""]), st.lists(st.sampled_from(_SIGNS + _WORDS) | st.text(max_size=3)))
+@given(st.sampled_from([*REDIS_SCHEMES, "http", ""]), st.lists(st.sampled_from(_SIGNS + _WORDS) | st.text(max_size=3)))
 def test_any_url(scheme: str, pieces: list[str]) -> None:
     """Whatever it is: a RedisURL, or a ValueError that holds nothing of what was between its signs."""
     assert SECRET not in refusal(f"{scheme}://{''.join(pieces)}")

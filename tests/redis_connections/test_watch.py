@@ -13,7 +13,7 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session, redis_lost, redis_restored
-from flask_cloakroom.redis_connections.watch import Watch
+from flask_cloakroom.redis_connections.watch import ServerWatch
 from support.redis.clients import Outside, in_threads, join, make_app
 from support.servers.special import VolatileRedisServer
 
@@ -201,30 +201,30 @@ def test_a_receiver_that_asks_the_server(app: Flask, own_server: VolatileRedisSe
 
 def test_news_that_comes_late() -> None:
     """Forced: what a thread noticed before another one was connected again is no new outage."""
-    watch = Watch("server")
+    watch = ServerWatch("server")
     told: list[str] = []
 
     def listener(event: str, **details: Any) -> None:
         told.append(event)
 
     watch.listen(listener)
-    began = watch.news
-    watch.lost(OSError(), began)
-    watch.lost(OSError(), began)
-    watch.connected()
-    watch.lost(OSError(), began)
-    watch.replaced(began)
-    watch.connected()
+    began = watch.generation
+    watch.report_lost(OSError(), began)
+    watch.report_lost(OSError(), began)
+    watch.report_connected()
+    watch.report_lost(OSError(), began)
+    watch.report_replaced(began)
+    watch.report_connected()
     assert told == ["lost", "restored"]
-    watch.replaced(watch.news)
-    watch.lost(OSError(), watch.news)
+    watch.report_replaced(watch.generation)
+    watch.report_lost(OSError(), watch.generation)
     assert told == ["lost", "restored", "restored", "lost"]
 
 
 def test_a_listener_that_is_gone() -> None:
     """Is not called, and not kept."""
-    watch = Watch("server")
+    watch = ServerWatch("server")
     watch.listen(lambda event, **details: None)
     gc.collect()
-    watch.lost(OSError(), watch.news)
+    watch.report_lost(OSError(), watch.generation)
     assert watch._listeners == []

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from flask_cloakroom import StoreError
 from flask_cloakroom.core.sessions.commit import Merger
 from flask_cloakroom.core.values.flashes import LEASE_MS
-from flask_cloakroom.core.values.own_keys import FLASHES, TAKEN
+from flask_cloakroom.core.values.own_keys import FLASH_LEASES, FLASHES
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 from support.requests_on_app import MakeApp, send, ticket_of
@@ -137,7 +137,7 @@ def test_head_shows_none_and_takes_none(app: Flask, before: int) -> None:
         assert ticket_of(shown) is None
     expected = "[one][two][two]" if before else "[one]"
     assert ("replace" in store.calls) == bool(before)
-    assert TAKEN not in send(app, "/state", ticket).json
+    assert FLASH_LEASES not in send(app, "/state", ticket).json
     assert send(app, "/show", ticket).text == expected
     assert send(app, "/show", ticket).text == ""
 
@@ -211,7 +211,7 @@ def test_the_page_of_the_error_may_show_them(app: Flask, how: str) -> None:
     ticket = told(app)
     assert send(app, f"/fail/{how}", ticket).text == "[one][own][later]"
     assert send(app, "/show", ticket).text == ""
-    assert TAKEN not in send(app, "/state", ticket).json
+    assert FLASH_LEASES not in send(app, "/state", ticket).json
 
 
 def test_a_failure_after_the_view_keeps_them(app: Flask) -> None:
@@ -260,7 +260,7 @@ def test_messages_of_a_process_that_died_come_back(app: Flask) -> None:
     send(app, "/flash/two", ticket)
     assert send(app, "/show", ticket).text == "[one][two]"
     assert send(app, "/show", ticket).text == ""
-    assert TAKEN not in send(app, "/state", ticket).json
+    assert FLASH_LEASES not in send(app, "/state", ticket).json
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_strange_claims(app: Flask, claims: Any, page: str) -> None:
 
     @app.get("/plant")
     def plant() -> str:
-        session[TAKEN] = claims
+        session[FLASH_LEASES] = claims
         return ""
 
     ticket = told(app)
@@ -368,7 +368,7 @@ def test_two_pages_that_each_have_one(app: Flask) -> None:
     texts: list[str] = []
     other = threading.Thread(target=lambda: texts.append(send(app, "/slow", ticket).text))
     assert send(app, "/quick", ticket).text == "[one]"
-    assert send(app, "/state", ticket).json.keys() == {TAKEN}
+    assert send(app, "/state", ticket).json.keys() == {FLASH_LEASES}
     may_end.set()
     other.join()
     assert texts == ["[two]"]
@@ -472,7 +472,7 @@ def test_a_view_that_looks_at_everything(app: Flask, late: bool) -> None:
         send(app, "/fail/killed", ticket)
     send(app, "/flash/two", ticket)
     assert send(app, "/look", ticket).text == ("" if late else "[two]")
-    assert list(send(app, "/state", ticket).json) == [TAKEN]
+    assert list(send(app, "/state", ticket).json) == [FLASH_LEASES]
 
 
 def test_streamed_pages_take_them_for_good(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
@@ -596,7 +596,7 @@ class TestEveryOrder:
                 operations = [lambda store, path=path: visit(path, store) for path in paths]
                 shown = turns.run(*operations)
                 later = [send(app, "/show", ticket).text for _ in range(2)]
-                assert TAKEN not in send(app, "/state", ticket).json
+                assert FLASH_LEASES not in send(app, "/state", ticket).json
                 seen.append((shown, later))
 
             in_every_order(app.session_interface.store, once)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from flask_cloakroom.stores import Entry, Store
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from flask_cloakroom.testing.parallel import ended_well, in_child, together
+from flask_cloakroom.testing.parallel import child_succeeded, run_in_child, run_in_threads
 from support.servers.special import VolatileRedisServer, admin
 from support.stores.backends import prefix
 
@@ -95,9 +95,9 @@ def test_sqlite_child_has_connections_of_its_own(sqlite: SQLiteStore) -> None:
     def work() -> None:
         assert sqlite.load(b"before") is not None
         assert not any(db is parents[0] for db in [*sqlite._idle, *sqlite._inherited])
-        assert len(sqlite._idle) == len(sqlite._open_ones) == 1
+        assert len(sqlite._idle) == len(sqlite._open_count) == 1
 
-    assert ended_well(in_child(work))
+    assert child_succeeded(run_in_child(work))
     assert sqlite.load(b"before") is not None
 
 
@@ -108,7 +108,7 @@ def test_sqlite_child_outlives_the_parents_connections(sqlite: SQLiteStore, step
     the last one, and deletes the WAL that the child writes to.
     """
     told = steps()
-    child = in_child(
+    child = run_in_child(
         lambda: told.obey(
             lambda: sqlite.create(b"first", b"of the child", 60),
             lambda: sqlite.create(b"second", b"of the child", 60),
@@ -121,7 +121,7 @@ def test_sqlite_child_outlives_the_parents_connections(sqlite: SQLiteStore, step
     assert in_another_process(sqlite.path, b"second") == b"of the child"
     assert sqlite.load(b"second") is not None
     told.step()
-    assert ended_well(child)
+    assert child_succeeded(child)
 
 
 def test_sqlite_children_outlive_their_parent(tmp_path: Path, steps: Callable[[], Steps]) -> None:
@@ -140,12 +140,12 @@ def test_sqlite_children_outlive_their_parent(tmp_path: Path, steps: Callable[[]
         store = SQLiteStore(path)
         store.create(b"before", b"of the parent", 60)
         for name in told:
-            in_child(lambda name=name: grandchild(name, store))  # type: ignore[misc]
+            run_in_child(lambda name=name: grandchild(name, store))  # type: ignore[misc]
         for each in told.values():
             each.step()
         store.close()
 
-    assert ended_well(in_child(parent))
+    assert child_succeeded(run_in_child(parent))
     for each in told.values():
         each.step()
     for key in (b"before", b"a first", b"a second", b"b first", b"b second"):
@@ -173,21 +173,21 @@ def test_sqlite_fork_while_other_threads_write(sqlite: SQLiteStore) -> None:
         try:
             for turn in range(20):
                 key = b"child %d" % turn
-                assert ended_well(in_child(lambda key=key: sqlite.create(key, b"child", 60)))  # type: ignore[misc]
+                assert child_succeeded(run_in_child(lambda key=key: sqlite.create(key, b"child", 60)))  # type: ignore[misc]
                 acknowledged.append(key)
         finally:
             done.set()
 
-    together(5, work)
+    run_in_threads(5, work)
     assert [key for key in acknowledged if sqlite.load(key) is None] == []
 
 
 def test_sqlite_fork_holds_nobody_up(sqlite: SQLiteStore) -> None:
     """After a fork the parent keeps connections as before, and the count of those that are open is right."""
     for _ in range(3):
-        assert ended_well(in_child(lambda: sqlite.load(b"before")))
+        assert child_succeeded(run_in_child(lambda: sqlite.load(b"before")))
         assert sqlite.load(b"before") is not None
-        assert len(sqlite._idle) == len(sqlite._open_ones) == 1
+        assert len(sqlite._idle) == len(sqlite._open_count) == 1
 
 
 def test_sqlite_fork_with_a_connection_that_is_not_given_back(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_sqlite_fork_with_a_connection_that_is_not_given_back(tmp_path: Path) ->
     store = SQLiteStore(tmp_path / "s.db", timeout=0.2)
     store.create(b"before", b"data", 60)
     held = store._idle.pop()
-    assert ended_well(in_child(lambda: store.load(b"before")))
-    store._give_back(held)
+    assert child_succeeded(run_in_child(lambda: store.load(b"before")))
+    store._return(held)
     assert store.load(b"before") is not None
     store.close()
 
@@ -207,7 +207,7 @@ def test_sqlite_store_that_nobody_has_any_more_is_no_bother(tmp_path: Path) -> N
     store.create(b"k", b"data", 60)
     store.close()
     del store
-    assert ended_well(in_child(lambda: None))
+    assert child_succeeded(run_in_child(lambda: None))
 
 
 def ids_of_clients(server: VolatileRedisServer) -> set[str]:
@@ -236,7 +236,7 @@ def test_redis_child_has_connections_of_its_own(
         assert store.load(b"before") == Entry(b"of the parent", version)
 
     told = steps()
-    child = in_child(lambda: told.obey(ask, ask, lambda: None))
+    child = run_in_child(lambda: told.obey(ask, ask, lambda: None))
     told.step()
     childs = ids_of_clients(shared_server) - others - parents
     assert len(childs) == 1
@@ -244,7 +244,7 @@ def test_redis_child_has_connections_of_its_own(
     told.step()
     assert ids_of_clients(shared_server) - others == parents | childs
     told.step()
-    assert ended_well(child)
+    assert child_succeeded(child)
     ask()
     assert ids_of_clients(shared_server) - others == parents
     store.close()
@@ -276,11 +276,11 @@ def test_redis_fork_in_the_middle_of_a_call(shared_server: VolatileRedisServer) 
 
         try:
             for _ in range(15):
-                assert ended_well(in_child(ask))
+                assert child_succeeded(run_in_child(ask))
         finally:
             done.set()
 
-    together(5, work)
+    run_in_threads(5, work)
     store.close()
 
 
@@ -298,9 +298,9 @@ def test_memory_child_does_not_wait_for_a_thread_that_it_has_not_got() -> None:
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(30)
-    child = in_child(lambda: store.load(b"k"))
+    child = run_in_child(lambda: store.load(b"k"))
     may_end.set()
-    assert ended_well(child)
+    assert child_succeeded(child)
     holder.join()
     assert store.load(b"k") is not None
 
@@ -308,8 +308,8 @@ def test_memory_child_does_not_wait_for_a_thread_that_it_has_not_got() -> None:
 def test_versions_of_children_differ(sqlite: SQLiteStore) -> None:
     """Children of one parent do not go on with the same row of random numbers: their versions never meet."""
     keys = [b"version of %d" % number for number in range(8)]
-    children = [in_child(lambda key=key: sqlite.create(key, b"data", 60)) for key in keys]  # type: ignore[misc]
-    assert [ended_well(child) for child in children] == [True] * len(children)
+    children = [run_in_child(lambda key=key: sqlite.create(key, b"data", 60)) for key in keys]  # type: ignore[misc]
+    assert [child_succeeded(child) for child in children] == [True] * len(children)
     sqlite.create(b"parent's", b"data", 60)
     versions = {entry.version for key in [*keys, b"parent's"] if (entry := sqlite.load(key)) is not None}
     assert len(versions) == len(keys) + 1

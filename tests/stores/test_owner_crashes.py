@@ -24,9 +24,9 @@ from flask_cloakroom.core.sessions.remember_families import remember_index_key
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.errors import SessionLimitError, StoreError
-from flask_cloakroom.stores import Place, Store, open_store
+from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
-from flask_cloakroom.testing.stage import packed
+from flask_cloakroom.testing.stage import pack_dict
 from support.stores.backends import Backend, Surroundings, named, prefix
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
@@ -107,7 +107,7 @@ class Model:
 
     def _any_record(self) -> Record:
         if not self.records:
-            self.records.append(self.repository.create(packed({"n": 0})))
+            self.records.append(self.repository.create(pack_dict({"n": 0})))
         return self.random.choice(self.records)
 
     def _goes_on(self, committed: Committed | None) -> None:
@@ -117,26 +117,26 @@ class Model:
     # -- what can happen --------------------------------------------------------------------------------------
 
     def login(self, user: str, record: Record) -> None:
-        self.records.append(self.repository.create(packed({"_user_id": user})))
+        self.records.append(self.repository.create(pack_dict({"_user_id": user})))
 
     def visit(self, user: str, record: Record) -> None:
-        self.records.append(self.repository.create(packed({"n": 0})))
+        self.records.append(self.repository.create(pack_dict({"n": 0})))
 
     def login_here(self, user: str, record: Record) -> None:
-        self._goes_on(self.repository.rotate(record, packed({"_user_id": user})))
+        self._goes_on(self.repository.rotate(record, pack_dict({"_user_id": user})))
 
     def forget_user(self, user: str, record: Record) -> None:
         self._goes_on(self.repository.rotate(record, {"_user_id": None}))
 
     def rotate(self, user: str, record: Record) -> None:
-        self._goes_on(self.repository.rotate(record, packed({"n": 1})))
+        self._goes_on(self.repository.rotate(record, pack_dict({"n": 1})))
 
     def renew(self, user: str, record: Record) -> None:
         self._goes_on(self.repository.rotate(record, {}, renewal=True))
 
     def commit(self, user: str, record: Record) -> None:
         seen = self.random.random() < 0.5
-        self._goes_on(self.repository.commit(record, packed({"n": self.random.random()}), seen=seen))
+        self._goes_on(self.repository.commit(record, pack_dict({"n": self.random.random()}), seen=seen))
 
     def logout(self, user: str, record: Record) -> None:
         handle = _handle(record.header)
@@ -301,8 +301,8 @@ def test_ten_thousand_random_operations(store: Any, monkeypatch: pytest.MonkeyPa
 # -- processes that are really killed ---------------------------------------------------------------------------
 
 
-def _open(url: str, place: Place) -> Store:
-    return open_store(url, place)
+def _open(url: str, options: StoreOptions) -> Store:
+    return open_store(url, options)
 
 
 def _work_for_ever(open_it: Callable[[], Store], seed: int, ready: Any) -> None:
@@ -320,7 +320,7 @@ def _work_for_ever(open_it: Callable[[], Store], seed: int, ready: Any) -> None:
 def test_killed_processes(kind: str, kills: int, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes at a time work on the sessions and are killed by the system at any moment: the same holds."""
     url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("shared_server").url
-    open_it = partial(_open, url, Place(surroundings.folder, prefix(), 20.0))
+    open_it = partial(_open, url, StoreOptions(surroundings.folder, prefix(), 20.0))
     context = multiprocessing.get_context("spawn")
     store: Any = open_it()
     for number in range(0, kills, 2):

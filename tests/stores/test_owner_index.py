@@ -20,10 +20,10 @@ from flask_cloakroom.core.sessions.owner_index import sessions_index_key
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.sessions.session_registry import SessionLimit
 from flask_cloakroom.errors import SessionLimitError
-from flask_cloakroom.stores import Place, Store, open_store
+from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from flask_cloakroom.testing.parallel import together
-from flask_cloakroom.testing.stage import packed
+from flask_cloakroom.testing.parallel import run_in_threads
+from flask_cloakroom.testing.stage import pack_dict
 from support.clock import CalmClock
 from support.stores.backends import Backend, Surroundings, named, prefix
 
@@ -41,7 +41,7 @@ def store(request: pytest.FixtureRequest, surroundings: Surroundings) -> Iterato
 
 
 def login(repository: Repository, user: str) -> Record:
-    return repository.create(packed({"_user_id": user}))
+    return repository.create(pack_dict({"_user_id": user}))
 
 
 def live(store: Any) -> dict[bytes, str]:
@@ -65,7 +65,7 @@ class TestLimit:
     def test_two_hundred_simultaneous_logins(self, store: Any) -> None:
         """Of one user with a limit of 5, from sixteen threads: exactly 5 live sessions, and the index has those."""
         repository = Repository(store, TICKETS, limit=SessionLimit(LIMIT))
-        together(16, lambda number: [login(repository, "alice") for _ in range(13 if number < 8 else 12)])
+        run_in_threads(16, lambda number: [login(repository, "alice") for _ in range(13 if number < 8 else 12)])
         name = TICKETS.owner_name("alice")
         assert len(live(store)) == LIMIT
         assert noted(store, name) == set(live(store)) == {found.key for found in repository.owners.sessions(name)}
@@ -83,7 +83,7 @@ class TestLimit:
                     refused += 1
             return refused
 
-        assert sum(together(16, work)) == 195
+        assert sum(run_in_threads(16, work)) == 195
         assert len(live(store)) == LIMIT
         assert noted(store, TICKETS.owner_name("alice")) == set(live(store))
 
@@ -102,7 +102,7 @@ class TestLimit:
         repository = Repository(store, TICKETS, limit=SessionLimit(2, policy))
         first, second = login(repository, "alice"), login(repository, "alice")
         for renewal in (True, False, False):
-            moved = repository.rotate(second, packed({"n": 1}), renewal=renewal)
+            moved = repository.rotate(second, pack_dict({"n": 1}), renewal=renewal)
             assert moved is not None
             second = moved.record
         assert isinstance(repository.load(first.ticket), Record)
@@ -129,8 +129,8 @@ def _logins(open_it: Callable[[], Store], policy: Any, barrier: Any) -> None:
             continue
 
 
-def _open(url: str, place: Place) -> Store:
-    return open_store(url, place)
+def _open(url: str, options: StoreOptions) -> Store:
+    return open_store(url, options)
 
 
 @pytest.mark.parametrize("policy", ["oldest", "refuse"])
@@ -140,7 +140,7 @@ def test_simultaneous_logins_of_processes(kind: str, policy: str, surroundings: 
     from functools import partial
 
     url = "sqlite:///s.db" if kind == "sqlite" else surroundings.server("shared_server").url
-    open_it = partial(_open, url, Place(surroundings.folder, prefix(), 20.0))
+    open_it = partial(_open, url, StoreOptions(surroundings.folder, prefix(), 20.0))
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(8)
     processes = [context.Process(target=_logins, args=(open_it, policy, barrier)) for _ in range(8)]
@@ -214,8 +214,8 @@ class TestRevocation:
         repository = Repository(store, TICKETS)
         record = login(repository, "alice")
         assert repository.owners.end_all(TICKETS.owner_name("alice")) == 1
-        assert repository.commit(record, packed({"n": 1}), seen=True) is None
-        assert repository.rotate(record, packed({"n": 1})) is None
+        assert repository.commit(record, pack_dict({"n": 1}), seen=True) is None
+        assert repository.rotate(record, pack_dict({"n": 1})) is None
         assert live(store) == {}
 
 

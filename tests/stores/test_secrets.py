@@ -13,7 +13,7 @@ import redis
 
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.secret import SecretBytes
-from flask_cloakroom.stores import Place, Store, open_store
+from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from support.reports.reporters import REPORTERS
@@ -180,7 +180,7 @@ def test_a_url_that_is_wrong(tmp_path: Path, url: str) -> None:
     """With a password that has to be escaped and is not, or a mistake elsewhere: a ValueError that repeats neither."""
     for name in ("", "session:"):
         try:
-            store = open_store(url, Place(tmp_path, name, 0.3))
+            store = open_store(url, StoreOptions(tmp_path, name, 0.3))
         except ValueError as error:
             check(error)
         else:
@@ -243,7 +243,7 @@ def test_a_sqlite_path_that_is_no_database(tmp_path: Path) -> None:
 def test_wrong_arguments(tmp_path: Path) -> None:
     """A ttl that is none, in a call that also has a key and data."""
     for url in ("memory://", "sqlite:///s.db"):
-        store = open_store(url, Place(tmp_path, "", 1.0))
+        store = open_store(url, StoreOptions(tmp_path, "", 1.0))
         with pytest.raises(ValueError, match="ttl") as caught:
             store.create(KEY, DATA, 0)
         check(caught.value)

@@ -14,7 +14,7 @@ import pytest
 from flask_cloakroom.stores import Entry, Saved, Store
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.sqlite.store import IDLE_CONNECTIONS, SQLiteStore
-from flask_cloakroom.testing.parallel import append_until_saved, together
+from flask_cloakroom.testing.parallel import append_until_saved, run_in_threads
 from support.servers.special import VolatileRedisServer, admin
 from support.stores.backends import Backend, Surroundings, named, prefix
 
@@ -68,7 +68,7 @@ def test_sixteen_threads_hammer_one_store(store: Store) -> None:
                 assert store.delete(key) is True
                 version = store.create(key, data, 60)
 
-    together(THREADS, work)
+    run_in_threads(THREADS, work)
 
 
 @pytest.mark.usefixtures("eager_switches")
@@ -81,7 +81,7 @@ def test_sixteen_threads_change_one_entry(store: Store) -> None:
         for turn in range(4):
             append_until_saved(store, key, b"%d.%d" % (number, turn))
 
-    together(THREADS, work)
+    run_in_threads(THREADS, work)
     entry = store.load(key)
     assert entry is not None
     assert sorted(entry.data.split()) == sorted(
@@ -121,7 +121,7 @@ def test_a_server_that_keeps_closing_connections(shared_server: VolatileRedisSer
                 errors.append(error)
 
     try:
-        together(THREADS, work)
+        run_in_threads(THREADS, work)
     finally:
         done.set()
         killer.join()
@@ -133,7 +133,7 @@ def test_threads_that_open_a_new_file_at_once(tmp_path: Path) -> None:
     """Who comes first makes it, and none of the others is told that it is locked."""
     for turn in range(40):
         store = SQLiteStore(tmp_path / f"{turn}.db", timeout=10)
-        versions = together(8, lambda number, store=store: store.create(b"%d" % number, b"data", 60))  # type: ignore[misc]
+        versions = run_in_threads(8, lambda number, store=store: store.create(b"%d" % number, b"data", 60))  # type: ignore[misc]
         assert None not in versions
         store.close()
 
@@ -147,9 +147,9 @@ def test_sqlite_keeps_no_more_connections_than_it_says(surroundings: Surrounding
     def hold(number: int) -> None:
         db = store._open()
         barrier.wait(30)
-        store._give_back(db)
+        store._return(db)
 
-    together(IDLE_CONNECTIONS + 8, hold)
-    assert len(store._idle) == len(store._open_ones) == IDLE_CONNECTIONS
+    run_in_threads(IDLE_CONNECTIONS + 8, hold)
+    assert len(store._idle) == len(store._open_count) == IDLE_CONNECTIONS
     store.close()
-    assert len(store._idle) == len(store._open_ones) == 0
+    assert len(store._idle) == len(store._open_count) == 0

@@ -179,7 +179,7 @@ def test_a_side_that_fails(sources: dict[str, Path], capfd: pytest.CaptureFixtur
     import compare
 
     add(sources["that"], "\ndef generate_csrf():\n    return 1 / 0\n")
-    with pytest.raises(RuntimeError, match="ended in the middle"):
+    with pytest.raises(RuntimeError, match="ended during the measurement"):
         compare.measure(sources, ["form with token"], ["memory"], minutes=0.01)
     assert "ZeroDivisionError" in capfd.readouterr().err
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_cloakroom import MISSING
 from flask_cloakroom.core.values import codec
-from flask_cloakroom.core.values.merge import STRATEGIES, Clash, merge
+from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, merge
 from support.values import identical
 
 
@@ -20,7 +20,7 @@ def same(left: Any, right: Any) -> bool:
     return identical(left, right)
 
 
-def merged(base: Any, theirs: Any, mine: Any, strategy: Any = None) -> tuple[Any, list[Clash]]:
+def merged(base: Any, theirs: Any, mine: Any, strategy: Any = None) -> tuple[Any, list[MergeConflict]]:
     """Merge, and make sure that no argument was changed by it."""
     before = copy.deepcopy((base, theirs, mine))
     chosen = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
@@ -28,8 +28,6 @@ def merged(base: Any, theirs: Any, mine: Any, strategy: Any = None) -> tuple[Any
     assert all(map(same, before, (base, theirs, mine)))
     return result
 
-
-# -- values that differ a little ------------------------------------------------------------------------------
 
 KEYS = st.sampled_from(["a", "b", "c", 1, (1, "x")])
 
@@ -88,9 +86,6 @@ def without_order(value: Any) -> Any:
         pairs = ((repr(key), without_order(member)) for key, member in value.items())
         return "dict", sorted(pairs, key=repr)
     return repr(value)
-
-
-# -- bytes in, bytes out --------------------------------------------------------------------------------------
 
 
 def packed(values: dict[Any, Any]) -> dict[Any, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask_cloakroom.redirects import LONGEST_TARGET
+from flask_cloakroom.redirects import MAX_TARGET_LENGTH
 
 HOST = "shop.example:8000"
 
@@ -93,7 +93,7 @@ HOSTILE = [
     "/%2e%2e//evil.example",
     "/a/../../evil.example",
     "/a/%2e%2e/logout",
-    "/" + "a" * LONGEST_TARGET,
+    "/" + "a" * MAX_TARGET_LENGTH,
     "/\ud800",
     "/a?\udfff",
 ]

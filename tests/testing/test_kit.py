@@ -243,4 +243,4 @@ def test_a_failure_shows_its_values(tmp_path: Path) -> None:
     assert "is None" in output
     assert "create(" in output
     missing = run(tmp_path, "test_my_store.py::TestWithoutAStore::test_create_stores", "--tb=short")
-    assert "a fixture named store" in missing
+    assert "a pytest fixture named store" in missing

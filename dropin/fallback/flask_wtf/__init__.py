@@ -1,8 +1,8 @@
-"""Flask-WTF's import name where Flask-WTF is not installed, with the protection of Flask-Cloakroom behind it.
+"""Flask-WTF's import name, for the CSRF protection of Flask-Cloakroom, if Flask-WTF is not installed.
 
-The folder that holds this package stands behind ``site-packages`` in ``sys.path``, so that Flask-WTF comes first where
-it is installed. Where it is in a place that comes later still (an editable install, the system's packages under a
-virtual environment), this module steps aside.
+The folder of this package comes after ``site-packages`` in ``sys.path``, so an installed Flask-WTF is found first. An
+editable install, or the system's packages under a virtual environment, may come even later. This module then loads the
+installed Flask-WTF in its own place.
 """
 
 import sys
@@ -20,7 +20,7 @@ if _original is not None and _original.loader is not None:
 else:
     from .csrf import CSRFProtect
 
-#: The version of Flask-WTF whose names are here.
+#: The version of Flask-WTF that has these names.
 __version__ = "1.3.0"
 
 __all__ = ["CSRFProtect"]

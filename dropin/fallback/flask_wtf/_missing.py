@@ -1,6 +1,6 @@
-"""What to say of Flask-WTF's names that are no part of the protection."""
+"""The error for Flask-WTF's names that do not belong to the CSRF protection."""
 
 MESSAGE = (
-    "is Flask-WTF's, which is not installed: this flask_wtf comes with flask-cloakroom-dropin and has only the "
-    "protection against request forgery. For forms: pip install Flask-WTF"
+    "belongs to Flask-WTF, which is not installed: this flask_wtf comes with flask-cloakroom-dropin and has only the "
+    "CSRF protection. For forms run: pip install Flask-WTF"
 )

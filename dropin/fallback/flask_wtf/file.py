@@ -1,4 +1,4 @@
-"""Not here: see :mod:`._missing`."""
+"""Not part of the CSRF protection: raises the error in :mod:`._missing`."""
 
 from ._missing import MESSAGE
 

@@ -1,4 +1,4 @@
-"""What Flask-Login says of itself, for code that asks: the release whose names are here."""
+"""Flask-Login's facts about itself, with the version of Flask-Login that has these names."""
 
 __title__ = "Flask-Login"
 __description__ = "Flask-Login's import name, with Flask-Cloakroom behind it."

@@ -1,4 +1,4 @@
-"""Flask-Login's import name, with Flask-Cloakroom behind it."""
+"""Flask-Login's import name, for Flask-Cloakroom."""
 
 from .__about__ import __version__
 from .config import (

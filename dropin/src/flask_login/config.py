@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its names and texts."""
+"""Flask-Login's module for its settings and texts."""
 
 from flask_cloakroom.login.access.decorators import EXEMPT_METHODS
 from flask_cloakroom.login.setup.config import (

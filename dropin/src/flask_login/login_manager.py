@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its manager."""
+"""Flask-Login's module for ``LoginManager``."""
 
 from flask_cloakroom import LoginManager
 

@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its mixins."""
+"""Flask-Login's module for its mixins."""
 
 from flask_cloakroom import AnonymousUserMixin, UserMixin
 

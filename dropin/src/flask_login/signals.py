@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its signals."""
+"""Flask-Login's module for its signals."""
 
 from flask_cloakroom.signals import (
     session_protected,

@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its test client."""
+"""Flask-Login's module for its test client."""
 
 from flask_cloakroom import FlaskLoginClient
 

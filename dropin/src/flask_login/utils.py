@@ -1,4 +1,4 @@
-"""The module in which Flask-Login has its functions; with the private ones that other packages import."""
+"""Flask-Login's module for its functions, with the private functions that other packages import."""
 
 from flask_cloakroom import (
     confirm_login,

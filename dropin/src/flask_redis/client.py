@@ -1,4 +1,4 @@
-"""The module in which Flask-Redis has its class."""
+"""Flask-Redis's module for ``FlaskRedis``."""
 
 from flask_cloakroom import FlaskRedis
 

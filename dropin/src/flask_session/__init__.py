@@ -1,4 +1,4 @@
-"""Flask-Session's import name, with Flask-Cloakroom behind it."""
+"""Flask-Session's import name, for Flask-Cloakroom."""
 
 from flask_cloakroom import ServerSession as ServerSideSession
 from flask_cloakroom import Session

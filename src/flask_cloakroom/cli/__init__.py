@@ -1,4 +1,4 @@
-"""``flask sessions`` and ``flask redis``: what an operator does."""
+"""``flask sessions`` and ``flask redis``: commands for operators."""
 
 from .redis_commands import redis
 from .session_commands import sessions

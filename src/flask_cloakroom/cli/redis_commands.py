@@ -1,4 +1,4 @@
-"""``flask redis``: whether the servers answer, and what they say of themselves."""
+"""``flask redis``: check whether the Redis servers answer, and show facts about them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 
 import click
 from flask import Flask
-from flask.cli import AppGroup
 
 from ..context import this_app
-from ..errors import CloakroomError
 from ..redis_client import EXTENSION_KEY
 from ..redis_connections import Connector
 from ..sessions.interface import ServerSessionInterface
 from ..stores.redis.store import RedisStore
+from .group import CommandGroup
 
-redis = AppGroup("redis", help="Look after the application's Redis clients.")
+redis = CommandGroup("redis", help="Check the application's Redis clients.")
 
-#: Of so many answers the median counts, because the first one pays for the connection.
+#: How often ``ping`` asks. The median counts, because the first answer takes the time of the connection too.
 PINGS = 5
 
-#: What ``info`` shows: the server's own name for it, and ours.
-_SHOWN = {
+#: The facts that ``info`` shows: the server's name for each, and the name on the screen.
+_FACT_NAMES = {
     "redis_mode": "mode",
     "role": "role",
     "connected_slaves": "replicas",
@@ -35,12 +34,12 @@ _SHOWN = {
     "maxmemory_policy": "when full",
     "aof_enabled": "append-only file",
 }
-# What a number means that says nothing by itself.
-_WORDS = {("maxmemory_human", "0B"): "no limit", ("aof_enabled", "0"): "off", ("aof_enabled", "1"): "on"}
+# Words for numbers that are hard to understand.
+_FACT_WORDS = {("maxmemory_human", "0B"): "no limit", ("aof_enabled", "0"): "off", ("aof_enabled", "1"): "on"}
 
 
 def _connectors(app: Flask) -> Iterator[tuple[str, Connector]]:
-    """Yield the application's clients under the settings that they come from, and the sessions' if it is another."""
+    """Yield the application's clients with the names of their settings, and the sessions' client if it is another."""
     seen = set()
     for prefix, client in app.extensions.get(EXTENSION_KEY, {}).items():
         connector = client.connector_for(app)
@@ -54,25 +53,22 @@ def _connectors(app: Flask) -> Iterator[tuple[str, Connector]]:
 
 
 def _all_connectors() -> list[tuple[str, Connector]]:
-    try:
-        found = list(_connectors(this_app()))
-    except CloakroomError as error:
-        raise click.ClickException(str(error)) from error
+    found = list(_connectors(this_app()))
     if not found:
-        raise click.ClickException("this application has no Redis client: make one with FlaskRedis(app)")
+        raise click.ClickException("This application has no Redis client. Make one with FlaskRedis(app).")
     return found
 
 
 @redis.command()
 def ping() -> None:
-    """Ask every client's server whether it is there, and say how long the answer takes."""
+    """Check that each client's server answers, and show how long it takes."""
     failed = 0
     for name, connector in _all_connectors():
         try:
             median, longest = _ping(connector.client)
         except Exception as error:
-            # Whatever the driver has to say, or a stand-in.
-            click.echo(f"{name}: {connector.label}: no answer ({_words(error)})", err=True)
+            # An error of any driver, or of a stand-in.
+            click.echo(f"{name}: {connector.label}: no answer ({_error_text(error)})", err=True)
             failed += 1
         else:
             click.echo(f"{name}: {connector.label}: answers in {median * 1e3:.2f} ms (longest {longest * 1e3:.2f} ms)")
@@ -82,24 +78,24 @@ def ping() -> None:
 
 def _ping(client: Any) -> tuple[float, float]:
     """Return the median and the longest time of an answer, in seconds."""
-    taken = []
+    seconds = []
     for _ in range(PINGS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         client.ping()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken), max(taken)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), max(seconds)
 
 
 @redis.command()
 def info() -> None:
-    """Say what every client's server says of itself: version, role, memory, clients, keys."""
+    """Show version, role, memory, clients and keys of each client's server."""
     failed = 0
     for name, connector in _all_connectors():
         click.echo(f"{name}: {connector.label}")
         try:
-            lines = list(_describe(connector.client))
+            lines = list(_info_lines(connector.client))
         except Exception as error:
-            click.echo(f"  no answer ({_words(error)})", err=True)
+            click.echo(f"  no answer ({_error_text(error)})", err=True)
             failed += 1
         else:
             for line in lines:
@@ -108,7 +104,7 @@ def info() -> None:
         raise click.exceptions.Exit(1)
 
 
-def _describe(client: Any) -> Iterator[str]:
+def _info_lines(client: Any) -> Iterator[str]:
     if not hasattr(client, "get_nodes"):
         yield from _facts(client.info())
         return
@@ -122,15 +118,15 @@ def _facts(found: dict[str, Any]) -> Iterator[str]:
         yield f"server: Valkey {found['valkey_version']}"
     elif "redis_version" in found:
         yield f"server: Redis {found['redis_version']}"
-    for name, shown in _SHOWN.items():
+    for name, text in _FACT_NAMES.items():
         if name in found:
-            yield f"{shown}: {_WORDS.get((name, str(found[name])), found[name])}"
+            yield f"{text}: {_FACT_WORDS.get((name, str(found[name])), found[name])}"
     for name, facts in found.items():
         if name.startswith("db") and isinstance(facts, dict):
             yield f"keys in database {name[2:]}: {facts['keys']} ({facts['expires']} of them expire)"
 
 
-def _words(error: Exception) -> str:
-    """Return an error's name and text; the drivers' texts hold addresses, and no credentials."""
+def _error_text(error: Exception) -> str:
+    """Return an error's name and text. The drivers' texts contain addresses and no credentials."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

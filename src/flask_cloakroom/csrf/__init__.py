@@ -1,4 +1,4 @@
-"""Request forgery: whether a request that changes something was meant by who seems to send it."""
+"""Protection against request forgery (CSRF): requests that another site makes a visitor's browser send."""
 
 from .errors import CSRFError
 from .protect import CSRFProtect

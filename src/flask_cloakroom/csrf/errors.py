@@ -1,11 +1,11 @@
-"""What a refused request gets."""
+"""The errors that answer a refused request."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from flask import Request, has_request_context, request
+from flask import has_request_context, request
 from markupsafe import escape
 from werkzeug.exceptions import BadRequest, Forbidden
 
@@ -15,53 +15,51 @@ from ..redirects import safe_path
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-#: RFC 3986, 3.3: what may stand in a path as it is. "%" is not among it, because the path of a request is decoded.
+#: The characters that need no escape in a path (RFC 3986, 3.3). "%" needs one, because Flask has decoded the path.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
 
 
 class CSRFError(BadRequest, CloakroomError):
-    """A request was refused, with a 400; an error handler for this class can give it a page.
+    """The answer to a refused request, with the status 400. An error handler for this class can give it a page.
 
-    ``description`` says why. It holds nothing that the request said.
+    ``description`` says why the request was refused. It repeats no text of the request.
     """
 
     description = "The request could not be checked for forgery."
 
     @property
     def return_path(self) -> str:
-        """The path of the refused page, if it can be opened by a link; else that of the application's first page.
+        """The path of the refused page if a link can open it, otherwise the path of the application's first page.
 
-        For a link on the page of the refusal: always a path of this site, without the query of the refused request.
+        The path belongs to this site and has no query. Use it for a link on the error page.
         """
-        return _return_path(request) if has_request_context() else "/"
+        if not has_request_context():
+            return "/"
+        rule = request.url_rule
+        has_get = rule is not None and (rule.methods is None or "GET" in rule.methods)
+        paths = (request.path, "/") if has_get else ("/",)
+        quoted = (quote(request.script_root + path, safe=_PATH_SAFE, errors="replace") for path in paths)
+        # A browser takes a path such as "//evil.example" or "/%5Cevil.example" for another site.
+        return next(filter(None, (safe_path(path, "") for path in quoted)), "/")
 
     def get_body(self, environ: WSGIEnvironment | None = None, scope: dict[str, Any] | None = None) -> str:
-        """Return the ready-made page: the reason, and a link to :attr:`return_path`."""
-        link = f'<p>To repeat what you did, <a href="{escape(self.return_path)}">go on from here</a>.</p>\n'
+        """Return the default error page: the reason, and a link to :attr:`return_path`."""
+        link = f'<p><a href="{escape(self.return_path)}">Open the page again</a> and repeat your change.</p>\n'
         return super().get_body(environ, scope) + link
 
 
-def _return_path(request: Request) -> str:
-    rule = request.url_rule
-    opens = rule is not None and (rule.methods is None or "GET" in rule.methods)
-    paths = (request.path, "/") if opens else ("/",)
-    quoted = (quote(request.script_root + path, safe=_PATH_SAFE, errors="replace") for path in paths)
-    # A path such as "//evil.example" or "/%5Cevil.example" is another site to a browser.
-    return next(filter(None, (safe_path(path, "") for path in quoted)), "/")
-
-
 class SeaSurfError(CSRFError, Forbidden):
-    """The same with a 403, as Flask-SeaSurf has it. Handlers for 403, Forbidden and CSRFError give it a page."""
+    """A CSRFError with the status 403 of Flask-SeaSurf. Error handlers for 403, Forbidden and CSRFError see it."""
 
     code = 403
     description = CSRFError.description
 
 
 class HandledSeaSurfError(SeaSurfError):
-    """The same once more, where the application has a handler for CSRFError.
+    """A SeaSurfError for applications that have an error handler for CSRFError.
 
-    Flask looks for a handler by the code of the error's class and only then by the class, so that of a class with 400
-    is not found for one with 403.
+    Flask looks at the status code of the error's class first. With 403 there, Flask would not find the handler of
+    CSRFError, whose class has 400. So the class has 400, and each error has 403.
     """
 
     code = CSRFError.code

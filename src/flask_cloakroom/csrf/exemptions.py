@@ -1,6 +1,6 @@
-"""What is not protected: views and blueprints, each as the object that it is, URLs, and what a function says.
+"""Exemptions: views, blueprints and paths that the protection does not check.
 
-Two views of one name share nothing.
+A view counts as the function or class itself, so that another view of the same name stays protected.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 
 
 class Views:
-    """A set of views, filled while the application is set up, and asked at each request that is checked."""
+    """A set of views and blueprints that the application fills while it is set up."""
 
     def __init__(self, decorator: str) -> None:
-        """``decorator`` is what fills it, for the error."""
+        """Make an empty set. ``decorator`` is the name of the method that fills it, for the error message."""
         self._decorator = decorator
         self._views: set[Callable[..., Any]] = set()
         self._blueprints: set[Blueprint] = set()
 
     def add(self, added: T) -> T:
-        """Add a view, a class of views, or all views of a blueprint and of those in it. Raises TypeError for others."""
+        """Add a view function, a view class, or a blueprint with all blueprints in it. Return the argument.
+
+        Raises TypeError for anything else.
+        """
         if isinstance(added, Blueprint):
             self._blueprints.add(added)
         elif callable(added):
             self._views.add(added)
         else:
             raise TypeError(
-                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}: by a name "
-                "another view of the same name would be meant as well; give it app.view_functions[endpoint]"
+                f"{self._decorator}() takes a view function or a Blueprint, not {type(added).__name__}, because two "
+                "views can have the same name. Pass app.view_functions[endpoint]"
             )
         return added
 
-    def cover(self, app: Flask, request: Request) -> bool:
-        """Tell whether the view of a request is one of them, itself or by a blueprint that it is in, however deep."""
+    def covers(self, app: Flask, request: Request) -> bool:
+        """Return True if the set has the view of a request, or a blueprint around that view."""
         if self._blueprints and any(app.blueprints.get(name) in self._blueprints for name in request.blueprints):
             return True
         if not self._views or request.endpoint is None:
@@ -50,26 +53,27 @@ class Views:
         while view is not None:
             if isinstance(view, Hashable) and view in self._views:
                 return True
-            view = getattr(view, "__wrapped__", None)  # what another decorator was put around
+            view = getattr(view, "__wrapped__", None)  # the function inside another decorator
         return False
 
 
 class Paths:
-    """URLs of this site, each with all that lies below it: "/api" is also "/api/users", and not "/apistore"."""
+    """Paths of this site with everything below them: "/api" covers "/api/users", but not "/apistore"."""
 
     def __init__(self, urls: str | Iterable[str]) -> None:
-        """Take paths from the server's root, one or several. Raises ValueError for what is none."""
-        given = (urls,) if isinstance(urls, str) else tuple(urls)
-        for url in given:
-            if not isinstance(url, str) or not url.startswith("/"):
-                raise ValueError(f'exempt_urls() takes paths that begin with "/", as "/api", not {url!r}')
-        self._exact = frozenset(given)
-        self._below = tuple(url if url.endswith("/") else f"{url}/" for url in given)
+        """Take one path or several, from the server's root. Raises ValueError for a text that is not such a path."""
+        paths = (urls,) if isinstance(urls, str) else tuple(urls)
+        for path in paths:
+            if not isinstance(path, str) or not path.startswith("/"):
+                raise ValueError(f'exempt_urls() takes paths that begin with "/", as "/api", not {path!r}')
+        self._exact = frozenset(paths)
+        self._below = tuple(path if path.endswith("/") else f"{path}/" for path in paths)
 
-    def cover(self, request: Request) -> bool:
-        """Tell whether a request is for one of them, or for what lies below.
+    def covers(self, request: Request) -> bool:
+        """Return True if the path of a request is one of these paths or lies below one of them.
 
-        "/api/../admin" is not: browsers never send it but as "/api%2F..%2Fadmin", to get at a view that takes any path.
+        A path with ".." in it is never covered: a forged link could use "/api%2F..%2Fadmin" to reach a view that takes
+        any path. Browsers resolve a plain "/api/../admin" before they send it.
         """
         path = request.script_root + request.path
         if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
@@ -77,15 +81,16 @@ class Paths:
         return path in self._exact or path.startswith(self._below)
 
 
-def is_yes(app: Flask, function: Callable[[Any], Any] | None, asked: Any) -> bool:
-    """Return what an application's function, which may be async, says; no, if there is none.
+def call_predicate(app: Flask, predicate: Callable[[Any], Any] | None, argument: Any) -> bool:
+    """Call a function of the application, which may be async, and return its answer. None as the function means False.
 
-    Raises TypeError for anything but True, False and None: much that is not meant as a yes counts as true.
+    Raises TypeError for an answer other than True, False and None. A coroutine or a text would count as true by
+    accident and switch the protection off.
     """
-    if function is None:
+    if predicate is None:
         return False
-    said = app.ensure_sync(function)(asked)
-    if said is not None and not isinstance(said, bool):
-        name = getattr(function, "__name__", "the function")
-        raise TypeError(f"{name}() must return True or False, not {type(said).__name__}")
-    return said is True
+    answer = app.ensure_sync(predicate)(argument)
+    if answer is not None and not isinstance(answer, bool):
+        name = getattr(predicate, "__name__", "the function")
+        raise TypeError(f"{name}() must return True or False, not {type(answer).__name__}")
+    return answer is True

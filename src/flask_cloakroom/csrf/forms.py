@@ -1,12 +1,12 @@
-"""Tokens in the forms of WTForms and Flask-WTF. Imported only where one of them is in use.
+"""CSRF tokens in the forms of WTForms and Flask-WTF. Import this module only where one of these is installed.
 
-For a form of WTForms::
+A form of WTForms needs::
 
     class Meta:
         csrf = True
         csrf_class = CloakroomCSRF
 
-Forms of Flask-WTF need nothing: in an application that has our protection they take our tokens.
+Forms of Flask-WTF need no change. In an application with our protection they use our tokens.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from .state import has_passed, protection_of_this_app
 
 log = logging.getLogger("flask_cloakroom.csrf")
 
-#: Says of a Meta.csrf_class that it is ours already.
-_ADOPTED: Final = "_flask_cloakroom_adopted"
+#: An attribute of a Meta.csrf_class that is patched already.
+_PATCHED: Final = "_flask_cloakroom_patched"
 
 
 class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
-    """Meta.csrf_class of a form whose hidden field shall hold the session's token."""
+    """The ``Meta.csrf_class`` of a form with a hidden field for the session's CSRF token."""
 
     def setup_form(self, form: Any) -> Any:
-        """Return the form's field, as WTForms wants it."""
+        """Return the hidden field, as WTForms expects it."""
         self.field_name: str = form.meta.csrf_field_name
         return super().setup_form(form)
 
     def generate_csrf_token(self, csrf_token_field: Any) -> str:
-        """Return the field's value."""
+        """Return a token for the hidden field."""
         return generate_csrf(token_key=self._token_key())
 
     def validate_csrf_token(self, form: Any, field: Any) -> None:
-        """Raise WTForms' ValidationError for a field that holds no token of the session.
+        """Raise WTForms' ValidationError unless the field holds a token of the session.
 
-        Where the request as a whole was found good, or its view is exempt, nothing is asked of the form.
+        A form needs no token if its request passed the protection or needs no check.
         """
         if has_passed():
             return
@@ -55,25 +55,25 @@ class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
             raise ValidationError(error.description) from error
 
     def _token_key(self) -> str | None:
-        """Return the key of the session if the form has another than the application."""
+        """Return the form's field name if it differs from the application's, otherwise None."""
         default = current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
         return None if self.field_name == default else self.field_name
 
 
-def adopt(module: ModuleType) -> bool:
-    """Give the FlaskForm of ``flask_wtf.form`` our tokens in the applications that we protect; True when it is done.
+def patch(module: ModuleType) -> bool:
+    """Let ``FlaskForm`` in the module ``flask_wtf.form`` use our tokens. Return False if it must be tried again.
 
-    In other applications of the same process it keeps its own, and so does a form that names another ``csrf_class``.
+    Applications without our protection, and forms with another ``csrf_class``, are not affected.
     """
     form = getattr(module, "FlaskForm", None)
     if form is None:
-        return False  # another thread is importing it
-    theirs = form.Meta.csrf_class
-    if not hasattr(theirs, _ADOPTED):
+        return False  # another thread is still importing the module
+    original = form.Meta.csrf_class
+    if not hasattr(original, _PATCHED):
 
-        def choose() -> Any:
-            return CloakroomCSRF() if protection_of_this_app() else theirs()
+        def make_csrf() -> Any:
+            return CloakroomCSRF() if protection_of_this_app() else original()
 
-        setattr(choose, _ADOPTED, True)
-        form.Meta.csrf_class = staticmethod(choose)
+        setattr(make_csrf, _PATCHED, True)
+        form.Meta.csrf_class = staticmethod(make_csrf)
     return True

@@ -1,7 +1,7 @@
-"""Where a request says that it comes from. A page of another site cannot set these headers; browsers do.
+"""Where a request comes from, as its headers say. Browsers set these headers, and a page cannot change them.
 
-In this order: ``Sec-Fetch-Site`` is the browser's own verdict, so no proxy that rewrites the host can spoil it; then
-``Origin``, then ``Referer``, both compared with the host that the request was sent to and never with each other.
+The headers are read in this order. ``Sec-Fetch-Site`` is the browser's own comparison, so a proxy that changes the host
+does not falsify it. ``Origin`` and then ``Referer`` are compared with the host that the request was sent to.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from werkzeug.wsgi import get_host
 if TYPE_CHECKING:
     from flask import Request
 
-# An origin as browsers write it (RFC 6454, 6.2; hosts are ASCII by then), and the beginning of a URL. Nobody else's
-# user name, backslash, space or list of origins fits in.
+# An origin as browsers write it (RFC 6454, 6.2, with the host in ASCII), and the beginning of a URL. A user name, a
+# backslash, a space or a list of origins does not match, because a parser may read another host in these.
 _HOST: Final = r"(?:[a-z0-9_.\-]{1,255}|\[[0-9a-f:.]{2,45}\])"
 _ORIGIN: Final = rf"([a-z][a-z0-9+.\-]{{0,31}})://({_HOST})(?::([0-9]{{1,5}}))?"
 _AS_ORIGIN: Final = re.compile(_ORIGIN, re.ASCII | re.IGNORECASE).fullmatch
@@ -24,21 +24,21 @@ _AS_URL: Final = re.compile(rf"{_ORIGIN}(?:[/?#]|\Z)", re.ASCII | re.IGNORECASE)
 _AS_AUTHORITY: Final = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?", re.ASCII | re.IGNORECASE).fullmatch
 _PORTS: Final = {"http": 80, "https": 443}
 
-#: Fetch Metadata (W3C), 2.4: "none" is the visitor's own doing, as a bookmark. "same-site" is a sibling domain, which
-#: may be anybody's (CVE-2025-46721), and is neither.
-OWN_SITES: Final = frozenset({"same-origin", "none"})
+#: The values of Sec-Fetch-Site that pass (Fetch Metadata, W3C, 2.4). "none" means that the visitor opened the page, for
+#: example by a bookmark. "same-site" does not pass: the sibling domain may belong to anybody (CVE-2025-46721).
+_PASSING_SITES: Final = frozenset({"same-origin", "none"})
 
 ANOTHER_SITE: Final = "The request comes from another site."
 WRONG_ORIGIN: Final = "The origin does not match the host."
 WRONG_REFERRER: Final = "The referrer does not match the host."
 
-FETCH_SITE: Final = ("Sec-Fetch-Site",)
-FETCH_SITE_AND_ORIGIN: Final = (*FETCH_SITE, "Origin")
-ALL_HEADERS: Final = (*FETCH_SITE_AND_ORIGIN, "Referer")
+_SITE_HEADER: Final = ("Sec-Fetch-Site",)
+_SITE_AND_ORIGIN: Final = (*_SITE_HEADER, "Origin")
+_ALL_HEADERS: Final = (*_SITE_AND_ORIGIN, "Referer")
 
 
 class Origin(NamedTuple):
-    """A scheme, a host and a port, in lower case; the port of the scheme if none was given, None if it has none."""
+    """Scheme, host and port, in lower case. Without a port it is the scheme's usual one, or None if it has none."""
 
     scheme: str
     host: str
@@ -46,81 +46,85 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin | None:
-        """Read the value of an Origin header; None for "null" and whatever else is no origin."""
-        return cls._of(_AS_ORIGIN(text))
+        """Return the origin in an Origin header, or None for "null" and any other text."""
+        return cls._from_match(_AS_ORIGIN(text))
 
     @classmethod
     def of_url(cls, url: str) -> Origin | None:
-        """Read the origin of a URL, as a Referer header has it; None for what is no URL with a host."""
-        return cls._of(_AS_URL(url))
+        """Return the origin of a URL, as in a Referer header, or None if the text is no URL with a host."""
+        return cls._from_match(_AS_URL(url))
 
     @classmethod
-    def _of(cls, found: re.Match[str] | None) -> Origin | None:
-        if found is None:
+    def _from_match(cls, match: re.Match[str] | None) -> Origin | None:
+        if match is None:
             return None
-        scheme, host, port = found.groups()
+        scheme, host, port = match.groups()
         scheme = scheme.lower()
         return cls(scheme, host.lower(), _PORTS.get(scheme) if port is None else int(port))
 
-    def is_of(self, host: str, secure: bool) -> bool:
-        """Tell whether it is that of a server whose host, and port if it is not the usual one, is ``host``.
+    def is_of_host(self, host: str, secure: bool) -> bool:
+        """Return True if this is the origin of the server ``host``, a name with an optional port.
 
-        ``secure``: the request came by HTTPS; then a page by HTTP is another origin, which anybody on the line can
-        write. The other way round it is ours: a proxy in front may have taken the HTTPS off and not have said so.
+        ``secure``: the request came by HTTPS. Then an HTTP origin does not match, because anybody on the network can
+        change a page of it. An HTTPS origin matches an HTTP request: a proxy may have removed the HTTPS silently.
         """
         if self.scheme not in _PORTS or (secure and self.scheme == "http"):
             return False
-        found = _AS_AUTHORITY(host)
-        if found is None or found[1].lower() != self.host:
+        match = _AS_AUTHORITY(host)
+        if match is None or match[1].lower() != self.host:
             return False
-        return self.port == (_PORTS[self.scheme] if found[2] is None else int(found[2]))
+        return self.port == (_PORTS[self.scheme] if match[2] is None else int(match[2]))
 
 
 class Verdict(NamedTuple):
-    """What the headers say: ``passes``, or the ``reason`` of a refusal, or neither if they say nothing."""
+    """The answer of the headers: the request passes, or has a reason to be refused, or neither if none was sent."""
 
     passes: bool
     reason: str | None
-    #: The headers that were looked at, as the response's Vary shall name them.
-    looked_at: tuple[str, ...]
+    #: The headers that were read. The response must name them in Vary.
+    vary_on: tuple[str, ...]
 
 
-_SAME_ORIGIN: Final = Verdict(True, None, FETCH_SITE)
-_MATCHES: Final = Verdict(True, None, FETCH_SITE_AND_ORIGIN)
-_OTHER_SITE: Final = Verdict(False, ANOTHER_SITE, FETCH_SITE_AND_ORIGIN)
-_OTHER_ORIGIN: Final = Verdict(False, WRONG_ORIGIN, FETCH_SITE_AND_ORIGIN)
-_REFERRER_MATCHES: Final = Verdict(True, None, ALL_HEADERS)
-_OTHER_REFERRER: Final = Verdict(False, WRONG_REFERRER, ALL_HEADERS)
-_SILENT: Final = Verdict(False, None, ALL_HEADERS)
+_SAME_ORIGIN: Final = Verdict(True, None, _SITE_HEADER)
+_ORIGIN_PASSES: Final = Verdict(True, None, _SITE_AND_ORIGIN)
+_OTHER_SITE: Final = Verdict(False, ANOTHER_SITE, _SITE_AND_ORIGIN)
+_OTHER_ORIGIN: Final = Verdict(False, WRONG_ORIGIN, _SITE_AND_ORIGIN)
+_REFERRER_PASSES: Final = Verdict(True, None, _ALL_HEADERS)
+_OTHER_REFERRER: Final = Verdict(False, WRONG_REFERRER, _ALL_HEADERS)
+_NO_HEADER: Final = Verdict(False, None, _ALL_HEADERS)
 
 
-def judged(request: Request, trusted: Set[Origin], referrer: bool) -> Verdict:
-    """Say what the headers of a request tell of where it comes from; the Referer only if ``referrer``."""
-    header = request.environ.get  # the environ itself would show the cookies in an error report
+def check_origin(request: Request, trusted: Set[Origin], check_referrer: bool) -> Verdict:
+    """Return the verdict of a request's headers. ``trusted`` are other origins that pass.
+
+    ``check_referrer``: read the header Referer as well.
+    """
+    header = request.environ.get  # with the environ as a local variable, an error report would show the cookies
     site = header("HTTP_SEC_FETCH_SITE")
-    if site in OWN_SITES:
+    if site in _PASSING_SITES:
         return _SAME_ORIGIN
-    given = header("HTTP_ORIGIN")
+    origin = header("HTTP_ORIGIN")
     if site is not None:
-        return _MATCHES if given is not None and Origin.parse(given) in trusted else _OTHER_SITE
-    if given is not None:
-        passes = given == _own_text(request) or _is_ours(Origin.parse(given), request, trusted)
-        return _MATCHES if passes else _OTHER_ORIGIN
-    url = header("HTTP_REFERER") if referrer else None
-    if not url:  # an empty one says as much as none
-        return _SILENT
+        return _ORIGIN_PASSES if origin is not None and Origin.parse(origin) in trusted else _OTHER_SITE
+    if origin is not None:
+        passes = origin == _own_text(request) or _is_trusted(Origin.parse(origin), request, trusted)
+        return _ORIGIN_PASSES if passes else _OTHER_ORIGIN
+    url = header("HTTP_REFERER") if check_referrer else None
+    if not url:  # an empty header counts as missing
+        return _NO_HEADER
     own = _own_text(request)
-    passes = (own is not None and url.startswith(f"{own}/")) or _is_ours(Origin.of_url(url), request, trusted)
-    return _REFERRER_MATCHES if passes else _OTHER_REFERRER
+    passes = (own is not None and url.startswith(f"{own}/")) or _is_trusted(Origin.of_url(url), request, trusted)
+    return _REFERRER_PASSES if passes else _OTHER_REFERRER
 
 
 def _own_text(request: Request) -> str | None:
-    """Return the origin of the request as most browsers write it. To compare with it is faster than to read theirs."""
+    """Return the request's own origin as browsers write it. To compare texts is faster than to parse the header."""
     host = request.environ.get("HTTP_HOST")
     return f"{request.environ['wsgi.url_scheme']}://{host}" if host else None
 
 
-def _is_ours(origin: Origin | None, request: Request, trusted: Set[Origin]) -> bool:
+def _is_trusted(origin: Origin | None, request: Request, trusted: Set[Origin]) -> bool:
     if origin is None:
         return False
-    return origin in trusted or origin.is_of(get_host(request.environ), request.environ["wsgi.url_scheme"] == "https")
+    secure = request.environ["wsgi.url_scheme"] == "https"
+    return origin in trusted or origin.is_of_host(get_host(request.environ), secure)

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import g
 
 from .. import signals
-from ..caching import vary_on
+from ..caching import add_vary
 from ..context import this_app, this_request
-from ..hooks import SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
 from ..sessions.work import KEYS_OF_ONE_ID
 from .errors import CSRFError
-from .exemptions import Paths, Views, is_yes
-from .origin import judged
+from .exemptions import Paths, Views, call_predicate
+from .origin import check_origin
 from .request_token import token_in
 from .session_tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
-from .settings import DEFAULTS, LEFT_IN_CONFIG, SAFE_METHODS, CSRFSettings, settings_of
+from .settings import DEFAULTS, SAFE_METHODS, SET_IN_CONFIG, CSRFSettings, settings_of
 from .state import EXTENSION_KEY, PASSED, CSRFState, Protection, known_state_of, state_of
-from .token_format import MISSING
+from .token_format import NO_TOKEN
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
@@ -33,165 +33,165 @@ log = logging.getLogger("flask_cloakroom.csrf")
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 C = TypeVar("C", bound="Callable[[Request], Any]")
 
-#: With WTF_CSRF_SSL_STRICT: a token is not enough.
-SAYS_NOTHING: Final = "The request does not say where it comes from."
+#: The reason with WTF_CSRF_SSL_STRICT, which refuses such a request even with a token.
+NO_ORIGIN: Final = "The request does not say where it comes from."
 
-_FORMS: Final = "flask_wtf.form"
+_FLASK_WTF_FORM: Final = "flask_wtf.form"
 
 
 class CSRFProtect(Protection):
-    """Check each request that may change something; one object serves any number of applications.
+    """Check each request that may change something. One object can protect several applications.
 
-    Browsers say where a request came from, so they are asked first, and the session is left alone. A request that
-    says nothing must carry the session's token.
+    The headers in which browsers say where a request comes from are checked first, without opening the session. A
+    request without these headers must carry a CSRF token of the session.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        """With ``app``, do :meth:`init_app` at once."""
+        """Make the extension. With ``app``, call :meth:`init_app` at once."""
         self._exempt = Views("exempt")
         self._exempt_paths: Paths | None = None
-        self._skips: Callable[[Request], Any] | None = None
-        self._has_forms = False
+        self._skip_callback: Callable[[Request], Any] | None = None
+        self._forms_use_our_tokens = False
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask, *, unless_replaced: bool = False) -> None:
         """Protect ``app``, and give its templates ``csrf_token()`` and ``csrf_meta_tag()``.
 
-        ``unless_replaced``: stand down if the application gets another protection later, Flask-WTF's for example.
+        ``unless_replaced``: check no requests if the application gets another protection later, such as Flask-WTF's.
         Raises :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         settings = settings_of(app)
-        for name in LEFT_IN_CONFIG:
-            app.config.setdefault(name, copy(DEFAULTS[name]))  # Flask-Security adds to the list of headers
+        for name in SET_IN_CONFIG:
+            app.config.setdefault(name, copy(DEFAULTS[name]))  # a copy, because Flask-Security appends to the headers
         app.extensions[EXTENSION_KEY] = self
         app.extensions.setdefault(KEYS_OF_ONE_ID, set()).add(settings.field)
         names: dict[str, Any] = {"csrf_token": generate_csrf, "csrf_meta_tag": csrf_meta_tag}
-        app.jinja_env.globals.update(names)  # for macros, which see no context
+        app.jinja_env.globals.update(names)  # for macros that are imported without context
         app.context_processor(names.copy)
 
         @app.before_request
         def csrf_protect() -> None:
             if not (unless_replaced and _is_replaced(app, self)):
-                self._check(app)
+                self._before_request(app)
 
-        app.after_request(lambda response: self._finish(app, response))
+        app.after_request(lambda response: self._after_request(app, response))
 
     def exempt(self, view: T) -> T:
-        """Leave a view, or the views of a blueprint and of all blueprints in it, unprotected. Usable as a decorator."""
+        """Exempt a view, or a blueprint with all views and blueprints in it. Usable as a decorator."""
         return self._exempt.add(view)
 
     def exempt_urls(self, urls: str | Iterable[str]) -> None:
-        """Leave paths from the server's root, and all below them, unprotected; and no others that were given before.
+        """Exempt paths, which begin at the server's root, with all paths below them. Replaces an earlier call.
 
-        "/api" is also "/api/users", but not "/apistore". Raises ValueError for what is no path.
+        "/api" also exempts "/api/users", but not "/apistore". Raises ValueError for a text that is no such path.
         """
         self._exempt_paths = Paths(urls)
 
     def skip_validation(self, callback: C) -> C:
-        """Register what tells of a request that would be checked whether it shall not be: given it, returns a bool.
+        """Register a function that takes a request and returns True if the request shall not be checked.
 
-        Usable as a decorator; the function may be async.
+        The function is called only for requests that would be checked. It may be async. Usable as a decorator.
         """
-        self._skips = callback
+        self._skip_callback = callback
         return callback
 
     def protect(self, apply_exemptions: bool = False) -> None:
-        """Check the present request, also in a view that is exempt. Raises :class:`CSRFError`.
+        """Check the present request, even in an exempt view. Raises :class:`CSRFError` to refuse the request.
 
-        With ``apply_exemptions``, for an own ``before_request``: as each request is checked, so views that are exempt
-        are not.
+        ``apply_exemptions``: do not check exempt views. For a ``before_request`` function of your own.
         """
         app = this_app()
         self._protect(app, this_request(), settings_of(app), apply_exemptions)
 
     def has_passed(self) -> bool:
-        """Tell whether the present request was found good or needs no check, so that its forms ask for no token."""
+        """Return True if the present request passed or needs no check. Then its forms need no token."""
         app, request = this_app(), this_request()
         state = known_state_of(request)
         if state is not None and state.passed is not None:
             return state.passed
         settings = settings_of(app)
-        return not settings.enabled or self._is_exempt(app, request, settings) or self._is_skipped(app, request)
+        if not settings.enabled or self._is_exempt(app, request, settings):
+            return True
+        return call_predicate(app, self._skip_callback, request)
 
-    def _check(self, app: Flask) -> None:
-        """Check the present request if it is to be."""
-        if not self._has_forms and _FORMS in sys.modules:
-            self._has_forms = _adopt_forms()
+    def _before_request(self, app: Flask) -> None:
+        """Check the present request unless it is exempt."""
+        if not self._forms_use_our_tokens and _FLASK_WTF_FORM in sys.modules:
+            self._forms_use_our_tokens = _patch_flask_wtf()
         request = this_request()
-        # app.config stands in no local variable, because its repr() shows every key of the application.
+        # app.config is in no local variable: an error report would show every key of the application.
         if request.method in SAFE_METHODS and request.method not in (app.config.get("WTF_CSRF_METHODS") or ()):
-            return  # without a look at the other settings: most requests are of this kind
+            return  # most requests end here, so no other setting is read before
         settings = settings_of(app)
         if settings.enabled and settings.check_default:
             self._protect(app, request, settings, True)
 
     def _is_exempt(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
-        """Tell whether the application said of a request's view or URL that it is not protected."""
-        # Where only marked views are protected, the other mark says nothing.
-        if not settings.only_included and self._exempt.cover(app, request):
+        """Return True if the application exempted the request's view or path."""
+        # Where only included views are protected, exempt() has no effect.
+        if not settings.include_only and self._exempt.covers(app, request):
             return True
-        return self._exempt_paths is not None and self._exempt_paths.cover(request)
+        return self._exempt_paths is not None and self._exempt_paths.covers(request)
 
-    def _is_skipped(self, app: Flask, request: Request) -> bool:
-        return self._skips is not None and is_yes(app, self._skips, request)
-
-    def _is_covered(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
-        """Tell whether requests for this view and URL are checked, if they are of a method that is."""
+    def _is_protected(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
+        """Return True if requests for this view and path are checked, when their method is one that is checked."""
         return request.endpoint is not None and not self._is_exempt(app, request, settings)
 
     def _protect(self, app: Flask, request: Request, settings: CSRFSettings, apply_exemptions: bool) -> None:
         g.csrf_valid = PASSED
-        if apply_exemptions and not self._is_covered(app, request, settings):
+        if apply_exemptions and not self._is_protected(app, request, settings):
             return
         if not settings.checks(request.method):
             return
-        if apply_exemptions and self._skips is not None and self._is_skipped(app, request):
+        if apply_exemptions and call_predicate(app, self._skip_callback, request):
             return
-        self._decide(app, request, settings)
+        self._check_request(app, request, settings)
 
-    def _decide(self, app: Flask, request: Request, settings: CSRFSettings) -> None:
-        """Find the request good, or raise :class:`CSRFError`."""
-        verdict = judged(request, settings.trusted, settings.check_referrer)
+    def _check_request(self, app: Flask, request: Request, settings: CSRFSettings) -> None:
+        """Let the request pass, or raise :class:`CSRFError`."""
+        verdict = check_origin(request, settings.trusted_origins, settings.check_referrer)
         state = state_of(request)
-        state.looked_at = verdict.looked_at
-        if verdict.passes and not settings.require_token:  # as nearly always
+        state.vary_on = verdict.vary_on
+        if verdict.passes and not settings.require_token:  # nearly always
             state.passed = True
             return
         reason = verdict.reason
         if reason is None:
             if settings.ssl_strict and request.is_secure and not verdict.passes:
-                reason = SAYS_NOTHING
+                reason = NO_ORIGIN
             else:
                 reason = _problem_with_token(request, settings)
-                state.suspect = reason != MISSING
-        state.passed = reason is None or _is_shown_by_header(app)
+                state.token_may_be_stale = reason != NO_TOKEN
+        state.passed = reason is None or _has_header_login(app)
         if not state.passed:
             log.info("%s %s was refused: %s", request.method, request.endpoint, reason)
             signals.csrf_refused.send(app, reason=reason)
             raise self._error(app, request, reason)
 
     def _error(self, app: Flask, request: Request, reason: str | None) -> CSRFError:
-        """Return what is raised for a refused request."""
+        """Return the error to raise for a refused request."""
         return CSRFError(reason)
 
-    def _finish(self, app: Flask, response: Response) -> Response:
-        """Say what the answer rests on, and give scripts the token. A request that needed neither is left as it is."""
+    def _after_request(self, app: Flask, response: Response) -> Response:
+        """Set the token's cookie and ``Vary``, if the request was checked or rendered a token."""
         request = this_request()
         state = known_state_of(request)
         if state is None:
             return response
-        token = self._token_for_scripts(app, request, response, state)
-        if token is not None and is_token_of_session(token):  # and not one from before a login in this very request
+        token = self._token_for_cookie(app, request, response, state)
+        # A token from before a login in this request is stale, and must not reach the browser.
+        if token is not None and is_token_of_session(token):
             settings = settings_of(app)
             if settings.cookie is not None:
                 settings.cookie.set(response, token, settings.cookie_lifetime)
-        _tell_caches(state, response)
-        state.token = None  # two objects may protect one application
+        if state.vary_on is not None:
+            add_vary(response, *state.vary_on)
+        state.vary_on = state.token = None  # a second object that protects this application has nothing left to do
         return response
 
-    def _token_for_scripts(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
-        """Return the token that the response's cookie shall hold, if any."""
+    def _token_for_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
+        """Return the token to set in the response's cookie, or None to set no cookie."""
         if state.token is None:
             return None
         cookie = settings_of(app).cookie
@@ -201,9 +201,10 @@ class CSRFProtect(Protection):
 
 
 def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
+    """Return why the request's token is refused, or None if the token is valid."""
     token = token_in(request, settings)
     if token is None:
-        return MISSING
+        return NO_TOKEN
     try:
         validate_csrf(token)
     except CSRFError as error:
@@ -211,25 +212,20 @@ def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
     return None
 
 
-def _is_shown_by_header(app: Flask) -> bool:
-    shown: Callable[[], bool] | None = app.extensions.get(SHOWN_BY_HEADER)
-    return shown is not None and shown()
-
-
-def _tell_caches(state: CSRFState, response: Response) -> None:
-    if state.looked_at is not None:
-        vary_on(response, *state.looked_at)
-        state.looked_at = None  # two objects may protect one application
+def _has_header_login(app: Flask) -> bool:
+    """Call the function of the login part that :data:`.hooks.HAS_HEADER_LOGIN` describes."""
+    find: Callable[[], bool] | None = app.extensions.get(HAS_HEADER_LOGIN)
+    return find is not None and find()
 
 
 def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:
-    """Tell whether something else protects the application by now."""
+    """Return True if another protection has taken the place of ``ours``."""
     present = app.extensions.get(EXTENSION_KEY)
     return present is not ours and callable(getattr(present, "protect", None))
 
 
-def _adopt_forms() -> bool:
-    """Let the forms of Flask-WTF, which is in use, carry our tokens; tell whether they do."""
-    from .forms import adopt
+def _patch_flask_wtf() -> bool:
+    """Let the forms of Flask-WTF, which is imported, use our tokens. Return True if they do."""
+    from .forms import patch
 
-    return adopt(sys.modules[_FORMS])
+    return patch(sys.modules[_FLASK_WTF_FORM])

@@ -1,6 +1,6 @@
-"""The settings of ``app.config`` that concern request forgery: their names and defaults, read and checked.
+"""The CSRF settings in ``app.config``: their names and defaults, read and checked.
 
-As those of logins: at start, and again when one of them has another value than before.
+They are read at start, and again when one of them has changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..cookies import Cookie, read_cookie
 from ..errors import SettingError
 from ..secret import Secret, SecretBytes
-from ..settings import Reader, described
+from ..settings import Reader, describe_value
 from .origin import Origin
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.csrf")
 
-#: Safe methods (RFC 9110, 9.2.1): a view for one of them changes nothing, so nobody gains by forging it.
+#: The safe methods (RFC 9110, 9.2.1). A view for these changes nothing, so a forged request gains nothing.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-#: Flask-WTF's names, then ours. None for the methods: all but the safe ones.
+#: The settings of Flask-WTF, then three of this package. None as WTF_CSRF_METHODS means all methods but the safe ones.
 DEFAULTS: Final[dict[str, Any]] = {
     "WTF_CSRF_ENABLED": True,
     "WTF_CSRF_CHECK_DEFAULT": True,
@@ -43,7 +43,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_REQUIRE_TOKEN": False,
     "CSRF_TRUSTED_ORIGINS": (),
 }
-#: Flask-SeaSurf's names, and one that cookies have got since. They count where its class is used.
+#: The settings of Flask-SeaSurf, and CSRF_COOKIE_PARTITIONED. They have an effect with the class SeaSurf only.
 SEASURF_DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_COOKIE_NAME": "_csrf_token",
     "CSRF_COOKIE_TIMEOUT": timedelta(days=5),
@@ -58,17 +58,16 @@ SEASURF_DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_DISABLE": False,
     "SEASURF_INCLUDE_OR_EXEMPT_VIEWS": "exempt",
 }
-#: Flask-WTF's names that begin like these and concern something else.
-_OTHERS: Final = ("WTF_I18N_ENABLED",)
+#: Settings of Flask-WTF that look like ours and do not concern CSRF.
+_NOT_OURS: Final = ("WTF_I18N_ENABLED",)
 
-#: How the names begin, letters swapped or doubled included. Other extensions have names with CSRF in them
-#: (JWT_CSRF_METHODS), which are none of ours.
-_BEGINS: Final = re.compile(r"(?:W[TF]{2,3}|C[SRF]{3,4}|SEA?SURF)_", re.ASCII).match
-#: How alike two names are that are taken for one and its misspelling; see difflib.
-_ALIKE: Final = 0.85
+#: The beginnings of our names, with letters swapped or doubled. Names such as JWT_CSRF_METHODS belong to others.
+_LOOKS_LIKE_OURS: Final = re.compile(r"(?:W[TF]{2,3}|C[SRF]{3,4}|SEA?SURF)_", re.ASCII).match
+#: The similarity from which a name counts as a misspelling of another one; see difflib.
+_MISSPELLING_CUTOFF: Final = 0.85
 
-#: What Flask-WTF leaves in the configuration, where its forms and applications look for it.
-LEFT_IN_CONFIG: Final = (
+#: The settings whose defaults Flask-WTF writes into ``app.config``. Its forms and applications read them there.
+SET_IN_CONFIG: Final = (
     "WTF_CSRF_ENABLED",
     "WTF_CSRF_CHECK_DEFAULT",
     "WTF_CSRF_FIELD_NAME",
@@ -77,154 +76,153 @@ LEFT_IN_CONFIG: Final = (
     "WTF_CSRF_SSL_STRICT",
     "WTF_CSRF_TIME_LIMIT",
 )
-#: What the readable cookie has from the session's: it is of use where that one is sent.
+#: The attributes that the token's cookie takes from the session cookie. A token is useful where that cookie is sent.
 _FROM_SESSION: Final = ("DOMAIN", "PATH", "SECURE", "SAMESITE", "PARTITIONED")
-#: Settings of sessions that this part reads.
+#: The session settings that the CSRF settings depend on.
 SESSION_NAMES: Final = (*(f"SESSION_COOKIE_{part}" for part in ("NAME", *_FROM_SESSION)), "APPLICATION_ROOT")
-#: RFC 9110, 5.6.2: methods, names of headers and of cookies are tokens.
+#: The syntax of a header's or cookie's name (RFC 9110, 5.6.2).
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII).fullmatch
 _METHOD: Final = re.compile(r"[A-Z][A-Z\-]*", re.ASCII).fullmatch
-_KEPT: Final = "flask_cloakroom.csrf settings"
-_SPELLING: Final = "flask_cloakroom.csrf spelling"
+_CACHE_KEY: Final = "flask_cloakroom.csrf settings"
+_SOURCE_KEY: Final = "flask_cloakroom.csrf settings source"
 
 
 @dataclass(frozen=True, slots=True)
 class CSRFSettings:
-    """All of them, checked."""
+    """All CSRF settings of one application, checked."""
 
     enabled: bool
     check_default: bool
-    #: The methods that are checked; None for all but the safe ones.
+    #: The methods that are checked. None means all methods but the safe ones.
     methods: frozenset[str] | None
     field: str
-    #: Names of headers that may carry the token, as WSGI has them.
+    #: The headers that may carry the token, by their names in the WSGI environ.
     headers: tuple[str, ...]
     meta_name: str
-    #: Goes into every token; b"" for nothing.
-    key: bytes = dataclasses.field(repr=False)
-    #: Seconds that a token is good for; None for as long as its session.
+    #: An additional key of all tokens; b"" for no key.
+    secret_key: bytes = dataclasses.field(repr=False)
+    #: The lifetime of a token in seconds. None means as long as its session.
     time_limit: int | None
     ssl_strict: bool
     require_token: bool
-    trusted: frozenset[Origin]
-    #: The cookie that scripts read the token from, if there is to be one.
+    trusted_origins: frozenset[Origin]
+    #: The cookie from which scripts read the token, or None.
     cookie: Cookie | None
-    #: Seconds that the browser keeps it; None until it is closed.
+    #: The lifetime of that cookie in seconds. None means until the browser is closed.
     cookie_lifetime: int | None = None
-    #: Whether the header Referer is looked at.
+    #: Whether the header Referer is read.
     check_referrer: bool = True
-    #: Whether views are protected only if they are marked, and not unless they are.
-    only_included: bool = False
+    #: Whether only the views that ``SeaSurf.include`` marks are protected.
+    include_only: bool = False
 
     @classmethod
     def read(cls, app: Flask) -> CSRFSettings:
-        """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
+        """Return the application's settings. Raises :class:`SettingError` for the first wrong value."""
         read = Reader({**DEFAULTS, **app.config})
         limit = read["WTF_CSRF_TIME_LIMIT"]
         return cls(
             enabled=read.boolean("WTF_CSRF_ENABLED"),
             check_default=read.boolean("WTF_CSRF_CHECK_DEFAULT"),
             methods=_read_methods(read["WTF_CSRF_METHODS"]),
-            field=read_name(read, "WTF_CSRF_FIELD_NAME"),
+            field=_read_name(read, "WTF_CSRF_FIELD_NAME"),
             headers=read_headers("WTF_CSRF_HEADERS", read["WTF_CSRF_HEADERS"]),
-            meta_name=read_name(read, "WTF_CSRF_META_NAME"),
-            key=as_key(read["WTF_CSRF_SECRET_KEY"]),
+            meta_name=_read_name(read, "WTF_CSRF_META_NAME"),
+            secret_key=secret_key_bytes(read["WTF_CSRF_SECRET_KEY"]),
             time_limit=None if limit is None else read.seconds("WTF_CSRF_TIME_LIMIT", at_least=1),
             ssl_strict=read.boolean("WTF_CSRF_SSL_STRICT"),
             require_token=read.boolean("CSRF_REQUIRE_TOKEN"),
-            trusted=_read_origins(read["CSRF_TRUSTED_ORIGINS"]),
+            trusted_origins=_read_origins(read["CSRF_TRUSTED_ORIGINS"]),
             cookie=_read_cookie(read),
         )
 
     def checks(self, method: str) -> bool:
-        """Tell whether requests of a method are checked."""
+        """Return True if requests with this method are checked."""
         return method not in SAFE_METHODS if self.methods is None else method in self.methods
 
 
-class Spelling(NamedTuple):
-    """The names by which an application has its settings, and what reads them."""
+class SettingsSource(NamedTuple):
+    """The names of an application's settings, and the function that reads them."""
 
     names: tuple[str, ...]
     read: Callable[[Flask], CSRFSettings]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Kept:
-    """What was read of an application's configuration, and what from. It may hold a key, so it shows nothing."""
+class _Cached:
+    """Settings with the values that they were read from. These may contain a key, so the repr shows no value."""
 
     names: tuple[str, ...]
     values: list[Any]
     settings: CSRFSettings
 
 
-#: Flask-WTF's.
-WTF: Final = Spelling((*DEFAULTS, *SESSION_NAMES), CSRFSettings.read)
+_FLASK_WTF: Final = SettingsSource((*DEFAULTS, *SESSION_NAMES), CSRFSettings.read)
 
 
-def spell(app: Flask, spelling: Spelling) -> None:
-    """Let the application have its settings by other names from here on."""
-    app.extensions[_SPELLING] = spelling
-    app.extensions.pop(_KEPT, None)
+def set_source(app: Flask, source: SettingsSource) -> None:
+    """Read the application's settings from another source from now on."""
+    app.extensions[_SOURCE_KEY] = source
+    app.extensions.pop(_CACHE_KEY, None)
 
 
 def settings_of(app: Flask) -> CSRFSettings:
-    """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
-    kept: _Kept | None = app.extensions.get(_KEPT)
-    if kept is not None and kept.values == list(map(app.config.get, kept.names)):
-        return kept.settings
-    spelling: Spelling = app.extensions.get(_SPELLING, WTF)
-    values = [_copied(name, app.config.get(name)) for name in spelling.names]
-    settings = spelling.read(app)
-    if kept is None:
-        _check_spelling(list(app.config))
-        _tell_of_others(list(app.config), spelling.names)
+    """Return the application's settings. Read them again if one has changed. Raises :class:`SettingError`."""
+    cached: _Cached | None = app.extensions.get(_CACHE_KEY)
+    if cached is not None and cached.values == list(map(app.config.get, cached.names)):
+        return cached.settings
+    source: SettingsSource = app.extensions.get(_SOURCE_KEY, _FLASK_WTF)
+    values = [_snapshot(name, app.config.get(name)) for name in source.names]
+    settings = source.read(app)
+    if cached is None:
+        _check_names(list(app.config))
+        for name in SEASURF_DEFAULTS:
+            if name in app.config and name not in source.names:
+                log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect", name)
     if not settings.enabled and not (app.debug or app.testing):
         log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
-    app.extensions[_KEPT] = _Kept(spelling.names, values, settings)
+    app.extensions[_CACHE_KEY] = _Cached(source.names, values, settings)
     return settings
 
 
-def _copied(name: str, value: Any) -> Any:
-    """Return what tells of a list, too, that it has another item than before."""
+def _snapshot(name: str, value: Any) -> Any:
+    """Return a copy of a list or set, so that a later change of it is seen. Wrap a key, so that no repr shows it."""
     if name == "WTF_CSRF_SECRET_KEY":
         return Secret(value) if isinstance(value, str) else SecretBytes(value) if isinstance(value, bytes) else value
     return value.copy() if isinstance(value, list | set) else value
 
 
-def as_key(key: Any) -> SecretBytes:
-    """Return the bytes of a WTF_CSRF_SECRET_KEY; b"" for None. Raises :class:`SettingError`."""
+def secret_key_bytes(key: Any) -> SecretBytes:
+    """Return a WTF_CSRF_SECRET_KEY as bytes, and b"" for None. Raises :class:`SettingError`."""
     if key is None:
         return SecretBytes()
     if not isinstance(key, str | bytes) or not key:
-        raise SettingError(
-            "WTF_CSRF_SECRET_KEY", f"must be a str or bytes that is not empty, or None, not {_what(key)}"
-        )
+        problem = f"must be a str or bytes that is not empty, or None, not {_description(key)}"
+        raise SettingError("WTF_CSRF_SECRET_KEY", problem)
     return SecretBytes(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)
 
 
-def _what(value: Any) -> str:
-    return "an empty one" if value in ("", b"") else described(value)
+def _description(value: Any) -> str:
+    return "an empty one" if value in ("", b"") else describe_value(value)
 
 
-def read_name(read: Reader, name: str) -> str:
-    """Return a str that is not empty. Raises :class:`SettingError`."""
+def _read_name(read: Reader, name: str) -> str:
     text = read.text(name)
     if not text:
         raise SettingError(name, f'must not be empty; the default is "{DEFAULTS[name]}"')
     return text
 
 
-def _listed(name: str, value: Any, example: str) -> list[str]:
-    """Return a list of str. A single str is a mistake that would be taken for a list of letters."""
+def _check_list(name: str, value: Any, example: str) -> list[str]:
+    """Return the setting as a list of str. A single str is refused: it would count as a list of letters."""
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
-        raise SettingError(name, f"must be a list of str, as {example}, not {described(value)}")
+        raise SettingError(name, f"must be a list of str, as {example}, not {describe_value(value)}")
     return list(value)
 
 
 def _read_methods(value: Any) -> frozenset[str] | None:
     if value is None:
         return None
-    methods = _listed("WTF_CSRF_METHODS", value, '["POST", "PUT", "PATCH", "DELETE"]')
+    methods = _check_list("WTF_CSRF_METHODS", value, '["POST", "PUT", "PATCH", "DELETE"]')
     for method in methods:
         if not _METHOD(method):
             raise SettingError("WTF_CSRF_METHODS", f'must be methods in capitals, as "POST", not {method!r}')
@@ -234,8 +232,8 @@ def _read_methods(value: Any) -> frozenset[str] | None:
 
 
 def read_headers(name: str, value: Any) -> tuple[str, ...]:
-    """Return names of headers as WSGI has them. Raises :class:`SettingError`."""
-    headers = _listed(name, value, '["X-CSRFToken", "X-CSRF-Token"]')
+    """Return the headers' names in the WSGI environ. Raises :class:`SettingError`, which names the setting ``name``."""
+    headers = _check_list(name, value, '["X-CSRFToken", "X-CSRF-Token"]')
     for header in headers:
         if not _TOKEN(header):
             raise SettingError(name, f'must be names of headers, as "X-CSRFToken", not {header!r}')
@@ -243,14 +241,14 @@ def read_headers(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _read_origins(value: Any) -> frozenset[Origin]:
-    found = set()
-    for text in _listed("CSRF_TRUSTED_ORIGINS", value, '["https://pay.example.org"]'):
+    origins = set()
+    for text in _check_list("CSRF_TRUSTED_ORIGINS", value, '["https://pay.example.org"]'):
         origin = Origin.parse(text)
         if origin is None:
             problem = f'must be origins, as "https://pay.example.org", with no path and no "*", not {text!r}'
             raise SettingError("CSRF_TRUSTED_ORIGINS", problem)
-        found.add(origin)
-    return frozenset(found)
+        origins.add(origin)
+    return frozenset(origins)
 
 
 def _read_cookie(read: Reader) -> Cookie | None:
@@ -258,28 +256,22 @@ def _read_cookie(read: Reader) -> Cookie | None:
     if name is None:
         return None
     if not isinstance(name, str) or not _TOKEN(name):
-        raise SettingError("CSRF_COOKIE", f'must be the name of a cookie, as "XSRF-TOKEN", or None, not {_what(name)}')
+        problem = f'must be the name of a cookie, as "XSRF-TOKEN", or None, not {_description(name)}'
+        raise SettingError("CSRF_COOKIE", problem)
     if name == read["SESSION_COOKIE_NAME"]:
-        raise SettingError("CSRF_COOKIE", "is the name of the session's cookie; each needs its own")
+        raise SettingError("CSRF_COOKIE", "is the name of the session cookie. Choose another name")
     parts = {f"CSRF_COOKIE_{part}": read[f"SESSION_COOKIE_{part}"] for part in _FROM_SESSION}
-    for part in ("SECURE", "PARTITIONED"):
-        parts[f"CSRF_COOKIE_{part}"] = bool(parts[f"CSRF_COOKIE_{part}"])
-    # Scripts read it, which is all that it is for.
+    parts |= {flag: bool(parts[flag]) for flag in ("CSRF_COOKIE_SECURE", "CSRF_COOKIE_PARTITIONED")}
+    # Scripts must be able to read the cookie.
     parts |= {"CSRF_COOKIE_NAME": name, "CSRF_COOKIE_HTTPONLY": False}
-    return read_cookie(read.over(parts), "CSRF")
+    return read_cookie(read.with_overrides(parts), "CSRF")
 
 
-def _check_spelling(given: Collection[Any]) -> None:
-    """Raise :class:`SettingError` for a setting that is none, and whose name is nearly that of one."""
-    known = [*DEFAULTS, *SEASURF_DEFAULTS, *_OTHERS]
+def _check_names(given: Collection[Any]) -> None:
+    """Raise :class:`SettingError` for an unknown name that looks like a misspelled setting."""
+    known = [*DEFAULTS, *SEASURF_DEFAULTS, *_NOT_OURS]
     for name in given:
-        if isinstance(name, str) and _BEGINS(name) and name not in known:
-            close = difflib.get_close_matches(name, known, 1, _ALIKE)
+        if isinstance(name, str) and _LOOKS_LIKE_OURS(name) and name not in known:
+            close = difflib.get_close_matches(name, known, 1, _MISSPELLING_CUTOFF)
             if close:
                 raise SettingError(name, f"is no setting of Flask-Cloakroom. Is {close[0]} meant?")
-
-
-def _tell_of_others(given: Collection[str], names: tuple[str, ...]) -> None:
-    for name in SEASURF_DEFAULTS:
-        if name in given and name not in names:
-            log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect", name)

@@ -1,6 +1,6 @@
-"""What one request has to tell its response and its forms: was it checked, and did it pass?
+"""The state of one request's check, for its response and its forms.
 
-The state is kept on the request, because several requests may share one ``g``.
+It is stored on the request and not in ``g``, because several requests can share one ``g``.
 """
 
 from __future__ import annotations
@@ -13,60 +13,63 @@ from werkzeug.local import LocalProxy
 from ..context import this_app
 from ..secret import Secret
 
-#: Where an application keeps its protection; Flask-WTF's name.
+#: The key of the protection in ``app.extensions``, the same one as Flask-WTF's.
 EXTENSION_KEY: Final = "csrf"
 
 _NAME: Final = "_flask_cloakroom_csrf"
 
 
 class CSRFState:
-    """Lives as long as the request. Made when it is checked, or renders a token."""
+    """The state of one request, made when the request is checked or renders a token."""
 
-    # Class attributes, which cost a request nothing that sets none of them.
-    #: Headers that the answer rests on, as Vary names them.
-    looked_at: tuple[str, ...] | None = None
-    #: Whether the request was found good, or refused; None if it was not checked.
+    # These are class attributes, so that a request sets only those that differ.
+    #: The request headers that the answer depends on. The response names them in Vary.
+    vary_on: tuple[str, ...] | None = None
+    #: True if the request passed, False if it was refused, None if it was not checked.
     passed: bool | None = None
-    #: Whether the token that the browser has may be void: one was looked at, or somebody was logged in or out.
-    suspect = False
-    #: The token that was rendered, if one was.
+    #: Whether the browser's token may be stale, because a token was checked or a login changed.
+    token_may_be_stale = False
+    #: The token that this request rendered, or None.
     token: Secret | None = None
 
 
 def state_of(request: Request) -> CSRFState:
-    """Return the request's state."""
-    state: CSRFState | None = request.__dict__.get(_NAME)
+    """Return the state of a request. Make one if there is none."""
+    state = known_state_of(request)
     if state is None:
         state = request.__dict__[_NAME] = CSRFState()
     return state
 
 
 def known_state_of(request: Request) -> CSRFState | None:
-    """Return the same, or None if there is nothing to tell."""
+    """Return the state of a request, or None if there is none."""
     state: CSRFState | None = request.__dict__.get(_NAME)
     return state
 
 
 class Protection:
-    """What forms ask of their application's protection. It tells ours from Flask-WTF's, which has the same key."""
+    """The question that forms ask their application's protection.
+
+    Flask-WTF stores its own protection under the same key. That one is no subclass of this class.
+    """
 
     def has_passed(self) -> bool:
-        """Tell whether the present request was found good or needs no check, so that its forms ask for no token."""
+        """Return True if the present request passed or needs no check. Then its forms need no token."""
         raise NotImplementedError
 
 
 def protection_of_this_app() -> Protection | None:
-    """Return the present application's protection, or None if the application has none of ours."""
+    """Return this package's protection of the present application, or None."""
     protection = this_app().extensions.get(EXTENSION_KEY)
     return protection if isinstance(protection, Protection) else None
 
 
 def has_passed() -> bool:
-    """Tell whether the application's protection found the present request good, or exempt."""
+    """Return True if this package's protection let the present request pass, or does not check it."""
     protection = protection_of_this_app() if has_request_context() else None
     return protection is not None and protection.has_passed()
 
 
-#: Stands in ``g.csrf_valid``, where Flask-WTF's forms look, for the answer of whichever request asks: several may share
-#: one ``g``, and the next one must not pass by the answer of this one.
+#: The value of ``g.csrf_valid``, which Flask-WTF's forms read. Several requests can share one ``g``, so a stored answer
+#: of one request would let the next request pass. This proxy answers for the request that asks.
 PASSED: Final = LocalProxy(has_passed)

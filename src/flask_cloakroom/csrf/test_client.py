@@ -1,4 +1,4 @@
-"""A test client that says of its requests what a browser says of those of the site's own pages."""
+"""A test client whose requests pass the protection."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from flask.testing import FlaskClient
 
 
 class CSRFClient(FlaskClient):
-    """Set as ``app.test_client_class``: requests pass the protection as they do from a page of the site.
+    """A test client that sends the header with which a browser marks requests of the site's own pages.
 
-    A test of what is refused gives the header itself: ``client.post("/", headers={"Sec-Fetch-Site": "cross-site"})``.
-    It can be mixed with another client: ``class Client(CSRFClient, FlaskLoginClient)``.
+    Set it as ``app.test_client_class``. To test a refused request, send another value of the header:
+    ``client.post("/", headers={"Sec-Fetch-Site": "cross-site"})``. The class can be combined with another client:
+    ``class Client(CSRFClient, FlaskLoginClient)``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take Flask's arguments, and those of the class that it is mixed with."""
+        """Take the arguments of Flask's test client, and those of the class that this one is combined with."""
         super().__init__(*args, **kwargs)
         self.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"

@@ -175,7 +175,7 @@ def delete_user_data(user: Any) -> bool:
 def export_user_data(user: Any) -> str:
     """Return all that is in ``user_session`` of this user, given as an object or by their id, as JSON.
 
-    Every type is readable: :func:`.core.user_data.export.exported` says how. Raises as :func:`delete_user_data`.
+    Every type is readable: :func:`.core.user_data.export.to_json` says how. Raises as :func:`delete_user_data`.
     """
     return current_manager().export_user_data(user)
 

@@ -12,7 +12,7 @@ from flask.sessions import SessionMixin
 
 from ..context import this_app, this_request
 from ..errors import SettingError
-from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
 from .manager import LoginManager
 from .request.csrf_hooks import is_shown_by_header, login_secrets
@@ -80,7 +80,7 @@ class UserKind(LoginManager):
         if taken & {f"{name}_{self.name}" for name in taken}:
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
-        app.extensions |= {LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
+        app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: is_shown_by_header}
         app.after_request(self.finish_response)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})

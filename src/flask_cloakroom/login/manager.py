@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast, overload
 from flask import Blueprint, Flask, Response
 
 from ..context import this_app, this_request
-from ..hooks import LOGIN_SECRETS, SHOWN_BY_HEADER
+from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from .access import refusal
 from .access.decorators import checked_age, guarded, refuse_stale, refuse_strangers
 from .access.login_by_default import require_login
@@ -53,7 +53,7 @@ class LoginManager(DeprecatedNames):
         if EXTENSION_KEY not in app.extensions:
             # Whichever manager the application has by then.
             app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
-        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, SHOWN_BY_HEADER: is_shown_by_header}
+        app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: is_shown_by_header}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)

@@ -1,14 +1,14 @@
-"""Connections to Redis and Valkey: by URL, shared, bounded, watched. Plain Python, below everything that uses them."""
+"""Shared connections to Redis and Valkey, by URL, with a limit for each server. No module here imports Flask."""
 
-from .connector import Connector, GivenClient, UsesRedis, connect
+from .connector import Connector, ExternalClient, UsesRedis, connect
 from .endpoint import Endpoint
-from .url import SCHEMES, RedisURL, Topology
+from .url import REDIS_SCHEMES, RedisURL, Topology
 
 __all__ = [
-    "SCHEMES",
+    "REDIS_SCHEMES",
     "Connector",
     "Endpoint",
-    "GivenClient",
+    "ExternalClient",
     "RedisURL",
     "Topology",
     "UsesRedis",

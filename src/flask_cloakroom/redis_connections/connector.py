@@ -1,4 +1,4 @@
-"""A client for a URL, made of shared connections."""
+"""Make a client for a URL, on shared connections."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from ..forking import call_in_child
 from ..secret import Secret
-from .driver import Driver, driver_of, find_driver
-from .embedded.production import Application, ProductionWarning
-from .endpoint import DEFAULTS, RETRIES, RETRY_FIRST, RETRY_LONGEST, Endpoint, endpoint_for
+from .driver import Driver, cast_option, driver_of, find_driver, pool_class
+from .embedded.production import ProductionWarning
+from .endpoint import DEFAULT_OPTIONS, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE, RETRIES, Endpoint, endpoint_for
 from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
-from .watch import Listener, Watch
+from .watch import Listener, ServerWatch
 
-# Options that make a client one of its own kind, whose connections nobody else can use: it is then the driver's own.
-_UNSHARED: Final = frozenset(
+# Options that only this client's connections have. The connections cannot be shared, so the driver makes the client.
+_PRIVATE_OPTIONS: Final = frozenset(
     {"connection_pool", "connection_class", "single_connection_client", "credential_provider"}
     | {"redis_connect_func", "valkey_connect_func"}
     | {"cache", "cache_config", "cache_factory", "event_dispatcher", "maint_notifications_config"}
@@ -26,20 +26,20 @@ _UNSHARED: Final = frozenset(
 _SENTINEL_PREFIX: Final = "sentinel_"
 
 
-# What else a connection of another kind, to the same server, must have; time-outs, retries and decoding are its own.
-_ON_EVERY_SOCKET: Final = frozenset(
+# Options that another connection to the same server must have as well. Time-outs, retries and decoding are its own.
+_SERVER_OPTIONS: Final = frozenset(
     {"credential_provider", "client_name", "protocol", "redis_connect_func", "valkey_connect_func"}
     | {"socket_keepalive", "socket_keepalive_options", "socket_type"}
 )
 
-#: An endpoint, and the options of connections to it.
-Sockets = tuple[Endpoint, dict[str, Any]]
+#: An endpoint, and the options that every connection to it needs.
+DirectAccess = tuple[Endpoint, dict[str, Any]]
 
 
 class Connector(ABC):
-    """How a client is had, and what can be said of it without connecting."""
+    """Gives access to a client, and to what is known of it without a connection."""
 
-    #: Where it leads, without credentials.
+    #: The address without credentials.
     label: str
 
     @property
@@ -48,20 +48,20 @@ class Connector(ABC):
         """The driver's client, the same at each call. It connects at its first command."""
 
     @property
-    def sockets(self) -> Sockets | None:
-        """What it takes to ask the same server without the client; None where the client must be asked."""
+    def direct_access(self) -> DirectAccess | None:
+        """The way to the same server without the client. None if each command must go through the client."""
         return None
 
-    def listen(self, listener: Listener) -> None:  # noqa: B027 (it is no duty: of some clients nothing is known)
-        """Call ``listener`` with what happens to connections (see :data:`~.watch.Event`), as far as that is known."""
+    def listen(self, listener: Listener) -> None:  # noqa: B027 (optional: of some clients nothing is known)
+        """Call ``listener`` with the events of the connections (see :data:`~.watch.Event`), if they are known."""
 
-    def warn_in_production(self, app: Application) -> None:  # noqa: B027 (most servers are fit for production)
-        """Log a warning, before the first use, if this is not for production and ``app`` looks like it."""
+    def warn_in_production(self, app: Any) -> None:  # noqa: B027 (most servers are good for production)
+        """Log a warning before the first use if the server is not for production and ``app`` seems to be in it."""
 
 
 @runtime_checkable
 class UsesRedis(Protocol):
-    """A store that has its connections from here."""
+    """A store that uses a connector."""
 
     connector: Connector
 
@@ -78,27 +78,27 @@ class ServerConnector(Connector):
 
     @property
     def client(self) -> Any:
-        """The driver's client, on a pool that is shared."""
+        """The driver's client, on a shared pool."""
         return self._client
 
     @property
-    def sockets(self) -> Sockets:
-        """The endpoint."""
-        return self._endpoint, _for_every_socket(self._options)
+    def direct_access(self) -> DirectAccess:
+        """The endpoint and its options."""
+        return self._endpoint, _server_options(self._options)
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with what happens to connections."""
+        """Call ``listener`` with the events of the server's connections."""
         self._listeners.append(listener)
         self._endpoint.watch.listen(listener)
 
-    def warn_in_production(self, app: Application) -> None:
-        """Log a warning, before the first use, if this is the embedded server and ``app`` is not in debug mode."""
+    def warn_in_production(self, app: Any) -> None:
+        """Log a warning before the first use if this is the embedded server and ``app`` is not in debug mode."""
         if self._endpoint.is_embedded:
             self.listen(ProductionWarning(app))
 
 
-class GivenClient(Connector):
-    """A client that somebody else made."""
+class ExternalClient(Connector):
+    """A client that the application made."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -106,34 +106,34 @@ class GivenClient(Connector):
 
     @property
     def client(self) -> Any:
-        """The client, as it was given."""
+        """The application's client, unchanged."""
         return self._client
 
     @property
-    def sockets(self) -> Sockets | None:
-        """The server of a plain client of redis-py or valkey-py: asking it is all that calling the client does."""
+    def direct_access(self) -> DirectAccess | None:
+        """The server of a plain client of redis-py or valkey-py. None for a client that may do more than that."""
         driver = driver_of(self._client)
         if driver is None or not driver.is_plain(self._client):
             return None
         pool = self._client.connection_pool
         given = pool.connection_kwargs
         kind = pool.connection_class.__name__
-        shared: dict[str, Any] = _closed({name: given.get(name) for name in ("username", "password")})
+        shared: dict[str, Any] = _hide_passwords({name: given.get(name) for name in ("username", "password")})
         shared["db"] = given.get("db") or 0
         if kind == "UnixDomainSocketConnection":
             url = RedisURL(Topology.SOCKET, False, path=str(given.get("path", "")), **shared)
         else:
             hosts = ((given.get("host", DEFAULT_HOST), int(given.get("port", SERVER_PORT))),)
             url = RedisURL(Topology.SERVER, kind == "SSLConnection", hosts=hosts, **shared)
-        return endpoint_for(url, driver), _for_every_socket(given)
+        return endpoint_for(url, driver), _server_options(given)
 
 
-def _for_every_socket(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in options if name in _ON_EVERY_SOCKET or name.startswith("ssl_")}
+def _server_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in options if name in _SERVER_OPTIONS or name.startswith("ssl_")}
 
 
 class ClusterConnector(Connector):
-    """Redis Cluster. The driver's client asks the nodes for the slots as it is made, so it is made at its first use."""
+    """Redis Cluster. The driver's client asks the nodes for their slots when it is made, so it is made at first use."""
 
     def __init__(self, driver: Driver, url: RedisURL, options: dict[str, Any]) -> None:
         self.label = str(url)
@@ -143,11 +143,11 @@ class ClusterConnector(Connector):
         self._listeners: list[Listener] = []
         self._client: Any = None
         self._lock = threading.Lock()
-        call_in_child(self._start_anew)
+        call_in_child(self._reset)
 
     @property
     def client(self) -> Any:
-        """The driver's client. Raises the driver's errors if no node can be asked."""
+        """The driver's client. Raises the driver's errors if no node answers."""
         if self._client is None:
             with self._lock:
                 if self._client is None:
@@ -158,57 +158,57 @@ class ClusterConnector(Connector):
         driver, url = self._driver, self._url
         host, port = url.hosts[0]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        options = {**DEFAULTS, **self._options}
+        options = {**DEFAULT_OPTIONS, **self._options}
         if "retry" in inspect.signature(driver.cluster.__init__).parameters:
-            options.setdefault("retry", driver.retry(RETRIES, RETRY_FIRST, RETRY_LONGEST))
-        pool_class = type("ClusterPool", (driver.pool_class,), {"make_watch": staticmethod(self._watch)})
-        # As a URL, because only then does the driver let another class make the nodes' pools.
+            options.setdefault("retry", driver.retry(RETRIES, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE))
+        nodes_pool_class = type("ClusterPool", (pool_class(driver),), {"make_watch": staticmethod(self._make_watch)})
+        # As a URL, because only then does the driver accept another class for the nodes' pools.
         return driver.cluster(
             url=f"{'rediss' if url.tls else 'redis'}://{address}",
             startup_nodes=[driver.node(*where) for where in url.hosts[1:]],
-            connection_pool_class=pool_class,
+            connection_pool_class=nodes_pool_class,
             username=url.username,
             password=url.password,
             **options,
         )
 
-    def _watch(self, label: str) -> Watch:
-        watch = Watch(f"{label} of {self.label}")
+    def _make_watch(self, label: str) -> ServerWatch:
+        watch = ServerWatch(f"{label} of {self.label}")
         for listener in self._listeners:
             watch.listen(listener)
         return watch
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with what happens to connections that are made from now on."""
+        """Call ``listener`` with the events of connections that are made from now on."""
         self._listeners.append(listener)
 
-    def _start_anew(self) -> None:
-        """In a forked child: another thread may have held the client's locks."""
+    def _reset(self) -> None:
+        # In a forked child: another thread of the parent may have held the client's locks.
         self._client = None
         self._lock = threading.Lock()
 
 
 def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connector:
-    """Return how to get a client for ``url``. Nothing is connected yet.
+    """Return the connector for ``url``. It connects to nothing yet.
 
-    ``options`` are the driver's, and ``max_connections`` and ``timeout`` (seconds to wait for a free connection); those
-    in the URL win, as the drivers have it. ``folder`` is the instance folder, for ``embedded://``.
+    ``options`` are those of the driver, and ``max_connections`` and ``timeout`` (seconds to wait for a free
+    connection). Options in the URL win, as with the driver. ``folder`` is the instance folder, for ``embedded://``.
 
-    Raises ValueError for a URL or an option that cannot be, with no part of the URL in it, and ImportError with what to
-    install.
+    Raises ValueError for a wrong URL or option; the text contains no part of the URL. Raises ImportError, which says
+    what to install, without a driver.
     """
-    url, options = Secret(url), _closed(options)
+    url, options = Secret(url), _hide_passwords(options)
     parsed = parse_url(url)
     driver = find_driver()
-    options = {**options, **_typed(driver, parsed.options)}
+    options = {**options, **_cast_options(parsed.options)}
     sentinel_options = {name: options.pop(name) for name in list(options) if name.startswith(_SENTINEL_PREFIX)}
     if sentinel_options and parsed.topology is not Topology.SENTINEL:
-        raise ValueError(f"unknown option {min(sentinel_options)}: it is for redis+sentinel:// alone")
+        raise ValueError(f"The option {min(sentinel_options)} is only for redis+sentinel://. Remove it.")
     if parsed.topology is Topology.CLUSTER:
         return ClusterConnector(driver, parsed, options)
-    if options.keys() & _UNSHARED:
-        return GivenClient(_unshared(driver, parsed, url, options))
-    parsed, options = _addressed(parsed, options)
+    if options.keys() & _PRIVATE_OPTIONS:
+        return ExternalClient(_private_client(driver, parsed, url, options))
+    parsed, options = _move_address_to_url(parsed, options)
     endpoint = endpoint_for(
         parsed,
         driver,
@@ -218,61 +218,64 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
     try:
         _check_options(endpoint, options)
     except ValueError:
-        # With an @ behind the question mark, that mark may have been one of a password's, and the option's name too.
+        # An @ behind the question mark: the question mark, and the option's name, may be parts of a password.
         if "@" in url.partition("?")[2]:
             raise ValueError(UNREADABLE) from None
         raise
     return ServerConnector(endpoint, options)
 
 
-def _closed(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options whose passwords no error report shows: not even from the driver's own frames."""
+def _hide_passwords(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options whose passwords no error report shows, not even from the driver's own frames."""
     return {
         name: Secret(value) if isinstance(value, str) and "password" in name else value
         for name, value in options.items()
     }
 
 
-def _typed(driver: Driver, options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    typed = {}
-    for name, text in _closed(dict(options)).items():
+def _cast_options(options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    values = {}
+    for name, text in _hide_passwords(dict(options)).items():
         try:
-            typed[name] = driver.cast(name, text)
+            values[name] = cast_option(name, text)
         except (TypeError, ValueError):
-            raise ValueError(f"the option {name} of this Redis URL has a value of the wrong kind") from None
-    return typed
+            raise ValueError(f"The option {name} of this Redis URL has the wrong type. Correct its value.") from None
+    return values
 
 
-def _addressed(url: RedisURL, options: dict[str, Any]) -> tuple[RedisURL, dict[str, Any]]:
-    """Move what says where and who from the keyword arguments to the URL, where the URL does not say it."""
+def _move_address_to_url(url: RedisURL, options: dict[str, Any]) -> tuple[RedisURL, dict[str, Any]]:
+    """Move database, user and password from the keyword arguments to the URL, unless the URL has its own."""
     for name in ("host", "port", "path"):
         if name in options:
-            raise ValueError(f"{name} must stand in the URL, not beside it")
+            raise ValueError(f"The option {name} is a part of the URL. Write it there.")
     found = {name: options.pop(name) for name in ("db", "username", "password") if name in options}
-    said = {"db": url.names_db, "username": url.username, "password": url.password}
-    return replace(url, **{name: found[name] for name in found if found[name] is not None and not said[name]}), options
+    in_url = {"db": url.has_db, "username": url.username, "password": url.password}
+    return replace(
+        url, **{name: found[name] for name in found if found[name] is not None and not in_url[name]}
+    ), options
 
 
-def _unshared(driver: Driver, url: RedisURL, text: str, options: dict[str, Any]) -> Any:
+def _private_client(driver: Driver, url: RedisURL, text: str, options: dict[str, Any]) -> Any:
     if url.topology not in (Topology.SERVER, Topology.SOCKET):
-        named = ", ".join(sorted(options.keys() & _UNSHARED))
-        raise ValueError(f"{named} cannot be used with this kind of Redis URL; make the client yourself")
+        names = ", ".join(sorted(options.keys() & _PRIVATE_OPTIONS))
+        raise ValueError(f"This kind of Redis URL does not allow {names}. Make the client yourself.")
     scheme = "unix" if url.topology is Topology.SOCKET else "rediss" if url.tls else "redis"
     return driver.client.from_url(f"{scheme}://{text.partition('://')[2]}", **options)
 
 
 def _check_options(endpoint: Endpoint, options: dict[str, Any]) -> None:
-    """Make a connection and drop it, which connects nothing, but tells of an option that cannot be."""
-    most, wait = options.get("max_connections"), options.get("timeout", 0)
-    if most is not None and (type(most) is not int or most < 1):
-        raise ValueError("max_connections must be a whole number, 1 or more")
-    if type(wait) not in (int, float) or not 0 <= wait <= threading.TIMEOUT_MAX:
-        raise ValueError("timeout must be seconds to wait for a free connection, 0 or more")
+    """Make a connection that never connects: the driver refuses wrong options at this point."""
+    maximum, timeout = options.get("max_connections"), options.get("timeout", 0)
+    if maximum is not None and (type(maximum) is not int or maximum < 1):
+        raise ValueError("max_connections must be a whole number, 1 or more.")
+    if type(timeout) not in (int, float) or not 0 <= timeout <= threading.TIMEOUT_MAX:
+        raise ValueError("timeout must be seconds to wait for a free connection, 0 or more.")
     try:
         endpoint.connection(**{name: options[name] for name in options.keys() - {"max_connections", "timeout"}})
     except TypeError as error:
         raise ValueError(f"Redis: {str(error).rpartition('() ')[2]}") from None
     except Exception as error:
-        # The driver's, of any class. Its text may repeat a value, so only the names are told.
-        named = ", ".join(sorted(options))
-        raise ValueError(f"Redis: the driver refuses the value of one of {named} ({type(error).__name__})") from None
+        # An error of the driver, of any class. Its text may repeat a value, so only the names are shown.
+        names = ", ".join(sorted(options))
+        problem = f"The driver refuses the value of a Redis option ({type(error).__name__})."
+        raise ValueError(f"{problem} Check {names}.") from None

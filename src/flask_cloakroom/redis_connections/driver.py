@@ -1,7 +1,7 @@
 """The installed driver, redis-py or valkey-py, and what this package adds to its classes.
 
-Both have the same classes under other names. They are subclassed at run time, because neither is needed until a
-Redis URL is used, and either will do.
+Both drivers have the same classes under other names. The subclasses are made at run time, because a driver is loaded
+only when a Redis URL is used.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
-from .pool import BoundedPool, SharedConnection
+from .pool import LimitedPool, SharedConnection
 
 _CLIENTS: Final = {"redis": ("Redis", "RedisCluster"), "valkey": ("Valkey", "ValkeyCluster")}
 
-# The driver's own classes for connections.
-_PLAIN: Final = ("Connection", "SSLConnection", "UnixDomainSocketConnection")
+_CONNECTION_CLASSES: Final = ("Connection", "SSLConnection", "UnixDomainSocketConnection")
 
 
 def _boolean(text: str) -> bool:
-    return text.upper() not in ("", "0", "F", "FALSE", "N", "NO")  # redis-py's words
+    return text.upper() not in ("", "0", "F", "FALSE", "N", "NO")  # the words that redis-py knows
 
 
 def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
@@ -33,9 +32,9 @@ def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
         raise ValueError from None
 
 
-# What a URL's options are; what is not here is text. The drivers have such tables, which differ, and leave out some
-# for which any text would then be true.
-_TYPES: Final[dict[str, Callable[[str], Any]]] = {
+# The types of a URL's options. All others are text. The drivers have tables of their own, which differ and lack some
+# options: the text "no" would then count as true.
+_OPTION_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), float),
     **dict.fromkeys(("health_check_interval", "max_connections", "protocol", "socket_read_size"), int),
     "ssl_min_version": int,
@@ -46,7 +45,7 @@ _TYPES: Final[dict[str, Callable[[str], Any]]] = {
 
 
 class Driver(NamedTuple):
-    """What is used of redis-py or valkey-py."""
+    """The classes and modules of redis-py or valkey-py that this package uses."""
 
     name: str
     client: Any
@@ -56,50 +55,47 @@ class Driver(NamedTuple):
     exceptions: ModuleType
 
     def is_plain(self, client: Any) -> bool:
-        """Whether it is exactly the driver's own client on its own connections, so that calling it is nothing more
-        than asking the server. Subclasses and others do something of their own when they are called."""
+        """Tell whether ``client`` is exactly the driver's own client on the driver's own connections.
+
+        Such a client does nothing but ask the server. A subclass may do more at each command.
+        """
         pool = getattr(client, "connection_pool", None)
         kind = getattr(pool, "connection_class", None)
         return (
             type(client) is self.client
-            and kind in [getattr(self.connection, name) for name in _PLAIN]
+            and kind in [getattr(self.connection, name) for name in _CONNECTION_CLASSES]
             and type(pool).__module__ == self.connection.__name__
             and getattr(pool, "cache", None) is None
         )
 
-    def shared(self, connection_class: Any) -> Any:
-        """Return the driver's connection class with :class:`SharedConnection` before it."""
-        return _with_mixin(SharedConnection, connection_class)
-
-    @property
-    def pool_class(self) -> Any:
-        """The driver's pool with :class:`BoundedPool` before it."""
-        return _pool_class(self.connection)
-
     def retry(self, times: int, first: float = 0.0, longest: float = 0.0) -> Any:
-        """Return a policy that tries a lost connection again: ``times``, with pauses in seconds that double."""
+        """Return a policy that tries a lost connection again, so many ``times``.
+
+        The pauses double from ``first`` to ``longest``, in seconds.
+        """
         backoff = importlib.import_module(f"{self.name}.backoff").ExponentialBackoff(cap=longest, base=first)
         retry = importlib.import_module(f"{self.name}.retry").Retry
         return retry(backoff, times, supported_errors=(self.exceptions.ConnectionError,))
 
-    def cast(self, name: str, value: str) -> Any:
-        """Return the value of a URL's option as the type that the driver wants. Raises ValueError."""
-        return _TYPES[name](value) if name in _TYPES else value
-
     @property
     def connect_hook(self) -> str:
-        """The name of the option for what is called with a new connection, in place of signing in."""
+        """The name of the option for a function that authenticates each new connection."""
         return f"{self.name}_connect_func"
 
 
+def cast_option(name: str, text: str) -> Any:
+    """Return the value of a URL's option in the type that the driver wants. Raises ValueError."""
+    return _OPTION_TYPES[name](text) if name in _OPTION_TYPES else text
+
+
 def find_driver() -> Driver:
-    """Return redis-py, or valkey-py where only that is installed. Raises ImportError with what to install."""
+    """Return redis-py, or valkey-py if only that is installed. Raises ImportError, which says what to install."""
     for name in _CLIENTS:
         try:
             return load_driver(name)
         except ImportError:
             continue
-    raise ImportError("a Redis URL needs a driver: pip install flask-cloakroom[redis]")
+    raise ImportError("A Redis URL needs a driver. Install one: pip install flask-cloakroom[redis]")
 
 
 def load_driver(name: str) -> Driver:
@@ -117,7 +113,7 @@ def load_driver(name: str) -> Driver:
 
 
 def driver_of(client: Any) -> Driver | None:
-    """Return the driver that a client is of, by its class; None for a stand-in."""
+    """Return the driver whose class, or subclass of it, ``client`` is; None for any other object."""
     for kind in type(client).__mro__:
         name = kind.__module__.partition(".")[0]
         if name in _CLIENTS:
@@ -126,25 +122,26 @@ def driver_of(client: Any) -> Driver | None:
 
 
 @cache
-def _with_mixin(mixin: type, base: type) -> type:
-    return type(f"Shared{base.__name__}", (mixin, base), {"__module__": __name__})
+def shared_class(base: type) -> type:
+    """Return a connection class of the driver with :class:`SharedConnection` before it."""
+    return type(f"Shared{base.__name__}", (SharedConnection, base), {"__module__": __name__})
 
 
 @cache
-def _pool_class(connection: ModuleType) -> type:
-    base: Any = connection.ConnectionPool
-    quiet: dict[str, Any] = {}
+def pool_class(driver: Driver) -> Any:
+    """Return the driver's pool class with :class:`LimitedPool` before it."""
+    base: Any = driver.connection.ConnectionPool
+    fixed_options: dict[str, Any] = {}
     if "maint_notifications_config" in inspect.signature(base.__init__).parameters:
-        # Announcements of a managed service would come between command and answer, and asking for them is a round
+        # Announcements of a managed service would come between command and answer. To ask for them also costs a round
         # trip for each connection.
         config = importlib.import_module("redis.maint_notifications").MaintNotificationsConfig
-        quiet["maint_notifications_config"] = config(enabled=False)
-    errors = importlib.import_module(f"{connection.__name__.partition('.')[0]}.exceptions")
+        fixed_options["maint_notifications_config"] = config(enabled=False)
     namespace = {
         "__module__": __name__,
-        "errors": errors,
-        "default_connection_class": connection.Connection,
-        "wrap": staticmethod(lambda kind: _with_mixin(SharedConnection, kind)),
-        "fixed_options": quiet,
+        "errors": driver.exceptions,
+        "default_connection_class": driver.connection.Connection,
+        "wrap": staticmethod(shared_class),
+        "fixed_options": fixed_options,
     }
-    return type("BoundedConnectionPool", (BoundedPool, base), namespace)
+    return type("LimitedConnectionPool", (LimitedPool, base), namespace)

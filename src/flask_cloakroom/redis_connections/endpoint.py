@@ -1,57 +1,62 @@
-"""Where connections lead: whoever asks for the same server shares one bound, and with the same options one pool."""
+"""One server, whose connections are shared: one limit for the server, and one pool for each set of options."""
 
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ..forking import call_in_child
-from .driver import Driver, find_driver
-from .limit import Bound
-from .pool import WAIT
+from .driver import Driver, find_driver, pool_class, shared_class
+from .limit import ConnectionLimit
+from .pool import ACQUIRE_TIMEOUT
 from .sentinel import SentinelRoute
 from .url import RedisURL, Topology
-from .watch import Watch
+from .watch import ServerWatch
 
-#: Options that every connection has unless somebody says otherwise. Seconds.
+#: The default options of every connection. All values are seconds.
 #:
-#: socket_timeout: the driver's own number (redis-py 8). socket_connect_timeout: a server on the same network accepts
-#: in milliseconds; two seconds outlast one lost packet (RFC 6298 sends it again after one). health_check_interval: less
-#: than the idle time after which a middlebox may forget a connection (RFC 5382 allows none under two hours, but a
-#: minute is seen).
-DEFAULTS: Final[dict[str, Any]] = {
+#: socket_timeout: the number of redis-py 8. socket_connect_timeout: a server on the same network accepts within
+#: milliseconds; two seconds outlast one lost packet, which is sent again after one second (RFC 6298).
+#: health_check_interval: less than the time after which a firewall may forget an idle connection. RFC 5382 demands two
+#: hours, but one minute occurs.
+DEFAULT_OPTIONS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 2.0,
     "health_check_interval": 30,
 }
 
-#: A lost connection is tried again so often, after a pause that begins with so many seconds and doubles up to so many.
-#: Together at most about a second: what a restart of the server takes. A time-out is not tried again: the command may
-#: have been done, and the page has waited long enough.
+#: How often a lost connection is tried again, and the first and the longest pause in seconds; the pauses double.
+#: Together they last about a second, as long as a restart of the server. A time-out is not tried again: the server may
+#: have run the command, and the page has waited long enough.
 RETRIES: Final = 4
-RETRY_FIRST: Final = 0.05
-RETRY_LONGEST: Final = 0.4
+FIRST_RETRY_PAUSE: Final = 0.05
+LONGEST_RETRY_PAUSE: Final = 0.4
+
+_endpoints: Final[weakref.WeakValueDictionary[Any, Endpoint]] = weakref.WeakValueDictionary()
+# A fork waits until no other thread holds the lock: in the child nobody would release it.
+_lock: Final = threading.RLock()
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Endpoint:
-    """What a URL names without its options: a server or a Sentinel service, as one user, with one database.
+    """A server or a Sentinel service, with one user and one database: the parts of a URL without its options.
 
-    It lives as long as somebody uses it, and so do its pools.
+    An endpoint lives as long as something uses it, and so do its pools.
     """
 
     def __init__(self, driver: Driver, url: RedisURL, folder: Path | None, sentinel_options: dict[str, Any]) -> None:
         self.driver = driver
         self.label = str(url)
-        #: Asks Sentinel anew who is the master, where there is one; for who takes a connection that lay idle.
-        self.look_again: Callable[[], None] | None = None
+        #: Asks Sentinel which server is the master, before an idle connection is used; None without Sentinel.
+        self.recheck_master: Callable[[], None] | None = None
         self.is_embedded = url.topology is Topology.EMBEDDED
-        self.bound = Bound()
-        self.watch = Watch(self.label)
-        # What every connection needs to find the server and to get in.
+        self.limit = ConnectionLimit()
+        self.watch = ServerWatch(self.label)
+        # The options that every connection needs to find the server and to authenticate.
         self._address: dict[str, Any] = {"db": url.db, "username": url.username, "password": url.password}
         kind = "SSLConnection" if url.tls else "Connection"
         match url.topology:
@@ -62,111 +67,91 @@ class Endpoint:
                 kind = "UnixDomainSocketConnection"
                 self._address["route"] = _embedded_route(driver, folder, self.watch)
             case Topology.SENTINEL:
-                route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.bound, **sentinel_options)
-                self.look_again = route.look_again
-                self._address |= {"route": route, driver.connect_hook: route.greet}
+                route = SentinelRoute(driver, url.hosts, url.service, self.watch, self.limit, **sentinel_options)
+                self.recheck_master = route.recheck_master
+                self._address |= {"route": route, driver.connect_hook: route.authenticate}
             case _:
                 self._address["host"], self._address["port"] = url.hosts[0]
         self._connection_class = getattr(driver.connection, kind)
-        self._bounded = False
+        self._is_limited = False
         self._pools: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
 
-    def allow(self, max_connections: int | None) -> None:
-        """Bound the connections of this place. Of several bounds the lowest counts."""
-        if max_connections:
-            self.bound.most = min(max_connections, self.bound.most) if self._bounded else max_connections
-            self._bounded = True
-            if self.bound.open > self.bound.most:
-                self.bound.close_idle()
+    def _set_limit(self, maximum: int) -> None:
+        # Of several limits for one server the lowest counts. The default limit does not count as one of them.
+        self.limit.maximum = min(maximum, self.limit.maximum) if self._is_limited else maximum
+        self._is_limited = True
+        if self.limit.open_count > self.limit.maximum:
+            self.limit.close_idle()
 
     def pool(self, options: dict[str, Any]) -> Any:
-        """Return the pool of connections with these options, which others may use already."""
+        """Return the pool of connections with these options. Others may use the same pool."""
         options = dict(options)
-        self.allow(options.pop("max_connections", None))
-        wait = options.pop("timeout", WAIT)
-        key = frozen({**options, "timeout": wait})
-        with _registry.lock:
+        if maximum := options.pop("max_connections", None):
+            self._set_limit(maximum)
+        timeout = options.pop("timeout", ACQUIRE_TIMEOUT)
+        key = hashable({**options, "timeout": timeout})
+        with _lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self.driver.pool_class(
+                retry = self.driver.retry(RETRIES, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE)
+                pool = pool_class(self.driver)(
                     self._connection_class,
-                    timeout=wait,
-                    bound=self.bound,
+                    timeout=timeout,
+                    limit=self.limit,
                     watch=self.watch,
-                    **{**DEFAULTS, "retry": self._retry(), **self._address, **options},
+                    **{**DEFAULT_OPTIONS, "retry": retry, **self._address, **options},
                 )
                 pool.endpoint = self
                 self._pools[key] = pool
         return pool
 
     def connection(self, **options: Any) -> Any:
-        """Return a new connection, not yet connected, that belongs to no pool. Counting it is up to the caller."""
-        kind = self.driver.shared(self._connection_class)
-        return kind(watch=self.watch, **{**self._address, **options})
-
-    def _retry(self) -> Any:
-        return self.driver.retry(RETRIES, RETRY_FIRST, RETRY_LONGEST)
+        """Return a new connection that belongs to no pool and is not yet connected. The caller counts it."""
+        return shared_class(self._connection_class)(watch=self.watch, **{**self._address, **options})
 
 
-class _Registry:
-    """The endpoints of this process."""
-
-    def __init__(self) -> None:
-        self.endpoints: weakref.WeakValueDictionary[Any, Endpoint] = weakref.WeakValueDictionary()
-        self.lock = threading.RLock()
-        self._closes_at_exit = False
-        call_in_child(self._renew_lock)
-
-    def close_at_exit(self) -> None:
-        """Close what lies idle when the process ends; what is in use ends with its thread."""
-        if not self._closes_at_exit:
-            self._closes_at_exit = True
-            atexit.register(self._close_idle)
-
-    def _close_idle(self) -> None:
-        for endpoint in list(self.endpoints.values()):
-            endpoint.bound.close_idle()
-
-    def _renew_lock(self) -> None:
-        self.lock = threading.RLock()
-
-
-_registry: Final = _Registry()
+@atexit.register
+def _close_idle() -> None:
+    # Connections in use end with their threads.
+    for endpoint in list(_endpoints.values()):
+        endpoint.limit.close_idle()
 
 
 def endpoint_for(
     url: RedisURL, driver: Driver | None = None, folder: Path | None = None, **sentinel_options: Any
 ) -> Endpoint:
-    """Return the endpoint that ``url`` leads to, the same one for the same server, user and database.
+    """Return the endpoint of ``url``: always the same one for the same server, user and database.
 
-    ``folder`` is where the embedded server has its files. Raises ImportError without a driver, or without the embedded
-    server's program.
+    ``folder`` is the instance folder, where the embedded server has its files. Raises ImportError if no driver is
+    installed, or not the program of the embedded server.
     """
     driver = driver or find_driver()
     where = (url.topology, url.tls, url.hosts, url.path, url.service, url.db, url.username, url.password)
-    key = (driver.name, where, str(folder) if url.topology is Topology.EMBEDDED else "", frozen(sentinel_options))
-    with _registry.lock:
-        endpoint = _registry.endpoints.get(key)
+    key = (driver.name, where, str(folder) if url.topology is Topology.EMBEDDED else "", hashable(sentinel_options))
+    with _lock:
+        endpoint = _endpoints.get(key)
         if endpoint is None:
-            endpoint = _registry.endpoints[key] = Endpoint(driver, url, folder, sentinel_options)
-            _registry.close_at_exit()
+            endpoint = _endpoints[key] = Endpoint(driver, url, folder, sentinel_options)
     return endpoint
 
 
-def _embedded_route(driver: Driver, folder: Path | None, watch: Watch) -> Any:
+def _embedded_route(driver: Driver, folder: Path | None, watch: ServerWatch) -> Any:
     from .embedded.route import EmbeddedRoute
 
     if folder is None:
-        raise ValueError("embedded:// needs to know where the application's instance folder is")
+        raise ValueError("embedded:// needs the application's instance folder. Call connect() with folder=.")
     return EmbeddedRoute(driver, folder / "redis", watch)
 
 
-def frozen(value: Any) -> Any:
-    """Return something hashable that equals another only if the values do; of what can't be hashed, its identity."""
+def hashable(value: Any) -> Any:
+    """Return an object that can be a key of a dict and equals another only if the values do.
+
+    An object that has no hash is replaced by its identity.
+    """
     if isinstance(value, dict):
-        return tuple(sorted((name, frozen(each)) for name, each in value.items()))
+        return tuple(sorted((name, hashable(each)) for name, each in value.items()))
     if isinstance(value, list | tuple | set):
-        return tuple(frozen(each) for each in value)
+        return tuple(hashable(each) for each in value)
     try:
         hash(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""How many connections to one server may be open in a process, over everything that uses it."""
+"""Limit how many connections to one server a process has open, over all its pools."""
 
 from __future__ import annotations
 
@@ -12,156 +12,157 @@ from typing import Any, Final, Protocol
 
 from ..forking import call_in_child
 
-#: The driver's own number (redis-py 8): more than a process has threads, and far below a server's 10,000.
+#: The number of redis-py 8. It is more than a process has threads, and far below a server's limit of 10,000.
 MAX_CONNECTIONS: Final = 100
 
-#: Seconds after which a waiting thread looks for a connection although nobody woke it. A connection that is dropped by
-#: an exception at an unlucky moment gives its room back, but wakes nobody.
-LOOK_AGAIN: Final = 0.1
+#: Seconds after which a waiting thread looks for a connection again, even if no other thread woke it. An exception at
+#: an unlucky moment can drop a connection: its permit is free then, but nobody is woken.
+RECHECK_SECONDS: Final = 0.1
 
 
 class TooManyConnectionsError(Exception):
-    """All are in use, and none became free in time. Never leaves this package as it is."""
+    """All connections are in use, and none became free in time. Callers turn this into an error of their own."""
 
 
-class Room:
+class Permit:
     """The right to have one connection open, for as long as something refers to this object.
 
-    Every connection refers to its room. An exception may come after any call (a signal's handler, the end of a
-    greenlet), also between taking a connection and noting that it was taken. Then the references go, and the room with
-    them; a number that somebody must lower again would stay wrong.
+    Every connection refers to its permit. A signal handler or the end of a greenlet can raise an exception after any
+    call, such as after a connection was taken and before it was stored. The references end then, and the permit with
+    them. A counter would stay wrong for ever.
     """
 
     __slots__ = ("__weakref__",)
 
 
-class _Turn:
-    """A place in the line of the waiting threads, for as long as something refers to this object."""
+class _Waiter:
+    """One place in the queue of waiting threads, for as long as something refers to this object."""
 
-    __slots__ = ("__weakref__", "news")
+    __slots__ = ("__weakref__", "wakeups")
 
     def __init__(self) -> None:
-        #: Whatever is put here wakes the thread. Nothing that is put here gets lost.
-        self.news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        #: An item that is put here wakes the thread, also if the thread begins to wait later.
+        self.wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
 
 
-class Member(Protocol):
-    """What keeps connections under a bound."""
+class Pool(Protocol):
+    """Something that has idle connections under a limit."""
 
-    def give_up_idle(self) -> Room | None:
-        """Close one connection that nobody uses, and return its room; None if there is none."""
+    def close_one_idle(self) -> Permit | None:
+        """Close one idle connection and return its permit; None if no connection is idle."""
 
 
-class Idle(deque[Any]):
-    """The connections of one kind that nobody uses: a member of a bound. ``append`` and ``pop`` are atomic."""
+class IdleConnections(deque[Any]):
+    """The idle connections of one pool. ``append`` and ``pop`` are atomic."""
 
-    # Each is itself and no other, whatever lies in it: the bound keeps its members in a set.
+    # The limit keeps its pools in a set. Two empty pools must not count as the same one.
     __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__
 
-    def give_up_idle(self) -> Room | None:
-        """Close the connection that has lain here for longest, and return its room; None if there is none."""
+    def close_one_idle(self) -> Permit | None:
+        """Close the connection that has been idle for longest and return its permit; None if there is none."""
         try:
             connection = self.popleft()
         except IndexError:
             return None
         connection.disconnect()
-        room: Room = connection.room
-        return room
+        permit: Permit = connection.permit
+        return permit
 
 
-def close_left_over(bound: Bound, *places: Collection[Any]) -> None:
-    """Close the connections of a pool that was collected, and only then give back their room. For ``weakref.finalize``:
-    with ``__del__``, sockets that are collected at the same time might be first, and warn that nobody closed them."""
-    for connection in [connection for place in places for connection in place]:
+def close_all(limit: ConnectionLimit, *collections: Collection[Any]) -> None:
+    """Close the connections of a pool that was garbage-collected, then give back their permits.
+
+    To be called by ``weakref.finalize``. With ``__del__``, the sockets could be collected before the pool, and Python
+    would warn of sockets that nobody closed.
+    """
+    for connection in [connection for collection in collections for connection in collection]:
         connection.disconnect()
-        bound.closed(connection.room)
+        limit.release(connection.permit)
 
 
-class Bound:
-    """Counts the open connections. Taking one that lies idle, and giving it back, does not come by here.
+class ConnectionLimit:
+    """Counts the open connections to one server. A thread that finds an idle connection does not need this class.
 
-    Connections differ by their options (decoding, time-outs), so each kind has a place of its own for those that lie
-    idle: a member. At the bound, a thread that needs a connection gets the room of an idle one of another kind, or
-    waits. No lock is taken: only the first thread in the line looks for a connection and takes room.
+    Connections differ by their options, such as decoding and time-outs, so each set of options has a pool of its own.
+    At the limit, a thread gets the permit of another pool's idle connection, or waits. No lock is needed, because only
+    the first thread in the queue looks for a connection.
     """
 
-    def __init__(self, most: int = MAX_CONNECTIONS) -> None:
-        self.most = most
-        self._members: weakref.WeakSet[Any] = weakref.WeakSet()
-        call_in_child(self._start_anew)
-        self._start_anew()
+    def __init__(self, maximum: int = MAX_CONNECTIONS) -> None:
+        self.maximum = maximum
+        self._pools: weakref.WeakSet[Any] = weakref.WeakSet()
+        call_in_child(self._reset)
+        self._reset()
 
-    def _start_anew(self) -> None:
-        """In a forked child: the parent's connections are the parent's, and its threads are not here."""
-        # The callbacks of both are methods in C, which no exception interrupts.
-        self._rooms: set[weakref.ref[Room]] = set()
-        #: The waiting threads, in the order in which they came. A thread that gives a connection back looks here after
-        #: that, and wakes the first. A thread that needs a connection looks here before, and takes its place behind
-        #: the others: otherwise the thread that has just given one back has it again before anyone else wakes up.
-        self.waiting: deque[weakref.ref[_Turn]] = deque()
+    def _reset(self) -> None:
+        # A forked child has neither the connections nor the waiting threads of its parent.
+        # The callbacks of both collections are methods in C, which no exception interrupts.
+        self._permits: set[weakref.ref[Permit]] = set()
+        #: The waiting threads, first come first. A thread that returns a connection looks here afterwards, and wakes
+        #: the first. A thread that needs a connection looks here before, and joins the end of the queue: otherwise the
+        #: thread that has just returned one would take the connection again before the first waiter wakes up.
+        self.waiters: deque[weakref.ref[_Waiter]] = deque()
 
     @property
-    def open(self) -> int:
-        """How many connections are open, or about to be."""
-        return len(self._rooms)
+    def open_count(self) -> int:
+        """How many connections are open or about to be opened."""
+        return len(self._permits)
 
-    def join(self, member: Member) -> None:
-        """Let ``member`` give up its idle connections when others need the room."""
-        self._members.add(member)
+    def add_pool(self, pool: Pool) -> None:
+        """Let ``pool`` close its idle connections when another pool needs a permit."""
+        self._pools.add(pool)
 
-    def room(self, idle: deque[Any], seconds: float) -> Any:
-        """Return a connection that has become ``idle`` meanwhile, or a :class:`Room` in which to open one.
+    def acquire(self, idle: deque[Any], seconds: float) -> Any:
+        """Return a connection that has become ``idle`` meanwhile, or a :class:`Permit` to open one.
 
-        Waits at most ``seconds``. Raises :class:`TooManyConnectionsError`.
+        Wait at most ``seconds``. Raises :class:`TooManyConnectionsError`.
         """
         deadline = time.monotonic() + seconds
-        turn = _Turn()
-        # First, and only then look: a connection that is given back from now on wakes the first that waits.
-        self.waiting.append(weakref.ref(turn, self.waiting.remove))
+        waiter = _Waiter()
+        # Join the queue first and look second: a connection that is returned in between then wakes the first waiter.
+        self.waiters.append(weakref.ref(waiter, self.waiters.remove))
         try:
             while True:
-                if self.waiting[0]() is turn:
-                    found = self._find(idle)
+                if self.waiters[0]() is waiter:
+                    found = self._try_to_acquire(idle)
                     if found is not None:
                         return found
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
                     raise TooManyConnectionsError
                 with contextlib.suppress(queue.Empty):
-                    turn.news.get(timeout=min(left, LOOK_AGAIN))
+                    waiter.wakeups.get(timeout=min(remaining, RECHECK_SECONDS))
         finally:
-            self.waiting.remove(weakref.ref(turn))
-            self.wake()  # there may be room for the next one as well
+            self.waiters.remove(weakref.ref(waiter))
+            self.wake_first()  # there may be a connection for the next waiter as well
 
-    def _find(self, idle: deque[Any]) -> Any | None:
+    def _try_to_acquire(self, idle: deque[Any]) -> Any | None:
         if idle:
-            try:
+            with contextlib.suppress(IndexError):  # another thread has taken it
                 return idle.pop()
-            except IndexError:  # another thread was faster
-                pass
-        if len(self._rooms) < self.most:
-            room = Room()
-            self._rooms.add(weakref.ref(room, self._rooms.discard))
-            return room
-        return next(filter(None, (member.give_up_idle() for member in list(self._members))), None)
+        if len(self._permits) < self.maximum:
+            permit = Permit()
+            self._permits.add(weakref.ref(permit, self._permits.discard))
+            return permit
+        return next(filter(None, (pool.close_one_idle() for pool in list(self._pools))), None)
 
-    def wake(self) -> None:
-        """Tell the first of the waiting threads that there may be a connection, or room for one."""
+    def wake_first(self) -> None:
+        """Tell the first waiting thread that there may be a connection or a permit."""
         try:
-            first = self.waiting[0]()
+            first = self.waiters[0]()
         except IndexError:
             return
         if first is not None:
-            first.news.put(None)
+            first.wakeups.put(None)
 
-    def closed(self, room: Room) -> None:
-        """Give a room back, because its connection is closed. To do it twice is no mistake."""
-        self._rooms.discard(weakref.ref(room))
-        self.wake()
+    def release(self, permit: Permit) -> None:
+        """Give back the permit of a closed connection. A second call for the same permit does nothing."""
+        self._permits.discard(weakref.ref(permit))
+        self.wake_first()
 
     def close_idle(self) -> None:
-        """Close every connection that nobody uses: where they lead has changed."""
-        for member in list(self._members):
-            while (room := member.give_up_idle()) is not None:
-                self.closed(room)
+        """Close every idle connection."""
+        for pool in list(self._pools):
+            while (permit := pool.close_one_idle()) is not None:
+                self.release(permit)

@@ -1,4 +1,4 @@
-"""The driver's pool and connections, with a bound, a watch, and nothing that is not needed on the way of a command."""
+"""Mixins for the driver's pool and connections: a connection limit, a watch, and less work for each command."""
 
 from __future__ import annotations
 
@@ -9,64 +9,62 @@ from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from ..forking import call_in_child
-from .limit import Bound, Idle, Room, TooManyConnectionsError, close_left_over
-from .watch import Watch
+from .limit import ConnectionLimit, IdleConnections, Permit, TooManyConnectionsError, close_all
+from .watch import ServerWatch
 
-#: Seconds that a command waits for a connection when all are in use, unless the option ``timeout`` says otherwise.
-WAIT: Final = 5.0
+#: Seconds that a command waits for a free connection, unless the option ``timeout`` says otherwise.
+ACQUIRE_TIMEOUT: Final = 5.0
 
 
 class SharedConnection:
-    """Mixed in before a connection class of the driver: finds out where to connect, and tells the watch."""
+    """A mixin for the driver's connection classes. It finds the server's address, and reports to the watch."""
 
-    def __init__(self, *, watch: Watch, route: Any = None, **options: Any) -> None:
+    def __init__(self, *, watch: ServerWatch, route: Any = None, **options: Any) -> None:
         self._watch = watch
-        #: Says where to connect, each time anew: Sentinel, the embedded server. None for an address that stands.
+        #: Finds the address before each connect, for Sentinel and the embedded server. None for a fixed address.
         self._route = route
-        #: How much the watch had noticed when this was connected.
-        self.made_since = 0
-        #: What was being handled already when this connection was taken from its pool.
-        self.handled_before: BaseException | None = None
-        #: Its room under the bound.
-        self.room: Room
+        #: The generation of the watch when this connection was made.
+        self.generation = 0
+        #: The exception that was being handled already when this connection was taken from its pool.
+        self.outer_exception: BaseException | None = None
+        self.permit: Permit
         super().__init__(**options)
 
     def _connect(self) -> Any:
-        since = self._watch.news
+        generation = self._watch.generation
         try:
             if self._route is not None:
-                self._route.lead(self)
+                self._route.set_address(self)
             connected = super()._connect()  # type: ignore[misc]
         except Exception as error:
-            self._watch.lost(error, since)
+            self._watch.report_lost(error, generation)
             raise
-        self._watch.connected()
-        self.made_since = self._watch.news
+        self._watch.report_connected()
+        self.generation = self._watch.generation
         return connected
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Read an answer. That of a master which became a replica ends the connection: the next one asks anew."""
-        if self._route is None:
-            return super().read_response(*args, **options)  # type: ignore[misc]
+        """Return an answer. After the refusal of a former master, the next connection looks for the new master."""
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except Exception as error:
-            self._route.check(self, error)
+            if self._route is not None:
+                self._route.handle_error(self, error)
             raise
 
 
-class BoundedPool:
-    """Mixed in before the driver's ``ConnectionPool``: at most so many connections, and waiting instead of failing.
+class LimitedPool:
+    """A mixin for the driver's ``ConnectionPool``. At its limit, it waits for a connection instead of failing.
 
-    No lock is taken while a connection lies idle. The names of the two attributes are the driver's, whose other methods
-    then work as they are.
+    No lock is taken while a connection is idle. ``_available_connections`` and ``_in_use_connections`` are names of the
+    driver, whose other methods use them.
     """
 
     errors: ClassVar[ModuleType]
     default_connection_class: ClassVar[Any]
     wrap: ClassVar[Any]
     fixed_options: ClassVar[dict[str, Any]]
-    make_watch: ClassVar[Any] = Watch
+    make_watch: ClassVar[Any] = ServerWatch
 
     connection_class: Any
     connection_kwargs: dict[str, Any]
@@ -77,102 +75,102 @@ class BoundedPool:
         connection_class: Any = None,
         max_connections: int | None = None,
         *,
-        timeout: float = WAIT,
-        bound: Bound | None = None,
-        watch: Watch | None = None,
+        timeout: float = ACQUIRE_TIMEOUT,
+        limit: ConnectionLimit | None = None,
+        watch: ServerWatch | None = None,
         **options: Any,
     ) -> None:
-        """Without ``bound`` and ``watch`` it has its own: a node of a cluster, whose pools the driver makes."""
-        if bound is None:
-            bound = Bound(max_connections) if max_connections else Bound()
+        """Make a pool. Without ``limit`` and ``watch``, as for a node of a cluster, it has its own."""
+        if limit is None:
+            limit = ConnectionLimit(max_connections) if max_connections else ConnectionLimit()
         if watch is None:
             watch = self.make_watch(f"{options.get('host')}:{options.get('port')}")
-        self.bound = bound
+        self.limit = limit
         self.watch = watch
-        self._wait = timeout
-        #: Asks Sentinel anew, where there is one; else None.
-        self._look_again = getattr(options.get("route"), "look_again", None)
-        self._available_connections = Idle()
-        # Weak, because an exception may come before the caller has noted that it has the connection: the connection and
-        # its room then go with the last reference.
+        self._acquire_timeout = timeout
+        #: Asks Sentinel again which server is the master; None without Sentinel.
+        self._recheck_master = getattr(options.get("route"), "recheck_master", None)
+        self._available_connections = IdleConnections()
+        # Weak, because an exception can come before the caller has stored the connection. The connection and its permit
+        # then end with the last reference.
         self._in_use_connections: weakref.WeakSet[Any] = weakref.WeakSet()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
         options["watch"] = watch
         super().__init__(  # type: ignore[call-arg]
             connection_class=self.wrap(connection_class or self.default_connection_class),
-            max_connections=bound.most,
+            max_connections=limit.maximum,
             **options,
         )
-        bound.join(self._available_connections)
+        limit.add_pool(self._available_connections)
         call_in_child(self.reset)
-        places = (self._available_connections, self._in_use_connections)
-        weakref.finalize(self, close_left_over, bound, *places).atexit = False
+        collections = (self._available_connections, self._in_use_connections)
+        weakref.finalize(self, close_all, limit, *collections).atexit = False
 
     def reset(self) -> None:
-        """Forget every connection, as a forked child must: the sockets are the parent's."""
+        """Forget every connection. A forked child does so, because the sockets belong to the parent."""
         self._available_connections.clear()
         self._in_use_connections.clear()
         self.pid = os.getpid()
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        """Return a connection that is ready for a command, and is the caller's until it is released."""
-        if self._look_again is not None:
-            self._look_again()
+        """Return a connection that is ready for a command. The caller gives it back with :meth:`release`."""
+        if self._recheck_master is not None:
+            self._recheck_master()
         try:
-            connection = self._take() if self.bound.waiting else self._available_connections.pop()
+            connection = self._acquire() if self.limit.waiters else self._available_connections.pop()
         except IndexError:
-            connection = self._take()
+            connection = self._acquire()
         self._in_use_connections.add(connection)
-        connection.handled_before = sys.exception()
+        connection.outer_exception = sys.exception()
         try:
             if connection._sock is None:
                 self._connect(connection)
             else:
-                self._refresh(connection)
+                self._replace_if_stale(connection)
         except BaseException:
             self.release(connection)
             raise
         return connection
 
-    def _take(self) -> Any:
+    def _acquire(self) -> Any:
         try:
-            found = self.bound.room(self._available_connections, self._wait)
+            found = self.limit.acquire(self._available_connections, self._acquire_timeout)
         except TooManyConnectionsError:
             kind = getattr(self.errors, "MaxConnectionsError", self.errors.ConnectionError)
             raise kind(
-                f"all {self.bound.most} connections to Redis ({self.watch.label}) are in use, and none became free in "
-                f"{self._wait} s; raise max_connections, or look for what holds them"
+                f"All {self.limit.maximum} connections to Redis ({self.watch.label}) are in use, and none became free "
+                f"in {self._acquire_timeout} s. Raise max_connections, or find the code that keeps connections busy."
             ) from None
-        if type(found) is not Room:
+        if type(found) is not Permit:
             return found
         try:
             connection = self.make_connection()
-            connection.room = found
+            connection.permit = found
         except BaseException:
-            self.bound.closed(found)
+            self.limit.release(found)
             raise
         return connection
 
-    def _refresh(self, connection: Any) -> None:
-        """Replace a connection that the server closed while it lay idle, or that has an answer nobody waited for."""
+    def _replace_if_stale(self, connection: Any) -> None:
+        """Connect again if the server has closed an idle connection, or if it has an answer that nobody waited for."""
         try:
             if not connection.can_read():
                 return
         except (self.errors.ConnectionError, self.errors.TimeoutError, OSError):
             pass
-        since = connection.made_since
+        generation = connection.generation
         connection.disconnect()
         self._connect(connection)
-        self.watch.replaced(since)
+        self.watch.report_replaced(generation)
 
     def _connect(self, connection: Any) -> None:
         connection.connect()
-        # After a TLS handshake there are bytes that are no answer: the server's session tickets.
+        # After a TLS handshake there are bytes that belong to no answer: the server's session tickets.
         if not hasattr(connection._sock, "pending") and connection.can_read():
             raise self.errors.ConnectionError("Connection not ready")
 
     def make_connection(self) -> Any:
-        """Make a connection, which connects when it is used. Counting it is up to the caller."""
+        """Return a new connection, which connects at its first use. The caller counts it under the limit."""
         return self.connection_class(**self.connection_kwargs)
 
     def release(self, connection: Any) -> None:
@@ -180,46 +178,46 @@ class BoundedPool:
         try:
             self._in_use_connections.remove(connection)
         except KeyError:
-            if connection.pid != self.pid:  # the parent's, which its child gives back: close our copy of it
+            if connection.pid != self.pid:  # inherited from the parent of a fork: close this process's copy
                 connection.disconnect()
             return
         error = sys.exception()
         if error is not None:
-            # What a signal handler, a greenlet's end or somebody else's thread raises may come between command and
-            # answer, outside of the driver's own precautions. The answer would be taken for the next command's.
-            if error is not connection.handled_before and not isinstance(error, self.errors.RedisError):
+            # A signal handler, the end of a greenlet or another thread can raise between command and answer. The driver
+            # does not expect that. The answer would be taken for the answer to the next command.
+            if error is not connection.outer_exception and not isinstance(error, self.errors.RedisError):
                 connection.disconnect()
         elif getattr(connection, "_should_reconnect", False):
             connection.disconnect()
-        connection.handled_before = None
+        connection.outer_exception = None
         self._available_connections.append(connection)
-        if self.bound.waiting:
-            self.bound.wake()
+        if self.limit.waiters:
+            self.limit.wake_first()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections, and, unless told otherwise, those that are in use; all can be used again."""
+        """Close the idle connections, and by default also those in use. Each connects again at its next use."""
         idle = []
         while self._available_connections:
             try:
                 idle.append(self._available_connections.pop())
-            except IndexError:  # another thread took it
+            except IndexError:  # another thread has taken it
                 break
         for connection in [*idle, *(list(self._in_use_connections) if inuse_connections else ())]:
             connection.disconnect()
         self._available_connections.extend(idle)
-        if self.bound.waiting:
-            self.bound.wake()
+        if self.limit.waiters:
+            self.limit.wake_first()
 
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
-        """Close the idle connections, as a cluster's client wants after a failover.
+        """Close the idle connections, for a cluster's client after a failover.
 
-        The driver's own method goes through them under a lock, which nobody takes here who takes a connection: it would
-        close one that another thread has begun to use.
+        The driver's own method relies on a lock, which this pool does not take. It would close a connection that
+        another thread has begun to use.
         """
         self.disconnect(inuse_connections=False)
 
     def set_retry(self, retry: Any) -> None:
-        """Let every connection try again as ``retry`` says, from now on."""
+        """Use the policy ``retry`` for every connection from now on."""
         self.connection_kwargs["retry"] = retry
         for connection in [*list(self._available_connections), *list(self._in_use_connections)]:
             connection.retry = retry

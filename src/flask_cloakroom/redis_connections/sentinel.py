@@ -1,4 +1,4 @@
-"""Which server is the master, as Sentinel says."""
+"""Find the master by asking Sentinel, and connect to nothing but a master."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from typing import Any, Final
 
 from ..forking import call_in_child
 from .driver import Driver
-from .limit import Bound
-from .watch import Watch
+from .limit import ConnectionLimit
+from .watch import ServerWatch
 
-#: Seconds for reaching one Sentinel, and for its answer. It answers from memory, so who takes longer is not there, and
-#: the next one is asked; all three of the usual three are tried within the time of a page.
+#: Seconds to connect to one Sentinel, and seconds to wait for its answer. A Sentinel answers from memory: if one takes
+#: longer, the next is asked. All of the usual three are tried within the time of a page.
 SENTINEL_TIMEOUT: Final = 0.5
 
-#: Seconds for which a process believes what it was told of the master before it asks again, as soon as it needs a
-#: connection. A failover takes longer than that (Sentinel's shortest is down-after plus a vote), and asking takes about
-#: as long as a command.
-BELIEF: Final = 1.0
-#: The same when no Sentinel answered: so that pages do not wait for them each second, when all of them are gone and the
-#: master is not.
-BELIEF_WITHOUT_SENTINELS: Final = 30.0
+#: Seconds for which an answer of Sentinel counts. Afterwards the next command asks again. A failover takes longer than
+#: this (Sentinel's down-after time plus a vote), and to ask takes about as long as a command.
+MASTER_TTL: Final = 1.0
+#: The same after no Sentinel answered. If all Sentinels are gone and the master is not, pages must not wait for them
+#: each second.
+MASTER_TTL_WITHOUT_SENTINEL: Final = 30.0
 
 
 class SentinelRoute:
-    """Leads each new connection to the master of a service, and makes sure that it is one.
+    """Gives each new connection the address of a service's master, and checks that the server is a master.
 
-    The driver's own way to do this keeps the old address while it tries again, and takes Sentinel's word for who is
-    the master, which may be out of date.
+    The driver's own class for this keeps the old address while it tries again. It also believes Sentinel, whose answer
+    can be out of date.
     """
 
     def __init__(
@@ -40,60 +39,60 @@ class SentinelRoute:
         driver: Driver,
         hosts: tuple[tuple[str, int], ...],
         service: str,
-        watch: Watch,
-        bound: Bound,
+        watch: ServerWatch,
+        limit: ConnectionLimit,
         **options: Any,
     ) -> None:
-        """``options`` are those of the connections to the Sentinels themselves."""
+        """Make the clients of the Sentinels. ``options`` are those of the connections to the Sentinels themselves."""
         self._errors = driver.exceptions
         self._service = service
         self._watch = watch
-        self._bound = bound
-        # Not tried again: the next one is asked.
+        self._limit = limit
+        # Without retries: if one Sentinel does not answer, the next is asked.
         defaults = {"retry": driver.retry(0), "retry_on_error": []}
         timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
         options = {**defaults, **timeouts, **options}
         self._sentinels: tuple[Any, ...] = tuple(driver.client(host=host, port=port, **options) for host, port in hosts)
-        self._inquiries = itertools.count()
-        #: The master that was found last, and by which inquiry.
-        self._found: tuple[int, tuple[str, int] | None] = (-1, None)
-        #: Until when, by the monotonic clock, that is believed.
-        self._believed_until = 0.0
-        call_in_child(self._start_anew)
-        self._start_anew()
+        self._query_numbers = itertools.count()
+        #: The number of the latest query that was answered, and the master's address from that answer.
+        self._master: tuple[int, tuple[str, int] | None] = (-1, None)
+        #: Until when the answer counts, by the monotonic clock.
+        self._valid_until = 0.0
+        call_in_child(self._reset)
+        self._reset()
 
-    def _start_anew(self) -> None:
-        # In a forked child: another thread may have held the lock, and the connections are the parent's.
+    def _reset(self) -> None:
+        # In a forked child: another thread may have held a lock, and the connections belong to the parent.
         self._lock = threading.Lock()
-        self._asking = threading.Lock()
-        self._led: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._query_lock = threading.Lock()
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def lead(self, connection: Any) -> None:
-        """Set where ``connection`` is to connect. Raises the driver's ConnectionError if no Sentinel knows."""
-        connection.inquiry = next(self._inquiries)
-        connection.host, connection.port = self._find_master()
+    def set_address(self, connection: Any) -> None:
+        """Give ``connection`` the master's address. Raises the driver's ConnectionError if no Sentinel knows it."""
+        connection.query_number = next(self._query_numbers)
+        connection.host, connection.port = self._query()
 
-    def look_again(self) -> None:
-        """Ask who is the master, if that was not asked a moment ago, and leave the one that is it no more.
+    def recheck_master(self) -> None:
+        """Ask for the master again if the last answer is too old. Close connections to a server that is no master now.
 
-        For connections that lay idle: a server that hung and goes on takes itself for the master until a Sentinel
-        reaches it, and who did not talk to it meanwhile has noticed nothing.
+        Idle connections need this. A master that hung during a failover, and then goes on, still takes itself for the
+        master until a Sentinel reaches it. A process that sent it no command meanwhile has noticed nothing.
         """
-        if time.monotonic() < self._believed_until:
+        if time.monotonic() < self._valid_until:
             return
-        with self._asking:
-            if time.monotonic() < self._believed_until:
+        with self._query_lock:
+            if time.monotonic() < self._valid_until:
                 return  # another thread has asked meanwhile
-            inquiry = next(self._inquiries)
+            query_number = next(self._query_numbers)
             try:
-                address = self._find_master()
+                address = self._query()
             except self._errors.ConnectionError:
-                self._believed_until = time.monotonic() + BELIEF_WITHOUT_SENTINELS
+                self._valid_until = time.monotonic() + MASTER_TTL_WITHOUT_SENTINEL
                 return
-            self._believed_until = time.monotonic() + BELIEF
-            self._note(address, inquiry)
+            self._valid_until = time.monotonic() + MASTER_TTL
+            self._set_master(address, query_number)
 
-    def _find_master(self) -> tuple[str, int]:
+    def _query(self) -> tuple[str, int]:
         unknown = False
         for sentinel in self._sentinels:
             try:
@@ -104,17 +103,17 @@ class SentinelRoute:
                 unknown = True
                 continue
             if sentinel is not self._sentinels[0]:
-                # Ask the one that answered first from now on. A new tuple: other threads walk on along the old one.
+                # Ask this Sentinel first from now on. In a new tuple, because other threads may iterate over the old.
                 self._sentinels = (sentinel, *(other for other in self._sentinels if other is not sentinel))
             host, port = found
             return (host.decode() if isinstance(host, bytes) else str(host)), int(port)
-        what = "knows no service of that name" if unknown else "answers"
-        raise self._errors.ConnectionError(f"Redis ({self._watch.label}): no Sentinel {what}")
+        problem = "knows this service. Check its name" if unknown else "answers. Check their addresses"
+        raise self._errors.ConnectionError(f"Redis ({self._watch.label}): no Sentinel {problem} in the URL.")
 
-    def greet(self, connection: Any) -> None:
-        """Sign in, and refuse a server that is no master: for the driver's hook for new connections."""
-        # Before a first command the driver checks the connection; if that fails it connects again, and so comes here
-        # again. With a server that wants a password there would be no end to it.
+    def authenticate(self, connection: Any) -> None:
+        """Authenticate a new connection, and refuse a server that is no master. The driver calls this as its hook."""
+        # Before a first command the driver checks the connection's health. If the check fails, the driver connects
+        # again and calls this hook again. With a server that requires a password this would never end.
         interval, connection.health_check_interval = connection.health_check_interval, 0
         try:
             connection.on_connect()
@@ -124,54 +123,47 @@ class SentinelRoute:
         try:
             role = connection.read_response()[0]
         except self._errors.NoPermissionError:
-            role = "master"  # this user may not ask; a write to a replica is refused by the replica
-        if role not in (b"master", "master") or not self._is_present(connection):
+            role = "master"  # this user may not ask; if the server is a replica, it refuses writes itself
+        address = (connection.host, connection.port)
+        if role not in (b"master", "master") or not self._set_master(address, connection.query_number, connection):
             connection.disconnect()
             raise self._errors.ConnectionError(
-                f"Redis ({self._watch.label}): the server that Sentinel named is no master any more"
+                f"Redis ({self._watch.label}): the server that Sentinel named is no longer the master. Try again."
             )
 
-    def _is_present(self, connection: Any) -> bool:
-        """Note where the master is; return False if another thread has been told of another one since.
+    def _set_master(self, address: tuple[str, int], query_number: int, connection: Any = None) -> bool:
+        """Store the master's address; return False if a later query has found another one.
 
-        If it is another one than before, the connections to that one end, also those that somebody waits on: a server
-        that hung would answer them later, as if it were the master still.
+        If the master has moved, shut down all connections to the old one, also those that wait for an answer. A server
+        that hung would answer them later, as if it were still the master.
         """
-        return self._note((connection.host, connection.port), connection.inquiry, connection)
-
-    def _note(self, address: tuple[str, int], asked: int, connection: Any = None) -> bool:
         with self._lock:
-            inquiry, present = self._found
-            if address != present and asked < inquiry:
+            latest, present = self._master
+            if address != present and query_number < latest:
                 return False
-            self._found = max(inquiry, asked), address
-            others = [other for other in self._led if (other.host, other.port) != address]
+            self._master = max(latest, query_number), address
+            others = [other for other in self._connections if (other.host, other.port) != address]
             if connection is not None:
-                self._led.add(connection)
-        if self._watch.master_is("{}:{}".format(*address)):
-            self._bound.close_idle()
+                self._connections.add(connection)
+        if self._watch.set_master("{}:{}".format(*address)):
+            self._limit.close_idle()
             for other in others:
-                _cut(other)
+                _shut_down(other)
         return True
 
-    def check(self, connection: Any, error: Exception) -> None:
-        """Turn the refusal of a master that became a replica into a lost connection, so that the next one asks anew."""
+    def handle_error(self, connection: Any, error: Exception) -> None:
+        """Raise the driver's ConnectionError if a former master refuses a write: the driver then connects again."""
         if isinstance(error, self._errors.ReadOnlyError):
             connection.disconnect()
-            raise self._errors.ConnectionError("the master has become a replica") from error
-
-    def close(self) -> None:
-        """Close the connections to the Sentinels."""
-        for sentinel in self._sentinels:
-            sentinel.close()
+            raise self._errors.ConnectionError("The master has become a replica. Try again.") from error
 
 
-def _cut(connection: Any) -> None:
-    """End a connection that another thread may be reading from: that one sees it closed by the server."""
+def _shut_down(connection: Any) -> None:
+    """Shut down a connection that another thread may be reading from. That thread sees the end of the connection."""
     connected = connection._sock
     with contextlib.suppress(OSError):
         if isinstance(connected, socket.socket):
-            # Not by TLS's own method, which would take the encryption from under who reads.
+            # Not with TLS's own method: it removes the encryption while the other thread reads.
             socket.socket.shutdown(connected, socket.SHUT_RDWR)
         elif connected is not None:
             connected.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What a Redis URL says, for every way that a server can be set up."""
+"""Split a Redis URL into its parts, for every way that servers can be set up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Topology(Enum):
     EMBEDDED = "embedded"
 
 
-#: Scheme to topology and whether it is TLS. Redis and Valkey speak the same protocol, so the spelling chooses nothing.
-SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
+#: For each scheme the topology, and whether TLS is used. ``redis`` and ``valkey`` mean the same: the protocol is one.
+REDIS_SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     "embedded": (Topology.EMBEDDED, False),
     "unix": (Topology.SOCKET, False),
     **{
@@ -37,39 +37,39 @@ SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     **{f"{name}+unix": (Topology.SOCKET, False) for name in ("redis", "valkey")},
 }
 
-#: Where servers and Sentinels listen if the URL does not say.
+#: The address of a server or Sentinel if the URL names none.
 DEFAULT_HOST: Final = "localhost"
 SERVER_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
-# A name, an IPv4 address, or an IPv6 address with its zone. Nothing that could pass for another part of the URL.
+# A name, an IPv4 address, or an IPv6 address with its zone, and no character that separates parts of a URL.
 _HOST: Final = re.compile(r"[\w.:%-]*").fullmatch
 
-#: Said of whatever cannot be read, because any of it may be a part of a password.
-UNREADABLE: Final = "this Redis URL cannot be read; in a password, signs such as / # ? @ : must be percent-encoded"
+#: The error for every URL that cannot be read. It quotes nothing, because any part may belong to a password.
+UNREADABLE: Final = "This Redis URL cannot be read. Percent-encode characters such as / # ? @ : in its password."
 
 
 @dataclass(frozen=True, slots=True)
 class RedisURL:
-    """The parts of a URL. Its ``repr`` shows no password."""
+    """The parts of a URL. ``repr()`` does not show the password."""
 
     topology: Topology
     tls: bool
     hosts: tuple[tuple[str, int], ...] = ()
-    #: Of a Unix socket.
+    #: The path of a Unix socket.
     path: str = ""
-    #: The name under which Sentinel watches the servers.
+    #: The name by which Sentinel knows the master.
     service: str = ""
     db: int = 0
-    #: Whether the URL says which database: a keyword argument does not count then.
-    names_db: bool = field(default=False, repr=False, compare=False)
+    #: Whether the URL names a database. If so, the keyword argument ``db`` is ignored.
+    has_db: bool = field(default=False, repr=False, compare=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    #: What stands behind the question mark, as text; the database is not among it.
+    #: The options behind the question mark, as text, without ``db``, ``username`` and ``password``.
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        """Where it leads, for log lines and error messages: no user, no password, no options."""
+        """Return the address for log lines and errors: no user, no password, no options."""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         match self.topology:
             case Topology.SOCKET:
@@ -84,37 +84,39 @@ class RedisURL:
 
 
 def parse_url(url: str) -> RedisURL:
-    """Return the parts of ``url``. Raises ValueError with the way out, and never a part of the URL in it.
+    """Return the parts of ``url``. Raises ValueError, which says what to do and contains no part of the URL.
 
     ====================================================  =====================================
     ``redis://[user:password@]host[:port][/db]``          one server; ``rediss`` for TLS
     ``unix://[user:password@]/path[?db=0]``               one server on a Unix socket
     ``redis+sentinel://host:port,host:port/service[/db]``  the master that Sentinel names
     ``redis+cluster://host:port,host:port``               Redis Cluster
-    ``embedded://``                                       a server of the application's own
+    ``embedded://``                                       a server that starts with the application
     ====================================================  =====================================
 
-    ``valkey`` can be written for ``redis`` everywhere. Options follow a question mark and are those of the
-    driver's connections (``socket_timeout``, ``max_connections``, ``ssl_ca_certs`` …).
+    ``valkey`` can stand for ``redis`` everywhere. Options follow a question mark. They are those of the driver's
+    connections (``socket_timeout``, ``max_connections``, ``ssl_ca_certs`` …).
     """
     url = Secret(url)
     try:
-        return _parsed(url)
+        return _parse(url)
     except ValueError as error:
         problem = str(error)
-    # Raised here, because the local variables below hold parts of the URL, and an error report shows those.
+    # Raised here and not in _parse, whose local variables hold parts of the URL: an error report would show them.
     raise ValueError(problem)
 
 
-def _parsed(url: str) -> RedisURL:
+def _parse(url: str) -> RedisURL:
     scheme, found, rest = url.partition("://")
-    if not found or scheme not in SCHEMES:
-        raise ValueError(f"a Redis URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
-    topology, tls = SCHEMES[scheme]
+    if not found or scheme not in REDIS_SCHEMES:
+        raise ValueError(
+            f"This is no Redis URL. It begins with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
+        )
+    topology, tls = REDIS_SCHEMES[scheme]
     rest, _, query = rest.partition("?")
     if "#" in rest or "#" in query:
         raise ValueError(UNREADABLE)
-    # Up to the last @, because a password may hold an @ that nobody has encoded: that one is not ambiguous.
+    # Up to the last @: a password may contain an @ that nobody has encoded, and a host cannot.
     credentials, _, place = rest.rpartition("@")
     username, _, password = credentials.partition(":")
     netloc, slash, path = place.partition("/")
@@ -128,33 +130,33 @@ def _parsed(url: str) -> RedisURL:
     options = {name: value for name, value in options.items() if name not in shared}
     if topology is Topology.SOCKET:
         if netloc or not path:
-            raise ValueError("a Unix socket is written unix:///path/to/socket.sock, with three slashes")
+            raise ValueError("The URL of a Unix socket needs three slashes. Write unix:///path/to/socket.sock")
         where: dict[str, Any] = {"path": unquote(slash + path), "db": _database(options.pop("db", ""))}
     elif topology is Topology.EMBEDDED:
         if netloc or credentials:
-            raise ValueError("the embedded server is written embedded:// or embedded:///1, without host or password")
+            raise ValueError("The embedded server has no host and no password. Write embedded:// or embedded:///1")
         where = {"db": _database(options.pop("db", "") or path)}
     else:
         where = _network(topology, netloc, path, options)
     db = where.pop("db")
-    rest_of_it = {**where, **shared, "options": tuple(sorted(options.items()))}
-    return RedisURL(topology, tls, db=db or 0, names_db=db is not None, **rest_of_it)
+    parts = {**where, **shared, "options": tuple(sorted(options.items()))}
+    return RedisURL(topology, tls, db=db or 0, has_db=db is not None, **parts)
 
 
 def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]) -> dict[str, Any]:
     default_port = SENTINEL_PORT if topology is Topology.SENTINEL else SERVER_PORT
     hosts = tuple(_host(text, default_port) for text in netloc.split(","))
     if topology is Topology.SERVER and len(hosts) > 1:
-        raise ValueError("several hosts need redis+sentinel:// or redis+cluster://")
+        raise ValueError("This Redis URL has several hosts. Use redis+sentinel:// or redis+cluster://")
     service = ""
     path = unquote(path.rstrip("/"))
     if topology is Topology.SENTINEL:
         service, _, path = path.partition("/")
         if not service:
-            raise ValueError("Sentinel needs the service's name: redis+sentinel://host:26379/service/0")
+            raise ValueError("The Sentinel URL names no service. Write redis+sentinel://host:26379/service/0")
     db = _database(options.pop("db", "") or path)
     if topology is Topology.CLUSTER and db:
-        raise ValueError("a cluster has only database 0: leave it out")
+        raise ValueError("A cluster has only database 0. Remove the database from the URL.")
     return {"hosts": hosts, "service": service, "db": db}
 
 
@@ -178,5 +180,5 @@ def _database(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError("the database of a Redis URL must be a number: redis://host:6379/0")
+        raise ValueError("The database of a Redis URL must be a number. Write redis://host:6379/0")
     return int(text)

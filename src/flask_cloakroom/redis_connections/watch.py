@@ -1,4 +1,4 @@
-"""Tells of connections that were lost and came back, once for each outage and not once for each connection."""
+"""Report lost and restored connections: once for each outage, and not once for each connection."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from ..forking import call_in_child
 
 log: Final = logging.getLogger("flask_cloakroom.redis")
 
-#: What happened: ``starting`` (before each connection to the embedded server), ``lost`` (cause: the error's class
-#: name), ``restored`` (seconds: how long it was away), ``moved`` (old, new: the master's address before and after).
+#: ``starting``: before each connection to the embedded server. ``lost``, with ``cause``: the class name of the error.
+#: ``restored``, with ``seconds``: the length of the outage. ``moved``, with ``old`` and ``new``: addresses of the
+#: master.
 Event = Literal["starting", "lost", "restored", "moved"]
 Listener = Callable[..., None]
 
 
-class Watch:
-    """One server's state, as far as this process has seen it. Writes log lines and calls the listeners."""
+class ServerWatch:
+    """The state of one server as this process sees it. Writes log lines and calls the listeners."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        #: Counts what was noticed. Each connection knows the number of its making, and what happens to one that was
-        #: made before the last news is no news.
-        self.news = 0
+        #: Rises with each outage, recovery and replacement. Each connection has the number of the time when it was
+        #: made. If a connection with an older number breaks, that is a part of what was reported already.
+        self.generation = 0
         self._listeners: list[weakref.ref[Listener]] = []
         self._lost_at: float | None = None
         self._master: str | None = None
@@ -35,27 +36,26 @@ class Watch:
         call_in_child(self._renew_lock)
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with an :data:`Event` and its details as keywords, as long as somebody else keeps it."""
+        """Call ``listener`` with each :data:`Event`, and its details as keywords. The watch does not keep it alive."""
         self._listeners.append(weakref.ref(listener))
 
-    def starting(self) -> None:
-        """Note that the embedded server is about to be used, and started if it does not run."""
-        self._tell("starting")
+    def report_starting(self) -> None:
+        """Report that the embedded server is about to be used, and started if it does not run."""
+        self._notify("starting")
 
-    def lost(self, error: BaseException, since: int) -> None:
-        """Note that the server could not be reached, or that an open connection broke, which stood when ``news`` was
-        ``since``."""
+    def report_lost(self, error: BaseException, generation: int) -> None:
+        """Report that a connection of this ``generation`` broke, or that no connection could be made."""
         with self._lock:
-            if self._lost_at is not None or since != self.news:
+            if self._lost_at is not None or generation != self.generation:
                 return
             self._lost_at = time.monotonic()
-            self.news += 1
+            self.generation += 1
         cause = type(error).__name__
         log.warning("Redis (%s): connection lost (%s)", self.label, cause)
-        self._tell("lost", cause=cause)
+        self._notify("lost", cause=cause)
 
-    def connected(self) -> None:
-        """Note that a connection was made."""
+    def report_connected(self) -> None:
+        """Report that a connection was made."""
         if self._lost_at is None:
             return
         with self._lock:
@@ -63,45 +63,46 @@ class Watch:
                 return
             seconds = time.monotonic() - self._lost_at
             self._lost_at = None
-            self.news += 1
+            self.generation += 1
         log.warning("Redis (%s): connected again, %.1f s after it was lost", self.label, seconds)
-        self._tell("restored", seconds=seconds)
+        self._notify("restored", seconds=seconds)
 
-    def replaced(self, since: int) -> None:
-        """Note that a connection was replaced, because the server had closed it or because it had unread bytes.
+    def report_replaced(self, generation: int) -> None:
+        """Report that an idle connection of this ``generation`` was replaced.
 
-        The connection was made when ``news`` was ``since``: of those that an outage or a restart leaves behind only the
-        first is told of.
+        The server had closed the connection, or it had unread bytes. After a restart of the server this happens to all
+        idle connections, and only the first is reported.
         """
         with self._lock:
-            if since != self.news:
+            if generation != self.generation:
                 return
-            self.news += 1
+            self.generation += 1
         log.info("Redis (%s): an idle connection was closed or had unread bytes, and was replaced", self.label)
-        self._tell("restored", seconds=0.0)
+        self._notify("restored", seconds=0.0)
 
-    def master_is(self, address: str) -> bool:
-        """Note which server is the master; return whether it is another one than before."""
+    def set_master(self, address: str) -> bool:
+        """Store the address of the master; return True if another master was known before."""
         with self._lock:
             before, self._master = self._master, address
         if before is None or before == address:
             return False
         log.warning("Redis (%s): the master is %s now; it was %s", self.label, address, before)
-        self._tell("moved", old=before, new=address)
+        self._notify("moved", old=before, new=address)
         return True
 
-    def _tell(self, event: Event, **details: Any) -> None:
+    def _notify(self, event: Event, **details: Any) -> None:
         for reference in list(self._listeners):
             listener = reference()
             if listener is None:
-                with contextlib.suppress(ValueError):  # another thread was faster
+                with contextlib.suppress(ValueError):  # another thread has removed it already
                     self._listeners.remove(reference)
                 continue
             try:
                 listener(event, **details)
             except Exception:
-                # The command on whose way this was noticed has nothing to do with it.
+                # The command that noticed the event must not fail because a listener does.
                 log.exception("Redis (%s): a receiver of the signal %s failed", self.label, event)
 
     def _renew_lock(self) -> None:
+        # Another thread of the parent may have held the lock at the fork. The child does not have that thread.
         self._lock = threading.Lock()

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..core.entries.record import Absence, Committed, Record
 from ..core.values import codec
 from ..core.values.rebase import Changes, Values, rebase
-from ..secret import hidden
+from ..secret import as_secrets
 from .work import SessionWork
 
 #: How long a request waits for another one of the same browser to make the session in which both go on; seconds. That
@@ -64,9 +64,9 @@ def _become(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, contested = rebase(hidden(work.stored), hidden(record.values), changes, strategies)
+    values, conflicts = rebase(as_secrets(work.stored), as_secrets(record.values), changes, strategies)
     _go_on(work, record, changes, values, login)
-    work.report(Committed(record, True, contested))
+    work.report(Committed(record, True, conflicts))
 
 
 def _go_on(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:

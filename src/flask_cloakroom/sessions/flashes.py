@@ -17,18 +17,18 @@ from typing import Any, Final
 
 from flask import Flask, got_request_exception, has_request_context
 
-from ..context import forget_flashes, this_session
+from ..context import clear_flash_cache, this_session
 from ..core.entries.record import Committed
-from ..core.values.flashes import Taken, messages_in, put_back, still_waiting, take_all
-from ..core.values.merge import left_and_added
-from ..core.values.own_keys import FLASHES, TAKEN
+from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
+from ..core.values.merge import remaining_and_added
+from ..core.values.own_keys import FLASH_LEASES, FLASHES
 from ..core.values.rebase import Changes, Values
 from ..errors import SessionTooLargeError, StoreError
 from .work import SessionWork
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-_KEYS: Final = (FLASHES, TAKEN)
+_KEYS: Final = (FLASHES, FLASH_LEASES)
 
 
 def take(work: SessionWork) -> Any:
@@ -47,7 +47,7 @@ def take(work: SessionWork) -> Any:
         return shown
     read = work.stored[FLASHES]
     before = messages_in(work.stored)
-    left, own = left_and_added(before, shown)
+    left, own = remaining_and_added(before, shown)
     # A streamed body is made when the session has been saved, and nothing will be settled any more.
     name = None if work.closed else secrets.token_hex(8)
     found: list[Any] = []
@@ -55,8 +55,8 @@ def take(work: SessionWork) -> Any:
     def edit(values: Values) -> Changes:
         nonlocal found
         # Nearly always nobody has written since, and there is nothing to merge.
-        found = left if values.get(FLASHES) == read else still_waiting(before, left, values)
-        return take_all(values, name, found, work.repository.now_ms())
+        found = left if values.get(FLASHES) == read else merge_waiting(before, left, values)
+        return lease_all(values, name, found, work.repository.now_ms())
 
     with work.outage():
         try:
@@ -74,7 +74,7 @@ def take(work: SessionWork) -> Any:
 
 
 def _note(work: SessionWork, name: str | None, own: list[Any]) -> None:
-    taken = work.taken = work.taken or Taken()
+    taken = work.taken = work.taken or ShownFlashes()
     taken.own = taken.own + own
     if name is not None:
         taken.names.append(name)
@@ -83,13 +83,13 @@ def _note(work: SessionWork, name: str | None, own: list[Any]) -> None:
 def settle(work: SessionWork) -> None:
     """The response is made: what it shows is gone for good when the session is saved."""
     taken, work.taken = work.taken, None
-    if taken is None or not taken.names or type(claims := work.get(TAKEN)) is not dict:
+    if taken is None or not taken.names or type(claims := work.get(FLASH_LEASES)) is not dict:
         return
     others = {name: claim for name, claim in claims.items() if name not in taken.names}
     if others:
-        work[TAKEN] = others
+        work[FLASH_LEASES] = others
     else:
-        del work[TAKEN]
+        del work[FLASH_LEASES]
 
 
 def give_back(work: SessionWork) -> None:
@@ -100,9 +100,9 @@ def give_back(work: SessionWork) -> None:
         return
     before: list[Any] = []
     if taken.names and work.record is not None and not work.failed:
-        _, later = left_and_added(messages_in(work.stored), later)
+        _, later = remaining_and_added(messages_in(work.stored), later)
         try:
-            _edit(work, lambda values: put_back(values, taken.names))
+            _edit(work, lambda values: with_leases_back(values, taken.names))
         except StoreError as error:
             log.warning("flash messages come back only when their lease is over: %s", error)
         before = work.get(FLASHES, [])
@@ -144,4 +144,4 @@ def _on_failure(*_: Any, **__: Any) -> None:
     found: Any = this_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.taken is not None:
         give_back(found)
-        forget_flashes()
+        clear_flash_cache()

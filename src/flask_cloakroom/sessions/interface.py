@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
-from ..caching import vary_on
+from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError, SettingError
@@ -103,7 +103,7 @@ class ServerSessionInterface(SessionInterface):
             make_unavailable(app, response)
         elif session.is_opened:
             if session.cookie is None:
-                vary_on(response, "Cookie")
+                add_vary(response, "Cookie")
             else:
                 self._tell(session, session.cookie, response)
 

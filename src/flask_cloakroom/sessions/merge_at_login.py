@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from .. import signals
 from ..core.entries.ownership import Ownership, user_id_in
 from ..core.entries.record import Absence, Record
-from ..core.user_data.repository import Merged
-from ..core.user_data.visitor import Brought, brought_in, is_visitors
+from ..core.user_data.repository import UserCommit
+from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_in
 from ..core.values import codec
 from ..core.values.merge import MISSING
-from ..core.values.own_keys import USER_KEY, VISITOR_ID
+from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes
 from ..errors import CloakroomError, StoreError
 from .work import SessionWork
@@ -40,7 +40,7 @@ def will_merge(work: SessionWork) -> bool:
     """Tell whether this request logged a user in whose login, once it is saved, merges a visitor's data."""
     if not work.has_touched(USER_KEY) or work.get(USER_KEY) is None:
         return False
-    return VISITOR_ID in work or work.absence in (Absence.SUPERSEDED, Absence.LEFT)
+    return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
 
 
 def settle(work: SessionWork) -> None:
@@ -78,24 +78,24 @@ def conclude(work: SessionWork) -> None:
 def claim_left(work: SessionWork, changes: Changes) -> None:
     """Bring to the user who logs in what they had in a session whose login they got no answer to. Raises StoreError."""
     packed = changes.get(USER_KEY)
-    if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.LEFT):
+    if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.CARRIES):
         return
     repository = work.repository
     user_id = codec.unpack(packed)
     name = repository.tickets.owner_name(str(user_id))
     for ticket in work.brought_tickets():
-        left = repository.left_by(ticket)
-        if left is not None and left.name == name:
-            _merge(work, name, user_id, left.brought)
+        carried = repository.carried_by(ticket)
+        if carried is not None and carried.owner == name:
+            _merge(work, name, user_id, carried.data)
 
 
 def _keys_of(record: Record) -> list[Any]:
-    return [key for key in record.values if key == VISITOR_ID or is_visitors(key)]
+    return [key for key in record.values if key == VISITOR_ID_KEY or is_visitor_key(key)]
 
 
 def _bring(work: SessionWork, record: Record) -> bool:
     """Merge what the stored session holds. True if it is the user's by now, or was already."""
-    owner, brought = Ownership.parse(record.header.owner), brought_in(record.values)
+    owner, brought = Ownership.parse(record.header.owner), visitor_data_in(record.values)
     if owner is None or brought is None or not brought.values:
         return True
     user_id = user_id_in(record.values)
@@ -105,7 +105,7 @@ def _bring(work: SessionWork, record: Record) -> bool:
     return _merge(work, owner.name, user_id, brought)
 
 
-def _merge(work: SessionWork, name: str, user_id: Any, brought: Brought) -> bool:
+def _merge(work: SessionWork, name: str, user_id: Any, brought: VisitorData) -> bool:
     """Merge into a user's entry. False if it cannot be done, which is told to the log; then it stays where it is."""
     try:
         merged = work.repository.user_data.merge(name, brought)
@@ -124,9 +124,9 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, CloakroomError) else type(error).__name__
 
 
-def _tell(work: SessionWork, user_id: str, merged: Merged) -> None:
-    for key, clash in merged.contested:
-        work.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+def _tell(work: SessionWork, user_id: str, merged: UserCommit) -> None:
+    for conflict in merged.conflicts:
+        work.send(signals.user_session_conflict, user_id=user_id, **conflict.signal_arguments())
     if merged.changed and signals.user_session_merged.receivers:
         work.send(signals.user_session_merged, user_id=user_id, changes=values_of(merged.changed))
 

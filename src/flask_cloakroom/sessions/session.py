@@ -43,7 +43,7 @@ class ServerSession(SessionWork, SessionMixin):
     def clear(self) -> None:
         """Empty the session and end it: what is stored afterwards is a new session with a new id."""
         self.opened()
-        self._begin({})
+        self._reset({})
         self.taken = None  # messages that were taken end with what they were in
         self.cleared = self.pending = True
 

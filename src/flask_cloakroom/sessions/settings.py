@@ -18,20 +18,20 @@ from ..core.entries.tickets import MAX_TICKET_BYTES, MIN_TICKET_BYTES, TICKET_BY
 from ..core.sessions.repository import Repository
 from ..core.sessions.session_registry import SessionLimit
 from ..core.user_data.repository import DEFAULT_LIFETIME, UserDataSettings
-from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import merge_taken
+from ..core.user_data.visitor import VISITOR_PREFIX
+from ..core.values.flashes import merge_leases
 from ..core.values.merge import STRATEGIES, Strategy
-from ..core.values.own_keys import FLASHES, TAKEN, VISITOR_ID
+from ..core.values.own_keys import FLASH_LEASES, FLASHES, VISITOR_ID_KEY
 from ..errors import SettingError
-from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
-from ..settings import LONGEST_LIFETIME, Reader, described, is_number
-from ..stores import DEFAULT_FILE, Owners, Place, Store, open_store
+from ..settings import LONGEST_LIFETIME, Reader, describe_value, is_number
+from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
 #: Flash messages of parallel requests are all kept, also while another request shows those before, which it has taken.
-DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", TAKEN: merge_taken}
+DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", FLASH_LEASES: merge_leases}
 
 #: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
 #: moved over. Never in the place of something that was said.
@@ -103,7 +103,7 @@ class SessionSettings:
             refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
             strategies=_read_strategies(read, "SESSION_MERGE", DEFAULT_MERGE),
             encrypt=_read_encryption(read),
-            max_bytes=read.whole("SESSION_MAX_BYTES", at_least=1024),
+            max_bytes=read.integer("SESSION_MAX_BYTES", at_least=1024),
             limit=_read_limit(read),
             user_data=_read_user_data(read),
         )
@@ -119,12 +119,12 @@ class SessionSettings:
                 "SESSION_LIMIT_PER_USER", f"needs a store that knows whose sessions it has; {store} doesn't"
             )
         # What a visitor has lies in their session, under other keys. Of two ids that were made at once either will do.
-        visitors = {PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
+        visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
             self.tickets,
             lifetimes=self.lifetimes,
-            strategies={**self.strategies, **visitors, VISITOR_ID: STRATEGIES["last"]},
+            strategies={**self.strategies, **visitors, VISITOR_ID_KEY: STRATEGIES["last"]},
             encrypt=self.encrypt,
             max_bytes=self.max_bytes,
             limit=self.limit,
@@ -152,7 +152,7 @@ def _read_lifetimes(read: Reader) -> Lifetimes:
 
 
 def _read_tickets(read: Reader, app: Flask) -> Tickets:
-    length = read.whole("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
+    length = read.integer("SESSION_ID_LENGTH", at_least=MIN_TICKET_BYTES, at_most=MAX_TICKET_BYTES)
     namespace = app.name if read["SESSION_NAMESPACE"] is None else read.text("SESSION_NAMESPACE")
     try:
         return Tickets(namespace, length)
@@ -165,7 +165,7 @@ def _read_user_data(read: Reader) -> UserDataSettings:
     wrong = next((key for key in strategies if not isinstance(key, str)), None)
     if wrong is not None:
         raise SettingError(
-            "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {described(wrong)}"
+            "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {describe_value(wrong)}"
         )
     return UserDataSettings(
         strategies,
@@ -186,7 +186,7 @@ def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
 def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) -> dict[Any, Strategy]:
     declared = {} if read[setting] is None else read[setting]
     if not isinstance(declared, Mapping):
-        raise SettingError(setting, f"must be a dict of key to strategy, not {described(declared)}")
+        raise SettingError(setting, f"must be a dict of key to strategy, not {describe_value(declared)}")
     strategies: dict[Any, Strategy] = {}
     for key, strategy in {**defaults, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
@@ -202,10 +202,10 @@ def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) ->
 def _read_limit(read: Reader) -> SessionLimit | None:
     policy = read["SESSION_LIMIT_POLICY"]
     if policy not in ("oldest", "refuse"):
-        raise SettingError("SESSION_LIMIT_POLICY", f'must be "oldest" or "refuse", not {described(policy)}')
+        raise SettingError("SESSION_LIMIT_POLICY", f'must be "oldest" or "refuse", not {describe_value(policy)}')
     if read["SESSION_LIMIT_PER_USER"] is None:
         return None
-    return SessionLimit(read.whole("SESSION_LIMIT_PER_USER", at_least=1), policy)
+    return SessionLimit(read.integer("SESSION_LIMIT_PER_USER", at_least=1), policy)
 
 
 def _read_encryption(read: Reader) -> bool:
@@ -220,8 +220,8 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
     timeout = read["SESSION_STORE_TIMEOUT"]
     if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
-        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {described(timeout)}")
-    place = Place(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {describe_value(timeout)}")
+    place = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, wanted = _wanted_store(read, app)
     if _is_flask_redis(wanted):
         return lambda: _from_flask_redis(setting, wanted, app, place)  # which may yet be set up for this application
@@ -270,7 +270,7 @@ def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
     if kind == "memory":
         return "SESSION_TYPE", "memory://"
-    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else described(kind)
+    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else describe_value(kind)
     raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
 
 
@@ -279,7 +279,7 @@ def _is_flask_redis(wanted: Any) -> bool:
     return hasattr(type(wanted), "connector_for")
 
 
-def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> Store:
+def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: StoreOptions) -> Store:
     from ..stores.redis.store import RedisStore
 
     try:
@@ -288,7 +288,7 @@ def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: Place) -> St
         raise SettingError(setting, str(error)) from error
 
 
-def _from_object(setting: str, wanted: Any, place: Place) -> Store:
+def _from_object(setting: str, wanted: Any, place: StoreOptions) -> Store:
     if isinstance(wanted, type):
         raise SettingError(setting, f"is the class {wanted.__name__}; give it an object, {wanted.__name__}(…)")
     if setting in _REDIS_SETTINGS:

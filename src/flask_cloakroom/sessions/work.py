@@ -20,10 +20,10 @@ from ..core.entries.ownership import Begun, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
-from ..core.user_data.visitor import PREFIX
-from ..core.values.flashes import Taken, put_back_expired
+from ..core.user_data.visitor import VISITOR_PREFIX
+from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
-from ..core.values.own_keys import TAKEN, USER_KEY, VISITOR_ID
+from ..core.values.own_keys import FLASH_LEASES, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..secret import Secret
@@ -83,7 +83,7 @@ class SessionWork(LazyDict):
     #: By name, what is saved with the session, because the same request changed it.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
-    taken: Taken | None = None
+    taken: ShownFlashes | None = None
     #: Where the session moves at its next rotation; None for a new ticket.
     destination: str | None = None
     #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
@@ -145,7 +145,7 @@ class SessionWork(LazyDict):
     def is_merge_pending(self) -> bool:
         """Whether the stored session is a user's and holds a visitor's data that is still to be merged into theirs."""
         record = self._record
-        return record is not None and record.header.owner != "" and VISITOR_ID in record.values
+        return record is not None and record.header.owner != "" and VISITOR_ID_KEY in record.values
 
     def has_touched(self, key: Any) -> bool:
         """Tell whether this request set or deleted ``key``, or read a value there that it may change in place."""
@@ -162,16 +162,16 @@ class SessionWork(LazyDict):
         self.accessed = True
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
-            if record is not None and TAKEN in record.values:
+            if record is not None and FLASH_LEASES in record.values:
                 record = self._recover(record)
         except StoreError as error:
-            self._begin({})  # opened, so that the answer is a 503 whatever the view makes of it
+            self._reset({})  # opened, so that the answer is a 503 whatever the view makes of it
             raise self._unavailable(error) from error
         if record is None:
-            return self._begin({})
+            return self._reset({})
         self._record = record
         self._found = True
-        return self._begin(record.values)
+        return self._reset(record.values)
 
     def _find(self) -> Record | None:
         for ticket in self.interface.find_tickets(self._environ):
@@ -189,7 +189,7 @@ class SessionWork(LazyDict):
     def _recover(self, record: Record) -> Record:
         """Return the session with the flash messages back whose response never came. Raises StoreError."""
         repository = self.interface.repository
-        edit = partial(put_back_expired, now_ms=repository.now_ms())
+        edit = partial(with_expired_leases_back, now_ms=repository.now_ms())
         committed = repository.edit(record, edit) if edit(record.values) else None
         return record if committed is None else committed.record  # a session that is over is found out at the end
 
@@ -199,7 +199,7 @@ class SessionWork(LazyDict):
         if absence is Absence.REUSED:
             self.send(signals.session_reused, sid=sid)
         elif absence is not Absence.SUPERSEDED:
-            self._reject("unknown" if absence is Absence.LEFT else absence.value, sid)
+            self._reject("unknown" if absence is Absence.CARRIES else absence.value, sid)
         if self.absence is not Absence.SUPERSEDED:
             self.absence = absence
 
@@ -245,7 +245,7 @@ class SessionWork(LazyDict):
         store is down: then the session was not ended.
         """
         record, self._record = self.record, None
-        self._begin({})
+        self._reset({})
         self.taken = None
         self.cleared = False
         self._restarted = True
@@ -273,22 +273,22 @@ class SessionWork(LazyDict):
         if self._record is None or record.ticket != self._record.ticket:
             self.cookie = record.ticket  # it is new, or another request renewed it meanwhile
         self._record = record
-        self._rebase(record.values)
+        self._reset_keeping_objects(record.values)
 
     def switch_to(self, record: Record) -> None:
         """Go on as another session, as if the browser had sent its ticket and this request had changed nothing."""
         self._record, self.absence, self.cookie, self._found = record, None, record.ticket, True
         self.rotating = self.cleared = False
-        self._begin(record.values)
+        self._reset(record.values)
 
     def restate(self, record: Record, keys: Collection[Any]) -> None:
         """Go on from a record that has other values under ``keys``; forget this request's changes there."""
         self._record = record
-        self._restate(record.values, keys)
+        self._reload_keys(record.values, keys)
 
     def forget_changes(self) -> None:
         """Forget what this request changed of the contents since they were read."""
-        self._begin({} if self._record is None else self._record.values)
+        self._reset({} if self._record is None else self._record.values)
 
     # -- saving ---------------------------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class SessionWork(LazyDict):
         """
         self.save()
         if self._record is not None:
-            self._rebase(self._record.values)
+            self._reset_keeping_objects(self._record.values)
 
     def commit(self, before_create: Callable[[SessionWork, Changes], None]) -> None:
         """Commit this request's changes, if there are any. Raises what :meth:`save` raises.
@@ -420,7 +420,7 @@ class SessionWork(LazyDict):
         if privilege is not None:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
-        if committed.contested:
+        if committed.conflicts:
             self.report(committed)
 
     def _check_followed(self) -> None:
@@ -448,8 +448,8 @@ class SessionWork(LazyDict):
 
     def report(self, committed: Committed) -> None:
         """Send a signal for each conflict that a commit decided."""
-        for key, clash in committed.contested:
-            self.send(signals.session_conflict, committed.record, key=key, **clash.told())
+        for conflict in committed.conflicts:
+            self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
         """Drop what this request wrote, because the session is over; say so; leave the cookie to its successor."""
@@ -459,7 +459,7 @@ class SessionWork(LazyDict):
             log.warning("session %s: changes to %d keys were dropped (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.cookie = None, Absence.SUPERSEDED, None
-        self._begin({})
+        self._reset({})
 
     def abandon(self) -> None:
         """Nothing of this request can be saved; what was stored before stays. Flask makes another response."""
@@ -477,8 +477,8 @@ class SessionWork(LazyDict):
             signal.send(self.interface.app, **arguments)
 
     def _place_of(self, key: Any) -> str:
-        if isinstance(key, str) and key.startswith(PREFIX):
-            return f"user_session[{key.removeprefix(PREFIX)!r}]"
+        if isinstance(key, str) and key.startswith(VISITOR_PREFIX):
+            return f"user_session[{key.removeprefix(VISITOR_PREFIX)!r}]"
         return super()._place_of(key)
 
 

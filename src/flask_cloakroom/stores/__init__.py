@@ -1,4 +1,4 @@
-"""Where sessions are kept. A new store is one file here, one line in the table below and one row in the tests."""
+"""Stores, which keep entries, and the table by which a URL chooses one. CONTRIBUTING.md says how to add a store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ..redis_connections.url import SCHEMES as REDIS_SCHEMES
+from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret
 from .base import Claim, Conflict, Entry, Gone, Owners, Purges, Saved, Store, Walks
 
@@ -18,73 +18,77 @@ __all__ = [
     "Entry",
     "Gone",
     "Owners",
-    "Place",
     "Purges",
     "Saved",
     "Store",
+    "StoreOptions",
     "Walks",
     "open_store",
 ]
 
 
-class Place(NamedTuple):
-    """What a store may need to know besides its URL."""
+class StoreOptions(NamedTuple):
+    """The settings that a store may need besides its URL."""
 
-    #: Relative SQLite paths start here: the instance folder.
+    #: The instance folder, where relative SQLite paths start.
     folder: Path
-    #: Key prefix, for stores that share one room of names with others.
+    #: The key prefix, for stores that several applications share.
     prefix: str
     #: Seconds that a call may take before it is a StoreError.
     timeout: float
 
 
-#: SQLite's file when none is named.
+#: The SQLite file if the URL names none.
 DEFAULT_FILE = "sessions.sqlite3"
 
 
-def _sqlite(url: str, place: Place) -> Store:
+def _sqlite(url: str, options: StoreOptions) -> Store:
     from .sqlite.store import SQLiteStore
 
     parts = urlsplit(url)
     if parts.netloc:
         raise ValueError(
-            "write sqlite:///file (in the instance folder) or sqlite:////absolute/path, with three or four slashes"
+            "The SQLite URL has the wrong number of slashes. Write sqlite:///file (in the instance folder) or "
+            "sqlite:////absolute/path."
         )
-    options = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
-    unknown = options.keys() - {"synchronous"}
+    query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+    unknown = query.keys() - {"synchronous"}
     if unknown:
-        raise ValueError(f"unknown option {', '.join(sorted(unknown))}; the only one is synchronous=normal|full")
-    path = place.folder / (unquote(parts.path)[1:] or DEFAULT_FILE)
-    return SQLiteStore(path, timeout=place.timeout, **options)
+        raise ValueError(f"Unknown option {', '.join(sorted(unknown))}. The only one is synchronous=normal|full")
+    path = options.folder / (unquote(parts.path)[1:] or DEFAULT_FILE)
+    return SQLiteStore(path, timeout=options.timeout, **query)
 
 
-def _redis(url: str, place: Place) -> Store:
+def _redis(url: str, options: StoreOptions) -> Store:
     from .redis.store import RedisStore
 
-    return RedisStore(url, prefix=place.prefix, timeout=place.timeout, folder=place.folder)
+    return RedisStore(url, prefix=options.prefix, timeout=options.timeout, folder=options.folder)
 
 
-def _memory(url: str, place: Place) -> Store:
+def _memory(url: str, options: StoreOptions) -> Store:
     from .memory import MemoryStore
 
     return MemoryStore()
 
 
-#: URL scheme to what opens it. The import is inside, so that no driver is loaded that is not used.
-SCHEMES: dict[str, Callable[[str, Place], Store]] = {
+#: For each URL scheme the function that makes the store. It imports the store itself, so that only the driver in use is
+#: loaded.
+SCHEMES: dict[str, Callable[[str, StoreOptions], Store]] = {
     "sqlite": _sqlite,
     "memory": _memory,
     **dict.fromkeys(REDIS_SCHEMES, _redis),
 }
 
 
-def open_store(url: str, place: Place) -> Store:
-    """Return the store that ``url`` names. It connects at its first use, not here.
+def open_store(url: str, options: StoreOptions) -> Store:
+    """Return the store for ``url``. It connects at its first use.
 
-    Raises ValueError for a URL that names none, ImportError (with what to install) without its driver.
+    Raises ValueError for a wrong URL, and ImportError, which says what to install, without the store's driver.
     """
     url = Secret(url)  # an error report must not show a password
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
-        raise ValueError(f"a store's URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
-    return SCHEMES[scheme](url, place)
+        raise ValueError(
+            f"This is no URL of a store. It begins with one of {', '.join(f'{name}://' for name in SCHEMES)}"
+        )
+    return SCHEMES[scheme](url, options)

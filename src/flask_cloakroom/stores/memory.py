@@ -1,4 +1,4 @@
-"""Sessions in this process's memory: for tests and for trying things. They end with the process."""
+"""A store in the memory of this process, for tests and first steps. Its sessions end with the process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 
 
 class MemoryStore:
-    """A dict and a lock. One process only: each worker would have sessions of its own."""
+    """A dict and a lock. For one process only: with several workers, each would have sessions of its own."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """``clock`` returns seconds since the epoch; tests hand in one that they can move."""
+        """``clock`` returns seconds since the epoch. Tests pass a clock that they can move."""
         self.clock = clock
         self._entries: dict[bytes, tuple[Entry, float]] = {}
         self._owned: dict[bytes, dict[bytes, float]] = {}
         self._new_lock()
-        # Another thread may hold the lock at the moment of a fork; in the child nobody would ever release it.
+        # Another thread may hold the lock during a fork. In the child nobody would release it.
         call_in_child(self._new_lock)
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class MemoryStore:
             claims = self._live_claims(owner)
             if limit is not None and len(claims.keys() - {key}) >= limit:
                 return False
-            # Put at the end, so that among claims of one moment the latest is last.
+            # Inserted at the end, so that the latest of several claims with one expiry is last.
             claims[key] = max(claims.pop(key, 0.0), self.clock() + ttl)
             self._owned[owner] = claims
             return True
@@ -109,7 +109,7 @@ class MemoryStore:
             return [Claim(key, claims[key] - now) for key in sorted(claims, key=claims.__getitem__)]
 
     def _live_claims(self, owner: bytes) -> dict[bytes, float]:
-        """Return an owner's claims without those that expired, which are forgotten by this."""
+        """Return the live claims of ``owner``, and delete the expired ones."""
         now = self.clock()
         claims = {key: expires for key, expires in self._owned.pop(owner, {}).items() if expires > now}
         if claims:

@@ -1,6 +1,7 @@
-"""The conformance kit: what every store must hold, as tests that whoever writes a store inherits. Needs pytest.
+"""Conformance tests for stores. The author of a store inherits them. Needs pytest.
 
-A store is any object with the verbs of :class:`flask_cloakroom.stores.base.Store`; this is all that its tests need::
+A store is any object with the operations of :class:`flask_cloakroom.stores.base.Store`. Its tests need no more than
+this::
 
     import pytest
     from flask_cloakroom.testing import StoreContract
@@ -12,14 +13,14 @@ A store is any object with the verbs of :class:`flask_cloakroom.stores.base.Stor
             yield store
             store.close()
 
-Each test's docstring is a sentence of the contract. The tests use random keys and leave entries of theirs behind, so
-``store`` may be a new view of one room that they all share. ``purge``, ``walk`` and the owner index are tested
-where the store has them. Two things can be told about a store:
+Each test's docstring is a sentence of the contract. The tests use random keys and do not delete all their entries, so
+all tests may share one database. ``purge``, ``walk`` and the owner index are tested if the store has them. A subclass
+can change two things:
 
-- :attr:`StoreContract.expiry_slack`, if its clock is coarser than a tenth of a second;
-- :meth:`StoreContract.elapse`, if it takes a clock that a test can move, so that nothing has to wait.
+- :attr:`StoreContract.expiry_slack`, if the store's clock is coarser than a tenth of a second;
+- :meth:`StoreContract.elapse`, if the store takes a clock that a test can move, so that no test has to wait.
 
-:class:`InterleavingStore` is the tool that the kit forces interleavings with, for tests of one's own.
+The kit forces interleavings with :class:`InterleavingStore`. Other tests can use it too.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ try:
     import pytest
 except ImportError as error:
     raise ImportError(
-        "flask_cloakroom.testing is a pytest suite, and pytest is not installed: pip install pytest"
+        "flask_cloakroom.testing needs pytest, which is not installed. Run: pip install pytest"
     ) from error
 
-# Before they are imported, so that a failing assert shows its values.
+# Registered before the imports, so that a failing assert shows its values.
 pytest.register_assert_rewrite(
     f"{__name__}.verbs",
     f"{__name__}.powers",

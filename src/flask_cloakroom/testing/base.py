@@ -1,4 +1,4 @@
-"""What the chapters of the contract share."""
+"""The fixture, the settings and the helpers that all parts of the contract share."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ..stores.base import Store
 
 
 class ContractBase:
-    """One fixture to give, and two things that can be told about a store."""
+    """The base class of each part of the contract."""
 
-    #: Seconds that an entry may live on after its ttl, because the store's clock is that coarse.
+    #: Seconds that an entry may outlive its ``ttl``, because the store's clock is coarse.
     expiry_slack: ClassVar[float] = 0.1
 
     @pytest.fixture
     def store(self) -> Store:
-        """Return the store to test. Whoever inherits the contract gives this fixture."""
-        raise NotImplementedError("a class that inherits StoreContract gives it a fixture named store")
+        """Return the store to test. A subclass must override this fixture."""
+        raise NotImplementedError("This test class has no store. Give it a pytest fixture named store.")
 
     def elapse(self, seconds: float) -> None:
-        """Let time pass for the store. Override this where the store takes a clock that a test can move."""
+        """Let so many seconds pass for the store. Override this if the store takes a clock that a test can move."""
         time.sleep(seconds)
 
     def let_expire(self, ttl: int) -> None:
-        """Return when what was given ``ttl`` seconds just now has expired."""
+        """Wait until an entry that was written just now with ``ttl`` seconds has expired."""
         self.elapse(ttl + self.expiry_slack)
 
 
 def new_key() -> bytes:
-    """Return a key that nobody has used."""
+    """Return a random key."""
     return os.urandom(32)

@@ -1,4 +1,4 @@
-"""The whole contract: every chapter of it, in one class to inherit."""
+"""The whole contract in one class."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ class StoreContract(
     RotationContract,
     OwnershipContract,
 ):
-    """Inherit this and give it one fixture, ``store``: see :mod:`flask_cloakroom.testing`."""
+    """Inherit this class and give it one fixture, ``store``. See :mod:`flask_cloakroom.testing`."""

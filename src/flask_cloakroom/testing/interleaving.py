@@ -1,4 +1,4 @@
-"""A store that lets a test step in between two calls: how the kit forces what otherwise happens once in a million."""
+"""A store that runs a function between two calls. So a test can force what otherwise happens once in a million."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Call(NamedTuple):
     """A call that reached the store."""
 
     verb: Verb
-    #: The entry's, of ``owned`` the owner.
+    #: The key of the entry or claim; for ``owned`` the owner.
     key: bytes
 
 
 class _Hook:
-    """Something to run at one call; ``calls_left`` until it is that one."""
+    """A function to run at one call of the store. ``calls_left`` counts down to that call."""
 
     def __init__(self, moment: Literal["before", "after"], verb: Verb, run: Callable[[], object], at: int) -> None:
         self.moment = moment
@@ -33,9 +33,9 @@ class _Hook:
 
 
 class InterleavingStore:
-    """A store in front of another one, which runs a callable right before or right after a chosen call.
+    """A store in front of another one. It runs a function right before or right after a chosen call.
 
-    What one request does between two steps of another is forced like this::
+    A test can so force one request's action between two steps of another request::
 
         between = InterleavingStore(store)
         repository = Repository(between, tickets)
@@ -43,32 +43,32 @@ class InterleavingStore:
         with between.before("replace", lambda: repository.destroy(other)):
             assert repository.commit(record, changes) is None
 
-    Calls that the callable makes itself go straight through: they neither run nor count for other callables. It is an
-    AssertionError if the call that was waited for never came. A callable that raises takes the place of the call
-    (``before``) or of its answer (``after``: the store did it, and nobody hears of it). For one thread.
+    The function's own calls go straight to the store: they neither run nor count for other functions. If the chosen
+    call never comes, the ``with`` block raises AssertionError. If the function raises, the call is not made
+    (``before``), or its answer is lost (``after``). For one thread only.
 
-    It has the verbs of the owner index if ``store`` has them, and no other power.
+    It has the owner index if ``store`` has one, and no other optional operation.
     """
 
     def __new__(cls, store: Store, *_: Any) -> Self:
-        """Return one with the owner's verbs where the store has them."""
+        """Return a store with an owner index if ``store`` has one."""
         with_owners: type[Any] = InterleavingOwners
         return super().__new__(with_owners if cls is InterleavingStore and isinstance(store, Owners) else cls)
 
     def __init__(self, store: Store) -> None:
-        """Wrap ``store``, which stays its owner's to close."""
+        """Wrap ``store``. ``close()`` does not close it."""
         self._store = store
         self._hooks: list[_Hook] = []
-        self._stepping_in = False
-        #: Every call so far, those of the callables included.
+        self._is_running_hook = False
+        #: Every call so far, with the calls of the functions.
         self.calls: list[Call] = []
 
     def before(self, verb: Verb, run: Callable[[], object], *, at: int = 1) -> AbstractContextManager[None]:
-        """Within the ``with`` block, run ``run`` once: before the ``at``-th call of ``verb``, counted from here."""
+        """In the ``with`` block, run ``run`` once, before the ``at``-th call of ``verb`` since the block began."""
         return self._block(_Hook("before", verb, run, at))
 
     def after(self, verb: Verb, run: Callable[[], object], *, at: int = 1) -> AbstractContextManager[None]:
-        """Within the ``with`` block, run ``run`` once: after the ``at``-th call of ``verb``, before it is answered."""
+        """In the ``with`` block, run ``run`` once, after the ``at``-th call of ``verb`` and before its answer."""
         return self._block(_Hook("after", verb, run, at))
 
     @contextmanager
@@ -79,11 +79,13 @@ class InterleavingStore:
         finally:
             self._hooks.remove(hook)
         if not hook.has_run:
-            raise AssertionError(f"nothing was interleaved: {hook.verb} was not called often enough")
+            raise AssertionError(
+                f"nothing was interleaved: {hook.verb} was not called often enough. Check verb and at."
+            )
 
     def _call(self, verb: Verb, key: bytes, work: Callable[[], T]) -> T:
         self.calls.append(Call(verb, key))
-        if self._stepping_in:
+        if self._is_running_hook:
             return work()
         due = []
         for hook in self._hooks:
@@ -91,20 +93,20 @@ class InterleavingStore:
                 hook.calls_left -= 1
                 if hook.calls_left == 0:
                     due.append(hook)
-        self._step_in(due, "before")
+        self._run_hooks(due, "before")
         result = work()
-        self._step_in(due, "after")
+        self._run_hooks(due, "after")
         return result
 
-    def _step_in(self, due: list[_Hook], moment: str) -> None:
+    def _run_hooks(self, due: list[_Hook], moment: str) -> None:
         for hook in due:
             if hook.moment == moment:
                 hook.has_run = True
-                self._stepping_in = True
+                self._is_running_hook = True
                 try:
                     hook.run()
                 finally:
-                    self._stepping_in = False
+                    self._is_running_hook = False
 
     def load(self, key: bytes) -> Entry | None:
         return self._call("load", key, lambda: self._store.load(key))
@@ -122,11 +124,11 @@ class InterleavingStore:
         return self._call("delete", key, lambda: self._store.delete(key))
 
     def close(self) -> None:
-        """Nothing to do: the store belongs to whoever made it."""
+        """Do nothing: the wrapped store belongs to the test."""
 
 
 class InterleavingOwners(InterleavingStore):
-    """The same in front of a store with an owner index."""
+    """An :class:`InterleavingStore` in front of a store with an owner index."""
 
     _store: Any
 

@@ -1,4 +1,4 @@
-"""The owner index: which keys may belong to whom. Tested where the store has it."""
+"""Tests of the owner index, if the store has one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import pytest
 
 from ..stores.base import Claim, Owners, Store
 from .base import ContractBase, new_key
-from .parallel import THREADS, ended_well, in_child, together
-from .verbs import KEYS, created
+from .parallel import THREADS, child_succeeded, run_in_child, run_in_threads
+from .verbs import KEYS, create_entry
 
-#: Seconds that a claim's ``left`` may differ from what a test expects: a loaded machine between two calls.
+#: Seconds by which a claim's ``left`` may differ from the expected value, on a machine under load.
 SLACK: Final = 10
 
 
 class OwnersContract(ContractBase):
-    """claim, release, owned."""
+    """``claim``, ``release`` and ``owned``."""
 
     @pytest.fixture
     def owners(self, store: Store) -> Owners:
-        """Return the store, if it has the power."""
+        """Return the store, if it has an owner index."""
         if not isinstance(store, Owners):
             pytest.skip("this store has no owner index")
         return store
 
     def test_claimed_keys_are_owned_until_they_are_released(self, owners: Owners) -> None:
-        """Each under its owner alone, with the seconds that it is noted for; to release is idempotent."""
+        """Each owner has its own claims, each with its remaining seconds. A second release answers False."""
         alice, bob = new_key(), new_key()
         assert owners.owned(alice) == []
         assert owners.claim(alice, b"one", 60) is True
@@ -42,7 +42,7 @@ class OwnersContract(ContractBase):
         assert keys(owners.owned(bob)) == [b"one"]
 
     def test_owners_and_claims_are_bytes_of_any_content(self, owners: Owners) -> None:
-        """Also empty ones, and ones that look like the beginning of another."""
+        """Also empty bytes, and bytes that begin like others."""
         salt = new_key()
         for owner in KEYS:
             for key in KEYS:
@@ -53,7 +53,7 @@ class OwnersContract(ContractBase):
             assert owners.owned(salt + owner) == []
 
     def test_claims_are_in_the_order_in_which_they_expire(self, owners: Owners) -> None:
-        """And those of one ttl in the order in which they were made."""
+        """Claims with the same ttl are in the order in which they were made."""
         owner = new_key()
         made = [b"%d" % number for number in range(20)]
         for key in reversed(made):
@@ -64,7 +64,7 @@ class OwnersContract(ContractBase):
         assert keys(owners.owned(owner)) == [b"short", *made[-2::-1], made[-1]]
 
     def test_to_claim_again_lengthens_and_never_shortens(self, owners: Owners) -> None:
-        """Who comes late with an older idea of the time takes nothing away."""
+        """A late caller with a shorter ttl does not shorten a claim."""
         owner = new_key()
         for ttl, left in ((60, 60), (600, 600), (60, 600)):
             assert owners.claim(owner, b"key", ttl) is True
@@ -72,7 +72,7 @@ class OwnersContract(ContractBase):
             assert left - SLACK < claim.left <= left
 
     def test_a_claim_expires(self, owners: Owners) -> None:
-        """It is not owned any more, does not count, and can be claimed anew; others stay."""
+        """An expired claim is not listed, does not count for a limit, and can be made again. Others stay."""
         owner = new_key()
         owners.claim(owner, b"short", 1)
         owners.claim(owner, b"long", 60)
@@ -84,7 +84,7 @@ class OwnersContract(ContractBase):
         assert owners.claim(owner, b"short", 60, 3) is True
 
     def test_a_limit_counts_others(self, owners: Owners) -> None:
-        """The claim that would be one too many is refused and changes nothing; one that is there is no other."""
+        """A claim above the limit is refused and changes nothing. An existing claim of the same key does not count."""
         owner = new_key()
         assert owners.claim(owner, b"one", 60, 2) is True
         assert owners.claim(owner, b"two", 60, 2) is True
@@ -105,8 +105,8 @@ class OwnersContract(ContractBase):
                 owners.claim(new_key(), b"key", ttl)  # type: ignore[arg-type]
 
     def test_entries_and_claims_know_nothing_of_each_other(self, store: Store, owners: Owners) -> None:
-        """A claim makes no entry; an entry that ends stays claimed; an owner may be named as an entry is."""
-        key, version = created(store, b"data", 60)
+        """A claim creates no entry, and the end of an entry ends no claim. An owner may have the bytes of a key."""
+        key, version = create_entry(store, b"data", 60)
         assert owners.claim(key, key, 60) is True
         entry = store.load(key)
         assert entry is not None
@@ -120,16 +120,19 @@ class OwnersContract(ContractBase):
         assert store.load(key) is None
 
     def test_of_parallel_claims_as_many_succeed_as_the_limit_says(self, owners: Owners) -> None:
-        """However many threads claim at once; and those are what is owned."""
+        """If many threads claim at the same time, ``limit`` claims succeed, and just these are listed."""
         for limit in (1, 5):
             owner = new_key()
-            claimed = together(THREADS, lambda number, o=owner, m=limit: owners.claim(o, b"%d" % number, 60, m))  # type: ignore[misc]
+            claimed = run_in_threads(
+                THREADS,
+                lambda number, o=owner, m=limit: owners.claim(o, b"%d" % number, 60, m),  # type: ignore[misc]
+            )
             winners = [b"%d" % number for number, done in enumerate(claimed) if done]
             assert len(winners) == limit
             assert sorted(keys(owners.owned(owner))) == winners
 
     def test_parallel_claims_and_releases_lose_nothing(self, owners: Owners) -> None:
-        """What each thread has claimed and not released is there at the end, and nothing else."""
+        """At the end there are the claims that threads made and did not release, and no others."""
         owner = new_key()
 
         def work(number: int) -> None:
@@ -140,12 +143,12 @@ class OwnersContract(ContractBase):
                 if turn % 2:
                     assert owners.release(owner, key) is True
 
-        together(THREADS, work)
+        run_in_threads(THREADS, work)
         expected = sorted(b"%d.%d" % (number, turn) for number in range(THREADS) for turn in range(0, 10, 2))
         assert sorted(keys(owners.owned(owner))) == expected
 
     def test_a_forked_child_claims_too(self, owners: Owners) -> None:
-        """The index works in a child of the process that opened the store, as the verbs do."""
+        """The index works in a forked child of the process that opened the store."""
         owner = new_key()
         assert owners.claim(owner, b"parent", 60) is True
 
@@ -154,7 +157,7 @@ class OwnersContract(ContractBase):
             assert owners.claim(owner, b"child", 60, 1) is False
             assert owners.claim(owner, b"parent", 60, 1) is True
 
-        assert ended_well(in_child(work))
+        assert child_succeeded(run_in_child(work))
 
 
 def keys(claims: list[Claim]) -> list[bytes]:

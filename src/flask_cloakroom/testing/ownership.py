@@ -1,6 +1,6 @@
-"""Sessions of users, whatever two requests do at once: none that lives is missing in the index, what ended stays so.
+"""Tests of users' sessions: every live session is in the owner index, and an ended session stays ended.
 
-Each test runs two operations in every order that their calls of the store can have.
+Each test runs two operations in every order in which their store calls can happen.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..stores.base import Owners, Store
 from .base import ContractBase
 from .interleaving import InterleavingOwners, Verb
 from .schedules import Turns, in_every_order
-from .stage import packed
+from .stage import pack_dict
 
-#: Two operations have no fewer orders than these, or the test forces nothing.
-FEWEST_ORDERS: Final = 3
+#: The least number of orders that two operations have. With fewer, a test would force nothing.
+MIN_ORDERS: Final = 3
 #: Seconds for which a login is remembered.
 LIFETIME: Final = 3600
 
@@ -39,46 +39,46 @@ Operation = Callable[[Any], Any]
 
 
 class KilledError(Exception):
-    """The process ended here."""
+    """The process was killed here."""
 
 
 class Users:
-    """Alice and Bob, who are new in each order, and what they do."""
+    """Two users, Alice and Bob, and operations on their sessions. Each order gets new users."""
 
     def __init__(self, store: Any, limit: SessionLimit | None = None) -> None:
         self.store = store
         self.tickets = Tickets("flask_cloakroom.testing")
         self._limit = limit
-        # A clock that stands still: operations do the same in every order.
+        # A clock that stands still, so that operations do the same in every order.
         self._now = time.time()
         self.alice, self.bob = (f"{name} {secrets.token_hex(8)}" for name in ("alice", "bob"))
         self.names = [self.tickets.owner_name(user) for user in (self.alice, self.bob)]
 
     def repository(self, store: Any) -> Repository:
-        """Return one process's view of the sessions."""
+        """Return a repository on ``store``, as one process has it."""
         return Repository(store, self.tickets, limit=self._limit, clock=lambda: self._now)
 
     def begin(self, user: str | None = None) -> Record:
-        """Begin a session before anything happens at once."""
-        return self.repository(self.store).create(packed({} if user is None else {USER_KEY: user}))
+        """Create a session before the operations run."""
+        return self.repository(self.store).create(pack_dict({} if user is None else {USER_KEY: user}))
 
     def login(self) -> Operation:
-        """Alice logs in, in a new session."""
-        return lambda store: self.repository(store).create(packed({USER_KEY: self.alice}))
+        """Return an operation: Alice logs in, in a new session."""
+        return lambda store: self.repository(store).create(pack_dict({USER_KEY: self.alice}))
 
     def login_remembered(self) -> Operation:
-        """The same, and it is remembered."""
+        """Return an operation: Alice logs in, and the login is remembered."""
 
         def login(store: Any) -> str:
             repository, begun = self.repository(store), Begun(handle=new_handle())
             token = repository.families.issue(self.alice, "", LIFETIME, begun)
-            repository.create(packed({USER_KEY: self.alice}), begun=begun)
+            repository.create(pack_dict({USER_KEY: self.alice}), begun=begun)
             return token
 
         return login
 
     def use(self, token: str) -> Operation:
-        """A browser comes with a token whose session is over."""
+        """Return an operation: a browser whose session is over logs in with a remember token."""
 
         def use(store: Any) -> Any:
             repository = self.repository(store)
@@ -88,7 +88,7 @@ class Users:
         return use
 
     def extend(self, token: str) -> Operation:
-        """A remembered login is remembered for longer."""
+        """Return an operation: a remembered login is remembered for longer."""
 
         def extend(store: Any) -> Any:
             repository = self.repository(store)
@@ -98,38 +98,38 @@ class Users:
         return extend
 
     def rotate(self, record: Record, *, renewal: bool = False, user: str | None = None) -> Operation:
-        """A session moves, and becomes this user's if one is given."""
-        changes = packed({} if user is None else {USER_KEY: user})
+        """Return an operation: a session gets a new ticket, and belongs to ``user`` if one is given."""
+        changes = pack_dict({} if user is None else {USER_KEY: user})
         return lambda store: self.repository(store).rotate(record, changes, renewal=renewal)
 
     def commit(self, record: Record) -> Operation:
-        """A request on a session ends; it was activity."""
-        return lambda store: self.repository(store).commit(record, packed({"n": 1}), seen=True)
+        """Return an operation: a request ends, which counts as activity."""
+        return lambda store: self.repository(store).commit(record, pack_dict({"n": 1}), seen=True)
 
     def logout(self, record: Record) -> Operation:
-        """A session is ended by who has it."""
+        """Return an operation: a request ends its own session."""
         return lambda store: self.repository(store).destroy(record)
 
     def end(self, record: Record | OwnedSession) -> Operation:
-        """One of Alice's sessions is ended by its handle."""
+        """Return an operation: one of Alice's sessions is ended by its handle."""
         owner = Ownership.parse(record.header.owner)
         assert owner is not None
         return lambda store: self.repository(store).owners.end(owner.name, owner.handle)
 
     def end_all(self) -> Operation:
-        """All of Alice's sessions are ended."""
+        """Return an operation: all of Alice's sessions are ended."""
         return lambda store: self.repository(store).owners.end_all(self.names[0])
 
     def read(self) -> Operation:
-        """Alice's sessions are listed."""
+        """Return an operation: Alice's sessions are listed."""
         return lambda store: self.repository(store).owners.sessions(self.names[0])
 
     def read_remembered(self) -> Operation:
-        """What remembers Alice's logins is listed."""
+        """Return an operation: Alice's remembered logins are listed."""
         return lambda store: self.repository(store).families.of(self.names[0])
 
-    def living(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
-        """Return which of these entries are sessions of somebody's, or remember one, by what the store holds."""
+    def live_entries(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
+        """Return the entries among ``keys`` that are live sessions, or token families, each with its owner."""
         found = {}
         for key in keys:
             entry = self.store.load(key)
@@ -141,8 +141,8 @@ class Users:
         return found
 
     def check_index(self, keys: set[bytes]) -> dict[bytes, Ownership]:
-        """Make sure that whatever lives is noted, and listed where it is looked for; return it."""
-        living = self.living(keys)
+        """Check that every live entry is in the owner index and in the list of sessions. Return the live sessions."""
+        living = self.live_entries(keys)
         for name in self.names:
             noted = {claim.key for claim in self.store.owned(sessions_index_key(name))}
             mine = {key: owner.handle for key, owner in living.items() if owner.name == name}
@@ -150,13 +150,13 @@ class Users:
             listed = self.repository(self.store).owners.sessions(name)
             assert {found.owner.handle for found in listed} == set(mine.values())
             remembered = {claim.key for claim in self.store.owned(remember_index_key(name))}
-            tokens = self.living(keys, remembered=True)
+            tokens = self.live_entries(keys, remembered=True)
             assert {key for key, owner in tokens.items() if owner.name == name} <= remembered
         return living
 
 
 class OwnershipContract(ContractBase):
-    """Operations on users' sessions, two at a time, and one that is killed at each of its calls."""
+    """Two operations on users' sessions at a time, and one operation that is killed at each of its calls."""
 
     @pytest.fixture
     def indexed(self, store: Store) -> Store:
@@ -166,7 +166,7 @@ class OwnershipContract(ContractBase):
         return store
 
     def test_login_beside_revocation_of_all(self, indexed: Store) -> None:
-        """What was there before is ended; a login that was under way as well, if it began before."""
+        """The revocation ends all earlier sessions, and a login that had claimed its key before."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -177,10 +177,10 @@ class OwnershipContract(ContractBase):
             if turns.calls.index((0, "claim")) < turns.calls.index((1, "owned")):
                 assert not living
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_slow_login_beside_reading(self, indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A login that took so long that its claim is taken for a dead one does not begin without one."""
+        """If a login takes so long that its claim is taken for an abandoned one, it claims the key again."""
         monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
 
         def run(turns: Turns) -> None:
@@ -188,11 +188,11 @@ class OwnershipContract(ContractBase):
             turns.run(users.login(), users.read())
             users.check_index(turns.created)
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("policy", ["oldest", "refuse"])
     def test_two_logins_with_a_limit_of_one(self, indexed: Store, policy: Literal["oldest", "refuse"]) -> None:
-        """One of them lives, and not two, and not none; who is refused is told so."""
+        """One session is live afterwards. With the policy "refuse", the other login gets SessionLimitError."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed, SessionLimit(1, policy))
@@ -202,12 +202,12 @@ class OwnershipContract(ContractBase):
             made = sum(isinstance(result, Record) for result in results)
             assert (made, refused) == ((1, 1) if policy == "refuse" else (2, 0))
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_login_with_a_limit_beside_rotation(self, indexed: Store) -> None:
-        """Of two sessions one moves while a third begins: the new one lives, and no more than two do.
+        """Of two sessions one is rotated while a third begins. The third is live, and at most two are.
 
-        In the moment in which the one that moves stands twice in the index it may be taken for two, and end too many.
+        During the rotation the index has two claims for the moving session, so one session too many may be ended.
         """
 
         def run(turns: Turns) -> None:
@@ -218,10 +218,10 @@ class OwnershipContract(ContractBase):
             assert len(living) <= 2
             assert made.key in living
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_two_logins_in_one_session(self, indexed: Store) -> None:
-        """A visitor logs in twice at once: one is in, and there is no second session."""
+        """A visitor logs in twice at the same time. One login succeeds, and there is one session."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -232,12 +232,12 @@ class OwnershipContract(ContractBase):
             (winner,) = [result for result in results if isinstance(result, Committed)]
             assert list(living) == [winner.record.key]
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
     def test_rotation_beside_revocation(self, indexed: Store, everything: bool, renewal: bool) -> None:
-        """Wherever the session is by then, it is ended: neither ticket opens anything."""
+        """The session is ended under both tickets."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -246,11 +246,11 @@ class OwnershipContract(ContractBase):
             turns.run(users.rotate(session, renewal=renewal), revoke)
             assert users.check_index({session.key, *turns.created}) == {}
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
     def test_commit_beside_revocation(self, indexed: Store, everything: bool) -> None:
-        """A request that is under way, and lengthens the session, brings nothing back."""
+        """A request that extends the session at the same time does not bring it back."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -258,11 +258,11 @@ class OwnershipContract(ContractBase):
             turns.run(users.commit(session), users.end_all() if everything else users.end(session))
             assert users.check_index({session.key, *turns.created}) == {}
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_logout_beside_rotation(self, indexed: Store, renewal: bool) -> None:
-        """A session that is ended while it moves is ended."""
+        """A session that is ended during a rotation is ended under both tickets."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -270,10 +270,10 @@ class OwnershipContract(ContractBase):
             turns.run(users.logout(session), users.rotate(session, renewal=renewal))
             assert users.check_index({session.key, *turns.created}) == {}
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_change_of_user_beside_revocation(self, indexed: Store) -> None:
-        """A session that becomes another user's meanwhile is ended, or is that one's in the index as well."""
+        """A session that becomes another user's at the same time is ended, or is in the index under that user."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -282,10 +282,10 @@ class OwnershipContract(ContractBase):
             living = users.check_index({session.key, *turns.created})
             assert {owner.name for owner in living.values()} <= {users.names[1]}
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_remembered_login_beside_revocation_of_all(self, indexed: Store) -> None:
-        """If the login that was under way is ended, what remembers it is as well."""
+        """If the login is ended, its token family is ended as well."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -294,10 +294,10 @@ class OwnershipContract(ContractBase):
             if not living:
                 assert users.repository(indexed).families.find(token) is None
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_remembering_beside_reading(self, indexed: Store) -> None:
-        """Whoever lists the logins at that moment takes no claim for a dead one's, or the family begins anew."""
+        """A list of the logins at this moment does not take the new claim for an abandoned one for good."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -305,12 +305,12 @@ class OwnershipContract(ContractBase):
             users.check_index(turns.created)
             assert users.repository(indexed).families.find(token) is not None
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("way", ["use", "extend"])
     @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
     def test_token_beside_revocation(self, indexed: Store, everything: bool, way: str) -> None:
-        """A token that is used or lives longer while its login is revoked is revoked, and so is what it led to."""
+        """If a token is used or extended while its login is revoked, the token and its successor are revoked."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -324,10 +324,10 @@ class OwnershipContract(ContractBase):
             assert not isinstance(made, Succession) or find(made.token) is None
             assert users.check_index({session.key, *turns.created}) == {}
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_two_uses_of_a_token(self, indexed: Store) -> None:
-        """Both lead to one next token and to one session; one of them was the first."""
+        """Both uses lead to the same next token and the same session. Exactly one was the first."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -339,12 +339,12 @@ class OwnershipContract(ContractBase):
             assert found is not None
             assert found[1] is Standing.CURRENT
 
-        assert in_every_order(indexed, run) >= FEWEST_ORDERS
+        assert in_every_order(indexed, run) >= MIN_ORDERS
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     @pytest.mark.parametrize("what", ["login", "rotation", "renewal", "change of user", "logout", "end", "end all"])
     def test_killed_at_each_call(self, indexed: Store, what: str, moment: str) -> None:
-        """What lives is in the index, whichever call of the store was the last, done or not."""
+        """All live entries are in the index, whichever call was the last, and whether it was made or not."""
         died = 0
         for at in range(1, 100):
             users = Users(indexed, SessionLimit(2))
@@ -358,20 +358,20 @@ class OwnershipContract(ContractBase):
                 "end": users.end(session),
                 "end all": users.end_all(),
             }[what]
-            mortal = _Mortal(indexed, at, moment == "before")
+            killed = _KilledStore(indexed, at, moment == "before")
             try:
-                operation(mortal)
+                operation(killed)
             except KilledError:
                 died += 1
             else:
                 break
             finally:
-                users.check_index({session.key, *mortal.created})
-        assert died == len(mortal.calls) > 0
+                users.check_index({session.key, *killed.created})
+        assert died == len(killed.calls) > 0
 
 
-class _Mortal(InterleavingOwners):
-    """The store of a process that ends at its ``at``-th call."""
+class _KilledStore(InterleavingOwners):
+    """The store of a process that is killed at its ``at``-th call."""
 
     def __init__(self, store: Store, at: int, before: bool) -> None:
         super().__init__(store)

@@ -1,4 +1,4 @@
-"""Threads and forked children on one store: real ones, with assertions that hold in whatever order they run."""
+"""Tests with real threads and forked children on one store. Their assertions hold in any order of the calls."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import pytest
 
 from ..stores.base import Entry, Saved, Store
 from .base import ContractBase, new_key
-from .verbs import created
+from .verbs import create_entry
 
 THREADS: Final = 8
-#: Seconds that threads and children of a test may take together before they count as hanging.
-PATIENCE: Final = 30.0
+#: Seconds after which a thread or a child of a test counts as hanging.
+TIMEOUT: Final = 30.0
 
 
-def together(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run ``work(0)`` to ``work(count - 1)`` in as many threads, which start at once; return what they return."""
+def run_in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """Run ``work(0)`` to ``work(count - 1)`` in threads that start at the same time, and return their results."""
     barrier = threading.Barrier(count)
     results: list[Any] = [None] * count
     errors: list[BaseException] = []
 
     def run(number: int) -> None:
         try:
-            barrier.wait(PATIENCE)
+            barrier.wait(TIMEOUT)
             results[number] = work(number)
         except BaseException as error:
             errors.append(error)
@@ -39,17 +39,17 @@ def together(count: int, work: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     if errors:
         raise errors[0]
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     return results
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run ``work`` in a forked child; return its process id, for :func:`ended_well`. One that hangs is killed."""
+def run_in_child(work: Callable[[], object]) -> int:
+    """Run ``work`` in a forked child and return its process id for :func:`child_succeeded`. Kill it if it hangs."""
     with warnings.catch_warnings():
-        # From Python 3.12 on, fork beside threads warns: that stores bear it is what is tested here.
+        # From Python 3.12 on, a fork in a process with threads warns. This test is about just that.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child:
@@ -57,23 +57,23 @@ def in_child(work: Callable[[], object]) -> int:
     status = 1
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(PATIENCE))
+        signal.alarm(int(TIMEOUT))
         work()
         status = 0
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
     finally:
-        # Neither pytest's ending nor anybody else's belongs to the child.
+        # Not sys.exit(): the child must not run pytest's end, nor any other code of the parent.
         os._exit(status)
 
 
-def ended_well(child: int) -> bool:
-    """Wait for a child of :func:`in_child`; tell whether its work succeeded."""
+def child_succeeded(child: int) -> bool:
+    """Wait for a child of :func:`run_in_child`, and tell whether its work succeeded."""
     return os.waitpid(child, 0)[1] == 0
 
 
 def append_until_saved(store: Store, key: bytes, mark: bytes) -> None:
-    """Add a line to an entry as a commit does: load, replace, and again after a conflict."""
+    """Append a line to an entry as a commit does: load, replace, and try again after a conflict."""
     while True:
         entry = store.load(key)
         assert entry is not None
@@ -82,22 +82,25 @@ def append_until_saved(store: Store, key: bytes, mark: bytes) -> None:
 
 
 class ParallelContract(ContractBase):
-    """Every call is atomic and safe between threads, and works in a forked child."""
+    """Every call is atomic, safe between threads, and works in a forked child."""
 
     def test_of_parallel_creates_one_wins(self, store: Store) -> None:
-        """However many threads create one key at once, one gets a version, and its data is there."""
+        """If many threads create one key at the same time, one gets a version, and its data is stored."""
         for _ in range(10):
             key = new_key()
-            versions = together(THREADS, lambda number, key=key: store.create(key, b"%d" % number, 60))  # type: ignore[misc]
+            versions = run_in_threads(
+                THREADS,
+                lambda number, key=key: store.create(key, b"%d" % number, 60),  # type: ignore[misc]
+            )
             winners = [number for number, version in enumerate(versions) if version is not None]
             assert len(winners) == 1
             assert store.load(key) == Entry(b"%d" % winners[0], versions[winners[0]])
 
     def test_of_parallel_replaces_of_one_version_one_wins(self, store: Store) -> None:
-        """However many threads replace one version at once, one is Saved, and its data is there."""
+        """If many threads replace one version at the same time, one is Saved, and its data is stored."""
         for _ in range(10):
-            key, read = created(store)
-            results = together(
+            key, read = create_entry(store)
+            results = run_in_threads(
                 THREADS,
                 lambda number, key=key, read=read: store.replace(key, b"%d" % number, 60, read),  # type: ignore[misc]
             )
@@ -107,14 +110,14 @@ class ParallelContract(ContractBase):
             assert store.load(key) == Entry(b"%d" % number, result.version)
 
     def test_parallel_changes_lose_nothing(self, store: Store) -> None:
-        """Threads that load, change and replace one entry, and try again after a conflict, all find their changes."""
-        key, _ = created(store, b"")
+        """Threads load, change and replace one entry, and try again after a conflict. No change is lost."""
+        key, _ = create_entry(store, b"")
 
         def work(number: int) -> None:
             for turn in range(10):
                 append_until_saved(store, key, b"%d.%d" % (number, turn))
 
-        together(THREADS, work)
+        run_in_threads(THREADS, work)
         entry = store.load(key)
         assert entry is not None
         assert sorted(entry.data.split()) == sorted(
@@ -122,12 +125,12 @@ class ParallelContract(ContractBase):
         )
 
     def test_answers_are_not_crossed(self, store: Store) -> None:
-        """A thread gets the answer to what it asked, and never another thread's."""
+        """A thread gets the answer to its own call, and never that of another thread."""
 
         def work(number: int) -> None:
             for turn in range(20):
                 data = b"%d.%d " % (number, turn) * (number * 50 + 1)
-                key, version = created(store, data)
+                key, version = create_entry(store, data)
                 assert store.load(key) == Entry(data, version)
                 saved = store.replace(key, data[::-1], 60, version)
                 assert isinstance(saved, Saved)
@@ -135,42 +138,42 @@ class ParallelContract(ContractBase):
                 assert store.delete(key) is True
                 assert store.load(key) is None
 
-        together(THREADS, work)
+        run_in_threads(THREADS, work)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_a_forked_child_goes_on_with_the_store(self, store: Store) -> None:
-        """A store that was opened and used before a fork works in the child and in the parent, at the same time."""
-        before, version = created(store, b"before")
+        """A store that was used before a fork works in the child and in the parent at the same time."""
+        before, version = create_entry(store, b"before")
 
         def in_the_child() -> None:
             assert store.load(before) == Entry(b"before", version)
             for number in range(20):
-                key, its_version = created(store, b"child %d" % number)
+                key, its_version = create_entry(store, b"child %d" % number)
                 assert store.load(key) == Entry(b"child %d" % number, its_version)
 
-        children = [in_child(in_the_child) for _ in range(2)]
+        children = [run_in_child(in_the_child) for _ in range(2)]
         for number in range(20):
-            key, its_version = created(store, b"parent %d" % number)
+            key, its_version = create_entry(store, b"parent %d" % number)
             assert store.load(key) == Entry(b"parent %d" % number, its_version)
-        assert [ended_well(child) for child in children] == [True, True]
+        assert [child_succeeded(child) for child in children] == [True, True]
         assert store.load(before) == Entry(b"before", version)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_a_fork_in_the_middle_of_a_call_harms_nobody(self, store: Store) -> None:
-        """Threads use the store at the moment of the fork: the child, which has not got them, uses it all the same."""
-        created(store)
+        """Other threads use the store during the fork. The child does not have these threads, and the store works."""
+        create_entry(store)
         done = threading.Event()
 
         def work(number: int) -> None:
             if number:
                 while not done.is_set():
-                    key, version = created(store, b"%d" % number)
+                    key, version = create_entry(store, b"%d" % number)
                     assert store.load(key) == Entry(b"%d" % number, version)
                 return
             try:
                 for _ in range(5):
-                    assert ended_well(in_child(lambda: created(store, b"child")))
+                    assert child_succeeded(run_in_child(lambda: create_entry(store, b"child")))
             finally:
                 done.set()
 
-        together(3, work)
+        run_in_threads(3, work)

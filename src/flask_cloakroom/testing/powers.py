@@ -1,4 +1,4 @@
-"""What a store may have besides the verbs: purging what expired, and walking over what is there."""
+"""Tests of the optional operations ``purge`` and ``walk``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import pytest
 
 from ..stores.base import Purges, Store, Walks
 from .base import ContractBase, new_key
-from .verbs import KEYS, created
+from .verbs import KEYS, create_entry
 
 
 class PowersContract(ContractBase):
-    """purge and walk, tested where the store has them."""
+    """``purge`` and ``walk``, if the store has them."""
 
     def test_purge_takes_what_expired_in_bounded_batches(self, store: Store) -> None:
-        """At most ``limit`` at a time, until there is no more; what is live stays, and what was purged is gone."""
+        """At most ``limit`` entries at a time, until no more are expired. Live entries stay."""
         if not isinstance(store, Purges):
-            pytest.skip("this store has nothing to purge")
-        live = [created(store, b"live", 60) for _ in range(5)]
-        expired = [created(store, b"old", 1)[0] for _ in range(7)]
-        revived, _ = created(store, b"live", 1)
+            pytest.skip("this store has no purge")
+        live = [create_entry(store, b"live", 60) for _ in range(5)]
+        expired = [create_entry(store, b"old", 1)[0] for _ in range(7)]
+        revived, _ = create_entry(store, b"live", 1)
         assert store.touch(revived, 60) is True
         self.let_expire(1)
         counts = []
@@ -35,13 +35,13 @@ class PowersContract(ContractBase):
         assert store.purge(3) == 0
 
     def test_walk_yields_what_is_live(self, store: Store) -> None:
-        """Every entry with its key, data and version; nothing that was deleted."""
+        """Each live entry with its key, data and version, and no deleted entry."""
         if not isinstance(store, Walks):
-            pytest.skip("this store cannot list what it holds")
+            pytest.skip("this store has no walk")
         for key in KEYS:
             store.delete(key)
         kept = {key: store.create(key, b"data of " + key, 60) for key in KEYS}
-        gone, _ = created(store)
+        gone, _ = create_entry(store)
         store.delete(gone)
         walked = dict(store.walk())
         for key, version in kept.items():
@@ -51,19 +51,19 @@ class PowersContract(ContractBase):
         assert gone not in walked
 
     def test_walk_goes_on_beside_changes(self, store: Store) -> None:
-        """What is there from the beginning to the end of the walk is yielded, whatever happens to the rest."""
+        """Entries that exist during the whole walk are yielded, even if others are created and deleted meanwhile."""
         if not isinstance(store, Walks):
-            pytest.skip("this store cannot list what it holds")
+            pytest.skip("this store has no walk")
         stays = {new_key() for _ in range(700)}
         for key in stays:
             store.create(key, b"stays", 60)
-        going, _ = created(store)
+        going, _ = create_entry(store)
         walked = set()
         for number, (key, _) in enumerate(store.walk()):
             walked.add(key)
             if number == 0:
                 store.delete(going)
-                created(store)
+                create_entry(store)
         assert stays <= walked
         for key in stays:
             store.delete(key)

@@ -1,4 +1,4 @@
-"""Interleavings of commits, deletions, creations, expiry and locks, each forced at the moment where it could hurt."""
+"""Tests that force commits, deletions, creations, expiry and locks at the worst moment of another operation."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from ..errors import LockLostError, LockTimeoutError
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 from .interleaving import InterleavingStore
-from .stage import Stage, packed
-from .verbs import created
+from .stage import Stage, pack_dict
+from .verbs import create_entry
 
 
 class RaceContract(ContractBase):
-    """What two requests do at the same time, on the store and on sessions in it."""
+    """Two requests that act at the same time, on the store and on its sessions."""
 
     @pytest.fixture
     def stage(self, store: Store) -> Stage:
-        """Return a place to let requests meet."""
+        """Return a repository whose requests can be interleaved."""
         return Stage(store)
 
     # -- the store itself ---------------------------------------------------------------------------------
 
     def test_deleted_between_load_and_replace(self, store: Store) -> None:
         """The replace answers Gone, and the entry stays deleted."""
-        key, version = created(store)
+        key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("replace", lambda: store.delete(key)):
             assert between.replace(key, b"late", 60, version) == Gone()
         assert store.load(key) is None
 
     def test_deleted_and_created_between_load_and_replace(self, store: Store) -> None:
-        """The replace answers Conflict with the new entry, which stays, though the data is what was read."""
-        key, version = created(store, b"same")
+        """The replace answers Conflict with the new entry, which stays, although its data is the same as before."""
+        key, version = create_entry(store, b"same")
         between = InterleavingStore(store)
 
         def another() -> None:
@@ -48,15 +48,15 @@ class RaceContract(ContractBase):
         assert result.entry.data == b"same"
 
     def test_touched_between_load_and_replace(self, store: Store) -> None:
-        """A touch is in nobody's way."""
-        key, version = created(store)
+        """The replace succeeds."""
+        key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("replace", lambda: store.touch(key, 120)):
             assert isinstance(between.replace(key, b"new", 60, version), Saved)
 
     def test_deleted_before_a_touch(self, store: Store) -> None:
-        """The touch answers False and brings nothing back."""
-        key, _ = created(store)
+        """The touch answers False and creates nothing."""
+        key, _ = create_entry(store)
         between = InterleavingStore(store)
         with between.before("touch", lambda: store.delete(key)):
             assert between.touch(key, 60) is False
@@ -73,8 +73,8 @@ class RaceContract(ContractBase):
         assert entry.data == b"first"
 
     def test_replaced_before_a_delete(self, store: Store) -> None:
-        """The delete deletes what was written a moment ago."""
-        key, version = created(store)
+        """The delete deletes the new version."""
+        key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("delete", lambda: store.replace(key, b"new", 60, version)):
             assert between.delete(key) is True
@@ -83,31 +83,31 @@ class RaceContract(ContractBase):
     # -- commit -------------------------------------------------------------------------------------------
 
     def test_two_commits_are_both_kept(self, stage: Stage) -> None:
-        """Each of two requests sets a key of its own: both are there."""
+        """Two requests set one key each. Both keys are stored."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, theirs=1)):
             committed = stage.commit(mine, mine=1)
         assert committed is not None
         assert committed.merged
-        assert stage.shown(session) == {"a": 0, "mine": 1, "theirs": 1}
+        assert stage.values_seen(session) == {"a": 0, "mine": 1, "theirs": 1}
 
     def test_two_commits_to_one_list_are_both_kept(self, stage: Stage) -> None:
-        """Each of two requests appends to the same list, deep inside a value: both items are there."""
+        """Two requests append to the same list, deep inside a value. Both items are stored."""
         session = stage.begin(cart={"items": ["x"]})
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, cart={"items": ["x", "theirs"]})):
             assert stage.commit(mine, cart={"items": ["x", "mine"]}) is not None
-        assert stage.shown(session) == {"cart": {"items": ["x", "theirs", "mine"]}}
+        assert stage.values_seen(session) == {"cart": {"items": ["x", "theirs", "mine"]}}
 
     def test_a_commit_that_loses_every_race_but_the_last(self, stage: Stage) -> None:
-        """Others commit before the first, the second and the third try: all four are there."""
+        """Others commit before the first, the second and the third attempt. All four items are stored."""
         session = stage.begin(items=[])
         mine = stage.read(session)
 
         def other(name: str) -> None:
             theirs = stage.read(session)
-            before = stage.shown(session)
+            before = stage.values_seen(session)
             assert isinstance(before, dict)
             assert stage.commit(theirs, items=[*before["items"], name]) is not None
 
@@ -117,33 +117,33 @@ class RaceContract(ContractBase):
             stage.store.before("replace", lambda: other("c"), at=3),
         ):
             assert stage.commit(mine, items=["mine"]) is not None
-        assert stage.shown(session) == {"items": ["a", "b", "c", "mine"]}
+        assert stage.values_seen(session) == {"items": ["a", "b", "c", "mine"]}
 
     def test_two_commits_to_one_scalar_are_told_of(self, stage: Stage) -> None:
-        """What cannot be merged is the later commit's, and reported with all three values."""
+        """If two changes cannot be merged, the later commit wins and reports all three values."""
         session = stage.begin(colour="red")
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, colour="green")):
             committed = stage.commit(mine, colour="blue")
         assert committed is not None
-        assert [(key, clash.base, clash.theirs, clash.mine) for key, clash in committed.contested] == [
-            ("colour", "red", "green", "blue")
+        assert [(conflict.path, conflict.base, conflict.theirs, conflict.mine) for conflict in committed.conflicts] == [
+            (("colour",), "red", "green", "blue")
         ]
-        assert stage.shown(session) == {"colour": "blue"}
+        assert stage.values_seen(session) == {"colour": "blue"}
 
     # -- the end of a session -----------------------------------------------------------------------------
 
     def test_destroyed_before_a_commit(self, stage: Stage) -> None:
-        """The commit writes nothing; who still has the ticket is told that the session ended."""
+        """The commit writes nothing. A request with the same ticket is told that the session has ended."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
             assert stage.commit(mine, a=1) is None
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.living() == set()
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.live_keys() == set()
 
     def test_destroyed_before_the_second_try_of_a_commit(self, stage: Stage) -> None:
-        """The same, where the commit has lost one race already and merged."""
+        """The same, if the commit has already lost one race and merged."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with (
@@ -151,35 +151,35 @@ class RaceContract(ContractBase):
             stage.store.before("replace", lambda: stage.repository.destroy(stage.read(session)), at=2),
         ):
             assert stage.commit(mine, a=1) is None
-        assert stage.living() == set()
+        assert stage.live_keys() == set()
 
     def test_committed_before_a_destroy(self, stage: Stage) -> None:
-        """The session ends all the same, with what was committed."""
+        """The session ends, although its version has changed."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, a=1)):
             assert stage.repository.destroy(mine) is True
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.living() == set()
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.live_keys() == set()
 
     def test_two_destroy_it(self, stage: Stage) -> None:
-        """One of them ended it, the other finds it ended."""
+        """One of the two ends the session, and the other finds it ended."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
             assert stage.repository.destroy(mine) is False
-        assert stage.living() == set()
+        assert stage.live_keys() == set()
 
     def test_revoked_before_a_commit(self, stage: Stage) -> None:
-        """An entry that an operator deleted, and that left no mark, is not brought back either."""
+        """If an operator deleted the entry, so that there is no tombstone, the commit does not create it again."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         with stage.store.before("replace", lambda: stage.store.delete(session.key)):
             assert stage.commit(mine, a=1) is None
-        assert stage.shown(session) is Absence.UNKNOWN
+        assert stage.values_seen(session) is Absence.UNKNOWN
 
     def test_expired_between_load_and_write(self, store: Store) -> None:
-        """A commit, a rotation, a lock and a destroy that come after the store's expiry write nothing."""
+        """A commit, a rotation, a lock and a destroy after the store's expiry write nothing."""
         stage = Stage(store, idle=1)
         repository = stage.repository
         sessions = [stage.begin(a=0) for _ in range(4)]
@@ -189,13 +189,13 @@ class RaceContract(ContractBase):
         assert stage.rotate(rotating, renewal=False, a=1) is None
         assert repository.lock(locking, {}, timeout=0, lease=10) is None
         assert repository.destroy(destroying) is False
-        assert [stage.shown(session) for session in sessions] == [Absence.UNKNOWN] * 4
-        assert stage.living() == set()
+        assert [stage.values_seen(session) for session in sessions] == [Absence.UNKNOWN] * 4
+        assert stage.live_keys() == set()
 
     # -- creation -----------------------------------------------------------------------------------------
 
     def test_two_sessions_of_one_ticket(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Were a ticket issued twice, the second session would get another one, and the first stay as it is."""
+        """If a ticket is issued twice, the second session gets another ticket, and the first stays as it is."""
         issue = stage.tickets.issue
         same = issue()
         monkeypatch.setattr(stage.tickets, "issue", iter([same, same, issue()]).__next__)
@@ -203,12 +203,12 @@ class RaceContract(ContractBase):
         with stage.store.before("create", lambda: made.append(stage.begin(whose="theirs"))):
             mine = stage.begin(whose="mine")
         assert made[0].ticket == same
-        assert stage.shown(made[0]) == {"whose": "theirs"}
+        assert stage.values_seen(made[0]) == {"whose": "theirs"}
         assert mine.ticket != same
-        assert stage.shown(mine) == {"whose": "mine"}
+        assert stage.values_seen(mine) == {"whose": "mine"}
 
     def test_a_mark_outlasts_its_ticket(self, store: Store, stage: Stage) -> None:
-        """Where a session was destroyed nothing can be created while a request that began before may still run."""
+        """After a destroy no session can be created under the same key while an older request may still run."""
         session = stage.begin(a=0)
         stage.repository.destroy(stage.read(session))
         assert store.create(session.key, b"data", MARK_SECONDS) is None
@@ -216,7 +216,7 @@ class RaceContract(ContractBase):
     # -- the lock -----------------------------------------------------------------------------------------
 
     def test_two_lock_it(self, stage: Stage) -> None:
-        """One gets the lock; the other waits for it, in vain if its patience ends first, and then gets nothing."""
+        """One request gets the lock. The other waits for it, and gets LockTimeoutError after its timeout."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         lock = stage.repository.lock
@@ -224,27 +224,27 @@ class RaceContract(ContractBase):
             stage.store.before("replace", lambda: lock(theirs, {}, timeout=0, lease=10)),
             pytest.raises(LockTimeoutError),
         ):
-            lock(mine, packed({"a": 1}), timeout=0, lease=10)
-        assert stage.shown(session) == {"a": 0}
+            lock(mine, pack_dict({"a": 1}), timeout=0, lease=10)
+        assert stage.values_seen(session) == {"a": 0}
 
     def test_the_next_holder_sees_what_the_last_one_wrote(self, stage: Stage) -> None:
-        """A lock that was given back while another waited is that other's, on top of what was saved."""
+        """A waiting request gets the lock after its release, with the data that the last holder saved."""
         session = stage.begin(balance=10)
         mine, theirs = stage.read(session), stage.read(session)
         held = stage.repository.lock(theirs, {}, timeout=0, lease=10)
         assert held is not None
 
         def give_back() -> None:
-            assert stage.repository.commit(held.record, packed({"balance": 7}), release=True) is not None
+            assert stage.repository.commit(held.record, pack_dict({"balance": 7}), release=True) is not None
 
-        # The first try finds the lock taken; before the second look it is given back.
+        # At the first attempt the lock is taken. It is released before the second.
         with stage.store.before("load", give_back):
             locked = stage.repository.lock(mine, {}, timeout=5, lease=10)
         assert locked is not None
-        assert locked.record.values == packed({"balance": 7})
+        assert locked.record.values == pack_dict({"balance": 7})
 
     def test_a_holder_that_overslept_writes_nothing(self, stage: Stage) -> None:
-        """Its lease ran out and another holds the lock: LockLostError, and the other's work stays as it was."""
+        """If its lease has ended and another request has the lock, it gets LockLostError and changes nothing."""
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
@@ -253,50 +253,50 @@ class RaceContract(ContractBase):
             stage.now += 11
             locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
             assert locked is not None
-            assert stage.repository.commit(locked.record, packed({"balance": 3})) is not None
+            assert stage.repository.commit(locked.record, pack_dict({"balance": 3})) is not None
 
         with stage.store.before("replace", next_holder), pytest.raises(LockLostError):
-            stage.repository.commit(held.record, packed({"balance": 9}), release=True)
-        assert stage.shown(session) == {"balance": 3}
+            stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True)
+        assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_and_missed_the_next_one(self, stage: Stage) -> None:
-        """The same where the next holder has come and gone, and the lock is free."""
+        """The same, if the next holder has already released the lock."""
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         stage.now += 11
         locked = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert locked is not None
-        assert stage.repository.commit(locked.record, packed({"balance": 3}), release=True) is not None
+        assert stage.repository.commit(locked.record, pack_dict({"balance": 3}), release=True) is not None
         with pytest.raises(LockLostError):
-            stage.repository.commit(held.record, packed({"balance": 9}), release=True)
-        assert stage.shown(session) == {"balance": 3}
+            stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True)
+        assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_alone(self, stage: Stage) -> None:
-        """Nobody took the lock meanwhile, so nothing is lost, and nothing is refused."""
+        """If no other request took the lock meanwhile, the holder can still save."""
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         stage.now += 11
-        assert stage.repository.commit(held.record, packed({"balance": 9}), release=True) is not None
-        assert stage.shown(session) == {"balance": 9}
+        assert stage.repository.commit(held.record, pack_dict({"balance": 9}), release=True) is not None
+        assert stage.values_seen(session) == {"balance": 9}
 
     def test_destroyed_while_it_is_locked(self, stage: Stage) -> None:
-        """A lock keeps nobody from ending the session; the holder's commit writes nothing."""
+        """A lock does not keep a session from being ended. The holder's commit writes nothing."""
         session = stage.begin(a=0)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         with stage.store.before("replace", lambda: stage.repository.destroy(stage.read(session))):
-            assert stage.repository.commit(held.record, packed({"a": 1}), release=True) is None
-        assert stage.living() == set()
+            assert stage.repository.commit(held.record, pack_dict({"a": 1}), release=True) is None
+        assert stage.live_keys() == set()
 
     def test_committed_while_it_is_locked(self, store: Store, stage: Stage) -> None:
-        """Requests that take no lock are merged with the holder, as with anybody."""
+        """Commits of requests without the lock are merged with the holder's, as with any other."""
         session = stage.begin(a=0)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
         assert stage.commit(stage.read(session), b=1) is not None
-        assert stage.repository.commit(held.record, packed({"a": 1}), release=True) is not None
-        assert stage.shown(session) == {"a": 1, "b": 1}
+        assert stage.repository.commit(held.record, pack_dict({"a": 1}), release=True) is not None
+        assert stage.values_seen(session) == {"a": 1, "b": 1}
         entry = store.load(session.key)
         assert isinstance(entry, Entry)

@@ -1,4 +1,4 @@
-"""Interleavings with a session that moves to another ticket: at a change of privilege, and at a renewal."""
+"""Tests that force other operations in the middle of a rotation or a renewal."""
 
 from __future__ import annotations
 
@@ -13,71 +13,71 @@ from .stage import Stage
 
 
 class RotationContract(ContractBase):
-    """The old entry decides: whoever replaces it first has moved or ended the session, and nobody else has."""
+    """The old entry decides: the first request that replaces it has moved or ended the session, and no other has."""
 
     @pytest.fixture
     def stage(self, store: Store) -> Stage:
-        """Return a place to let requests meet."""
+        """Return a repository whose requests can be interleaved."""
         return Stage(store)
 
     def test_moved_at_a_change_of_privilege(self, stage: Stage) -> None:
-        """The data is under the new ticket; the old one is dead at once and leads nowhere."""
+        """The data is under the new ticket. The old ticket is dead at once."""
         session = stage.begin(a=0)
         moved = stage.rotate(stage.read(session), renewal=False, user="ann")
         assert moved is not None
         assert moved.record.ticket != session.ticket
-        assert stage.shown(moved.record) == {"a": 0, "user": "ann"}
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.living() == {moved.record.key}
+        assert stage.values_seen(moved.record) == {"a": 0, "user": "ann"}
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.live_keys() == {moved.record.key}
 
     def test_moved_at_a_renewal(self, stage: Stage) -> None:
-        """For some seconds the old ticket leads to the new one; then it is dead."""
+        """For some seconds the old ticket leads to the new one. Then it is dead."""
         session = stage.begin(a=0)
         moved = stage.rotate(stage.read(session), renewal=True)
         assert moved is not None
         found = stage.read(session)
         assert (found.ticket, found.values) == (moved.record.ticket, moved.record.values)
         stage.now += OVERLAP_SECONDS + 1
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.shown(moved.record) == {"a": 0}
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.values_seen(moved.record) == {"a": 0}
 
     # -- rotation and commit ------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_committed_between_load_and_rotation(self, stage: Stage, renewal: bool) -> None:
-        """Before the new entry is made: it holds the other request's change too."""
+        """A commit before the new entry is created: the new entry contains its change."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("create", lambda: stage.commit(theirs, b=1)):
             moved = stage.rotate(mine, renewal=renewal, c=1)
         assert moved is not None
-        assert stage.shown(moved.record) == {"a": 0, "b": 1, "c": 1}
-        assert stage.living() == {moved.record.key}
+        assert stage.values_seen(moved.record) == {"a": 0, "b": 1, "c": 1}
+        assert stage.live_keys() == {moved.record.key}
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_committed_in_the_middle_of_a_rotation(self, stage: Stage, renewal: bool) -> None:
-        """After the new entry was made, before the old one is marked: the new one is made to hold it too."""
+        """A commit after the new entry is created and before the tombstone: the new entry gets its change."""
         session = stage.begin(a=0, items=["x"])
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.after("create", lambda: stage.commit(theirs, b=1, items=["x", "theirs"])):
             moved = stage.rotate(mine, renewal=renewal, items=["x", "mine"])
         assert moved is not None
-        assert stage.shown(moved.record) == {"a": 0, "b": 1, "items": ["x", "theirs", "mine"]}
-        assert stage.living() == {moved.record.key}
+        assert stage.values_seen(moved.record) == {"a": 0, "b": 1, "items": ["x", "theirs", "mine"]}
+        assert stage.live_keys() == {moved.record.key}
 
     def test_moved_before_a_commit(self, stage: Stage) -> None:
-        """A request of before a change of privilege writes nothing, neither here nor there."""
+        """A request from before a change of privilege writes nothing, under neither ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
         with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=False, user="ann"))):
             assert stage.commit(mine, a=1) is None
         assert moved[0] is not None
-        assert stage.shown(moved[0].record) == {"a": 0, "user": "ann"}
-        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.values_seen(moved[0].record) == {"a": 0, "user": "ann"}
+        assert stage.values_seen(session) is Absence.SUPERSEDED
 
     def test_renewed_before_a_commit(self, stage: Stage) -> None:
-        """The commit lands in the successor, and is told its ticket."""
+        """The commit goes to the successor, and its answer has the new ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -86,11 +86,11 @@ class RotationContract(ContractBase):
         assert moved[0] is not None
         assert committed is not None
         assert committed.record.ticket == moved[0].record.ticket
-        assert stage.shown(session) == {"a": 1, "b": 1}
-        assert stage.living() == {committed.record.key}
+        assert stage.values_seen(session) == {"a": 1, "b": 1}
+        assert stage.live_keys() == {committed.record.key}
 
     def test_renewed_again_before_each_try_of_a_commit(self, stage: Stage) -> None:
-        """The commit follows from successor to successor and lands in the last one."""
+        """The commit follows from successor to successor, and goes to the last one."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -104,15 +104,15 @@ class RotationContract(ContractBase):
         ):
             committed = stage.commit(mine, a=1)
         assert committed is not None
-        assert stage.shown(committed.record) == {"a": 1}
-        assert stage.living() == {committed.record.key}
+        assert stage.values_seen(committed.record) == {"a": 1}
+        assert stage.live_keys() == {committed.record.key}
 
     # -- rotation and rotation ----------------------------------------------------------------------------
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_moved_at_a_change_of_privilege_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The later rotation has no session any more, leaves no entry behind, and the first one's stays."""
+        """The later rotation finds no session and leaves no entry behind. The session of the first one stays."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -120,11 +120,11 @@ class RotationContract(ContractBase):
         with step_in("create", lambda: moved.append(stage.rotate(theirs, renewal=False, user="ann"))):
             assert stage.rotate(mine, renewal=renewal, user="bob") is None
         assert moved[0] is not None
-        assert stage.shown(moved[0].record) == {"a": 0, "user": "ann"}
-        assert stage.living() == {moved[0].record.key}
+        assert stage.values_seen(moved[0].record) == {"a": 0, "user": "ann"}
+        assert stage.live_keys() == {moved[0].record.key}
 
     def test_renewed_during_a_change_of_privilege(self, stage: Stage) -> None:
-        """The change of privilege takes the session from where it is by now; both older tickets are dead."""
+        """The change of privilege moves the session on from its successor. Both older tickets are dead."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         renewed: list[Committed | None] = []
@@ -132,14 +132,14 @@ class RotationContract(ContractBase):
             moved = stage.rotate(mine, renewal=False, user="ann")
         assert renewed[0] is not None
         assert moved is not None
-        assert stage.shown(moved.record) == {"a": 0, "b": 1, "user": "ann"}
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.shown(renewed[0].record) is Absence.SUPERSEDED
-        assert stage.living() == {moved.record.key}
+        assert stage.values_seen(moved.record) == {"a": 0, "b": 1, "user": "ann"}
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.values_seen(renewed[0].record) is Absence.SUPERSEDED
+        assert stage.live_keys() == {moved.record.key}
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_two_renew_it(self, stage: Stage, moment: str) -> None:
-        """Both end on the same new ticket with the changes of both, or the browser would keep one that soon dies."""
+        """Both end on the same new ticket with the changes of both. Otherwise a browser could keep a dead ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         first: list[Committed | None] = []
@@ -148,23 +148,23 @@ class RotationContract(ContractBase):
             second = stage.rotate(mine, renewal=True, c=1)
         assert first[0] is not None
         assert second is not None
-        assert stage.shown(session) == {"a": 0, "b": 1, "c": 1}
-        assert stage.living() == {second.record.key}
+        assert stage.values_seen(session) == {"a": 0, "b": 1, "c": 1}
+        assert stage.live_keys() == {second.record.key}
         assert second.record.ticket == first[0].record.ticket
 
     def test_a_page_with_many_requests_renews_it(self, stage: Stage) -> None:
-        """However many parallel requests come at the moment of a renewal, the old ticket leads to the session."""
+        """Many parallel requests renew the session. The old ticket leads to it for all of them."""
         session = stage.begin(items=[])
         requests = [stage.read(session) for _ in range(8)]
         for number, request in enumerate(requests):
             assert stage.rotate(request, renewal=True, items=[number]) is not None
-        shown = stage.shown(session)
+        shown = stage.values_seen(session)
         assert shown == {"items": list(range(8))}
-        assert len(stage.living()) == 1
+        assert len(stage.live_keys()) == 1
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_the_store_fails_in_the_middle_of_a_renewal(self, stage: Stage, moment: str) -> None:
-        """Whether the last write was lost or only its answer: the old ticket leads to a session with all its data."""
+        """If the last write or its answer is lost, the old ticket still leads to a session with all its data."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -174,51 +174,51 @@ class RotationContract(ContractBase):
         step_in = stage.store.before if moment == "before" else stage.store.after
         with pytest.raises(StoreError), step_in("replace", fail):
             stage.rotate(mine, renewal=True, b=1)
-        assert stage.shown(session) == ({"a": 0} if moment == "before" else {"a": 0, "b": 1})
+        assert stage.values_seen(session) == ({"a": 0} if moment == "before" else {"a": 0, "b": 1})
         again = stage.rotate(stage.read(session), renewal=True, c=1)
         assert again is not None
-        assert stage.shown(session) == stage.shown(again.record)
+        assert stage.values_seen(session) == stage.values_seen(again.record)
 
     # -- rotation and the end -----------------------------------------------------------------------------
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_destroyed_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The rotation has no session any more, and what it had made of it is gone too."""
+        """The rotation finds no session, and deletes the entry that it created."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         step_in = stage.store.before if moment == "before" else stage.store.after
         with step_in("create", lambda: stage.repository.destroy(theirs)):
             assert stage.rotate(mine, renewal=renewal, b=1) is None
-        assert stage.shown(session) is Absence.SUPERSEDED
-        assert stage.living() == set()
+        assert stage.values_seen(session) is Absence.SUPERSEDED
+        assert stage.live_keys() == set()
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_revoked_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The same where an operator deleted the entry, and it left no mark."""
+        """The same, if an operator deleted the entry, so that there is no tombstone."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         step_in = stage.store.before if moment == "before" else stage.store.after
         with step_in("create", lambda: stage.store.delete(session.key)):
             assert stage.rotate(mine, renewal=renewal, b=1) is None
-        assert stage.shown(session) is Absence.UNKNOWN
-        assert stage.living() == set()
+        assert stage.values_seen(session) is Absence.UNKNOWN
+        assert stage.live_keys() == set()
 
     def test_renewed_before_a_destroy(self, stage: Stage) -> None:
-        """The session ends under its new ticket: a renewal is no way around a logout."""
+        """The session ends under its new ticket: a renewal cannot undo a logout."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
         with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=True))):
             assert stage.repository.destroy(mine) is True
         assert moved[0] is not None
-        assert stage.shown(moved[0].record) is Absence.SUPERSEDED
+        assert stage.values_seen(moved[0].record) is Absence.SUPERSEDED
         assert not isinstance(stage.repository.load(session.ticket), Record)
-        assert stage.living() == set()
+        assert stage.live_keys() == set()
 
     def test_renewed_again_before_each_try_of_a_destroy(self, stage: Stage) -> None:
-        """The destroy follows from successor to successor until there is none."""
+        """The destroy follows from successor to successor and ends the last one."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -231,10 +231,10 @@ class RotationContract(ContractBase):
             stage.store.before("replace", renew, at=3),
         ):
             assert stage.repository.destroy(mine) is True
-        assert stage.living() == set()
+        assert stage.live_keys() == set()
 
     def test_moved_again_and_again_before_a_destroy(self, stage: Stage) -> None:
-        """However often and for whatever reason it has moved since it was read, it ends where it is."""
+        """A session that has moved any number of times, for any reason, is ended at its present place."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         moved = stage.read(session)
@@ -243,17 +243,17 @@ class RotationContract(ContractBase):
             assert committed is not None
             moved = committed.record
         assert stage.repository.destroy(mine) is True
-        assert stage.shown(moved) is Absence.SUPERSEDED
-        assert stage.living() == set()
+        assert stage.values_seen(moved) is Absence.SUPERSEDED
+        assert stage.live_keys() == set()
 
     def test_moved_before_a_destroy(self, stage: Stage) -> None:
-        """A logout that read the session before it changed its privileges ends it under its new ticket."""
+        """A logout that read the session before a change of privilege ends it under its new ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
         with stage.store.before("replace", lambda: moved.append(stage.rotate(theirs, renewal=False))):
             assert stage.repository.destroy(mine) is True
         assert moved[0] is not None
-        assert stage.living() == set()
-        assert stage.shown(moved[0].record) is Absence.SUPERSEDED
-        assert stage.shown(session) is Absence.SUPERSEDED
+        assert stage.live_keys() == set()
+        assert stage.values_seen(moved[0].record) is Absence.SUPERSEDED
+        assert stage.values_seen(session) is Absence.SUPERSEDED

@@ -1,7 +1,7 @@
-"""Every order in which the store calls of some operations can happen, each forced once.
+"""Run some operations in every order in which their store calls can happen, each order once.
 
-Two calls that cannot notice each other, as they are for different entries, have but one order: the other one would be
-the same again. By this there are some dozens of orders and not thousands.
+Two calls for different entries do not affect each other, so only one of their two orders is run. This leaves some
+dozens of orders instead of thousands.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from .interleaving import Call, InterleavingOwners, Verb
 
 T = TypeVar("T")
 
-#: Verbs of the owner index. They know nothing of entries.
+#: The operations of the owner index. They do not affect entries.
 OWNERS: Final = frozenset({"claim", "release", "owned"})
 
-#: Seconds that an operation may take from one of its calls to the next before a test gives up on it.
-PATIENCE: Final = 30.0
+#: Seconds that an operation may take between two of its calls. After that the test fails.
+CALL_TIMEOUT: Final = 30.0
 
 
 class Turns:
-    """One order. Operations run in threads of their own, and only one of them ever runs: whose turn it is.
+    """One order of calls. Each operation runs in a thread of its own, and only one thread runs at a time.
 
-    Each has a store of its own, as if in a process of its own; all of these lead to one.
+    Each operation has a store object of its own, as in a process of its own. All of them use the same store.
     """
 
     def __init__(self, store: Store, choices: list[int]) -> None:
-        """``choices``: which of those that wait has its turn first, second … Where it ends, the first of them has."""
+        """``choices``: at each step, the index of the waiting operation that goes on. After the last, always 0."""
         self._store = store
         self._choices = choices
-        #: Which was chosen at each step, and of how many.
-        self.taken: list[tuple[int, int]] = []
-        #: Every call, in its order: the number of the operation, and the verb.
+        #: For each step the choice, and the number of operations that could be chosen.
+        self.steps: list[tuple[int, int]] = []
+        #: Every call in its order: the number of the operation, and the verb.
         self.calls: list[tuple[int, Verb]] = []
         self._last: _Worker | None = None
         self._last_call = Call("load", b"")
@@ -42,12 +42,12 @@ class Turns:
         self.created: set[bytes] = set()
 
     def run(self, *operations: Callable[[Any], Any]) -> list[Any]:
-        """Run them in this order, each on a store of its own; return what they return, or the exception they raise."""
+        """Run the operations in this order. Return the result of each, or the exception that it raised."""
         workers = [_Worker(self, number, operation) for number, operation in enumerate(operations)]
         for worker in workers:
             worker.start()
         while waiting := [worker for worker in workers if worker.next is not None]:
-            worker = self._choose([worker for worker in waiting if not self._is_tried(worker)] or waiting[:1])
+            worker = self._choose([worker for worker in waiting if not self._is_repetition(worker)] or waiting[:1])
             assert worker.next is not None
             verb, key = worker.next
             self.calls.append((worker.number, verb))
@@ -58,18 +58,18 @@ class Turns:
         return [worker.result for worker in workers]
 
     def _choose(self, waiting: list[_Worker]) -> _Worker:
-        step = len(self.taken)
+        step = len(self.steps)
         choice = self._choices[step] if step < len(self._choices) else 0
         if choice >= len(waiting):
-            raise AssertionError("an operation did not do the same when it was run again")
-        self.taken.append((choice, len(waiting)))
+            raise AssertionError("an operation made other calls when it was run again. Make it do the same each time.")
+        self.steps.append((choice, len(waiting)))
         return waiting[choice]
 
-    def _is_tried(self, worker: _Worker) -> bool:
-        """Tell whether this call, made before the last one, led to the same; then that order is another one's."""
+    def _is_repetition(self, worker: _Worker) -> bool:
+        """Tell whether this call could as well come before the last one. That order is run separately."""
         if self._last is None or worker.number >= self._last.number or worker.next is None:
             return False
-        return not _notice_each_other(self._last_call, worker.next)
+        return not _affect_each_other(self._last_call, worker.next)
 
     def store_for(self, worker: _Worker) -> Any:
         """Return the store of one operation."""
@@ -77,12 +77,12 @@ class Turns:
 
 
 class _Worker:
-    """An operation that stops before each call of its store until it is told to go on."""
+    """An operation that stops before each of its store calls until it may go on."""
 
     def __init__(self, turns: Turns, number: int, operation: Callable[[Any], Any]) -> None:
         self._turns = turns
         self.number = number
-        #: The call that it would make now; None: it has ended.
+        #: The call that it is waiting to make; None after its end.
         self.next: Call | None = None
         self._operation = operation
         self._stopped, self._may_go_on = threading.Semaphore(0), threading.Semaphore(0)
@@ -90,12 +90,12 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Run to before the first call."""
+        """Run until before the first call."""
         self._thread.start()
         self._wait(self._stopped)
 
     def go_on(self) -> None:
-        """Make that call, and run to before the next one, or to the end."""
+        """Make the next call, and run until before the one after it, or to the end."""
         self.next = None
         self._may_go_on.release()
         self._wait(self._stopped)
@@ -107,14 +107,14 @@ class _Worker:
         self._wait(self._may_go_on)
 
     def _wait(self, semaphore: threading.Semaphore) -> None:
-        if not semaphore.acquire(timeout=PATIENCE):
-            raise AssertionError("an operation neither called the store nor ended")
+        if not semaphore.acquire(timeout=CALL_TIMEOUT):
+            raise AssertionError("an operation neither called the store nor ended. Look for a lock that it waits for.")
 
     def _run(self) -> None:
         try:
             self.result = self._operation(self._turns.store_for(self))
         except Exception as error:
-            self.result = error  # the test looks at it
+            self.result = error  # the test checks it
         finally:
             self.next = None
             self._stopped.release()
@@ -132,16 +132,16 @@ class _StoreInTurn(InterleavingOwners):
         return super()._call(verb, key, work)
 
 
-def _notice_each_other(one: Call, other: Call) -> bool:
+def _affect_each_other(one: Call, other: Call) -> bool:
     if one.verb in OWNERS or other.verb in OWNERS:
         return one.verb in OWNERS and other.verb in OWNERS
     return one.key == other.key and not one.verb == other.verb == "load"
 
 
 def in_every_order(store: Store, run: Callable[[Turns], None]) -> int:
-    """Call ``run`` once for every order that the calls of ``turns.run(...)`` can have; return how many there are.
+    """Call ``run`` once for every order that the calls of ``turns.run(...)`` can have. Return the number of orders.
 
-    ``run`` begins with sessions of its own each time, and does the same each time but for the order.
+    ``run`` must make new sessions each time, and must do the same each time.
     """
     choices: list[int] = []
     count = 0
@@ -153,10 +153,10 @@ def in_every_order(store: Store, run: Callable[[Turns], None]) -> int:
             error.add_note(f"the order was {turns.calls}")
             raise
         count += 1
-        taken = list(turns.taken)
-        while taken and taken[-1][0] + 1 == taken[-1][1]:
-            taken.pop()
-        if not taken:
+        steps = list(turns.steps)
+        while steps and steps[-1][0] + 1 == steps[-1][1]:
+            steps.pop()
+        if not steps:
             return count
-        choices = [choice for choice, _ in taken]
+        choices = [choice for choice, _ in steps]
         choices[-1] += 1

@@ -1,4 +1,4 @@
-"""Sessions on a store under test, with a clock that a test moves and a way to step in between two calls."""
+"""Sessions in the store under test, with a clock that a test can move, and with forced interleavings."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from .interleaving import InterleavingStore
 
 
 class Stage:
-    """A repository on the store under test: requests act on it, and each can step in between another's calls."""
+    """A repository on the store under test. A test lets one request act between two store calls of another."""
 
     def __init__(self, store: Store, *, idle: int = 3600) -> None:
         self.store = InterleavingStore(store)
-        #: Seconds since the epoch, as the repository sees it. The store has a clock of its own.
+        #: Seconds since the epoch by the repository's clock. The store has a clock of its own.
         self.now = time.time()
         self.tickets = Tickets("flask_cloakroom.testing")
         self.repository = Repository(self.store, self.tickets, lifetimes=Lifetimes(idle=idle), clock=lambda: self.now)
 
     def begin(self, **values: Any) -> Record:
-        """Store a new session."""
-        return self.repository.create(packed(values))
+        """Store a new session and return it."""
+        return self.repository.create(pack_dict(values))
 
     def read(self, record: Record) -> Record:
-        """Return what a request that begins now, with the ticket of ``record``, works on."""
+        """Return the session as a new request with the ticket of ``record`` reads it."""
         found = self.repository.load(record.ticket)
         assert isinstance(found, Record), f"there is no session: {found}"
         return found
 
     def commit(self, record: Record, **values: Any) -> Committed | None:
-        """End a request: save ``values`` over what ``record`` was read as."""
-        return self.repository.commit(record, packed(values))
+        """End a request that read ``record``: commit ``values``."""
+        return self.repository.commit(record, pack_dict(values))
 
     def rotate(self, record: Record, *, renewal: bool, **values: Any) -> Committed | None:
-        """End a request that moves the session to a new ticket."""
-        return self.repository.rotate(record, packed(values), renewal=renewal)
+        """End a request that read ``record``: move the session to a new ticket."""
+        return self.repository.rotate(record, pack_dict(values), renewal=renewal)
 
-    def shown(self, record: Record) -> dict[Any, Any] | Absence:
-        """Return what a new request with the ticket of ``record`` sees."""
+    def values_seen(self, record: Record) -> dict[Any, Any] | Absence:
+        """Return the values that a new request with the ticket of ``record`` reads, or why there is no session."""
         found = self.repository.load(record.ticket)
         if isinstance(found, Absence):
             return found
         return {key: codec.unpack(value) for key, value in found.values.items()}
 
-    def living(self) -> set[bytes]:
-        """Return the store's keys of all sessions that were created here and are still sessions, not marks."""
+    def live_keys(self) -> set[bytes]:
+        """Return the keys of all live sessions that were created here, without tombstones."""
         keys = {call.key for call in self.store.calls if call.verb == "create"}
         entries = {key: self.store.load(key) for key in keys}
         return {
@@ -62,6 +62,6 @@ class Stage:
         }
 
 
-def packed(values: Mapping[Any, Any]) -> dict[Any, bytes]:
-    """Return values as the repository takes them."""
+def pack_dict(values: Mapping[Any, Any]) -> dict[Any, bytes]:
+    """Return values in the form that the repository takes."""
     return {key: codec.pack(value) for key, value in values.items()}

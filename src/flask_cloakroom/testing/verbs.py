@@ -1,4 +1,4 @@
-"""The verbs, one after the other: what each answers, and what it leaves alone."""
+"""Tests of each operation of a store: its answers, and what it must not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 
-#: Data that has upset a protocol, a driver or a column type somewhere.
+#: Data that a protocol, a driver or a column type might change or refuse.
 DATA: Final = {
     "empty": b"",
     "one NUL": b"\0",
@@ -29,7 +29,7 @@ DATA: Final = {
     "one MiB": random.Random(1).randbytes(1024 * 1024),  # noqa: S311  only to be incompressible
 }
 
-#: Keys that a prefix, a pattern, a collation, a text column or a path could take for one another.
+#: Keys that a prefix, pattern, collation, text column or path might confuse.
 KEYS: Final = [
     b"",
     b"\0",
@@ -74,8 +74,8 @@ _WITH_TTL: Final[dict[str, Callable[[Store, bytes, bytes, Any], object]]] = {
 }
 
 
-def created(store: Store, data: bytes = b"data", ttl: int = 60) -> tuple[bytes, bytes]:
-    """Create an entry; return its key and version."""
+def create_entry(store: Store, data: bytes = b"data", ttl: int = 60) -> tuple[bytes, bytes]:
+    """Create an entry, and return its key and version."""
     key = new_key()
     version = store.create(key, data, ttl)
     assert version is not None
@@ -83,10 +83,10 @@ def created(store: Store, data: bytes = b"data", ttl: int = 60) -> tuple[bytes, 
 
 
 class VerbContract(ContractBase):
-    """load, create, replace, touch, delete."""
+    """``load``, ``create``, ``replace``, ``touch`` and ``delete``."""
 
     def test_nothing_is_there_before_it_is_created(self, store: Store) -> None:
-        """Every verb but create finds nothing under a new key, and leaves nothing there."""
+        """For a new key every operation but create finds nothing, and creates nothing."""
         key = new_key()
         assert store.load(key) is None
         assert store.replace(key, b"data", 60, b"12345678") == Gone()
@@ -95,27 +95,27 @@ class VerbContract(ContractBase):
         assert store.load(key) is None
 
     def test_create_stores(self, store: Store) -> None:
-        """What create stored is loaded, with the version that create returned."""
-        key, version = created(store, b"coat")
+        """load returns the data that create stored, with the version that create returned."""
+        key, version = create_entry(store, b"coat")
         assert store.load(key) == Entry(b"coat", version)
 
     def test_create_never_overwrites(self, store: Store) -> None:
-        """create answers None where the key is live, and data and version stay."""
-        key, version = created(store, b"first")
+        """For a live key create answers None. Data and version stay."""
+        key, version = create_entry(store, b"first")
         assert store.create(key, b"second", 60) is None
         assert store.load(key) == Entry(b"first", version)
 
     def test_replace_writes_over_the_expected_version(self, store: Store) -> None:
-        """replace answers Saved with a version that is new, and that is loaded from then on."""
-        key, version = created(store, b"first")
+        """replace answers Saved with a new version, and load returns this version from then on."""
+        key, version = create_entry(store, b"first")
         saved = store.replace(key, b"second", 60, version)
         assert isinstance(saved, Saved)
         assert saved.version != version
         assert store.load(key) == Entry(b"second", saved.version)
 
     def test_replace_over_another_version_writes_nothing(self, store: Store) -> None:
-        """replace answers Conflict with what is there, which stays."""
-        key, first = created(store, b"first")
+        """replace answers Conflict with the stored entry, which stays."""
+        key, first = create_entry(store, b"first")
         saved = store.replace(key, b"second", 60, first)
         assert isinstance(saved, Saved)
         present = Entry(b"second", saved.version)
@@ -123,39 +123,39 @@ class VerbContract(ContractBase):
         assert store.load(key) == present
 
     def test_replace_never_creates(self, store: Store) -> None:
-        """replace answers Gone for a deleted entry, also with the version that it had, and nothing comes back."""
-        key, version = created(store)
+        """For a deleted entry replace answers Gone, even with its last version, and creates nothing."""
+        key, version = create_entry(store)
         store.delete(key)
         assert store.replace(key, b"back again", 60, version) == Gone()
         assert store.load(key) is None
 
     def test_replace_expects_what_no_entry_has(self, store: Store) -> None:
-        """A version that was never given out matches nothing: neither an entry nor the lack of one."""
-        key, version = created(store, b"data")
-        empty, version_of_empty = created(store, b"")
+        """A version that was never returned matches nothing: no entry, and no missing entry."""
+        key, version = create_entry(store, b"data")
+        empty, version_of_empty = create_entry(store, b"")
         for expected in (b"", b"\0", b"\0" * 8, b"x" * 8, b"x" * 9, b"0", b"nil", version[:-1], version + b"\0"):
             assert store.replace(new_key(), b"new", 60, expected) == Gone()
             assert store.replace(key, b"new", 60, expected) == Conflict(Entry(b"data", version))
             assert store.replace(empty, b"new", 60, expected) == Conflict(Entry(b"", version_of_empty))
 
     def test_replace_with_the_same_data_is_a_new_version(self, store: Store) -> None:
-        """The version tells of the write, not of the data: who read before the write is told of it."""
-        key, first = created(store, b"same")
+        """Each write makes a new version, even with the same data. An older version then conflicts."""
+        key, first = create_entry(store, b"same")
         saved = store.replace(key, b"same", 60, first)
         assert isinstance(saved, Saved)
         assert saved.version != first
         assert isinstance(store.replace(key, b"same", 60, first), Conflict)
 
     def test_touch_changes_neither_data_nor_version(self, store: Store) -> None:
-        """A touch is no conflict for who read before it."""
-        key, version = created(store, b"data")
+        """After a touch, replace with the version from before it succeeds."""
+        key, version = create_entry(store, b"data")
         assert store.touch(key, 120) is True
         assert store.load(key) == Entry(b"data", version)
         assert isinstance(store.replace(key, b"new", 60, version), Saved)
 
     def test_delete_is_final_and_can_be_repeated(self, store: Store) -> None:
-        """delete tells whether something live was there; then every verb finds nothing."""
-        key, version = created(store)
+        """delete tells whether there was a live entry. Afterwards every operation finds nothing."""
+        key, version = create_entry(store)
         assert store.delete(key) is True
         assert store.delete(key) is False
         assert store.load(key) is None
@@ -164,15 +164,15 @@ class VerbContract(ContractBase):
         assert store.load(key) is None
 
     def test_delete_asks_for_no_version(self, store: Store) -> None:
-        """delete deletes whatever is there by now."""
-        key, version = created(store)
+        """delete deletes the entry in any version."""
+        key, version = create_entry(store)
         store.replace(key, b"changed by somebody else", 60, version)
         assert store.delete(key) is True
         assert store.load(key) is None
 
     def test_what_is_created_again_is_another_entry(self, store: Store) -> None:
-        """Deleted and created again is a conflict for who read before, also with the same data."""
-        key, first = created(store, b"same")
+        """After delete and create, the old version conflicts, even with the same data."""
+        key, first = create_entry(store, b"same")
         store.delete(key)
         second = store.create(key, b"same", 60)
         assert second is not None
@@ -180,7 +180,7 @@ class VerbContract(ContractBase):
         assert store.replace(key, b"new", 60, first) == Conflict(Entry(b"same", second))
 
     def test_versions_never_repeat(self, store: Store) -> None:
-        """Not for one key, however often it is written, deleted and created again."""
+        """A key never has the same version twice, even if it is written, deleted and created again many times."""
         key = new_key()
         seen = set()
         for _ in range(25):
@@ -196,24 +196,24 @@ class VerbContract(ContractBase):
         assert len(seen) == 25 * 4
 
     def test_versions_do_not_come_from_the_random_module(self, store: Store) -> None:
-        """An application that calls random.seed() in each worker does not make two workers' versions meet."""
+        """If an application calls random.seed() in each worker, the versions of two workers still differ."""
         state = random.getstate()
         try:
             versions = []
             for _ in range(2):
                 random.seed(0)
-                versions.append(created(store)[1])
+                versions.append(create_entry(store)[1])
         finally:
             random.setstate(state)
         assert versions[0] != versions[1]
 
     @pytest.mark.parametrize("data", DATA.values(), ids=DATA.keys())
     def test_data_is_bytes_of_any_content(self, store: Store, data: bytes) -> None:
-        """What goes in comes out, through create, replace, load and Conflict, and as bytes."""
-        key, version = created(store, data)
+        """create, replace, load and Conflict return the same bytes that were written."""
+        key, version = create_entry(store, data)
         entry = store.load(key)
         assert entry is not None
-        assert isinstance(entry.data, bytes)  # of a subclass, which hides it: see Entry
+        assert isinstance(entry.data, bytes)  # a subclass, which hides it: see Entry
         assert type(entry.version) is bytes
         assert entry == Entry(data, version)
         assert store.replace(key, b"other", 60, b"no such") == Conflict(entry)
@@ -225,7 +225,7 @@ class VerbContract(ContractBase):
         assert again.data == data
 
     def test_keys_are_bytes_of_any_content(self, store: Store) -> None:
-        """No key is taken for another, whatever is in it."""
+        """No key is confused with another, whatever bytes it has."""
         for key in KEYS:
             store.delete(key)
         entries = {}
@@ -240,8 +240,8 @@ class VerbContract(ContractBase):
 
     @pytest.mark.parametrize("verb", _WITH_TTL)
     def test_ttl_is_whole_seconds_and_at_least_one(self, store: Store, verb: str) -> None:
-        """Anything else is a ValueError, whether the key is live or not, and changes nothing."""
-        live, version = created(store, b"data")
+        """Any other ttl is a ValueError and changes nothing, for a live key and for a new one."""
+        live, version = create_entry(store, b"data")
         unused = new_key()
         for ttl in _BAD_TTLS:
             for key in (live, unused):
@@ -251,9 +251,9 @@ class VerbContract(ContractBase):
         assert store.load(unused) is None
 
     def test_long_lives(self, store: Store) -> None:
-        """A ttl that other systems take for a date, or that ends after the year 2038, is a ttl like any other."""
+        """A ttl works even if some systems would take it for a date, or if it ends after the year 2038."""
         for ttl in (31 * DAY, 400 * DAY, 20 * 365 * DAY):
-            key, version = created(store, b"data", ttl)
+            key, version = create_entry(store, b"data", ttl)
             assert store.load(key) == Entry(b"data", version)
             assert store.touch(key, ttl) is True
             saved = store.replace(key, b"new", ttl, version)
@@ -261,18 +261,18 @@ class VerbContract(ContractBase):
             assert store.load(key) == Entry(b"new", saved.version)
 
     def test_expired_is_gone_for_every_verb(self, store: Store) -> None:
-        """After its ttl an entry is as good as deleted; the last ttl that was given counts, longer or shorter."""
-        read, version = created(store, b"old", 1)
-        touched, _ = created(store, b"old", 1)
-        deleted, _ = created(store, b"old", 1)
-        made_again, first = created(store, b"old", 1)
-        held_on, _ = created(store, b"kept", 1)
+        """After its ttl an entry counts as deleted. The last ttl counts, even if it is shorter."""
+        read, version = create_entry(store, b"old", 1)
+        touched, _ = create_entry(store, b"old", 1)
+        deleted, _ = create_entry(store, b"old", 1)
+        made_again, first = create_entry(store, b"old", 1)
+        held_on, _ = create_entry(store, b"kept", 1)
         assert store.touch(held_on, 60) is True
-        written_on, its_version = created(store, b"old", 1)
+        written_on, its_version = create_entry(store, b"old", 1)
         assert isinstance(store.replace(written_on, b"kept", 60, its_version), Saved)
-        let_go, _ = created(store, b"old", 60)
+        let_go, _ = create_entry(store, b"old", 60)
         assert store.touch(let_go, 1) is True
-        written_off, its_version = created(store, b"old", 60)
+        written_off, its_version = create_entry(store, b"old", 60)
         assert isinstance(store.replace(written_off, b"old", 1, its_version), Saved)
 
         self.let_expire(1)
@@ -290,7 +290,7 @@ class VerbContract(ContractBase):
             assert entry.data == b"kept"
 
         second = store.create(made_again, b"new", 60)
-        assert second is not None, "create works over what has expired"
+        assert second is not None, "create must overwrite an expired entry"
         assert second != first
         assert store.load(made_again) == Entry(b"new", second)
         assert store.replace(made_again, b"late", 60, first) == Conflict(Entry(b"new", second))

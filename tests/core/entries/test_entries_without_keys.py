@@ -95,10 +95,10 @@ class TestReading:
 
     def test_tombstones_of_logins(self, stored: Stored) -> None:
         """They still hold the visitor's data for the next login of the same user."""
-        left = stored.repository.left_by(stored.frozen["left"])
-        assert left is not None
-        assert (left.name, left.brought.visitor_id) == (stored.name, "visitor-1")
-        assert codec.unpack(left.brought.values["cart"]) == {"tea": 1}
+        carried = stored.repository.carried_by(stored.frozen["left"])
+        assert carried is not None
+        assert (carried.owner, carried.data.visitor_id) == (stored.name, "visitor-1")
+        assert codec.unpack(carried.data.values["cart"]) == {"tea": 1}
         assert stored.load("left") is Absence.SUPERSEDED
 
     def test_tombstones_of_renewals(self, stored: Stored) -> None:
@@ -127,7 +127,7 @@ class TestReading:
         """With the ids of what was merged, and the merge that can be undone."""
         held = stored.repository.user_data.load(stored.name)
         assert {key: codec.unpack(packed) for key, packed in held.values.items()} == {"cart": {"pen": 3}}
-        assert dict(held.note.merged) == {"visitor-0": NOW}
+        assert dict(held.merge_log.merged) == {"visitor-0": NOW}
         assert stored.repository.user_data.undo(stored.name) is not None
 
 

@@ -17,7 +17,7 @@ from flask_cloakroom.core.entries.ownership import user_id_in
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.repository import Repository
-from flask_cloakroom.core.user_data.merge_log import NOTE, Note
+from flask_cloakroom.core.user_data.merge_log import MERGE_LOG_KEY, MergeLog
 from flask_cloakroom.core.values import codec, own_keys
 from flask_cloakroom.errors import StoreError, UserDataError
 from flask_cloakroom.login.in_session.device_note import moment_in, read_note, text_in
@@ -194,7 +194,7 @@ class TestUserData:
     def test_of_the_wrong_shape(self, repository: Repository, note: Any) -> None:
         """Makes the entry an error, so that nobody begins anew over the user's data."""
         name, now = repository.tickets.owner_name("ada"), int(time.time())
-        payload = envelope.pack_values({NOTE: codec.pack(note), "x": codec.pack(1)}, codec.pack)
+        payload = envelope.pack_values({MERGE_LOG_KEY: codec.pack(note), "x": codec.pack(1)}, codec.pack)
         put(repository, repository.tickets.user_key(name), Header(now, now, now, belongs=True), payload)
         for use in (repository.user_data.load, repository.user_data.undo):
             with pytest.raises(UserDataError):
@@ -204,14 +204,14 @@ class TestUserData:
 
     def test_a_good_one(self) -> None:
         """Comes out as it went in; this is what the others differ from."""
-        note = Note(b"g", {"id": 5})
-        assert Note.unpacked(note.packed()) == note
+        log = MergeLog(b"g", {"id": 5})
+        assert MergeLog.from_packed(log.packed()) == log
 
     def test_a_merge_that_cannot_be_undone(self, repository: Repository) -> None:
         """Because what it left cannot be compared: an error, and nothing is lost."""
         name, now = repository.tickets.owner_name("ada"), int(time.time())
         undo = [now, {"x": (codec.pack([1]), codec.pack([2]))}]
-        payload = envelope.pack_values({NOTE: codec.pack([b"", {}, undo]), "x": ONE_WAY}, codec.pack)
+        payload = envelope.pack_values({MERGE_LOG_KEY: codec.pack([b"", {}, undo]), "x": ONE_WAY}, codec.pack)
         put(repository, repository.tickets.user_key(name), Header(now, now, now, belongs=True), payload)
         with pytest.raises(UserDataError, match="cannot be compared"):
             repository.user_data.undo(name)
@@ -229,7 +229,7 @@ class TestMerging:
         committed = repository.commit(record, {"x": codec.pack([2])})
         assert committed is not None
         assert codec.unpack(committed.record.values["x"]) == [2]
-        assert [contested.key for contested in committed.contested] == ["x"]
+        assert [conflict.path for conflict in committed.conflicts] == [("x",)]
 
 
 class TestNotes:
@@ -261,7 +261,7 @@ def test_errors_show_nothing(repository: Repository) -> None:
     """Neither keys nor values."""
     name, now = repository.tickets.owner_name("ada"), int(time.time())
     key = repository.tickets.user_key(name)
-    put(repository, key, Header(now, now, now, belongs=True), msgpack.packb({NOTE: b"secret", "x": 5}))
+    put(repository, key, Header(now, now, now, belongs=True), msgpack.packb({MERGE_LOG_KEY: b"secret", "x": 5}))
     with pytest.raises(StoreError) as raised:
         repository.user_data.load(name)
     assert "secret" not in str(raised.value)

@@ -9,12 +9,12 @@ from flask_cloakroom.core.entries.envelope import Header
 from flask_cloakroom.core.entries.namespace import Namespace
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.entries.tombstone import (
-    LEFT_SECONDS,
+    CARRY_SECONDS,
     MARK_SECONDS,
     REPORT_SECONDS,
     Tombstone,
 )
-from flask_cloakroom.core.user_data.repository import Held, UserData, UserDataSettings
+from flask_cloakroom.core.user_data.repository import UserData, UserDataSettings, UserRecord
 from flask_cloakroom.errors import ContentionError, StoreError
 from flask_cloakroom.stores.base import Conflict, Entry, Gone, Saved
 from flask_cloakroom.stores.memory import MemoryStore
@@ -27,7 +27,7 @@ KEY, NEXT = TICKETS.fingerprint(OLD), TICKETS.fingerprint(NEW)
 KINDS = {
     "ended": (Tombstone.ended(NOW), MARK_SECONDS, b""),
     "rotated": (Tombstone.rotated(NOW, NEXT), MARK_SECONDS, NEXT),
-    "with data": (Tombstone.rotated(NOW, NEXT, b"data"), LEFT_SECONDS, NEXT + b"data"),
+    "with data": (Tombstone.rotated(NOW, NEXT, b"data"), CARRY_SECONDS, NEXT + b"data"),
     "renewed": (
         Tombstone.renewed(NOW, NEXT, OLD, NEW),
         REPORT_SECONDS,
@@ -96,13 +96,13 @@ class TestCompareAndSet:
         first = data.commit(data.load("ada"), {"x": b"\x01"})
         assert first is not None
         with pytest.raises(ContentionError):
-            data.commit(first.held, {"x": b"\x02"})
+            data.commit(first.record, {"x": b"\x02"})
         assert data.load("ada").values == {"x": b"\x01"}
 
     def test_begins_anew_with_what_is_stored(self) -> None:
         """One that was created meanwhile is read and changed, and not written over."""
         data = UserData(Namespace(MemoryStore(), TICKETS), UserDataSettings())
-        nothing: Held = data.load("ada")
+        nothing: UserRecord = data.load("ada")
         assert data.commit(nothing, {"x": b"\x01"}) is not None
         assert data.commit(nothing, {"y": b"\x02"}) is not None
         assert data.load("ada").values == {"x": b"\x01", "y": b"\x02"}

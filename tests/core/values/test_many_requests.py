@@ -20,8 +20,6 @@ from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.stores.memory import MemoryStore
 from support.merges import packed, same
 
-# -- many requests on one session -----------------------------------------------------------------------------
-
 
 EDITS = ["own", "top", "log", "deep", "tag", "untag", "views", "best", "scalar", "doomed", "delete"]
 
@@ -31,7 +29,7 @@ class View(LazyDict):
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._begin(record.values)
+        self._reset(record.values)
         #: What was there when this request began, for keys where the model has to know.
         self.began = {key: copy.deepcopy(self.get(key, MISSING)) for key in ("scalar", "doomed", "tags")}
 
@@ -133,7 +131,7 @@ class Requests(RuleBasedStateMachine):
         else:
             committed = self.repository.commit(view.record, view.changes())
             assert committed is not None
-        assert {key for key, _ in committed.contested} == self.remember(view)
+        assert {conflict.path[0] for conflict in committed.conflicts} == self.remember(view)
         self.check()
 
     def remember(self, view: View) -> set[str]:
@@ -145,17 +143,17 @@ class Requests(RuleBasedStateMachine):
         self.best = max(self.best, view.meant["best"])
         self.tags |= view["tags"] - view.began["tags"]
         self.tags -= view.began["tags"] - view["tags"]
-        contested = set()
+        conflicts = set()
         for key, stored in self.decided.items():
             began, mine = view.began[key], view.get(key, MISSING)
             if same(began, mine) or same(stored, mine):
                 continue
             if not same(stored, began):
-                contested.add(key)
+                conflicts.add(key)
                 if stored is MISSING:
                     continue
             self.decided[key] = mine
-        return contested
+        return conflicts
 
     def check(self) -> None:
         found = dict(self.load())
@@ -177,7 +175,7 @@ class TestManyRequests:
 
     def test_all_that_is_not_contested_is_there(self) -> None:
         """Whenever they loaded and in whatever order they commit, renewals of the ticket in between included; and what
-        was contested, and nothing else, is reported."""
+        was in conflict, and nothing else, is reported."""
         run_state_machine_as_test(Requests, settings=settings(max_examples=250, stateful_step_count=40))
 
     @pytest.mark.soak

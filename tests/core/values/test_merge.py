@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from flask_cloakroom import MISSING
 from flask_cloakroom.core.values import codec
-from flask_cloakroom.core.values.merge import STRATEGIES, Clash, merge
+from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, merge
 from support.merges import TREES, cases, merged, same, without_order
 from support.values import identical
-
-# -- what is lost, what is made up ----------------------------------------------------------------------------
 
 
 def lost(base: Any, side: Any, result: Any, path: tuple[Any, ...], reported: set[tuple[Any, ...]]) -> list[Any]:
@@ -56,27 +54,27 @@ def made_up(theirs: Any, mine: Any, result: Any) -> bool:
 
 def check_laws(case: tuple[Any, Any, Any]) -> None:
     base, theirs, mine = case
-    result, clashes = merged(base, theirs, mine)
+    result, conflicts = merged(base, theirs, mine)
     for side, kept in ((theirs, "theirs"), (mine, "mine")):
-        reported = {clash.path for clash in clashes if clash.kept != kept}
+        reported = {conflict.path for conflict in conflicts if conflict.kept != kept}
         assert lost(base, side, result, ("key",), reported) == []
     assert result is MISSING or not made_up(theirs, mine, result)
-    for clash in clashes:
-        found = (clash.base, clash.theirs, clash.mine)
-        assert all(same(part, at(whole, clash.path)) for part, whole in zip(found, case, strict=True))
-        assert not same(clash.theirs, clash.mine)
-        assert not same(clash.base, clash.theirs)
-        assert not same(clash.base, clash.mine)
-        assert clash.kept == ("theirs" if clash.theirs is MISSING else "mine")
-        assert same(at(result, clash.path), clash.theirs if clash.kept == "theirs" else clash.mine)
+    for conflict in conflicts:
+        found = (conflict.base, conflict.theirs, conflict.mine)
+        assert all(same(part, at(whole, conflict.path)) for part, whole in zip(found, case, strict=True))
+        assert not same(conflict.theirs, conflict.mine)
+        assert not same(conflict.base, conflict.theirs)
+        assert not same(conflict.base, conflict.mine)
+        assert conflict.kept == ("theirs" if conflict.theirs is MISSING else "mine")
+        assert same(at(result, conflict.path), conflict.theirs if conflict.kept == "theirs" else conflict.mine)
     mirrored, counterparts = merged(base, mine, theirs)
-    assert {clash.path for clash in clashes} == {clash.path for clash in counterparts}
-    if not clashes:
+    assert {conflict.path for conflict in conflicts} == {conflict.path for conflict in counterparts}
+    if not conflicts:
         assert without_order(mirrored) == without_order(result)
 
 
 def at(value: Any, path: tuple[Any, ...]) -> Any:
-    """Return what lies at a clash's path, which begins with the top-level key."""
+    """Return what lies at a conflict's path, which begins with the top-level key."""
     for step in path[1:]:
         value = value.get(step, MISSING) if type(value) is dict else MISSING
     return value
@@ -88,8 +86,8 @@ class TestLaws:
     @settings(max_examples=1000)
     @given(cases())
     def test_nothing_is_lost_without_a_word_and_nothing_made_up(self, case: tuple[Any, Any, Any]) -> None:
-        """Promise 3. What a side changed is in the result or in a Clash that it lost; what is in the result comes from
-        a side; a Clash tells the truth; and who came first does not change what is contested or kept."""
+        """Promise 3. Each change is in the result, or in a MergeConflict that its request lost. All of the result comes
+        from a request. A MergeConflict has the true values. The order of the requests does not change the conflicts."""
         check_laws(case)
 
     @pytest.mark.soak
@@ -102,12 +100,12 @@ class TestLaws:
 
     @given(cases(), st.sampled_from([None, *STRATEGIES]))
     def test_an_unchanged_side_has_no_say(self, case: tuple[Any, Any, Any], strategy: str | None) -> None:
-        """Whatever the strategy, what only one side changed is taken from that side, and nothing is contested."""
+        """Whatever the strategy, what only one side changed is taken from that side, and nothing is in conflict."""
         base, changed, _ = case
         for theirs, mine in ((base, changed), (changed, base)):
-            result, clashes = merged(base, theirs, mine, strategy)
+            result, conflicts = merged(base, theirs, mine, strategy)
             assert same(result, changed)
-            assert clashes == []
+            assert conflicts == []
 
     @pytest.mark.parametrize("strategy", [None, *STRATEGIES])
     @pytest.mark.parametrize("base", [5, 0.5, "text", ["item"], {"a": 1}, {1}, frozenset({1}), None, (1,)])
@@ -133,16 +131,16 @@ class TestLaws:
             if owner != "b":
                 put(sides[owner], path, MISSING if action == "delete" else [owner])
                 put(expected, path, MISSING if action == "delete" else [owner])
-        result, clashes = merged(base, sides["t"], sides["m"])
-        assert clashes == []
+        result, conflicts = merged(base, sides["t"], sides["m"])
+        assert conflicts == []
         assert without_order(without_empty(result)) == without_order(without_empty(expected))
 
     @given(st.lists(TREES, max_size=4), st.lists(TREES, max_size=3), st.lists(TREES, max_size=3))
     def test_both_tails_survive_in_order(self, base: list[Any], first: list[Any], second: list[Any]) -> None:
         """What both sides append to a list is there once each, theirs before mine."""
-        result, clashes = merged(base, base + first, base + second)
+        result, conflicts = merged(base, base + first, base + second)
         assert identical(result, base + first + second)
-        assert clashes == []
+        assert conflicts == []
 
     @given(st.lists(TREES, min_size=1, max_size=4), st.lists(TREES, min_size=1, max_size=2), st.data())
     def test_a_tail_goes_to_what_the_other_made_of_the_list(
@@ -150,38 +148,38 @@ class TestLaws:
     ) -> None:
         """Emptied, shortened, reordered or changed by one side, appended to by the other: both count."""
         other = data.draw(st.just([]) | st.just(base[1:]) | st.just(base[::-1]) | st.lists(TREES, max_size=3))
-        for result, clashes in (merged(base, other, base + tail), merged(base, base + tail, other)):
+        for result, conflicts in (merged(base, other, base + tail), merged(base, base + tail, other)):
             if not identical(other[: len(base)], base):
                 assert identical(result, other + tail)
-                assert clashes == []
+                assert conflicts == []
 
     @given(*[st.sets(st.integers(0, 8)) for _ in range(3)], st.sampled_from([set, frozenset]))
     def test_sets(self, base: set[int], theirs: set[int], mine: set[int], kind: Any) -> None:
         """What either side added is in, what either side removed is out, what nobody touched stays."""
-        result, clashes = merged(kind(base), kind(theirs), kind(mine))
+        result, conflicts = merged(kind(base), kind(theirs), kind(mine))
         expected = {
             member
             for member in range(9)
             if (member in theirs and member in mine) or (member not in base and (member in theirs or member in mine))
         }
         assert identical(result, kind(expected))
-        assert clashes == []
+        assert conflicts == []
 
     @given(TREES, st.data())
     def test_deletion_wins_over_change_and_is_reported(self, base: Any, data: st.DataObject) -> None:
         """What one side deleted stays deleted, at the top and deep inside; the change is reported with its path."""
         changed = data.draw(TREES.filter(lambda value: not identical(value, base)))
-        assert merged(base, MISSING, changed) == (MISSING, [Clash(("key",), base, MISSING, changed, "theirs")])
-        assert merged(base, changed, MISSING) == (MISSING, [Clash(("key",), base, changed, MISSING, "mine")])
-        result, clashes = merged({"a": {"b": base, "c": 0}}, {"a": {"c": 1}}, {"a": {"b": changed, "c": 0}})
+        assert merged(base, MISSING, changed) == (MISSING, [MergeConflict(("key",), base, MISSING, changed, "theirs")])
+        assert merged(base, changed, MISSING) == (MISSING, [MergeConflict(("key",), base, changed, MISSING, "mine")])
+        result, conflicts = merged({"a": {"b": base, "c": 0}}, {"a": {"c": 1}}, {"a": {"b": changed, "c": 0}})
         assert identical(result, {"a": {"c": 1}})
-        assert clashes == [Clash(("key", "a", "b"), base, MISSING, changed, "theirs")]
+        assert conflicts == [MergeConflict(("key", "a", "b"), base, MISSING, changed, "theirs")]
 
     def test_the_later_commit_wins_a_scalar(self) -> None:
         """And the loser is told, with where it was, and what each side had."""
-        result, clashes = merged({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 3}})
+        result, conflicts = merged({"a": {"b": 1}}, {"a": {"b": 2}}, {"a": {"b": 3}})
         assert result == {"a": {"b": 3}}
-        assert clashes == [Clash(("key", "a", "b"), 1, 2, 3, "mine")]
+        assert conflicts == [MergeConflict(("key", "a", "b"), 1, 2, 3, "mine")]
 
     def test_the_same_on_both_sides_is_not_contested(self) -> None:
         """Two requests that set the same thing agree."""
@@ -192,31 +190,31 @@ class TestLaws:
     @pytest.mark.parametrize(("one", "other"), [(1, True), (1, 1.0), (True, 1.0), (0, False), ("1", b"1"), ((1,), [1])])
     def test_equal_is_not_the_same(self, one: Any, other: Any) -> None:
         """``1 == True == 1.0``; turning one into another is a change like any other."""
-        result, clashes = merged(one, other, one)
+        result, conflicts = merged(one, other, one)
         assert type(result) is type(other)
-        assert clashes == []
-        result, clashes = merged(one, other, "mine")
+        assert conflicts == []
+        result, conflicts = merged(one, other, "mine")
         assert result == "mine"
-        assert len(clashes) == 1
-        result, clashes = merged([one], [other], [one, 2])  # it only looks as if they had appended nothing
+        assert len(conflicts) == 1
+        result, conflicts = merged([one], [other], [one, 2])  # it only looks as if they had appended nothing
         assert identical(result, [other, 2])
 
     @pytest.mark.parametrize("mine", [{"a": 1}, [1], {1}, "text", 5, None, (1,), frozenset({1})])
     @pytest.mark.parametrize("theirs", [{"b": 2}, [2], {2}, "other", 6, True, (2,), frozenset({2})])
     def test_a_change_of_type(self, theirs: Any, mine: Any) -> None:
-        """Both sides made something new: containers of one kind are merged, everything else is contested."""
-        result, clashes = merged("base", theirs, mine)
+        """Both sides made something new: containers of one kind are merged, everything else is in conflict."""
+        result, conflicts = merged("base", theirs, mine)
         if type(theirs) is type(mine) and type(mine) in (dict, list, set, frozenset):
-            assert clashes == []
+            assert conflicts == []
             assert len(result) == 2
         else:
             assert same(result, mine)
-            assert clashes == [Clash(("key",), "base", theirs, mine, "mine")]
+            assert conflicts == [MergeConflict(("key",), "base", theirs, mine, "mine")]
 
     @pytest.mark.parametrize("strategy", [None, "union", "append"])
     @pytest.mark.parametrize("in_list", [False, True])
     def test_too_deep_to_look_into(self, strategy: str | None, in_list: bool) -> None:
-        """What nests deeper than Python goes is contested as a whole, or merged from outside; and no error."""
+        """What nests deeper than Python goes is in conflict as a whole, or merged from outside; and no error."""
 
         def nest(leaf: Any) -> Any:
             for _ in range(900):
@@ -228,9 +226,9 @@ class TestLaws:
 
         chosen = None if strategy is None else STRATEGIES[strategy]
         base, theirs, mine = nest({}), nest({"a": 1}), nest({"b": 1})
-        result, clashes = merge(base, theirs, mine, same=by_bytes, path=("key",), strategy=chosen)
+        result, conflicts = merge(base, theirs, mine, same=by_bytes, path=("key",), strategy=chosen)
         assert result is mine
-        assert [(clash.path, clash.kept) for clash in clashes] == [(("key",), "mine")]
+        assert [(conflict.path, conflict.kept) for conflict in conflicts] == [(("key",), "mine")]
 
 
 def put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

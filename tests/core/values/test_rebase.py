@@ -13,7 +13,7 @@ from markupsafe import Markup
 from flask_cloakroom import MISSING, SessionValueError
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import merge
-from flask_cloakroom.core.values.rebase import applied, rebase
+from flask_cloakroom.core.values.rebase import apply_changes, rebase
 from support.merges import KEYS, cases, packed, same
 from support.values import identical
 
@@ -29,14 +29,14 @@ class TestRebase:
         )
         changes = {key: mine.get(key) for key in data if base.get(key) != mine.get(key)}
         before = (dict(base), dict(theirs), dict(changes))
-        result, contested = rebase(base, theirs, changes, {})
+        result, reported = rebase(base, theirs, changes, {})
         assert (base, theirs, changes) == before
         for key, case in data.items():
-            expected, clashes = merge(*case, same=same, path=(key,))
+            expected, conflicts = merge(*case, same=same, path=(key,))
             if key in changes:
                 assert result.get(key) == (None if expected is MISSING else codec.pack(expected))
-                found = [clash for name, clash in contested if name == key and type(name) is type(key)]
-                assert [clash.path for clash in found] == [clash.path for clash in clashes]
+                found = [one for one in reported if one.path[0] == key and type(one.path[0]) is type(key)]
+                assert [conflict.path for conflict in found] == [conflict.path for conflict in conflicts]
             else:
                 assert result.get(key) == theirs.get(key)
 
@@ -56,9 +56,9 @@ class TestRebase:
         """``==`` would take 1 for True, and one NaN for a change of another."""
         if expected is None:
             expected = {**theirs, **{key: value for key, value in mine.items() if key not in base}}
-        result, contested = rebase(packed({"k": base}), packed({"k": theirs}), packed({"k": mine}), {})
+        result, conflicts = rebase(packed({"k": base}), packed({"k": theirs}), packed({"k": mine}), {})
         assert identical(codec.unpack(result["k"]), expected)
-        assert contested == []
+        assert conflicts == []
 
     @pytest.mark.parametrize(
         ("base", "theirs", "mine", "kept"),
@@ -76,9 +76,9 @@ class TestRebase:
         not this request's mistake."""
         sides = {None: {}, "garbage": {"k": b"\xc1"}}
         stored = [sides.get(side, {"k": codec.pack(side)}) for side in (base, theirs, mine)]
-        result, contested = rebase(stored[0], stored[1], {"k": stored[2].get("k")}, {})
+        result, conflicts = rebase(stored[0], stored[1], {"k": stored[2].get("k")}, {})
         assert result == (stored[2] if kept == "mine" else stored[1])
-        assert [(key, clash.path, clash.kept) for key, clash in contested] == [("k", ("k",), kept)]
+        assert [(conflict.path, conflict.kept) for conflict in conflicts] == [(("k",), kept)]
 
     def test_what_a_strategy_returns_must_be_storable(self) -> None:
         """An error that names the key, and nothing of the values."""
@@ -92,6 +92,6 @@ class TestRebase:
         """And None deletes."""
         values = packed({"a": 1, "b": 2})
         before = dict(values)
-        assert applied(values, {"a": None, "c": b"\x03"}) == {"b": values["b"], "c": b"\x03"}
-        assert applied(values, {"missing": None}) == before
+        assert apply_changes(values, {"a": None, "c": b"\x03"}) == {"b": values["b"], "c": b"\x03"}
+        assert apply_changes(values, {"missing": None}) == before
         assert values == before

@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_cloakroom import MISSING
-from flask_cloakroom.core.values.merge import STRATEGIES, Clash, NotMergeable, merge
+from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, NotMergeable, merge
 from support.merges import KEYS, LEAVES, merged, same, without_order
 from support.values import Line
 
-# -- declared strategies --------------------------------------------------------------------------------------
 
-
-def commit_all(start: Any, edits: Sequence[Any], order: random.Random, strategy: str) -> tuple[Any, list[Clash]]:
+def commit_all(
+    start: Any, edits: Sequence[Any], order: random.Random, strategy: str
+) -> tuple[Any, list[MergeConflict]]:
     """Let requests load at random moments and commit in random order; ``edits`` make a new value of a loaded one."""
-    stored, clashes = start, []
+    stored, conflicts = start, []
     waiting = list(edits)
     running: list[tuple[Any, Any]] = []
     while waiting or running:
@@ -34,8 +34,8 @@ def commit_all(start: Any, edits: Sequence[Any], order: random.Random, strategy:
         else:
             base, edit = running.pop(order.randrange(len(running)))
             stored, found = merged(base, stored, edit(copy.deepcopy(base)), strategy)
-            clashes += found
-    return stored, clashes
+            conflicts += found
+    return stored, conflicts
 
 
 ORDERS = st.integers(0, 2**32).map(random.Random)
@@ -48,8 +48,8 @@ class TestStrategies:
     def test_sum_counts_everything(self, start: Any, deltas: list[int], order: random.Random) -> None:
         """Any number of requests that add to a counter, in any order, add up."""
         edits = [lambda value, delta=delta: (0 if value is MISSING else value) + delta for delta in deltas]
-        result, clashes = commit_all(start, edits, order, "sum")
-        assert clashes == []
+        result, conflicts = commit_all(start, edits, order, "sum")
+        assert conflicts == []
         assert (0 if result is MISSING else result) == (0 if start is MISSING else start) + sum(deltas)
 
     @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ class TestStrategies:
     )
     def test_sum_of_what_can_be_added(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Numbers of all kinds and spans of time; a deleted counter began again at 0."""
-        result, clashes = merged(base, theirs, mine, "sum")
+        result, conflicts = merged(base, theirs, mine, "sum")
         assert result == expected
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize(
         ("base", "theirs", "mine"),
@@ -91,8 +91,8 @@ class TestStrategies:
     def test_max_keeps_the_greatest(self, start: Any, scores: list[int], order: random.Random) -> None:
         """Of all that were reached, in whatever order they are saved."""
         edits = [lambda value, score=score: score if value is MISSING else max(value, score) for score in scores]
-        result, clashes = commit_all(start, edits, order, "max")
-        assert clashes == []
+        result, conflicts = commit_all(start, edits, order, "max")
+        assert conflicts == []
         assert result == max([*scores, *([] if start is MISSING else [start])])
 
     @pytest.mark.parametrize(("theirs", "mine"), [(1, "x"), (Decimal("NaN"), Decimal(1)), (None, 2), ({}, {"a": 1})])
@@ -113,9 +113,9 @@ class TestStrategies:
         """Each request's own items are all there, as often and in the order that it added them."""
         marked = [[(number, item) for item in tail] for number, tail in enumerate(tails)]
         edits = [lambda value, tail=tail: ([] if value is MISSING else value) + tail for tail in marked]
-        result, clashes = commit_all(start, edits, order, "append")
+        result, conflicts = commit_all(start, edits, order, "append")
         items = [] if result is MISSING else result
-        assert clashes == []
+        assert conflicts == []
         assert len(items) == (0 if start is MISSING else len(start)) + sum(map(len, tails))
         for number, tail in enumerate(marked):
             assert [item for item in items if type(item) is tuple and item[0] == number] == tail
@@ -140,9 +140,9 @@ class TestStrategies:
     def test_append_after_taking_out(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Flash messages: one request shows what is there while another adds. What was shown is not shown again, what
         was added is not lost, whichever of them commits first."""
-        result, clashes = merged(base, theirs, mine, "append")
+        result, conflicts = merged(base, theirs, mine, "append")
         assert same(result, expected)
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize("strategy", ["append", "union", None])
     @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ class TestStrategies:
         theirs, mine = [*base, make(-1)], [*base[1:], make(-2)]
         chosen = None if strategy is None else STRATEGIES[strategy]
         began = time.process_time()
-        result, clashes = merge(base, theirs, mine, same=operator.eq, path=("key",), strategy=chosen)
+        result, conflicts = merge(base, theirs, mine, same=operator.eq, path=("key",), strategy=chosen)
         assert time.process_time() - began < 5  # a square would take minutes
         assert len(result) == 20_001
-        assert clashes == []
+        assert conflicts == []
 
     @pytest.mark.parametrize("strategy", ["append", "union"])
     def test_lists_of_what_cannot_be_hashed(self, strategy: str) -> None:
         """Instances of the application's classes are compared by their own ``==``."""
         first, second, third, fourth = (Line(number) for number in range(4))
-        result, clashes = merged([first, second], [first, second, third], [second, fourth], strategy)
+        result, conflicts = merged([first, second], [first, second, third], [second, fourth], strategy)
         assert result == [second, third, fourth]
-        assert clashes == []
+        assert conflicts == []
 
     def test_append_to_what_is_no_list(self) -> None:
         """Is left to the general rule."""
@@ -195,20 +195,20 @@ class TestStrategies:
     )
     def test_union(self, base: Any, theirs: Any, mine: Any, expected: Any) -> None:
         """Keeps what either side added or changed, also where the other removed it."""
-        result, clashes = merged(base, theirs, mine, "union")
+        result, conflicts = merged(base, theirs, mine, "union")
         assert without_order(result) == without_order(expected)
-        assert clashes == []
+        assert conflicts == []
 
     def test_union_reports_what_it_has_to_drop(self) -> None:
         """One quantity changed by both: the later one wins, and the earlier is reported with its whole path."""
-        result, clashes = merged(
+        result, conflicts = merged(
             {"items": {"tea": 1, "milk": 1}},
             {"items": {"tea": 2, "milk": 1}},
             {"items": {"tea": 3, "milk": 1, "jam": 1}},
             "union",
         )
         assert result == {"items": {"tea": 3, "milk": 1, "jam": 1}}
-        assert clashes == [Clash(("key", "items", "tea"), 1, 2, 3, "mine")]
+        assert conflicts == [MergeConflict(("key", "items", "tea"), 1, 2, 3, "mine")]
 
     def test_union_of_scalars(self) -> None:
         """Is left to the general rule."""
@@ -224,12 +224,12 @@ class TestStrategies:
             for number, empties in enumerate(emptying)
         ]
         # One who has loaded another's key and empties the dict removes it on purpose; so none of them may have.
-        result, clashes = start, []
+        result, conflicts = start, []
         for edit in edits:
             result, found = merged(start, result, edit(copy.deepcopy(start)), "union")
-            clashes += found
+            conflicts += found
         assert {key for key in result if str(key).startswith("own")} == {f"own {number}" for number in range(count)}
-        assert clashes == []
+        assert conflicts == []
 
     def test_last(self) -> None:
         """The later commit wins, as was asked for; a deletion too."""

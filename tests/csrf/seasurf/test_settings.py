@@ -69,7 +69,7 @@ class TestSettings:
             ("CSRF_CHECK_REFERER", 0.0, "True or False"),
             ("CSRF_COOKIE_NAME", "", "cookie name"),
             ("CSRF_COOKIE_NAME", None, "must be a str"),
-            ("CSRF_COOKIE_NAME", "session", "each needs its own"),
+            ("CSRF_COOKIE_NAME", "session", "Choose another name"),
             ("CSRF_COOKIE_TIMEOUT", "5", "timedelta or seconds"),
             ("CSRF_COOKIE_SECURE", "yes", "True or False"),
             ("CSRF_COOKIE_HTTPONLY", None, "True or False"),

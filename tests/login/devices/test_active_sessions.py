@@ -358,7 +358,7 @@ class TestReports:
         assert run(sessions, ["end", "alice", "--handle", lines[0].split()[0]]).output == "Sessions ended: 1.\n"
         assert sorted(browser.who for browser in browsers) == ["alice", "alice", "nobody"]
         assert run(sessions, ["end", "alice"]).output == "Sessions ended: 2.\n"
-        assert run(sessions, ["list", "alice"]).output == "Nowhere.\n"
+        assert run(sessions, ["list", "alice"]).output == "This user is not logged in.\n"
         assert browsers[0].copy("remember_token").who == "nobody"
         assert bob.who == "bob"
         assert run(sessions, ["end", "--everybody"]).output == "Sessions ended: 1.\n"

@@ -9,9 +9,9 @@ import pytest
 
 from flask_cloakroom import MISSING, StoreError, user_session_discarded
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.user_data.export import exported
+from flask_cloakroom.core.user_data.export import to_json
 from flask_cloakroom.core.values import codec
-from flask_cloakroom.core.values.undo import take_back
+from flask_cloakroom.core.values.undo import undo_change
 from support.sites.user_session import Browser, MakeSite, Site
 
 CASES = [
@@ -42,12 +42,12 @@ class TestUndo:
     @pytest.mark.parametrize(("before", "after", "now", "left"), CASES)
     def test_of_each_type(self, before: Any, after: Any, now: Any, left: Any) -> None:
         """What the merge brought goes, where it is still there."""
-        assert take_back(before, after, now, same=same, packed=codec.pack) == left
+        assert undo_change(before, after, now) == left
 
     def test_of_a_sum(self) -> None:
         """The difference goes."""
-        assert take_back(3, 5, 9, same=same, packed=codec.pack, is_sum=True) == 7
-        assert take_back(MISSING, 5, 9, same=same, packed=codec.pack, is_sum=True) == 4
+        assert undo_change(3, 5, 9, is_sum=True) == 7
+        assert undo_change(MISSING, 5, 9, is_sum=True) == 4
 
     def test_by_a_view(self, site: Site) -> None:
         """It says what it did; the second time nothing happens, and the visitor's things do not come back."""
@@ -168,7 +168,7 @@ user_session.update(
 
     def test_what_cannot_be_decoded(self) -> None:
         """Nothing is left out, and half a surrogate pair is valid JSON."""
-        text = exported({"a": b"\xc1", "b": codec.pack("\ud800")})
+        text = to_json({"a": b"\xc1", "b": codec.pack("\ud800")})
         assert json.loads(text) == {"a": {"unreadable": "wQ=="}, "b": "\ud800"}
         text.encode()
 

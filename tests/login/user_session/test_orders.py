@@ -10,8 +10,8 @@ import pytest
 
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.repository import Repository
-from flask_cloakroom.core.user_data.repository import Merged, UserData, UserDataSettings
-from flask_cloakroom.core.user_data.visitor import Brought
+from flask_cloakroom.core.user_data.repository import UserCommit, UserData, UserDataSettings
+from flask_cloakroom.core.user_data.visitor import VisitorData
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.stores import Store
@@ -33,11 +33,11 @@ def data_in(store: Any) -> UserData:
     return Repository(store, TICKETS, user_data=SETTINGS).user_data
 
 
-def brought(visitor_id: str, visits: int, item: str) -> Brought:
-    return Brought(visitor_id, {"visits": codec.pack(visits), "cart": codec.pack([item])})
+def brought(visitor_id: str, visits: int, item: str) -> VisitorData:
+    return VisitorData(visitor_id, {"visits": codec.pack(visits), "cart": codec.pack([item])})
 
 
-def merging(visitor: Brought) -> Callable[[Any], Merged | None]:
+def merging(visitor: VisitorData) -> Callable[[Any], UserCommit | None]:
     return lambda store: data_in(store).merge(NAME, visitor)
 
 
@@ -89,7 +89,7 @@ def test_one_login_is_tried_twice(outcomes: Any, begin: bool) -> None:
 def test_a_merge_beside_a_change(outcomes: Any) -> None:
     """A change that began before the merge, or after it, is kept beside it."""
 
-    def change(store: Any) -> Merged | None:
+    def change(store: Any) -> UserCommit | None:
         data = data_in(store)
         held = data.load(NAME)
         count = codec.unpack(held.values["visits"])

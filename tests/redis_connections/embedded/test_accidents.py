@@ -173,11 +173,11 @@ os.closerange(0, 100)
 own = [os.open("/dev/null", os.O_RDWR) for _ in range(20)]
 del own[0:3]
 server.ensure_running()
-assert server._use > 2 and server._folder.fd > 2
+assert server._users_lock > 2 and server._folder.fd > 2
 for fd in own: os.fstat(fd)
 for fd in (0, 1, 2): os.close(fd)
 server.close()
 server.ensure_running()
-assert server._use > 2 and server._folder.fd > 2
+assert server._users_lock > 2 and server._folder.fd > 2
 """
         run(folder, code)

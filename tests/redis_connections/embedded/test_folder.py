@@ -127,8 +127,8 @@ class TestLongPath:
 
     def test_limit_is_that_of_the_system(self) -> None:
         """One byte less than sun_path has, for the zero at its end."""
-        assert embedded_folder.fits_a_socket("/" + "x" * (embedded_folder.LONGEST_SOCKET_PATH - 1))
-        assert not embedded_folder.fits_a_socket("/" + "é" * (embedded_folder.LONGEST_SOCKET_PATH // 2 + 1))
+        assert embedded_folder.is_socket_path("/" + "x" * (embedded_folder.LONGEST_SOCKET_PATH - 1))
+        assert not embedded_folder.is_socket_path("/" + "é" * (embedded_folder.LONGEST_SOCKET_PATH // 2 + 1))
 
 
 class TestNoServer:

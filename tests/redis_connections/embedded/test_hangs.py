@@ -37,7 +37,7 @@ def app(folder: Path, processes: Processes) -> Iterator[Flask]:
     yield app
     store: Any = app.session_interface.store  # type: ignore[attr-defined]
     store.close()
-    use_no_more(store.connector.sockets[0])
+    use_no_more(store.connector.direct_access[0])
 
 
 def use_no_more(endpoint: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_keeper_that_hangs_for_good_is_ended(
     server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a longer time than a page has; then there can be a new start."""
-    monkeypatch.setattr(embedded, "_KEEPER_PATIENCE", 0.2)
+    monkeypatch.setattr(embedded, "_KEEPER_TIMEOUT", 0.2)
     with monkeypatch.context() as patch:
         stopped = wrapped(sys.executable, tmp_path)
         patch.setattr(embedded, "_interpreter", lambda: stopped)

@@ -16,7 +16,7 @@ import pytest
 from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
-from flask_cloakroom.testing.parallel import together
+from flask_cloakroom.testing.parallel import run_in_threads
 from support.redis.embedded_users import PATIENCE, Processes, User, ask, can_lock, run, start, wait_until
 
 
@@ -74,7 +74,7 @@ class TestOneServer:
     def test_of_threads_that_start_at_once(self, folder: Path, server: EmbeddedServer, processes: Processes) -> None:
         """The same, with one object for all and with one each."""
         own = [EmbeddedServer(folder) for _ in range(4)]
-        together(8, lambda number: (server if number % 2 else own[number // 2]).ensure_running())
+        run_in_threads(8, lambda number: (server if number % 2 else own[number // 2]).ensure_running())
         assert len(processes.servers()) == 1
         for each in own:
             each.close()
@@ -212,7 +212,7 @@ class TestEnd:
         assert newcomer.do("GET k") == "v"
 
     def test_server_that_does_not_end_is_killed(self, server: EmbeddedServer, processes: Processes) -> None:
-        """After SHUTDOWN_PATIENCE, which is 5 seconds."""
+        """After SHUTDOWN_TIMEOUT, which is 5 seconds."""
         server.ensure_running()
         os.kill(processes.server(), signal.SIGSTOP)
         server.close()

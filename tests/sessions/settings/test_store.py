@@ -136,7 +136,7 @@ class TestStore:
         for client in (redis.asyncio.Redis(), redis.asyncio.Redis.from_url(f"redis://:{SECRET}@host")):
             error = refused(tmp_path, SESSION_REDIS=client)
             assert error.setting == "SESSION_REDIS"
-            assert "hand over the synchronous one" in str(error)
+            assert "Pass the synchronous client" in str(error)
             asyncio.run(client.aclose())
 
     def test_what_a_store_lacks_is_named(self, tmp_path: Path) -> None:

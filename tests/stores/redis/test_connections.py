@@ -12,10 +12,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.redis_connections.limit import Room
+from flask_cloakroom.redis_connections.limit import Permit
 from flask_cloakroom.stores import Conflict, Entry, Gone, Saved
 from flask_cloakroom.stores.redis.store import RedisStore
-from flask_cloakroom.testing.parallel import together
+from flask_cloakroom.testing.parallel import run_in_threads
 from support.servers.redis_server import RedisServer
 from support.servers.special import Proxy, VolatileRedisServer, admin
 from support.stores.backends import ClientOfOurOwn, prefix
@@ -117,7 +117,7 @@ def test_closing_while_others_use_it(shared_server: VolatileRedisServer) -> None
                 assert version is not None
                 assert store.load(key) == Entry(key, version)
 
-    together(6, work)
+    run_in_threads(6, work)
     store.close()
 
 
@@ -132,7 +132,7 @@ def test_a_connection_that_is_given_back_while_all_are_closed(store: RedisStore)
     class Between:
         """Stands in for a connection, and steps in when it is closed."""
 
-        room = Room()
+        permit = Permit()
 
         def disconnect(self) -> None:
             first.disconnect()
@@ -241,7 +241,7 @@ def test_a_server_that_hangs_and_many_threads(store: RedisStore, own_server: Vol
     open_connections(store, 4)
     own_server.pause()
     try:
-        waited = together(12, lambda number: seconds_to_fail(lambda: store.load(b"k")))
+        waited = run_in_threads(12, lambda number: seconds_to_fail(lambda: store.load(b"k")))
     finally:
         own_server.resume()
     assert max(waited) < TIMEOUT + MARGIN

@@ -244,7 +244,7 @@ class TestStrayAnswers:
         version = store.create(b"k", b"data", 60)
         transport: Any = store._transport
         # Of this server, which other tests use as well: their connections are under the same bound.
-        connections = transport._bound.open
+        connections = transport._limit.open_count
         for _ in range(3):
             wire = transport._idle[-1]
             assert not wire.unread()
@@ -252,7 +252,7 @@ class TestStrayAnswers:
             wait_for_bytes(store)
             assert store.load(b"k") == Entry(b"data", version or b"")
             assert transport._idle[-1] is not wire
-            assert transport._bound.open <= connections
+            assert transport._limit.open_count <= connections
             assert len(transport._idle) == 1
         store.close()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.errors import StoreError
-from flask_cloakroom.stores import Conflict, Entry, Gone, Place, Saved, open_store
+from flask_cloakroom.stores import Conflict, Entry, Gone, Saved, StoreOptions, open_store
 from flask_cloakroom.stores.sqlite import store as sqlite_module
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from support.clock import CalmClock
@@ -60,7 +60,7 @@ def test_it_leaves_no_transaction_open(store: SQLiteStore, path: Path) -> None:
     other = SQLiteStore(path)
     connections = [store._open() for _ in range(3)]
     for db in connections:
-        store._give_back(db)
+        store._return(db)
     for number in range(1, 20):
         entry = other.load(b"k")
         assert entry is not None
@@ -135,7 +135,7 @@ def test_the_first_use_of_a_file_that_somebody_holds(store: SQLiteStore, path: P
             with pytest.raises(StoreError, match="locked"):
                 store.load(b"k")
             assert clock.time() - began < 0.4 + 0.5
-    assert not store._open_ones
+    assert not store._open_count
     assert store.load(b"k") is None
 
 
@@ -252,9 +252,9 @@ def test_an_interruption_leaves_no_connection_behind(store: SQLiteStore, monkeyp
         patch.setattr(sqlite_module, "_fetch_one", interrupt)
         with pytest.raises(Interrupted):
             store.load(b"k")
-    assert len(store._open_ones) == len(store._idle) == 0
+    assert len(store._open_count) == len(store._idle) == 0
     assert store.load(b"k") is not None
-    assert len(store._open_ones) == len(store._idle) == 1
+    assert len(store._open_count) == len(store._idle) == 1
 
 
 def test_an_interruption_of_a_wait_leaves_no_connection_behind(
@@ -270,7 +270,7 @@ def test_an_interruption_of_a_wait_leaves_no_connection_behind(
         patch.setattr(time, "sleep", interrupt)
         with pytest.raises(Interrupted):
             store.create(b"k2", b"data", 60)
-    assert len(store._open_ones) == len(store._idle) == 0
+    assert len(store._open_count) == len(store._idle) == 0
     assert isinstance(store.load(b"k"), Entry)
 
 
@@ -292,7 +292,7 @@ def test_an_interruption_of_a_wait_leaves_no_connection_behind(
 )
 def test_urls_of_files(tmp_path: Path, url: str, expected: str) -> None:
     """Three slashes are relative to the instance folder, four are an absolute path; % escapes are undone."""
-    store = open_store(url.format(tmp=tmp_path), Place(tmp_path / "instance", "", 1.0))
+    store = open_store(url.format(tmp=tmp_path), StoreOptions(tmp_path / "instance", "", 1.0))
     store.create(b"k", b"data", 60)
     store.close()
     assert (tmp_path / expected).is_file()
@@ -316,7 +316,7 @@ def test_urls_of_files(tmp_path: Path, url: str, expected: str) -> None:
 def test_urls_of_nothing(tmp_path: Path, url: str, says: str) -> None:
     """A ValueError that says what is wrong, before anything is opened."""
     with pytest.raises(ValueError, match=says):
-        open_store(url, Place(tmp_path, "", 1.0))
+        open_store(url, StoreOptions(tmp_path, "", 1.0))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ import pytest
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.sqlite.file import Connection
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from flask_cloakroom.testing.parallel import ended_well, in_child
+from flask_cloakroom.testing.parallel import child_succeeded, run_in_child
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_database(store: SQLiteStore, path: Path, content: byt
         for secret in ("secret", "the key", "the data"):
             assert secret not in str(caught.value)
     assert path.read_bytes() == content
-    assert not store._open_ones
+    assert not store._open_count
 
 
 def test_a_folder_of_the_same_name(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_file_that_is_cut_short_while_it_is_open(store: SQLiteStore, path: Pat
                 entry = store.load(b"%d" % number)
                 assert entry is None or entry.data.startswith(b"data of %d " % number)
 
-    assert ended_well(in_child(work))
+    assert child_succeeded(run_in_child(work))
 
 
 def test_a_row_that_somebody_else_wrote(store: SQLiteStore, path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from flask_cloakroom.testing.parallel import in_child
+from flask_cloakroom.testing.parallel import run_in_child
 from support.stores import workers
 
 spawning = multiprocessing.get_context("spawn")
@@ -66,7 +66,7 @@ def test_a_process_that_ends_takes_nothing_with_it(tmp_path: Path) -> None:
     store.create(b"before", b"data", 600)
     # Two connections, as two threads would have opened them.
     second = store._open()
-    store._give_back(second)
+    store._return(second)
     for turn in range(2):
         process = spawning.Process(target=workers.use_and_leave, args=(str(path), b"theirs %d" % turn))
         process.start()
@@ -84,7 +84,7 @@ def test_a_process_that_ends_takes_nothing_with_it(tmp_path: Path) -> None:
 def killed_in_the_middle(path: Path, offset: int, synchronous: str, after: float) -> list[tuple[int, int]]:
     """Let a process write, kill it, and return what it acknowledged before: number and write of each."""
     hear, acknowledge = os.pipe()
-    child = in_child(lambda: workers.write_until_killed(str(path), acknowledge, offset, synchronous))
+    child = run_in_child(lambda: workers.write_until_killed(str(path), acknowledge, offset, synchronous))
     os.close(acknowledge)
     with os.fdopen(hear, "rb") as lines:
         first = lines.readline()

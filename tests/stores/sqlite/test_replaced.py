@@ -20,7 +20,7 @@ from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores import Claim, Conflict, Entry, Gone, Saved
 from flask_cloakroom.stores.sqlite import store as sqlite_module
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from flask_cloakroom.testing.parallel import ended_well, in_child, together
+from flask_cloakroom.testing.parallel import child_succeeded, run_in_child, run_in_threads
 from support.stores import workers
 
 spawning = multiprocessing.get_context("spawn")
@@ -192,11 +192,11 @@ def test_a_warning_for_each_replacement(
     shutil.copy(backup, spare)
     connections = [store._open() for _ in range(3)]
     for db in connections:
-        store._give_back(db)
+        store._return(db)
     assert warnings_of(caplog) == []
     for number, source in enumerate((backup, spare), 1):
         way(path, source)
-        together(4, lambda thread: [store.load(b"%d" % thread) for _ in range(20)])
+        run_in_threads(4, lambda thread: [store.load(b"%d" % thread) for _ in range(20)])
         store.create(b"after %d" % number, b"data", 600)
         assert len(warnings_of(caplog)) == number
         assert all(str(path) in text for text in warnings_of(caplog))
@@ -207,7 +207,7 @@ def test_a_file_that_stays_is_no_warning(store: SQLiteStore, path: Path, caplog:
     """Nor one whose last connection was closed, or that was opened again after a fork."""
     store.close()
     store.load(b"k")
-    assert ended_well(in_child(lambda: store.load(b"k")))
+    assert child_succeeded(run_in_child(lambda: store.load(b"k")))
     store.load(b"k")
     os.utime(path)
     path.chmod(0o640)
@@ -231,10 +231,10 @@ def test_nothing_of_the_old_file_stays_open(store: SQLiteStore, path: Path, back
     """Also connections that nobody is about to use are closed: otherwise the disk's room is never free again."""
     connections = [store._open() for _ in range(5)]
     for db in connections:
-        store._give_back(db)
+        store._return(db)
     delete_all_three(path, backup)
     store.load(b"k")
-    assert len(store._idle) == len(store._open_ones) == 1
+    assert len(store._idle) == len(store._open_count) == 1
     if Path("/proc/self/fd").exists():
         opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
         assert not [name for name in opened if path.resolve().name in name and "deleted" in name]
@@ -364,8 +364,8 @@ def test_a_worker_that_ends_without_having_noticed(
 
 def test_a_wal_that_nobody_can_tell_to_be_strange_is_kept(path: Path, backup: Path) -> None:
     """A process was killed, the file stayed: what is in the WAL has been acknowledged, and is read."""
-    child = in_child(lambda: (SQLiteStore(path).create(*OLD, 600), os._exit(0)))
-    assert ended_well(child)
+    child = run_in_child(lambda: (SQLiteStore(path).create(*OLD, 600), os._exit(0)))
+    assert child_succeeded(child)
     assert beside(path, "-wal").stat().st_size > 0
     store = SQLiteStore(path)
     assert store.load(OLD[0]) is not None
@@ -375,8 +375,8 @@ def test_a_wal_that_nobody_can_tell_to_be_strange_is_kept(path: Path, backup: Pa
 def test_a_backup_that_brings_its_own_wal(store: SQLiteStore, path: Path, tmp_path: Path) -> None:
     """All that belongs to the new file is used: its WAL is not taken for the old file's."""
     other = tmp_path / "other.db"
-    child = in_child(lambda: (SQLiteStore(other).create(b"in the other's WAL", b"data", 600), os._exit(0)))
-    assert ended_well(child)
+    child = run_in_child(lambda: (SQLiteStore(other).create(b"in the other's WAL", b"data", 600), os._exit(0)))
+    assert child_succeeded(child)
     wal = beside(path, "-wal")
     other.rename(path.resolve())
     beside(other, "-wal").rename(wal)
@@ -394,11 +394,11 @@ def test_a_fork_after_a_replacement(store: SQLiteStore, path: Path, backup: Path
         assert store.load(OLD[0]) is None
         assert store.create(b"child's", b"data", 600) is not None
 
-    assert ended_well(in_child(in_the_child))
+    assert child_succeeded(run_in_child(in_the_child))
     assert store.load(b"child's") is not None
     assert store.load(OLD[0]) is None
     assert store.create(b"parent's", b"data", 600) is not None
-    assert ended_well(in_child(lambda: store.load(b"parent's").data))  # type: ignore[union-attr]
+    assert child_succeeded(run_in_child(lambda: store.load(b"parent's").data))  # type: ignore[union-attr]
 
 
 # -- in the middle of a call ------------------------------------------------------------------------------
@@ -503,7 +503,7 @@ def test_replaced_while_a_writer_waits(store: SQLiteStore, path: Path, backup: P
 
 
 @pytest.mark.parametrize("way", EMPTY + RESTORED)
-@pytest.mark.parametrize("step", ["prepare", "connect", "note_beside"])
+@pytest.mark.parametrize("step", ["prepare_file", "open_connection", "side_files"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_replaced_while_it_is_opened(
     store: SQLiteStore, path: Path, backup: Path, monkeypatch: pytest.MonkeyPatch, way: Way, step: str, when: str
@@ -543,14 +543,14 @@ def test_replaced_without_end(store: SQLiteStore, path: Path, monkeypatch: pytes
             store.create(b"new", b"data", 600)
         assert time.monotonic() - began < 2.0
     assert store.create(b"new", b"data", 600) is not None
-    assert len(store._idle) == len(store._open_ones) == 1
+    assert len(store._idle) == len(store._open_count) == 1
 
 
 def test_a_process_that_hangs_while_it_opens(store: SQLiteStore, path: Path, backup: Path) -> None:
     """Others get a StoreError within about the timeout, and go on when it has ended."""
-    from flask_cloakroom.stores.sqlite.file import only_opener
+    from flask_cloakroom.stores.sqlite.file import opening_lock
 
-    with only_opener(str(path.resolve())):
+    with opening_lock(str(path.resolve())):
         began = time.monotonic()
         assert store.load(OLD[0]) is not None, "who has the file open need not wait"
         delete_the_file(path, backup)
@@ -590,9 +590,9 @@ def test_threads_that_write_while_it_is_replaced_again_and_again(
             assert entry is not None
             assert entry.data == BOTH[1]
 
-    together(5, work)
+    run_in_threads(5, work)
     store.load(b"k")
-    assert len(store._idle) == len(store._open_ones)
+    assert len(store._idle) == len(store._open_count)
     found = path.stat()
     assert {db.identity for db in store._idle} == {(found.st_dev, found.st_ino)}
     assert 1 <= len(warnings_of(caplog)) <= rounds
@@ -612,7 +612,7 @@ def test_replaced_by_something_that_is_no_database(store: SQLiteStore, path: Pat
             verb()
         assert "secret" not in str(caught.value)
     assert path.read_bytes() == garbage
-    assert not store._open_ones
+    assert not store._open_count
     move_a_backup_there(path, backup)
     assert store.load(BOTH[0]) is not None
 
@@ -637,7 +637,7 @@ def test_replaced_by_a_table_of_other_columns(store: SQLiteStore, path: Path, tm
     other.rename(path.resolve())
     with pytest.raises(StoreError, match=r"link\.db"):
         store.load(b"k")
-    assert not store._open_ones
+    assert not store._open_count
 
 
 def test_replaced_by_a_folder_or_a_pipe(store: SQLiteStore, path: Path) -> None:
@@ -681,4 +681,4 @@ def test_a_backup_that_is_copied_over_it(store: SQLiteStore, path: Path, backup:
             with contextlib.suppress(StoreError):
                 store.load(b"%d" % number)
 
-    assert ended_well(in_child(work))
+    assert child_succeeded(run_in_child(work))

@@ -72,7 +72,7 @@ def write_a_little(store: SQLiteStore, mark: bytes) -> float:
     """Write until the store has looked at the WAL; return the longest write, in seconds."""
     longest = 0.0
     with CalmClock() as clock:
-        for number in range(wal.WRITES_PER_LOOK):
+        for number in range(wal.WRITES_PER_CHECK):
             start = clock.time()
             assert store.create(b"%s %d" % (mark, number), b"data", 600) is not None
             longest = max(longest, clock.time() - start)
@@ -133,13 +133,13 @@ def test_a_reader_that_is_stuck_for_long(store: SQLiteStore, path: Path, tries: 
         start = time.monotonic()
         longest = max(write_a_little(store, b"during %d" % number) for number in range(10))
         assert longest < 0.2
-        assert len(tries) <= 1 + (time.monotonic() - start) / wal.PAUSE
-        time.sleep(wal.PAUSE)
+        assert len(tries) <= 1 + (time.monotonic() - start) / wal.RETRY_PAUSE
+        time.sleep(wal.RETRY_PAUSE)
         write_a_little(store, b"after a pause")
         assert tries
         assert not any(tries)
         assert size_of_wal(path) > WAL_BYTES
-    time.sleep(wal.PAUSE)
+    time.sleep(wal.RETRY_PAUSE)
     write_a_little(store, b"after it")
     assert tries[-1]
     assert size_of_wal(path) <= WAL_BYTES
@@ -150,13 +150,13 @@ def test_a_reader_that_has_just_begun(store: SQLiteStore, path: Path, tries: lis
     store.create(b"first", b"data", 600)
     with stuck_reader(path):
         write_until_long(store)
-        time.sleep(wal.PAUSE)
+        time.sleep(wal.RETRY_PAUSE)
     with stuck_reader(path):
         tries.clear()
         longest = write_a_little(store, b"during")
         assert tries == [False]
         assert longest < 0.2
-    time.sleep(wal.PAUSE)
+    time.sleep(wal.RETRY_PAUSE)
     write_a_little(store, b"after it")
     assert tries[-1]
     assert size_of_wal(path) <= WAL_BYTES
@@ -164,9 +164,9 @@ def test_a_reader_that_has_just_begun(store: SQLiteStore, path: Path, tries: lis
 
 def test_who_gives_up_soon_is_not_made_to_wait_long(path: Path) -> None:
     """A store with a short timeout keeps others from writing for a part of it only."""
-    assert wal.Wal(2.0)._wait_ms == wal.LONGEST_WAIT * 1000
-    assert wal.Wal(0.04)._wait_ms == 10
-    assert wal.Wal(0.001)._wait_ms == 0
+    assert wal.Wal(2.0)._block_ms == wal.LONGEST_BLOCK * 1000
+    assert wal.Wal(0.04)._block_ms == 10
+    assert wal.Wal(0.001)._block_ms == 0
 
 
 def test_a_write_that_was_made_is_acknowledged_whatever_follows(
@@ -182,16 +182,16 @@ def test_a_write_that_was_made_is_acknowledged_whatever_follows(
     store.create(b"first", b"data", 600)
     with stuck_reader(path):
         write_until_long(store)
-        time.sleep(wal.PAUSE)
+        time.sleep(wal.RETRY_PAUSE)
         with monkeypatch.context() as patch:
             patch.setattr(wal, "_empty", fail)
             start = time.monotonic()
             for number in range(2):
                 write_a_little(store, b"during %d" % number)
             # The second look comes within the pause, unless these few writes took longer than it.
-            assert 1 <= len(tried) <= 1 + (time.monotonic() - start) / wal.PAUSE
-    assert len(store._open_ones) == len(store._idle)
-    time.sleep(wal.PAUSE)
+            assert 1 <= len(tried) <= 1 + (time.monotonic() - start) / wal.RETRY_PAUSE
+    assert len(store._open_count) == len(store._idle)
+    time.sleep(wal.RETRY_PAUSE)
     write_a_little(store, b"after it")
     assert size_of_wal(path) <= WAL_BYTES
 
@@ -208,7 +208,7 @@ def test_the_wal_of_a_file_behind_a_link(tmp_path: Path, path: Path, tries: list
         store.create(b"first", b"data", 600)
         os.chdir(folder)
         with stuck_reader(path):
-            for number in range(WAL_BYTES // len(LARGE) + wal.WRITES_PER_LOOK):
+            for number in range(WAL_BYTES // len(LARGE) + wal.WRITES_PER_CHECK):
                 assert store.create(b"long %d" % number, LARGE, 600) is not None
         assert tries
     finally:

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from flask_cloakroom import FlaskRedis
-from flask_cloakroom.redis_connections.limit import Bound
+from flask_cloakroom.redis_connections.limit import ConnectionLimit
 from support.servers.groups import wait_until
 from support.servers.redis_server import RedisServer
 from support.servers.special import admin
@@ -37,10 +37,10 @@ def make_client(url: str | None = None, /, **options: Any) -> FlaskRedis:
     return client
 
 
-def bound_of(client: FlaskRedis) -> Bound:
-    """Return the bound that a client's connections count under."""
-    bound: Bound = getattr(client.connection_pool, "bound")  # noqa: B009 (the driver's type knows nothing of it)
-    return bound
+def limit_of(client: FlaskRedis) -> ConnectionLimit:
+    """Return the limit that a client's connections count under."""
+    limit: ConnectionLimit = getattr(client.connection_pool, "limit")  # noqa: B009 (the driver's type knows nothing of it)
+    return limit
 
 
 class Outside:
@@ -90,9 +90,9 @@ def sockets_of(pid: int) -> set[str]:
 class Observer:
     """Counts the sockets of forked children all the time, without those that they had from the beginning."""
 
-    def __init__(self, inherited: dict[int, set[str]], bound: int) -> None:
+    def __init__(self, inherited: dict[int, set[str]], limit: int) -> None:
         self._inherited = inherited
-        self._bound = bound
+        self._limit = limit
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         #: By process: the most that there were at once.
@@ -111,7 +111,7 @@ class Observer:
         while not self._over.wait(0.005):
             for child, inherited in self._inherited.items():
                 counted = len(sockets_of(child) - inherited)
-                if counted > self._bound:
+                if counted > self._limit:
                     # A list that was made while one was closed for another has both. Too many stay too many.
                     counted = min(counted, *(len(sockets_of(child) - inherited) for _ in range(3)))
                 self.highest[child] = max(self.highest[child], counted)

@@ -19,10 +19,10 @@ THREADS = 16
 class Hammer:
     """One application with its client and its sessions, and threads on both."""
 
-    def __init__(self, url: str, bound: int) -> None:
+    def __init__(self, url: str, limit: int) -> None:
         self.app = Flask("hammered")
         self.app.config.update(REDIS_URL=url, SECRET_KEY="x", TESTING=True, SESSION_STORE_TIMEOUT=20)
-        self.client = FlaskRedis(self.app, max_connections=bound, timeout=20)
+        self.client = FlaskRedis(self.app, max_connections=limit, timeout=20)
         self.text = FlaskRedis(self.app, config_prefix="REDIS", decode_responses=True, timeout=20)
         Session(self.app)
         self.app.add_url_rule("/<mark>", "page", self._page)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
-from flask_cloakroom.stores import Place, Store, open_store
+from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.redis.store import RedisStore
 
@@ -54,7 +54,7 @@ def prefix() -> str:
 
 @contextmanager
 def _by_url(url: str, folder: Path) -> Iterator[Store]:
-    store = open_store(url, Place(folder, prefix(), 5.0))
+    store = open_store(url, StoreOptions(folder, prefix(), 5.0))
     try:
         yield store
     finally:

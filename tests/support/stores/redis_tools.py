@@ -41,6 +41,6 @@ def open_connections(store: RedisStore, count: int) -> None:
     """Let so many connections lie idle, and no other ones."""
     transport: Any = store._transport
     transport.close()
-    wires = [transport._open() for _ in range(count)]
-    for wire in wires:
-        transport._give_back(wire)
+    connections = [transport._open() for _ in range(count)]
+    for connection in connections:
+        transport._idle.append(connection)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from ..values.rebase import Contested, Values
+from ..values.merge import MergeConflict
+from ..values.rebase import Values
 from .envelope import Header
 from .tickets import public_id
 
@@ -23,7 +24,7 @@ class Absence(Enum):
     SUPERSEDED = "superseded"
     #: The same, but longer ago than a request may last, and its mark still holds what its visitor was about to bring to
     #: their account. As good as unknown, but for a login of the same user.
-    LEFT = "left"
+    CARRIES = "carries"
     #: The ticket was renewed so long ago that a browser which got the new one would not send it: it never arrived,
     #: or somebody has a copy. As good as unknown, and reported.
     REUSED = "reused"
@@ -54,4 +55,4 @@ class Committed(NamedTuple):
 
     record: Record
     merged: bool
-    contested: Sequence[Contested]
+    conflicts: Sequence[MergeConflict]

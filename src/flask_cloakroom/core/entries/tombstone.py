@@ -29,7 +29,7 @@ OVERLAP_SECONDS: Final = 10
 REPORT_SECONDS: Final = 3600
 #: Seconds for which a login's mark keeps what its visitor brought, for a login that is tried again because nobody got
 #: the answer to the first. Who is shown an error tries again at once; ten minutes are for those who look for help.
-LEFT_SECONDS: Final = 600
+CARRY_SECONDS: Final = 600
 
 
 class Tombstone(NamedTuple):
@@ -83,7 +83,7 @@ class Tombstone(NamedTuple):
     def packed(self, key: bytes) -> tuple[SecretBytes, int]:
         """Return the entry to store under ``key``, and for how many seconds."""
         header = Header(self.created, self.created, self.created, superseded=True, belongs=bool(self.carried))
-        seconds = LEFT_SECONDS if self.carried else REPORT_SECONDS if self.masked_ticket else MARK_SECONDS
+        seconds = CARRY_SECONDS if self.carried else REPORT_SECONDS if self.masked_ticket else MARK_SECONDS
         return envelope.pack(header, self.successor + self.masked_ticket + self.carried, key), seconds
 
     def ticket(self, old_ticket: str) -> Secret:
@@ -98,7 +98,7 @@ class Tombstone(NamedTuple):
         """
         age = now - self.created
         if self.carried:
-            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.LEFT
+            return Absence.SUPERSEDED if is_within(age, MARK_SECONDS) else Absence.CARRIES
         if not self.masked_ticket:
             # A store that misses the mark's end, or a clock that was set back, must not keep the visitor out for ever.
             return Absence.SUPERSEDED if is_within(age, MARK_SECONDS + CLOCK_SKEW) else Absence.UNKNOWN

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import ContentionError
-from ...secret import hidden
+from ...secret import as_secrets
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
 from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
 from ..entries.record import Absence, Record
-from ..values.merge import Strategies
-from ..values.rebase import Changes, Contested, Values, applied, rebase
+from ..values.merge import MergeConflict, Strategies
+from ..values.rebase import Changes, Values, apply_changes, rebase
 
 #: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
 #: needs but one commit for it.
@@ -30,7 +30,7 @@ class Merger:
 
     # What is only needed once a race was lost stands here, so that a commit that loses none sets none of it.
     merged = False
-    contested: Sequence[Contested] = ()
+    conflicts: Sequence[MergeConflict] = ()
     _losses = 0
     _has_turn = False
     _deadline = 0.0
@@ -39,10 +39,10 @@ class Merger:
         self.namespace = namespace
         self._strategies = strategies
         # From here on the values are in local variables, while stores and an application's strategies are called.
-        self._base = hidden(record.values)
+        self._base = as_secrets(record.values)
         self._changes = changes
         self.record = record
-        self.values = applied(self._base, changes)
+        self.values = apply_changes(self._base, changes)
 
     @property
     def header(self) -> Header:
@@ -106,14 +106,14 @@ class Merger:
             found = self.namespace.load(found)
         if not isinstance(found, Record):
             return None
-        found.values = hidden(found.values)
+        found.values = as_secrets(found.values)
         return found
 
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
         # From the first base each time, so that a third try doesn't take its second for somebody else's.
-        self.values, self.contested = rebase(self._base, found.values, self._changes, self._strategies)
+        self.values, self.conflicts = rebase(self._base, found.values, self._changes, self._strategies)
 
     def _is_their_turn(self, found: Record) -> bool:
         # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
@@ -145,4 +145,4 @@ class Editor(Merger):
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = True
-        self.values = applied(found.values, self._edit(found.values))
+        self.values = apply_changes(found.values, self._edit(found.values))

@@ -37,7 +37,7 @@ def take_lease(merger: Merger, *, timeout: float, lease: float) -> Committed | N
             result = namespace.replace(current, header, merger.values)
             if type(result) is Saved:
                 held = Record(current.ticket, current.key, result.version, header, merger.values)
-                return Committed(held, merger.merged, merger.contested)
+                return Committed(held, merger.merged, merger.conflicts)
             if type(result) is not Conflict or not merger.meet(result.entry):
                 return None
         if time.monotonic() >= deadline:

@@ -24,7 +24,7 @@ from ..entries.record import Committed, Record
 from ..entries.tickets import Tickets
 from ..entries.tombstone import MARK_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
-from ..user_data.visitor import Left, open_left, pack_left
+from ..user_data.visitor import Carried, open_carried, pack_carried
 from ..values.merge import Strategies
 from ..values.rebase import Changes, Values
 from .commit import Editor, Merger
@@ -184,7 +184,7 @@ class Repository(Namespace):
             result = self.replace(base, header, merger.values)
             if type(result) is Saved:
                 saved = Record(base.ticket, base.key, result.version, header, merger.values)
-                return Committed(saved, merger.merged, merger.contested)
+                return Committed(saved, merger.merged, merger.conflicts)
             if not merger.lose_to(result):
                 break
         return None
@@ -243,13 +243,13 @@ class Repository(Namespace):
             if renewal:
                 tombstone = Tombstone.renewed(self.now(), made.key, old.ticket, made.ticket)
             else:
-                left = pack_left(old, header.owner, merger.values, encrypt=self.encrypts)
-                tombstone = Tombstone.rotated(self.now(), made.key, left)
+                carried = pack_carried(old, header.owner, merger.values, encrypt=self.encrypts)
+                tombstone = Tombstone.rotated(self.now(), made.key, carried)
             mark, ttl = tombstone.packed(old.key)
             result = self.store.replace(old.key, mark, ttl, old.version)
             if type(result) is Saved:
                 self.index.release(old.header, old.key)
-                return Committed(made, merger.merged, merger.contested)
+                return Committed(made, merger.merged, merger.conflicts)
             if not merger.lose_to(result):
                 break
             if renewal and merger.record.ticket != record.ticket:
@@ -281,14 +281,14 @@ class Repository(Namespace):
             return Record(made.ticket, made.key, result.version, header, values)
         return self._create(header, values, moves)
 
-    def left_by(self, ticket: str) -> Left | None:
-        """Return what the mark of a ticket holds of its visitor's: :func:`.visitor.open_left`. Raises StoreError."""
+    def carried_by(self, ticket: str) -> Carried | None:
+        """Return what the mark of a ticket holds of its visitor's: :func:`.visitor.open_carried`. Raises StoreError."""
         key = self.tickets.fingerprint(ticket)
         entry = self.store.load(key)
         tombstone = None if entry is None else Tombstone.read(key, entry)
         if tombstone is None:
             return None
-        return open_left(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
+        return open_carried(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
 
     def destroy(self, record: Record) -> bool:
         """End the session for good, whatever others are writing. False: it was gone already.

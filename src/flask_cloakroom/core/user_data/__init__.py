@@ -1,1 +1,1 @@
-"""Data of a user that outlives their sessions (``user_session``)."""
+"""The data of a user that outlives sessions (``user_session``)."""

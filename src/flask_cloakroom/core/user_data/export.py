@@ -1,4 +1,4 @@
-"""What belongs to a user, as JSON that a person can read: for those who ask what is kept of them."""
+"""Export a user's data as readable JSON, for people who ask which data a site stores about them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from ..values import codec
 from ..values.registered_types import storable
 
 
-def exported(values: Mapping[Any, bytes]) -> str:
-    """Return packed values as the text of a JSON object. Nothing is left out.
+def to_json(values: Mapping[Any, bytes]) -> str:
+    """Return all packed values as the text of a JSON object.
 
-    JSON's own types stay. Tuples and sets are arrays; dates and times ISO 8601; a timedelta its seconds; bytes Base64;
-    an enum's member its name; a dataclass, or another registered class, what it is stored as; all else its text. A dict
-    whose keys would meet as text is an array of pairs. What cannot be decoded is ``{"unreadable": its bytes}``.
+    JSON's own types stay as they are. Tuples and sets become arrays, dates and times ISO 8601, a timedelta its seconds,
+    bytes Base64, and an Enum its member's name. A dataclass or another registered class becomes its stored form. Any
+    other value becomes its text. A dict with two keys of the same text becomes an array of pairs. A value that cannot
+    be decoded becomes ``{"unreadable": its bytes in Base64}``.
     """
     readable = {key: _decoded(packed) for key, packed in values.items()}
     text = json.dumps(readable, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 file takes
+    except UnicodeEncodeError:  # a lone surrogate, which a UTF-8 file cannot have
         text = json.dumps(readable, indent=2, allow_nan=False)
     return text
 
@@ -53,12 +54,12 @@ def _readable(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Enum):
-        return value.name or str(value)  # several bits of a Flag may have no name
+        return value.name or str(value)  # a combination of a Flag's bits may have no name
     stored = storable(value)
     return str(value) if stored is value else _readable(stored)
 
 
 def _readable_dict(value: dict[Any, Any]) -> Any:
     pairs = [(_readable(key), _readable(member)) for key, member in value.items()]
-    named = {key if isinstance(key, str) else json.dumps(key, ensure_ascii=False): member for key, member in pairs}
-    return named if len(named) == len(pairs) else [list(pair) for pair in pairs]
+    by_text = {key if isinstance(key, str) else json.dumps(key, ensure_ascii=False): member for key, member in pairs}
+    return by_text if len(by_text) == len(pairs) else [list(pair) for pair in pairs]

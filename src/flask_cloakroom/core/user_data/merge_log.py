@@ -1,4 +1,4 @@
-"""What is noted in a user's entry beside their data: its generation, what was merged into it, and how to undo that."""
+"""The merge log: which visitors' data were merged into a user's data, and how to undo the last merge."""
 
 from __future__ import annotations
 
@@ -9,67 +9,71 @@ from typing import Any, Final, NamedTuple
 from ...secret import SecretBytes
 from ..values import codec
 
-#: The key that the note lies under. No key of the application's begins with it.
-NOTE: Final = "\0"
-#: The most ids that are noted: so many logins with something to merge, within the life of a session, that nobody makes
-#: them by hand. Each takes some 30 bytes.
-MOST_MERGED: Final = 1000
+#: The key of the merge log in a user's entry. The application cannot use keys that begin with it.
+MERGE_LOG_KEY: Final = "\0"
+#: The greatest number of visitor ids in a log, each some 30 bytes. A thousand logins with visitor data, within the life
+#: of a session, are no work of a person.
+MAX_VISITOR_IDS: Final = 1000
 
 #: The latest time that fits into an entry's header.
 _LATEST: Final = 2**32 - 1
 
-_NONE_MERGED: Final[Mapping[str, int]] = MappingProxyType({})
+_NO_MERGES: Final[Mapping[str, int]] = MappingProxyType({})
+
+#: The changed keys of a merge: key to packed value before and after, each None if the key was missing.
+ChangedValues = dict[Any, tuple[bytes | None, bytes | None]]
 
 
-class Undo(NamedTuple):
-    """The last merge."""
+class LastMerge(NamedTuple):
+    """The changes of the last merge, for its undo."""
 
-    #: Seconds since the epoch.
+    #: The time of the merge in seconds since the epoch.
     at: int
-    #: Key to packed value before and after.
-    changed: dict[Any, tuple[bytes | None, bytes | None]]
+    changed: ChangedValues
 
 
-class Note(NamedTuple):
-    """Never changed in place."""
+class MergeLog(NamedTuple):
+    """The log in one user's entry. It is never changed in place."""
 
-    #: Another one after each deletion, so that what was read before it can't be saved.
+    #: Random bytes that each deletion changes. Data that was read before a deletion cannot be saved after it.
     generation: bytes = b""
-    #: The id of each visitor's data that was merged, and when, in seconds since the epoch.
-    merged: Mapping[str, int] = _NONE_MERGED
-    undo: Undo | None = None
+    #: Visitor id to the time of its merge, in seconds since the epoch.
+    merged: Mapping[str, int] = _NO_MERGES
+    last: LastMerge | None = None
 
-    def with_merged(self, visitor_id: str, now: int, keep: int) -> Note:
-        """Note an id, and forget those that nobody can bring any more, being older than ``keep`` seconds."""
-        young = {one: at for one, at in self.merged.items() if at + keep >= now}
-        newest = sorted(young.items(), key=lambda noted: noted[1])[-(MOST_MERGED - 1) :]
+    def with_merged(self, visitor_id: str, now: int, keep: int) -> MergeLog:
+        """Return a log with one more visitor id, and without ids that are older than ``keep`` seconds.
+
+        By then no session and no tombstone has such visitor data any more.
+        """
+        young = {other: at for other, at in self.merged.items() if at + keep >= now}
+        newest = sorted(young.items(), key=lambda merge: merge[1])[-(MAX_VISITOR_IDS - 1) :]
         return self._replace(merged={**dict(newest), visitor_id: now})
 
     def packed(self) -> bytes:
-        """Return it as bytes."""
-        undo = None if self.undo is None else [self.undo.at, _each(self.undo.changed, bytes)]
-        return codec.pack([self.generation, dict(self.merged), undo])
+        """Return the log as bytes."""
+        last = None if self.last is None else [self.last.at, _convert(self.last.changed, bytes)]
+        return codec.pack([self.generation, dict(self.merged), last])
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> Note:
-        """Undo :meth:`packed`. Raises CodecError, ValueError or TypeError for anything else."""
-        generation, merged, undo = codec.unpack(packed)
-        if not isinstance(generation, bytes) or not _is_log(merged):
-            raise ValueError("a note of the wrong shape")
-        if undo is None:
+    def from_packed(cls, packed: bytes) -> MergeLog:
+        """Return the log that :meth:`packed` packed. Raises CodecError, ValueError or TypeError for other bytes."""
+        generation, merged, last = codec.unpack(packed)
+        if not isinstance(generation, bytes) or not _are_merges(merged):
+            raise ValueError("a merge log of the wrong shape")
+        if last is None:
             return cls(generation, merged)
-        at, changed = undo
-        if not (_is_time(at) and _are_changes(changed)):
-            raise ValueError("an undo of the wrong shape")
-        return cls(generation, merged, Undo(at, _each(changed, SecretBytes)))
+        at, changed = last
+        if not (_is_time(at) and _are_changed_values(changed)):
+            raise ValueError("a last merge of the wrong shape")
+        return cls(generation, merged, LastMerge(at, _convert(changed, SecretBytes)))
 
 
-def _each(changed: Mapping[Any, Any], kind: type[bytes]) -> dict[Any, tuple[bytes | None, bytes | None]]:
-    """Return the packed values before and after as this type; the codec takes plain bytes."""
-    pairs = ((key, (before, after)) for key, (before, after) in changed.items())
+def _convert(changed: ChangedValues, kind: type[bytes]) -> ChangedValues:
+    """Return the same values in another type of bytes. The codec packs plain bytes only."""
     return {
         key: (None if before is None else kind(before), None if after is None else kind(after))
-        for key, (before, after) in pairs
+        for key, (before, after) in changed.items()
     }
 
 
@@ -77,12 +81,12 @@ def _is_time(value: object) -> bool:
     return type(value) is int and 0 <= value <= _LATEST
 
 
-def _is_log(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, str) and _is_time(at) for one, at in value.items())
+def _are_merges(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_time(at) for name, at in value.items())
 
 
-def _are_changes(value: object) -> bool:
-    """Return whether a value maps keys to what was stored before and after, packed or None."""
+def _are_changed_values(value: object) -> bool:
+    """Return True for a dict of pairs, each with the packed value before and after."""
     return isinstance(value, dict) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, bytes | None) for part in pair)
         for pair in value.values()

@@ -1,9 +1,9 @@
-"""What belongs to a user: one entry in the sessions' store, the same on every device. Without Flask.
+"""Users' data in the store: one entry for each user, shared by all devices of that user. Without Flask.
 
-It lies as a session does, each value packed by itself, and every write is a compare-and-set of that one entry. What a
-visitor brings at a login is merged in the same write that notes the id of it, so that it is merged once, whoever tries
-again. A deletion leaves an empty entry behind, with another generation and with those ids: what was read before it
-can't be saved any more, and what was merged before it isn't merged again.
+Each value is packed by itself, as in a session, and each write is a compare-and-set of the whole entry. A merge writes
+the visitor data and the visitor id at once, so that a login that is tried again does not merge the data twice. A
+deletion leaves an empty entry with another generation and with the visitor ids. So data that was read before the
+deletion cannot be saved after it, and merged data is not merged again.
 """
 
 from __future__ import annotations
@@ -11,84 +11,86 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ...errors import SessionTooLargeError, SettingError, UserDataError
-from ...secret import Secret, SecretBytes, hidden
+from ...secret import Secret, SecretBytes, as_secrets
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
 from ..entries.envelope import EnvelopeError, Header, Seal
 from ..entries.namespace import Namespace
 from ..entries.tickets import public_id
-from ..entries.tombstone import LEFT_SECONDS
+from ..entries.tombstone import CARRY_SECONDS
 from ..values import codec
-from ..values.merge import MISSING, STRATEGIES, Strategies
-from ..values.rebase import Changes, Contested, Values, rebase, same
-from ..values.undo import take_back
-from .merge_log import NOTE, Note, Undo
-from .visitor import Brought
+from ..values.merge import MISSING, STRATEGIES, MergeConflict, Strategies
+from ..values.rebase import Changes, Values, rebase
+from ..values.undo import undo_change
+from .merge_log import MERGE_LOG_KEY, ChangedValues, LastMerge, MergeLog
+from .visitor import VisitorData
 
-#: Seconds without use after which it is over, unless told: as long as any browser keeps a cookie (RFC 6265bis, 5.6.3),
-#: so that who is still remembered by a device finds what is theirs.
+#: The default lifetime without use, in seconds. Browsers keep a cookie for 400 days at most (RFC 6265bis, 5.6.3), so a
+#: remembered user always finds the data.
 DEFAULT_LIFETIME: Final = 400 * 24 * 3600
-#: "Last seen" is written anew when a tenth of the lifetime has passed, and at the latest after so many seconds. Nobody
-#: is shown it, so a day is exact enough.
+#: The greatest age of the stored time of the last use, in seconds. A tenth of the lifetime is used if that is less. No
+#: page shows this time, so a day is exact enough.
 REFRESH_SECONDS: Final = 24 * 3600
-#: Seconds for which the last merge can be undone: the pages after a login, and a night to sleep over it.
+#: For how many seconds the last merge can be undone: until the day after the login.
 UNDO_SECONDS: Final = 24 * 3600
-#: Seconds for which a deletion is in the way of requests that began before it, as a session's mark is.
+#: For how many seconds a deletion stops requests that began before it. No request lasts longer: 30 s is gunicorn's
+#: default timeout.
 DELETED_SECONDS: Final = 30
-#: Bytes of a secret below which anybody can try all that people think of; remember tokens refuse those as well.
+#: The least length of a secret in bytes. Remember tokens have the same limit. A shorter secret can be guessed.
 SHORTEST_SECRET: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class UserDataSettings:
-    """How it is kept."""
+    """The settings of user data."""
 
     strategies: Strategies = field(default_factory=dict)
-    #: Seconds.
+    #: Seconds without use after which the data is deleted.
     lifetime: int = DEFAULT_LIFETIME
-    #: What it is sealed with, if sessions are: the application's SECRET_KEY, and then those that are for reading only.
+    #: The SECRET_KEY, which encrypts the data if sessions are encrypted, then the fallback keys, for reading only.
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
 
-class Held(NamedTuple):
-    """What is known of a user's entry: the base of the next write."""
+class UserRecord(NamedTuple):
+    """A user's data as it was read or written: the base of the next write."""
 
     name: str
-    #: None: nothing is stored.
+    #: The version of the stored entry, or None if no entry is stored.
     version: bytes | None
     header: Header
     #: Key to packed value. Never changed in place.
     values: Values
-    note: Note
+    merge_log: MergeLog
 
     def __repr__(self) -> str:
-        return f"<Held keys={len(self.values)}>"
+        return f"<UserRecord keys={len(self.values)}>"
 
 
-class Merged(NamedTuple):
-    """A write went through: what is stored now, and what was contested."""
+class UserCommit(NamedTuple):
+    """A write that succeeded: the stored data, the conflicts, and the values that a merge or an undo changed."""
 
-    held: Held
-    contested: list[Contested]
-    #: Key to packed value before and after, of what a merge or an undo changed.
-    changed: dict[Any, tuple[bytes | None, bytes | None]]
+    record: UserRecord
+    conflicts: list[MergeConflict]
+    changed: ChangedValues
 
 
-#: From what is stored to what shall be; None for "leave it".
-_Work = Callable[[Held], Held | None]
+#: Takes the stored data, and returns the data to store, or None to leave the entry as it is.
+_Edit = Callable[[UserRecord], UserRecord | None]
 
 
 class UserData:
-    """That of the users of one namespace. One object serves all threads of a process.
+    """The data of all users of one namespace. One object serves all threads of a process.
 
-    A user is named by :meth:`.tickets.Tickets.owner_name`. Every method raises StoreError if the store is down,
-    UserDataError (which is one) if what is stored cannot be read, and ContentionError if others write all the time.
+    :meth:`.tickets.Tickets.owner_name` returns the name of a user. Every method raises StoreError if the store fails,
+    UserDataError (a StoreError) if the stored data cannot be read, and ContentionError if other requests write the
+    entry all the time.
     """
 
     def __init__(self, namespace: Namespace, settings: UserDataSettings) -> None:
@@ -97,244 +99,248 @@ class UserData:
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def load(self, name: str) -> Held:
-        """Return what is stored, be it nothing. One store command."""
+    def load(self, name: str) -> UserRecord:
+        """Return a user's data, which is empty if no entry is stored. Takes one store command."""
         return self._open(name, self._namespace.store.load(self._key(name)))
 
-    def is_due(self, held: Held) -> bool:
-        """Tell whether it should be written down that it is in use."""
+    def is_due(self, record: UserRecord) -> bool:
+        """Return True if the stored time of the last use is too old, and a write must refresh it."""
         refresh = min(self.settings.lifetime // 10, REFRESH_SECONDS)
-        unseen = self._namespace.now() - held.header.seen
-        # A time in the future is written anew as well. Else it would lengthen the life of the data.
-        return bool(held.values) and (unseen >= refresh or unseen < -CLOCK_SKEW)
+        unseen = self._namespace.now() - record.header.seen
+        # A time in the future would lengthen the life of the data, so it is written anew as well.
+        return bool(record.values) and (unseen >= refresh or unseen < -CLOCK_SKEW)
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def commit(self, base: Held, changes: Changes) -> Merged | None:
-        """Write ``changes``, merging with what others wrote since ``base`` was read. None: it was deleted meanwhile.
+    def commit(self, base: UserRecord, changes: Changes) -> UserCommit | None:
+        """Write ``changes``, merged with the writes of other requests since ``base`` was read.
 
-        Raises SessionTooLargeError, SessionValueError.
+        Return None if the data was deleted since then. Raises SessionTooLargeError and SessionValueError.
         """
-        contested: list[Contested] = []
+        conflicts: list[MergeConflict] = []
 
-        def work(held: Held) -> Held | None:
-            is_other = held.note.generation != base.note.generation
-            # One without data goes soon by itself, and then nothing was deleted.
-            if bool(base.values) if held.version is None else is_other:
+        def edit(record: UserRecord) -> UserRecord | None:
+            is_other = record.merge_log.generation != base.merge_log.generation
+            # The store drops an empty entry by itself. If the base was empty too, no data was deleted.
+            if bool(base.values) if record.version is None else is_other:
                 return None
-            values, contested[:] = self._rebase(base.values, held.values, changes)
-            return held._replace(values=values)
+            values, conflicts[:] = self._rebase(base.values, record.values, changes)
+            return record._replace(values=values)
 
-        saved = self._write(base, work)
-        return None if saved is None else Merged(saved, contested, {})
+        saved = self._write(base, edit)
+        return None if saved is None else UserCommit(saved, conflicts, {})
 
-    def merge(self, name: str, brought: Brought) -> Merged | None:
-        """Merge what a visitor brings, unless that was done before; then None.
+    def merge(self, name: str, visitor: VisitorData) -> UserCommit | None:
+        """Merge visitor data into a user's data. Return None if it was merged before.
 
-        For each key both sides began with nothing; its strategy says what becomes of the two, else the general rule,
-        by which the visitor's is the later change. Raises SessionTooLargeError, SessionValueError.
+        Both count as changes of an empty base. The visitor's is the later change, unless the key has a strategy.
+        Raises SessionTooLargeError and SessionValueError.
         """
-        contested: list[Contested] = []
-        changed: dict[Any, tuple[bytes | None, bytes | None]] = {}
+        conflicts: list[MergeConflict] = []
+        changed: ChangedValues = {}
 
-        def work(held: Held) -> Held | None:
-            if brought.visitor_id in held.note.merged:
+        def edit(record: UserRecord) -> UserRecord | None:
+            nonlocal changed
+            if visitor.visitor_id in record.merge_log.merged:
                 return None
-            values, contested[:] = self._rebase({}, held.values, brought.values)
-            changed.clear()
-            changed.update(_differences(held.values, values))
-            note = held.note.with_merged(brought.visitor_id, self._namespace.now(), self._longest_pending())
-            return held._replace(values=values, note=note._replace(undo=Undo(self._namespace.now(), dict(changed))))
+            values, conflicts[:] = self._rebase({}, record.values, visitor.values)
+            changed, now = _differences(record.values, values), self._namespace.now()
+            log = record.merge_log.with_merged(visitor.visitor_id, now, self._pending_seconds())
+            return record._replace(values=values, merge_log=log._replace(last=LastMerge(now, changed)))
 
-        saved = self._write(self.load(name), work)
-        return None if saved is None else Merged(saved, contested, changed)
+        saved = self._write(self.load(name), edit)
+        return None if saved is None else UserCommit(saved, conflicts, changed)
 
-    def undo(self, name: str) -> Merged | None:
-        """Take the last merge back out, for :data:`UNDO_SECONDS`; what was changed since stays. None: there is none."""
-        changed: dict[Any, tuple[bytes | None, bytes | None]] = {}
+    def undo(self, name: str) -> UserCommit | None:
+        """Undo the last merge, and keep later changes. Return None if there is no merge that can be undone."""
+        changed: ChangedValues = {}
 
-        def work(held: Held) -> Held | None:
-            undo = self.undoable(held)
-            if undo is None:
+        def edit(record: UserRecord) -> UserRecord | None:
+            nonlocal changed
+            merge = self.undoable(record)
+            if merge is None:
                 return None
-            values = dict(held.values)
-            for key, (before, after) in undo.changed.items():
-                packed = self._taken_back(key, before, after, values.pop(key, None))
+            values = dict(record.values)
+            for key, (before, after) in merge.changed.items():
+                packed = self._undone(key, before, after, values.pop(key, None))
                 if packed is not None:
                     values[key] = packed
-            changed.clear()
-            changed.update(_differences(held.values, values))
-            return held._replace(values=values, note=held.note._replace(undo=None))
+            changed = _differences(record.values, values)
+            return record._replace(values=values, merge_log=record.merge_log._replace(last=None))
 
-        saved = self._write(self.load(name), work)
-        return None if saved is None else Merged(saved, [], changed)
+        saved = self._write(self.load(name), edit)
+        return None if saved is None else UserCommit(saved, [], changed)
 
-    def undoable(self, held: Held) -> Undo | None:
-        """Return what :meth:`undo` would take back; None if there is nothing."""
-        undo = held.note.undo
-        return undo if undo is not None and is_within(self._namespace.now() - undo.at, UNDO_SECONDS) else None
+    def undoable(self, record: UserRecord) -> LastMerge | None:
+        """Return the merge that :meth:`undo` would undo: the last one, for :data:`UNDO_SECONDS`. Otherwise None."""
+        last = record.merge_log.last
+        return last if last is not None and is_within(self._namespace.now() - last.at, UNDO_SECONDS) else None
 
     def delete(self, name: str) -> bool:
-        """Delete all of it, whatever others are writing; False if there was nothing. Requests under way are late."""
-        had: list[bool] = []
+        """Delete a user's data, even if it cannot be read. Return False if there was none.
 
-        def work(held: Held) -> Held:
-            had[:] = [bool(held.values)]
-            note = Note(generation=os.urandom(8), merged=held.note.merged)
-            return held._replace(values={}, note=note)
+        Requests that read the data before cannot save it any more.
+        """
+        had_values = is_unreadable = False
+
+        def edit(record: UserRecord) -> UserRecord:
+            nonlocal had_values
+            had_values = bool(record.values)
+            return record._replace(values={}, merge_log=MergeLog(os.urandom(8), record.merge_log.merged))
 
         entry = self._namespace.store.load(self._key(name))
         try:
-            held = self._open(name, entry)
+            record = self._open(name, entry)
         except UserDataError:
-            # Then this is the way out. Which ids it knew is lost with it.
+            # The visitor ids in the entry are lost, because they cannot be read either.
             assert entry is not None
-            held = self._nothing(name)._replace(version=entry.version)
-            self._write(held, work)
-            return True
-        self._write(held, work)
-        return had[0]
+            record, is_unreadable = self._empty(name)._replace(version=entry.version), True
+        self._write(record, edit)
+        return had_values or is_unreadable
 
     # -- parts ----------------------------------------------------------------------------------------------
 
-    def _rebase(self, base: Values, theirs: Values, changes: Changes) -> tuple[Values, list[Contested]]:
+    def _rebase(self, base: Values, theirs: Values, changes: Changes) -> tuple[Values, list[MergeConflict]]:
         for key in changes:
             if key in theirs and base.get(key) != theirs[key]:
-                unpacked(key, theirs[key])  # what cannot be read must not be taken for something that may go
+                unpack_value(key, theirs[key])  # raises: a value that cannot be read must not be overwritten
         return rebase(base, theirs, changes, self.settings.strategies, setting="USER_SESSION_MERGE")
 
-    def _taken_back(self, key: Any, before: bytes | None, after: bytes | None, now: bytes | None) -> bytes | None:
+    def _undone(self, key: Any, before: bytes | None, after: bytes | None, now: bytes | None) -> bytes | None:
         if now == after:
             return before
-        three = [MISSING if packed is None else unpacked(key, packed) for packed in (before, after, now)]
-        is_sum = self.settings.strategies.get(key) is STRATEGIES["sum"]
+        three = [MISSING if packed is None else unpack_value(key, packed) for packed in (before, after, now)]
         try:
-            left = take_back(*three, same=same, packed=codec.pack, is_sum=is_sum)
-            return None if left is MISSING else SecretBytes(codec.pack(left))
+            value = undo_change(*three, is_sum=self.settings.strategies.get(key) is STRATEGIES["sum"])
+            return None if value is MISSING else SecretBytes(codec.pack(value))
         except (codec.UnsupportedTypeError, RecursionError):
             raise UserDataError(
-                f"user_session[{key!r}] holds values that cannot be compared, so the merge cannot be taken back. "
-                "delete_user_data() gives all of the user's data up"
+                f"user_session[{key!r}] holds values that cannot be compared, so the merge cannot be undone. "
+                "To delete all data of the user, call delete_user_data()"
             ) from None
 
-    def _write(self, held: Held, work: _Work) -> Held | None:
-        """Compare and set until it is in, asking ``work`` anew for what is stored by then. None if it said None."""
-        key = self._key(held.name)
+    def _write(self, record: UserRecord, edit: _Edit) -> UserRecord | None:
+        """Call ``edit`` and write its result, again with the stored data if another request wrote first.
 
-        def packed(found: Held) -> tuple[Held, bytes, int] | None:
-            wanted = work(found)
-            return None if wanted is None else self._packed(wanted, key, found)
+        Return the written data, or None if ``edit`` returned None.
+        """
+        key = self._key(record.name)
 
-        written = self._namespace.compare_and_set(key, held, packed, partial(self._open, held.name))
+        def packed(current: UserRecord) -> tuple[UserRecord, bytes, int] | None:
+            edited = edit(current)
+            return None if edited is None else self._packed(edited, key, current)
+
+        written = self._namespace.compare_and_set(key, record, packed, partial(self._open, record.name))
         return None if written is None else written[0]._replace(version=written[1])
 
-    def _packed(self, wanted: Held, key: bytes, before: Held) -> tuple[Held, bytes, int]:
+    def _packed(self, record: UserRecord, key: bytes, before: UserRecord) -> tuple[UserRecord, bytes, int]:
+        """Return the data to write, the same as bytes, and for how many seconds to store it."""
         now = self._namespace.now()
-        header = wanted.header._replace(created=wanted.header.created or now, renewed=now, seen=now)
-        wanted = wanted._replace(header=header)
-        data = self._sealed(wanted, key)
+        record = record._replace(
+            header=record.header._replace(created=record.header.created or now, renewed=now, seen=now)
+        )
+        data = self._entry_of(record, key)
         limit = self._namespace.max_bytes
-        if len(data) > limit and wanted.note.undo is not None:
-            wanted = wanted._replace(note=wanted.note._replace(undo=None))
-            data = self._sealed(wanted, key)
-        # One that was stored when the limit was higher can still be read, be used and shrink.
-        if len(data) > limit and _size(wanted.values) > _size(before.values):
-            largest = max(wanted.values, key=lambda name: len(wanted.values[name]))
-            raise SessionTooLargeError(len(data), limit, largest, len(wanted.values[largest]), "user_session")
-        return wanted, data, self._remaining(wanted)
+        if len(data) > limit and record.merge_log.last is not None:
+            # Without the undo of the merge the data may fit.
+            record = record._replace(merge_log=record.merge_log._replace(last=None))
+            data = self._entry_of(record, key)
+        # Data that was stored under a higher limit may still be changed, as long as it does not grow.
+        if len(data) > limit and _size(record.values) > _size(before.values):
+            largest = max(record.values, key=lambda name: len(record.values[name]))
+            raise SessionTooLargeError(len(data), limit, largest, len(record.values[largest]), "user_session")
+        return record, data, self._seconds_to_store(record)
 
-    def _sealed(self, wanted: Held, key: bytes) -> bytes:
-        payload = envelope.pack_values({**wanted.values, NOTE: wanted.note.packed()}, codec.pack)
-        seal = Seal(self._seals(wanted.name)[0], key) if self._namespace.encrypts else None
-        return envelope.pack(wanted.header, payload, key, seal_for=seal)
+    def _entry_of(self, record: UserRecord, key: bytes) -> bytes:
+        payload = envelope.pack_values({**record.values, MERGE_LOG_KEY: record.merge_log.packed()}, codec.pack)
+        seal = Seal(self._seal_secrets(record.name)[0], key) if self._namespace.encrypts else None
+        return envelope.pack(record.header, payload, key, seal_for=seal)
 
-    def _open(self, name: str, entry: Entry | None) -> Held:
+    def _open(self, name: str, entry: Entry | None) -> UserRecord:
         if entry is None:
-            return self._nothing(name)
+            return self._empty(name)
         key = self._key(name)
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
             if not header.belongs or header.superseded:
-                raise EnvelopeError("it is something else")
+                raise EnvelopeError("the entry is of another kind")
             if sealed:
-                # What was stored before SESSION_ENCRYPTION was switched on is read, and sealed by the next write.
+                # An entry from before SESSION_ENCRYPTION was switched on is read as it is, and encrypted by a write.
                 payload = self._unsealed(name, key, entry.data, payload)
-            values = hidden(envelope.unpack_values(payload, codec.unpack_key))
-            note = Note.unpacked(values.pop(NOTE))
+            values = as_secrets(envelope.unpack_values(payload, codec.unpack_key))
+            merge_log = MergeLog.from_packed(values.pop(MERGE_LOG_KEY))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
-                f"user data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. "
-                "If SECRET_KEY was changed, put the old one into SECRET_KEY_FALLBACKS; delete_user_data() gives it up"
+                f"user data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. If "
+                "SECRET_KEY was changed, put the old key into SECRET_KEY_FALLBACKS; delete_user_data() deletes the data"
             ) from None
         if self._namespace.now() > header.seen + self.settings.lifetime:
-            values = {}
-            note = note._replace(undo=None)
-        return Held(name, entry.version, header, values, note)
+            return UserRecord(name, entry.version, header, {}, merge_log._replace(last=None))
+        return UserRecord(name, entry.version, header, values, merge_log)
 
     def _unsealed(self, name: str, key: bytes, data: bytes, payload: bytes) -> bytes:
-        for number, seal in enumerate(seals := self._seals(name), 1):
-            try:
-                return envelope.unseal(data, payload, Seal(seal, key))
-            except EnvelopeError:
-                if number == len(seals):
-                    raise
-        raise AssertionError  # there is at least one
+        """Return the decrypted payload. Raises EnvelopeError if no secret fits."""
+        *others, last = self._seal_secrets(name)
+        for secret in others:
+            with suppress(EnvelopeError):
+                return envelope.unseal(data, payload, Seal(secret, key))
+        return envelope.unseal(data, payload, Seal(last, key))
 
     def check_secrets(self) -> None:
-        """Raise SettingError if it must be sealed and there is nothing to seal it with, or nothing that is secret."""
+        """Raise SettingError if the data must be encrypted, and SECRET_KEY is missing or too short for that."""
         if not self._namespace.encrypts:
             return
         if self.settings.secrets and len(self.settings.secrets[0]) < SHORTEST_SECRET:
             raise SettingError(
-                "SECRET_KEY", f"is shorter than {SHORTEST_SECRET} bytes, so all can be tried; make it 32"
+                "SECRET_KEY", f"is shorter than {SHORTEST_SECRET} bytes, so it can be guessed. Use 32 random bytes"
             )
         if not self.settings.secrets:
             raise SettingError(
                 "SECRET_KEY",
-                "is not set, and user_session needs it with SESSION_ENCRYPTION: what belongs to a user is sealed "
-                "with a key that is made of it, because no ticket is the same on all devices",
+                "is not set, and user_session needs it with SESSION_ENCRYPTION. A user's devices have different "
+                "tickets, so the data is encrypted with SECRET_KEY",
             )
 
-    def _seals(self, name: str) -> list[Secret]:
-        """Return what stands for the ticket, made with each secret: the first is for writing."""
+    def _seal_secrets(self, name: str) -> list[Secret]:
+        """Return what takes the ticket's place in a seal: one text for each secret, the first one for writing."""
         if not self.settings.secrets:
             self.check_secrets()
-            raise EnvelopeError("it is sealed, and there is no SECRET_KEY")
+            raise EnvelopeError("the entry is encrypted, and SECRET_KEY is not set")
         text = b"flask-cloakroom:user-data\0" + name.encode()
         return [Secret(hmac.digest(secret, text, "sha256").hex()) for secret in self.settings.secrets]
 
-    def _nothing(self, name: str) -> Held:
-        return Held(name, None, Header(0, 0, 0, belongs=True), {}, Note())
+    def _empty(self, name: str) -> UserRecord:
+        return UserRecord(name, None, Header(0, 0, 0, belongs=True), {}, MergeLog())
 
     def _key(self, name: str) -> bytes:
         return self._namespace.tickets.user_key(name)
 
-    def _longest_pending(self) -> int:
-        """Return for how many seconds a session, or a mark, may hold what was merged already.
+    def _pending_seconds(self) -> int:
+        """Return for how many seconds a session or tombstone can have visitor data that was merged already.
 
-        Whatever a session writes once it is a user's drops it as well, so it is as old as the login.
+        The first write of a session after its login removes the visitor data, so the data is as old as the login.
         """
-        return self._namespace.lifetimes.idle + LEFT_SECONDS + CLOCK_SKEW
+        return self._namespace.lifetimes.idle + CARRY_SECONDS + CLOCK_SKEW
 
-    def _remaining(self, held: Held) -> int:
-        lifetime = self.settings.lifetime if held.values else DELETED_SECONDS
-        # A merge that is noted in the future, by a clock that was set back, was made by now.
-        noted = min(max(held.note.merged.values(), default=0), self._namespace.now() + CLOCK_SKEW)
-        return max(lifetime, noted + self._longest_pending() - self._namespace.now()) + 1
+    def _seconds_to_store(self, record: UserRecord) -> int:
+        lifetime = self.settings.lifetime if record.values else DELETED_SECONDS
+        # If the clock was set back, the last merge may have a time in the future. It was made now or earlier.
+        last_merge = min(max(record.merge_log.merged.values(), default=0), self._namespace.now() + CLOCK_SKEW)
+        return max(lifetime, last_merge + self._pending_seconds() - self._namespace.now()) + 1
 
 
-def unpacked(key: Any, packed: bytes) -> Any:
-    """Return a value. Raises UserDataError, which names the key."""
+def unpack_value(key: Any, packed: bytes) -> Any:
+    """Return a value of a user's data. Raises UserDataError, which names the key, if it cannot be decoded."""
     try:
         return codec.unpack(packed)
     except codec.CodecError as error:
         raise UserDataError(
             f"user_session[{key!r}] cannot be decoded and stays as it is: {error}. Register its type with "
-            "register_type, or give the value up by deleting or setting the key"
+            "register_type, or delete or set the key to drop the value"
         ) from None
 
 
-def _differences(before: Values, after: Values) -> dict[Any, tuple[bytes | None, bytes | None]]:
+def _differences(before: Values, after: Values) -> ChangedValues:
     keys = [*after, *(key for key in before if key not in after)]
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 

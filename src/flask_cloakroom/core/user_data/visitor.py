@@ -1,4 +1,4 @@
-"""What belongs to a visitor who is not logged in: how it lies in their session until it is brought to their account."""
+"""Visitor data: the ``user_session`` of a visitor who is not logged in, in the visitor's session until a login."""
 
 from __future__ import annotations
 
@@ -11,75 +11,76 @@ from ..entries.envelope import EnvelopeError, Seal
 from ..entries.ownership import Ownership
 from ..entries.record import Record
 from ..values import codec, own_keys
-from ..values.own_keys import VISITOR_ID
+from ..values.own_keys import VISITOR_ID_KEY
 from ..values.rebase import Values
 
-#: What the session's keys begin with of all that the visitor will bring.
-PREFIX: Final = "_user_session:"
-#: Random bytes of that id: none is ever met twice.
+#: The beginning of each session key that holds visitor data.
+VISITOR_PREFIX: Final = "_user_session:"
+#: Random bytes of a visitor id, so many that no id is ever used twice.
 _ID_BYTES: Final = 12
 
 
 def new_visitor_id() -> str:
-    """Return an id for what a visitor will bring. It opens nothing."""
+    """Return a new visitor id. It is no secret."""
     return secrets.token_urlsafe(_ID_BYTES)
 
 
-class Brought(NamedTuple):
-    """What a visitor brings to an account."""
+class VisitorData(NamedTuple):
+    """The data of one visitor."""
 
     visitor_id: str
     #: Key, without the prefix, to packed value.
     values: Values
 
 
-class Left(NamedTuple):
-    """The same, in the mark of the session that it was brought from."""
+class Carried(NamedTuple):
+    """Visitor data that a tombstone carries for a login."""
 
-    #: To whose account: :meth:`.tickets.Tickets.owner_name`.
-    name: str
-    brought: Brought
-
-
-def is_visitors(key: Any) -> bool:
-    """Tell whether a session's key is that of something that the visitor will bring."""
-    return isinstance(key, str) and key.startswith(PREFIX)
+    #: The user who logs in, as :meth:`.tickets.Tickets.owner_name` names them.
+    owner: str
+    data: VisitorData
 
 
-def brought_in(values: Values) -> Brought | None:
-    """Return what the values of a session hold of a visitor's; None if that is nothing."""
-    packed = values.get(VISITOR_ID)
+def is_visitor_key(key: Any) -> bool:
+    """Return True for a session key that holds visitor data."""
+    return isinstance(key, str) and key.startswith(VISITOR_PREFIX)
+
+
+def visitor_data_in(values: Values) -> VisitorData | None:
+    """Return the visitor data in a session's values, or None if there is no readable visitor id."""
+    packed = values.get(VISITOR_ID_KEY)
     if packed is None:
         return None
     try:
-        visitor_id = own_keys.unpack(VISITOR_ID, packed)
+        visitor_id = own_keys.unpack(VISITOR_ID_KEY, packed)
     except codec.CodecError:
         return None
-    brought: Values = {key[len(PREFIX) :]: SecretBytes(value) for key, value in values.items() if is_visitors(key)}
-    return Brought(visitor_id, brought)
+    prefix = len(VISITOR_PREFIX)
+    return VisitorData(visitor_id, {k[prefix:]: SecretBytes(v) for k, v in values.items() if is_visitor_key(k)})
 
 
-def pack_left(old: Record, owner: str, values: Values, *, encrypt: bool) -> bytes:
-    """Return what the mark of ``old`` keeps of a session's values, which move to a session of ``owner``; b"": nothing.
+def pack_carried(old: Record, owner: str, values: Values, *, encrypt: bool) -> bytes:
+    """Return the visitor data for the tombstone of ``old``, whose ``values`` move to a session of ``owner``.
 
-    ``owner`` is what the header of that says. It is only the login that brings something: later moves do not.
+    ``owner`` is the text in the header of the new session. The result is b"" if there is no visitor data, or if the
+    session belonged to this user before: only a login merges visitor data. ``encrypt``: seal it with the old ticket.
     """
-    to, was = Ownership.parse(owner), Ownership.parse(old.header.owner)
-    if to is None or (was is not None and was.name == to.name):
+    new_owner, old_owner = Ownership.parse(owner), Ownership.parse(old.header.owner)
+    if new_owner is None or (old_owner is not None and old_owner.name == new_owner.name):
         return b""
-    brought = brought_in(values)
-    if brought is None or not brought.values:
+    data = visitor_data_in(values)
+    if data is None or not data.values:
         return b""
-    kept = {VISITOR_ID: values[VISITOR_ID], **{PREFIX + key: packed for key, packed in brought.values.items()}}
-    header = old.header._replace(owner=to.name, belongs=True)
-    payload = envelope.pack_values(kept, codec.pack)
+    carried = {VISITOR_ID_KEY: values[VISITOR_ID_KEY], **{VISITOR_PREFIX + key: v for key, v in data.values.items()}}
+    header = old.header._replace(owner=new_owner.name, belongs=True)
+    payload = envelope.pack_values(carried, codec.pack)
     return envelope.pack(header, payload, old.key, seal_for=Seal(old.ticket, old.key) if encrypt else None)
 
 
-def open_left(seal: Seal, carried: bytes, *, encrypted: bool) -> Left | None:
-    """Return what a tombstone carries of a visitor's, with the ticket that led there; None if that is nothing.
+def open_carried(seal: Seal, carried: bytes, *, encrypted: bool) -> Carried | None:
+    """Return the visitor data in a tombstone, or None if there is none that can be read.
 
-    ``encrypted``: only if it is sealed with that ticket.
+    ``seal`` has the ticket that led to the tombstone. ``encrypted``: refuse data that is not sealed with that ticket.
     """
     try:
         header, payload, sealed = envelope.open_header(carried, seal.key)
@@ -87,7 +88,7 @@ def open_left(seal: Seal, carried: bytes, *, encrypted: bool) -> Left | None:
             payload = envelope.unseal(carried, payload, seal)
         elif encrypted:
             return None
-        brought = brought_in(envelope.unpack_values(payload, codec.unpack_key))
+        data = visitor_data_in(envelope.unpack_values(payload, codec.unpack_key))
     except (EnvelopeError, codec.CodecError):
         return None
-    return None if brought is None else Left(header.owner, brought)
+    return None if data is None else Carried(header.owner, data)

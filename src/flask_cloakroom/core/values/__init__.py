@@ -1,1 +1,1 @@
-"""Values in a session: packed into bytes, merged between requests, and unpacked when they are read."""
+"""The values of a session: packed into bytes, unpacked when they are read, and merged between requests."""

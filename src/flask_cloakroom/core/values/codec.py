@@ -1,7 +1,7 @@
-"""Values to bytes and back, each as the type that it was. The format is MessagePack with extension types.
+"""Pack values into bytes and unpack them with the same types. The format is MessagePack with extension types.
 
-What goes in comes out; what could not is refused with :class:`UnsupportedTypeError`. Decoding runs no code
-but that of the types below and of those that the application registered (``registered_types.py``).
+A value that would not come back the same is refused with :class:`UnsupportedTypeError`. Unpacking runs only the code of
+the types below, and of the types that the application registered (``registered_types.py``).
 """
 
 from __future__ import annotations
@@ -20,37 +20,22 @@ from zoneinfo import ZoneInfo
 import msgpack
 from markupsafe import Markup
 
-#: Types that MessagePack keeps by itself and that cannot change under our hands: once read, never packed again.
+#: Types whose values cannot change in place and have no members. Once read, such a value is never packed again.
 IMMUTABLE_TYPES: Final = frozenset(
-    {
-        str,
-        int,
-        float,
-        bool,
-        type(None),
-        bytes,
-        complex,
-        Decimal,
-        UUID,
-        datetime,
-        date,
-        time,
-        timedelta,
-        Markup,
-    }
+    {str, int, float, bool, type(None), bytes, complex, Decimal, UUID, datetime, date, time, timedelta, Markup}
 )
 
-#: Bytes of a packer's first buffer, which grows when a value needs it; the library's own start of 256 KiB
-#: costs more than packing a short value.
+#: Bytes of a packer's first buffer, which grows if needed. The library's default, 256 KiB, takes more time than to
+#: pack a short value.
 _BUFFER: Final = 1024
 
 
 class CodecError(ValueError):
-    """The bytes are not what this codec wrote, or name a type that is not registered (any more)."""
+    """The bytes were not written by this codec, or the type is not registered in this process."""
 
 
 class UnsupportedTypeError(TypeError):
-    """A value that cannot be stored. ``path`` are the keys and indexes that lead to it."""
+    """A value that cannot be stored. ``path`` has the keys and indexes that lead to the value."""
 
     def __init__(self, type_name: str, path: tuple[Any, ...], hint: str) -> None:
         super().__init__(type_name)
@@ -59,35 +44,32 @@ class UnsupportedTypeError(TypeError):
         self.hint = hint
 
 
-#: How deep tuples, sets and registered classes may lie in each other. Each level takes some frames of Python's
-#: stack (1,000 by default) at packing and at unpacking, and what was packed must be readable from deeper down. At
-#: unpacking each takes some 50 KB of the thread's stack too (8 MB, mostly), so a record that is deeper is not read.
+#: The deepest nesting of tuples, sets and registered classes. Each level takes some frames of Python's stack (1,000 by
+#: default) at packing and at unpacking, and some 50 KB of the thread's stack (mostly 8 MB) at unpacking. A value that
+#: was packed must be readable from deeper in the stack, so the limit is far below both.
 MAX_DEPTH: Final = 64
 
-#: MessagePack's packer takes so many lists and dicts in each other, with some 350 bytes of the thread's stack for
-#: each, and begins anew in every tuple. So in more tuples than _DEEP they may only lie MAX_DEPTH deep.
+#: The deepest nesting of lists and dicts that the packer allows, with some 350 bytes of the thread's stack a level. The
+#: packer counts anew inside each tuple. Inside more than _CHECK_DEPTH tuples only MAX_DEPTH levels are allowed.
 _PACKER_DEPTH: Final = 1024
-_DEEP: Final = 4
+_CHECK_DEPTH: Final = 4
 
-TOO_DEEP: Final = "It is nested too deeply or contains itself."
-HINT: Final = (
-    "Store what it is made of (str, int, dict, list …), or register an Enum, a dataclass or a class of your "
-    "own with flask_cloakroom.register_type."
-)
+TOO_DEEP: Final = "It is nested too deeply or contains itself. Store values that are less nested."
+HINT: Final = "Store its parts as str, int, dict or list, or register its class with flask_cloakroom.register_type."
 
 
 def pack(value: Any) -> bytes:
-    """Return ``value`` as bytes. Equal values of equal types give equal bytes, but for the order of dicts.
+    """Return ``value`` as bytes. Equal values of the same types give equal bytes, if dicts have the same order.
 
-    Raises :class:`UnsupportedTypeError`.
+    Raises :class:`UnsupportedTypeError` for a value that cannot be stored.
     """
     try:
-        if type(value) in IMMUTABLE_TYPES:  # no container: nothing in it to look for
+        if type(value) in IMMUTABLE_TYPES:  # a fast path: no container, so no member to check
             packed: bytes = _packer().pack(value)
             return packed
         return _dump(value, 0)
     except _UnsupportedError as error:
-        kind = type(error.culprit)
+        kind = type(error.value)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         path = _path_in(value, MAX_DEPTH if error.hint is TOO_DEEP else _PACKER_DEPTH)
         raise UnsupportedTypeError(name, path, error.hint) from error.__cause__
@@ -96,7 +78,7 @@ def pack(value: Any) -> bytes:
 
 
 def is_packed_as(value: Any, packed: bytes) -> bool:
-    """Return whether :func:`pack` makes exactly these bytes of a value. False for a value that cannot be packed."""
+    """Return True if :func:`pack` returns exactly these bytes. Return False for a value that cannot be packed."""
     try:
         return pack(value) == packed
     except UnsupportedTypeError:
@@ -104,20 +86,20 @@ def is_packed_as(value: Any, packed: bytes) -> bool:
 
 
 def unpack(packed: bytes) -> Any:
-    """Return the value that :func:`pack` made ``packed`` from. Raises :class:`CodecError`."""
+    """Return the value that :func:`pack` packed. Raises :class:`CodecError` for other bytes."""
     try:
         return _load(packed)
     except CodecError:
         raise
     except Exception as error:
-        # Whatever a decoder raises at bytes that are not its own; what they hold must not be in the text.
+        # A decoder can raise any error for forged bytes. Its text may contain the value, so only the type is told.
         raise CodecError(f"undecodable value ({type(error).__name__})") from error
 
 
 def unpack_key(packed: bytes) -> Any:
-    """Return the key of a map that :func:`pack` made ``packed`` from. Raises :class:`CodecError`.
+    """Return the key of a dict that :func:`pack` packed. Raises :class:`CodecError` for other bytes.
 
-    Every save writes the keys anew, so a key that cannot be packed again would make the whole record unusable.
+    A key that cannot be packed again raises CodecError too. Every save packs all keys, so each one would fail.
     """
     key = unpack(packed)
     try:
@@ -128,11 +110,11 @@ def unpack_key(packed: bytes) -> Any:
 
 
 class _UnsupportedError(Exception):
-    """Raised inside the packer, which knows the value but not the way to it."""
+    """Raised inside the packer, which has the value but not the path to it."""
 
-    def __init__(self, culprit: Any, hint: str) -> None:
+    def __init__(self, value: Any, hint: str) -> None:
         super().__init__(hint)
-        self.culprit = culprit
+        self.value = value
         self.hint = hint
 
 
@@ -146,19 +128,19 @@ _packer: Callable[..., Any] = partial(
 
 
 def _dump(value: Any, depth: int) -> bytes:
-    if depth > _DEEP:
+    if depth > _CHECK_DEPTH:
         _refuse_deep(value, MAX_DEPTH)
     packer = _packer(default=partial(_encode, depth=depth)) if depth else _packer()
     packed: bytes = packer.pack(value)
-    # The packer writes bytearray and memoryview as if they were bytes, and they would come back as such. It
-    # can only have happened where a "bin" marker is, which few packed values contain.
+    # The packer writes a bytearray or memoryview as bytes, so it would come back as another type. Only values with a
+    # "bin" marker can have one, so most values need no search.
     if b"\xc4" in packed or b"\xc5" in packed or b"\xc6" in packed:
         _refuse_buffers(value)
     return packed
 
 
 def _encode(value: Any, depth: int) -> Any:
-    """Called by the packer for each value that MessagePack doesn't know."""
+    """Return a form of ``value`` that MessagePack knows. The packer calls this for each value of another type."""
     if depth > MAX_DEPTH:
         raise _UnsupportedError(value, TOO_DEEP)
     kind = type(value)
@@ -168,39 +150,39 @@ def _encode(value: Any, depth: int) -> Any:
         return msgpack.ExtType(code, encode(value, depth + 1))
     if kind in registered_classes:
         name, to_storable = registered_classes[kind]
-        return msgpack.ExtType(_REGISTERED, _dump([name, _asked(to_storable, value)], depth + 1))
-    plain = _asked(_behind_proxy, value)
+        return msgpack.ExtType(_REGISTERED, _dump([name, _call_foreign(to_storable, value)], depth + 1))
+    plain = _call_foreign(_resolve_proxy, value)
     if plain is value:
         raise _UnsupportedError(value, HINT)
-    _refuse_buffers(plain)  # the packer meets here what `_dump` has not seen
+    _refuse_buffers(plain)  # the check in `_dump` saw the proxy only
     packer_knows = type(plain) in (str, bytes, float, bool, list, dict, type(None))
     if packer_knows or (type(plain) is int and -(2**63) <= plain < 2**64):
         return plain
     return _encode(plain, depth + 1)
 
 
-def _asked(question: Callable[[Any], Any], value: Any) -> Any:
-    """Call code that is not ours, so that what it raises is not taken for the packer's."""
+def _call_foreign(function: Callable[[Any], Any], value: Any) -> Any:
+    """Call code of another package. Turn its errors into ours, because the packer raises ValueError by itself."""
     try:
-        return question(value)
+        return function(value)
     except Exception as error:
-        raise _UnsupportedError(value, f"Asked for its contents it raised {type(error).__name__}.") from error
+        raise _UnsupportedError(value, f"Its own code raised {type(error).__name__}. Store its parts.") from error
 
 
-def _behind_proxy(value: Any) -> Any:
-    """Return what a werkzeug LocalProxy or a lazy translation stands for, or ``value`` itself."""
+def _resolve_proxy(value: Any) -> Any:
+    """Return the object behind a werkzeug LocalProxy, the text of a lazy translation, or ``value`` itself."""
     kind = type(value)
     if hasattr(kind, "_get_current_object"):
         return value._get_current_object()
-    # Flask-Babel's, babel's, speaklater's and Django's lazy strings have no common base, only a common look.
-    lazy = "lazy" in kind.__name__.lower() or kind.__name__ == "__proxy__"
-    if lazy and hasattr(kind, "__add__") and hasattr(kind, "__mod__"):
+    # The lazy strings of Flask-Babel, babel, speaklater and Django have no common base class, only similar names.
+    is_lazy = "lazy" in kind.__name__.lower() or kind.__name__ == "__proxy__"
+    if is_lazy and hasattr(kind, "__add__") and hasattr(kind, "__mod__"):
         return str(value)
     return value
 
 
 def _decode(code: int, data: bytes, depth: int = 0) -> Any:
-    """Called by the unpacker for each extension type."""
+    """Return the value of an extension type. The unpacker calls this for each one."""
     if depth > MAX_DEPTH:
         raise CodecError("nested too deeply")
     decoder = _DECODERS.get(code)
@@ -219,22 +201,22 @@ def _unpack(data: bytes, depth: int) -> Any:
 
 
 def _unpack_list(data: bytes, depth: int) -> list[Any]:
-    """Return a list. Anything else is forged, and a set of the addresses of an IP network would never be complete."""
-    found = _unpack(data, depth)
-    if type(found) is not list:
-        raise CodecError(f"a {type(found).__name__} in the place of a list")
-    return found
+    """Return a list. Forged bytes could hold an IP network, and a set of all its addresses would take for ever."""
+    members = _unpack(data, depth)
+    if type(members) is not list:
+        raise CodecError(f"a {type(members).__name__} in the place of a list")
+    return members
 
 
 def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
-    # In the order of their bytes, because a set's own order differs from run to run.
+    # Sorted by their bytes, because the order of a set differs between processes.
     packed = sorted(_dump(member, depth) for member in members)
     header: bytes = _packer().pack_array_header(len(packed))
     return header + b"".join(packed)
 
 
 def _pack_zone(moment: datetime | time) -> Any:
-    """Return how to find its tzinfo again: None, an IANA name, or seconds east of UTC, with a name if it has one."""
+    """Return the storable form of a tzinfo: None, an IANA name, seconds east of UTC, or a list of seconds and name."""
     zone = moment.tzinfo
     if zone is None:
         return None
@@ -242,11 +224,9 @@ def _pack_zone(moment: datetime | time) -> Any:
         return zone.key
     if type(zone) is timezone:
         offset, name = zone.utcoffset(None), zone.tzname(None)
-        named = name != timezone(offset).tzname(None)
-        return [offset.total_seconds(), name] if named else offset.total_seconds()
-    raise _UnsupportedError(
-        moment, "Its tzinfo cannot be found again by name: use datetime.timezone or zoneinfo.ZoneInfo."
-    )
+        has_name = name != timezone(offset).tzname(None)
+        return [offset.total_seconds(), name] if has_name else offset.total_seconds()
+    raise _UnsupportedError(moment, "Its tzinfo cannot be stored by name. Use datetime.timezone or zoneinfo.ZoneInfo.")
 
 
 def _unpack_zone(zone: Any) -> Any:
@@ -257,7 +237,7 @@ def _unpack_zone(zone: Any) -> Any:
     if isinstance(zone, list):
         seconds, name = zone
         return timezone(timedelta(seconds=seconds), name)
-    # UTC is one object, and code compares with `is`.
+    # timezone.utc is a singleton, and some code compares with `is`.
     return timezone(timedelta(seconds=zone)) if zone else timezone.utc  # noqa: UP017
 
 
@@ -286,18 +266,14 @@ def _pack_text(value: Any, depth: int) -> bytes:
     return str(value).encode("utf-8", "surrogatepass")
 
 
-# Extension type → (class, to bytes, from bytes); both are told the depth that it lies at.
-# A number, once given, is never given to another type.
+# The number of each extension type: its class, pack function and unpack function. Both functions get the depth of
+# nesting. Stored values contain the numbers, so never use a number for another class.
 _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
     1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data, depth: tuple(_unpack_list(data, depth))),
     2: (set, _pack_members, lambda data, depth: set(_unpack_list(data, depth))),
     3: (frozenset, _pack_members, lambda data, depth: frozenset(_unpack_list(data, depth))),
     4: (datetime, _pack_moment, partial(_unpack_moment, datetime.fromisoformat)),
-    5: (
-        date,
-        lambda value, depth: value.isoformat().encode(),
-        lambda data, depth: date.fromisoformat(data.decode()),
-    ),
+    5: (date, _pack_text, _text(date.fromisoformat)),
     6: (time, _pack_moment, partial(_unpack_moment, time.fromisoformat)),
     7: (
         timedelta,
@@ -325,18 +301,10 @@ _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
 }
 _REGISTERED: Final = 32
 
-_ENCODERS: Final = {kind: (code, encode) for code, (kind, encode, _) in _TYPES.items()}
-_DECODERS: Final[dict[int, _Decoder]] = {code: decode for code, (_, _, decode) in _TYPES.items()}
-
-#: An application's classes, each with its name in the stored data and what makes of a value something storable.
+#: Each registered class with its name in the stored data and its ``encode`` function.
 registered_classes: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
-#: The same classes by their names, each with what makes a value again.
+#: The same names, each with its class and its ``decode`` function.
 registered_names: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
-
-
-def is_known(cls: object) -> bool:
-    """Return whether values of this class are stored as what they are, without being registered."""
-    return cls in _ENCODERS or cls in IMMUTABLE_TYPES or cls in (list, dict)
 
 
 def _decode_registered(data: bytes, depth: int) -> Any:
@@ -346,11 +314,17 @@ def _decode_registered(data: bytes, depth: int) -> Any:
     return registered_names[name][1](stored)
 
 
-_DECODERS[_REGISTERED] = _decode_registered
+_ENCODERS: Final = {kind: (code, encode) for code, (kind, encode, _) in _TYPES.items()}
+_DECODERS: Final = {code: decode for code, (_, _, decode) in _TYPES.items()} | {_REGISTERED: _decode_registered}
+
+
+def is_known(cls: object) -> bool:
+    """Return True if values of this class can be stored without registration."""
+    return cls in _ENCODERS or cls in IMMUTABLE_TYPES or cls in (list, dict)
 
 
 def _refuse_buffers(value: Any) -> None:
-    """Refuse bytearray and memoryview in what one packer wrote: it went through dicts and lists only."""
+    """Raise an error for a bytearray or memoryview in dicts and lists. Other containers have packers of their own."""
     kind = type(value)
     if kind is bytearray or kind is memoryview:
         raise _UnsupportedError(value, "Store bytes(value).")
@@ -364,7 +338,7 @@ def _refuse_buffers(value: Any) -> None:
 
 
 def _refuse_deep(value: Any, levels: int) -> None:
-    """Refuse lists and dicts that lie more than ``levels`` deep in each other."""
+    """Raise an error for lists and dicts that are nested more than ``levels`` deep."""
     kind = type(value)
     if kind is dict or kind is list:
         if levels == 0:
@@ -374,18 +348,18 @@ def _refuse_deep(value: Any, levels: int) -> None:
 
 
 def _path_in(value: Any, steps: int) -> tuple[Any, ...]:
-    """Return the keys and indexes that lead to the innermost part of ``value`` that cannot be packed by itself.
+    """Return the keys and indexes that lead to the innermost part of ``value`` that cannot be packed.
 
-    What lies in a set has no index, so there the path ends with the set. Empty if it takes more than ``steps``.
+    The members of a set have no index, so a path ends at the set. A path of more than ``steps`` parts is not returned.
     """
     path: tuple[Any, ...] = ()
-    passed = [value]
-    while len(passed) <= steps:
-        failing = next((found for found in _members(passed[-1]) if not _can_be_packed(found[1])), None)
-        if failing is None or any(failing[1] is outer for outer in passed):
+    parts = [value]
+    while len(parts) <= steps:
+        failing = next((found for found in _members(parts[-1]) if not _can_be_packed(found[1])), None)
+        if failing is None or any(failing[1] is outer for outer in parts):
             return path
         path += failing[0]
-        passed.append(failing[1])
+        parts.append(failing[1])
     return ()
 
 
@@ -398,17 +372,14 @@ def _can_be_packed(value: Any) -> bool:
 
 
 def _members(value: Any) -> Iterable[tuple[tuple[Any, ...], Any]]:
-    """Yield what ``value`` holds, each with what it adds to the path."""
+    """Yield the members of a container, each with the part that it adds to the path."""
     if type(value) is dict:
         for key, member in value.items():
             yield (key,), key
             yield (key,), member
     elif type(value) in (list, tuple):
-        for index, member in enumerate(value):
-            yield (index,), member
+        yield from (((index,), member) for index, member in enumerate(value))
     elif type(value) in (set, frozenset):
-        for member in value:
-            yield (), member
+        yield from (((), member) for member in value)
     elif type(value) in registered_classes and dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield (field.name,), getattr(value, field.name)
+        yield from (((field.name,), getattr(value, field.name)) for field in dataclasses.fields(value))

@@ -1,48 +1,45 @@
-"""A dict over packed values: each is unpacked when it is first read, and compared when the request is over."""
+"""A dict over packed values. It unpacks each value at the first read, and finds the changes at the end."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from enum import Enum
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
-from ...secret import Closed, SecretBytes
+from ...secret import HiddenContents, SecretBytes
 from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-
-class _Packed(Enum):
-    PACKED = "still as the store gave it"
-
-
-_PACKED: Final = _Packed.PACKED
+#: Stands in the dict for a value that was not read yet.
+_PACKED: Final = object()
 
 
-class LazyDict(Closed, MutableMapping[Any, Any]):
-    """Behaves as a dict. :meth:`_open` is called before the first use, and provides what is stored."""
+class LazyDict(HiddenContents, MutableMapping[Any, Any]):
+    """A dict whose stored values a subclass loads in :meth:`_open`, which is called before the first use."""
 
-    # No method has the dict of values in a local variable when it raises, or calls a store or code of the application:
-    # an error reporter would send all that the session holds with every KeyError.
+    # Where a method can raise, or calls a store or code of the application, no local variable is the dict of values.
+    # Otherwise an error reporter would send the whole session with every KeyError.
 
-    # Class attributes, so that a dict that is never used sets none of them.
-    #: Whether the stored values were loaded, at the first use. Without that the three below do not exist.
+    # These are class attributes, so that a dict that is never used sets none of them.
+    #: Whether the stored values are loaded. Before that, the three attributes without a value do not exist.
     is_opened = False
     #: Whether the response is made, so that later changes are not saved.
     closed = False
-    _data: dict[Any, Any]  # key to value, or _PACKED while nobody has read it
-    _base: dict[Any, bytes]  # what is stored
-    # In order: keys that were assigned, deleted, or read and mutable; with the value that was read, else None.
+    _data: dict[Any, Any]  # key to value, or to _PACKED
+    _base: dict[Any, bytes]  # the stored values
+    # The keys that were assigned, deleted or read, in this order. A key that was read has its value if that is mutable
+    # (immutable values are not noted); the other keys have None.
     _touched: dict[Any, Any]
 
     def _open(self) -> dict[Any, Any]:
-        """Call :meth:`_begin` with what is stored, and return what that returns."""
+        """Load the stored values, call :meth:`_reset` with them, and return its result."""
         raise NotImplementedError
 
-    def _begin(self, base: dict[Any, bytes]) -> dict[Any, Any]:
+    def _reset(self, base: dict[Any, bytes]) -> dict[Any, Any]:
+        """Forget all changes and start from the stored values ``base``. Return the dict of values."""
         self._base = base
         self._touched = {}
         self._data = data = dict.fromkeys(base, _PACKED)
@@ -50,9 +47,9 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         return data
 
     def opened(self) -> dict[Any, Any]:
-        """Load the stored values unless they are loaded. Return the dict of values, of which some may still be packed.
+        """Load the stored values if needed. Return the dict of values, some of which may still be packed.
 
-        Its keys are right, those of values that cannot be decoded included. Read a value from the session itself.
+        Use its keys only, and read a value from the session. A key whose value cannot be decoded may be among them.
         """
         return self._data if self.is_opened else self._open()
 
@@ -89,15 +86,15 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         self._touch(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
+        """Remove ``key`` and return its value, or ``default``. Raises KeyError if the key is missing without a default.
 
-        What counts as missing because it has the wrong shape can be taken out all the same.
+        A stored value of the wrong type counts as missing elsewhere. Here it is removed and returned.
         """
         try:
             value = self[key]
         except KeyError:
             if self._is_unreadable(key):
-                # What this worker can't decode another one may: it has to go all the same.
+                # Remove the value although this process cannot decode it: another process may know its type.
                 self._touch(key)
                 with suppress(codec.CodecError):
                     return codec.unpack(self._base[key])
@@ -108,7 +105,7 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
         return value
 
     def _is_unreadable(self, key: Any) -> bool:
-        """Tell whether ``key`` is stored and counts as missing because its value cannot be decoded."""
+        """Return True if ``key`` is stored but counts as missing, because its value cannot be decoded."""
         return key in self._base and key not in self._touched and key not in self.opened()
 
     def __contains__(self, key: object) -> bool:
@@ -136,28 +133,29 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
     def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
         return {**other, **self}
 
-    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]  # as a dict does: in place, where | makes a copy
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]  # in place, as a dict does; "|" returns a plain dict
         self.update(other)
         return self
 
     def popitem(self) -> tuple[Any, Any]:
-        """Remove and return what was added last, as a dict does. Raises KeyError if there is nothing."""
+        """Remove and return the last added pair of key and value, as a dict does. Raises KeyError if it is empty."""
         key = next(reversed(self), None)
         if key is None and None not in self:
             raise KeyError("popitem(): the session is empty")
         return key, self.pop(key)
 
     def copy(self) -> dict[Any, Any]:
-        """Return a plain dict with what the session holds."""
+        """Return the keys and values as a plain dict."""
         return dict(self)
 
     def _unpack(self, key: Any) -> Any:
+        """Return a packed value, and note it as touched if it is mutable. Raises KeyError if it cannot be decoded."""
         try:
             packed = self._base[key]
-            value = own_keys.unpack(key, packed) if key in own_keys.SHAPES else codec.unpack(packed)
+            value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
-            # As if it were not there; its bytes stay where they are until somebody sets the key.
-            log.error("%s of %r cannot be decoded and counts as missing: %s", _shown(key), self, error)
+            # The key counts as missing. Its bytes stay stored until the key is set or deleted.
+            log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
             del self._data[key]
             raise KeyError(key) from None
         self._data[key] = value
@@ -167,10 +165,8 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
 
     def _unpack_all(self) -> dict[Any, Any]:
         for key in [key for key, value in self.opened().items() if value is _PACKED]:
-            try:
+            with suppress(KeyError):
                 self._unpack(key)
-            except KeyError:
-                continue
         return self.opened()
 
     def _touch(self, key: Any) -> None:
@@ -182,7 +178,10 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
             )
 
     def changes(self) -> dict[Any, bytes | None]:
-        """Return what really differs from what was read: key to packed value, or None. Raises SessionValueError."""
+        """Return the keys whose packed values differ from the stored ones, with the new values; None for deleted keys.
+
+        Raises SessionValueError for a value that cannot be stored.
+        """
         changes: dict[Any, bytes | None] = {}
         for key in list(self._touched):
             if key in self._data:
@@ -196,21 +195,21 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
                 changes[key] = None
         return changes
 
-    def _rebase(self, base: dict[Any, bytes]) -> None:
-        """Go on from what is stored now. Objects that the view holds stay the same where their values did."""
+    def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
+        """Call :meth:`_reset`, but keep the objects whose values are still stored so, because a view may use them."""
         items = self._data.items() if self.is_opened else ()
         keys = [key for key, value in items if value is not _PACKED and key in base]
-        same = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
-        live = {key: self._data[key] for key in same}
-        self._begin(base).update(live)
-        self._touched.update((key, live[key]) for key in same if type(live[key]) not in codec.IMMUTABLE_TYPES)
+        unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
+        live = {key: self._data[key] for key in unchanged}
+        self._reset(base).update(live)
+        self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
 
     def _place_of(self, key: Any) -> str:
-        """Return how an error names a key of this dict."""
-        return f"session[{_shown(key)}]"
+        """Return the name of a key's place in an error or log line."""
+        return f"session[{_key_text(key)}]"
 
-    def _restate(self, base: dict[Any, bytes], keys: Iterable[Any]) -> None:
-        """Go on from ``base``, which has other values under ``keys``; what was changed there is forgotten."""
+    def _reload_keys(self, base: dict[Any, bytes], keys: Iterable[Any]) -> None:
+        """Forget the changes of ``keys`` and take their values from ``base``. All other keys must be as before."""
         data = self.opened()
         self._base = base
         for key in keys:
@@ -220,22 +219,26 @@ class LazyDict(Closed, MutableMapping[Any, Any]):
                 data[key] = _PACKED
 
     def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
-        """Return the stored bytes of a value that was read and cannot be packed again.
+        """Return the stored bytes of a value that was only read and cannot be packed again.
 
-        Such a record was damaged, or written by somebody with access to the store. A page that only reads it must not
-        fail for that. Raises SessionValueError for all else that cannot be stored.
+        The stored value is damaged then, or was written by somebody with access to the store. A page that only reads
+        such a value must not fail. Raises SessionValueError for any other value that cannot be stored.
         """
-        path = self._place_of(key) + "".join(f"[{_shown(part)}]" for part in error.path)
+        path = self._place_of(key) + "".join(f"[{_key_text(part)}]" for part in error.path)
         problem = SessionValueError(path, error.type_name, error.hint)
         is_read = key in self._base and self._touched.get(key) is self._data[key]
         if not is_read or _can_be_packed_again(self._base[key]):
             raise problem from None
-        log.error("%s of %r stays as it is stored: %s", _shown(key), self, problem)
+        log.error("%s of %r cannot be packed and stays as it is stored: %s", _key_text(key), self, problem)
         return SecretBytes(self._base[key])
 
 
 def _plain_key(key: Any) -> Any:
-    """Return a str for the subclasses of str, so that a key is found again as what it looks like."""
+    """Return a plain str for an instance of a subclass of str, and any other key unchanged.
+
+    Otherwise a key such as a Markup would be stored as a Markup, and not be found as a str.
+    Raises SessionValueError for a key that cannot be stored.
+    """
     if isinstance(key, str):
         return str.__str__(key)
     try:
@@ -253,6 +256,7 @@ def _can_be_packed_again(packed: bytes) -> bool:
     return True
 
 
-def _shown(part: Any) -> str:
-    short = isinstance(part, str) or (isinstance(part, int) and part.bit_length() <= 64)
-    return repr(part) if short else f"<{type(part).__name__}>"
+def _key_text(key: Any) -> str:
+    """Return a key for an error or log line: a str or a short int as it is, and only the type of any other key."""
+    is_short = isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= 64)
+    return repr(key) if is_short else f"<{type(key).__name__}>"

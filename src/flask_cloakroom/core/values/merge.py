@@ -1,15 +1,15 @@
-"""What two requests did to one session becomes one session. Knows nothing of Flask, stores or bytes.
+"""Three-way merge of the changes that two requests made to one session.
 
-Three-way: ``base`` is what both began with, ``theirs`` what another request has saved meanwhile, ``mine`` what
-this one wants to save. What only one side changed is taken from that side. What both changed is merged:
+``base`` is the value that both requests read, ``theirs`` the value that the other request has saved, and ``mine`` the
+value that this request wants to save. If only one request changed the value, its change counts. If both did:
 
-- dicts key by key, all the way down;
-- sets by what each side added and removed;
-- lists of which a side only appended to: its tail goes to the end of the other side's list;
-- anything else is contested: mine, the later commit, wins, unless one side deleted it. Then it stays
-  deleted, because what was logged out must stay logged out. Each such case is a :class:`Clash`.
+- dicts are merged key by key, at every level;
+- sets get the members that each request added, and lose those that each removed;
+- if one request only appended to a list, its new members go to the end of the other list;
+- anything else is a :class:`MergeConflict`: ``mine`` wins, as the later commit, unless one request deleted the value. A
+  deletion always wins, so that a logout is not undone.
 
-A key can have a strategy of its own instead: see :data:`STRATEGIES`.
+A key can have a strategy of its own: see :data:`STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import Enum
-from functools import wraps
 from typing import Any, Final, Literal, NamedTuple
 
+#: A function that returns True if two values are stored as the same bytes.
 Same = Callable[[Any, Any], bool]
+#: The keys that lead from a session to a value inside of it.
+Path = tuple[Any, ...]
 
 
 class Missing(Enum):
@@ -33,123 +35,115 @@ class Missing(Enum):
         return "MISSING"
 
 
-#: Stands for "there is no such key", where None could be a value.
+#: The value of a key that does not exist. None could be a stored value.
 MISSING: Final = Missing.MISSING
 
 
 @dataclass(frozen=True, slots=True)
-class Clash:
-    """One thing that both sides changed and that could not be merged. Its ``repr()`` shows no value."""
+class MergeConflict:
+    """Two changes of one value that could not both be kept. The ``repr()`` shows no value."""
 
-    #: Keys from the top of the session down to what was contested.
-    path: tuple[Any, ...]
+    #: The keys that lead to the value. The first one is the session's key.
+    path: Path
     base: Any
     theirs: Any
     mine: Any
     kept: Literal["mine", "theirs"]
 
     def __repr__(self) -> str:
-        return f"<Clash kept={self.kept}>"
+        return f"<MergeConflict kept={self.kept}>"
 
-    def told(self) -> dict[str, Any]:
-        """Return it as the arguments of a signal."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def signal_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the signal that reports the conflict: the session's key, and all fields."""
+        return {"key": self.path[0], **{field.name: getattr(self, field.name) for field in fields(self)}}
 
 
 class NotMergeable(Exception):
-    """A strategy does not know what to do with these types."""
+    """A strategy raises this error for types that it cannot merge. Then the general rule applies."""
 
 
-class Partly(NamedTuple):
-    """What a strategy returns that had to drop something: the value, and what was contested, as seen from there."""
+class PartialMerge(NamedTuple):
+    """The result of a strategy that had to drop a change: the value, and conflicts whose paths begin there."""
 
     value: Any
-    clashes: list[Clash]
+    conflicts: list[MergeConflict]
 
 
 Strategy = Callable[[Any, Any, Any], Any]
-#: Top-level keys, each with how its values merge.
+#: Key of the session to the strategy for its values.
 Strategies = Mapping[Any, Strategy]
 
 
 def merge(
-    base: Any, theirs: Any, mine: Any, *, same: Same, path: tuple[Any, ...], strategy: Strategy | None = None
-) -> tuple[Any, list[Clash]]:
-    """Return the merged value (or :data:`MISSING`) and what was contested on the way.
+    base: Any, theirs: Any, mine: Any, *, same: Same, path: Path, strategy: Strategy | None = None
+) -> tuple[Any, list[MergeConflict]]:
+    """Return the merged value, which may be :data:`MISSING`, and the conflicts.
 
-    Each of the three may be :data:`MISSING`. ``same`` tells whether two values are stored as the same bytes:
-    ``==`` would take 1 for True. The arguments are not changed, but the result may share parts with them.
+    Each of the three values may be :data:`MISSING`. ``same`` is needed because ``1 == True``. ``path``: the keys that
+    lead to the value. The arguments are not changed, but the result may share parts with them.
     """
-    clashes: list[Clash] = []
+    conflicts: list[MergeConflict] = []
     if same(base, theirs):
-        return mine, clashes
+        return mine, conflicts
     if same(base, mine):
-        return theirs, clashes
+        return theirs, conflicts
     if theirs is MISSING and mine is MISSING:
-        return MISSING, clashes
+        return MISSING, conflicts
     try:
         if strategy is not None:
             merged = strategy(base, theirs, mine)
-            if not isinstance(merged, Partly):
-                return merged, clashes
-            return merged.value, [replace(clash, path=path + clash.path) for clash in merged.clashes]
+            if not isinstance(merged, PartialMerge):
+                return merged, conflicts
+            return merged.value, [replace(conflict, path=path + conflict.path) for conflict in merged.conflicts]
     except NotMergeable:
         pass
     try:
-        return _merge(base, theirs, mine, same, path, clashes), clashes
-    except RecursionError:  # dicts so deep in each other are not looked into
-        clash = _contested(base, theirs, mine, path)
-        return (theirs if clash.kept == "theirs" else mine), [clash]
+        return _merge(base, theirs, mine, same, path, conflicts), conflicts
+    except RecursionError:  # nested too deeply for Python, so the whole value is one conflict
+        conflict = _conflict(base, theirs, mine, path)
+        return (theirs if conflict.kept == "theirs" else mine), [conflict]
 
 
-def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...], clashes: list[Clash]) -> Any:
+def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: Path, conflicts: list[MergeConflict]) -> Any:
     if same(base, theirs):
         return mine
     if same(base, mine):
         return theirs
     kind = type(mine)
     if type(theirs) is kind:
-        # A base of another type shares nothing with either: both sides began anew.
-        began: Any = base if type(base) is kind else kind() if kind in (dict, list, set, frozenset) else MISSING
+        # If the base has another type, both requests replaced the value, so the merge starts from an empty one.
+        start: Any = base if type(base) is kind else kind() if kind in (dict, list, set, frozenset) else MISSING
         if kind is dict:
-            return _merge_dicts(began, theirs, mine, same, path, clashes)
+            return _merge_dicts(start, theirs, mine, same, path, conflicts)
         if kind is set or kind is frozenset:
-            return (theirs - (began - mine)) | (mine - began)
+            return (theirs - (start - mine)) | (mine - start)
         if kind is list:
-            if _begins_with(mine, began, same):
-                return theirs + mine[len(began) :]
-            if _begins_with(theirs, began, same):
-                return mine + theirs[len(began) :]
+            if _starts_with(mine, start, same):
+                return theirs + mine[len(start) :]
+            if _starts_with(theirs, start, same):
+                return mine + theirs[len(start) :]
     if same(theirs, mine):
         return mine
-    clash = _contested(base, theirs, mine, path)
-    clashes.append(clash)
-    return theirs if clash.kept == "theirs" else mine
+    conflict = _conflict(base, theirs, mine, path)
+    conflicts.append(conflict)
+    return theirs if conflict.kept == "theirs" else mine
 
 
-def _contested(base: Any, theirs: Any, mine: Any, path: tuple[Any, ...]) -> Clash:
-    return Clash(path, base, theirs, mine, "theirs" if theirs is MISSING else "mine")
+def _conflict(base: Any, theirs: Any, mine: Any, path: Path) -> MergeConflict:
+    return MergeConflict(path, base, theirs, mine, "theirs" if theirs is MISSING else "mine")
 
 
-def _merge_dicts(
-    base: Any, theirs: Any, mine: Any, same: Same, path: tuple[Any, ...], clashes: list[Clash]
-) -> dict[Any, Any]:
+def _merge_dicts(base: Any, theirs: Any, mine: Any, same: Same, path: Path, conflicts: list[MergeConflict]) -> Any:
     merged = {}
     for key in [*theirs, *(key for key in mine if key not in theirs)]:
-        value = _merge(
-            base.get(key, MISSING),
-            theirs.get(key, MISSING),
-            mine.get(key, MISSING),
-            same,
-            (*path, key),
-            clashes,
-        )
+        before, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
+        value = _merge(before, other, own, same, (*path, key), conflicts)
         if value is not MISSING:
             merged[key] = value
     return merged
 
 
-def _begins_with(longer: list[Any], shorter: list[Any], same: Same) -> bool:
+def _starts_with(longer: list[Any], shorter: list[Any], same: Same) -> bool:
     return len(longer) >= len(shorter) and same(longer[: len(shorter)], shorter)
 
 
@@ -158,12 +152,12 @@ def _last(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _first(base: Any, theirs: Any, mine: Any) -> Any:
-    """What was saved first stays; also against a deletion that came later."""
+    """Keep the value that was saved first, even if the later request deleted it."""
     return mine if theirs is MISSING else theirs
 
 
 def _sum(base: Any, theirs: Any, mine: Any) -> Any:
-    """Both differences count: 5 → 6 on one side and 5 → 7 on the other give 8. A deleted one counts as 0."""
+    """Add both differences: 5 → 6 and 5 → 7 give 8. A missing value counts as 0."""
     start, other, own = (0 if value is MISSING else value for value in (base, theirs, mine))
     try:
         return other + (own - start)
@@ -172,19 +166,18 @@ def _sum(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _max(base: Any, theirs: Any, mine: Any) -> Any:
-    """The greater of the two; one that was deleted is less than any."""
+    """Keep the greater value. A deleted value is less than any other."""
     if theirs is MISSING or mine is MISSING:
         return mine if theirs is MISSING else theirs
     try:
         return max(theirs, mine)
-    except (TypeError, ArithmeticError) as error:  # a Decimal that is not a number cannot be compared
+    except (TypeError, ArithmeticError) as error:  # for example a Decimal("NaN"), which cannot be compared
         raise NotMergeable from error
 
 
-def _looks_inside(strategy: Strategy) -> Strategy:
-    """Leave to the general rule what nests deeper than Python goes."""
+def _limit_depth(strategy: Strategy) -> Strategy:
+    """Make a strategy raise NotMergeable for values that are nested too deeply for Python."""
 
-    @wraps(strategy)
     def run(base: Any, theirs: Any, mine: Any) -> Any:
         try:
             return strategy(base, theirs, mine)
@@ -194,132 +187,137 @@ def _looks_inside(strategy: Strategy) -> Strategy:
     return run
 
 
-@_looks_inside
+@_limit_depth
 def _union(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep what either side added or changed, also where the other side removed it.
+    """Keep all members that either request added or changed, even if the other request removed them.
 
-    A removal that nobody contests still counts. For dicts (all the way down), sets and lists.
+    A member that one request removed and the other did not change is removed. For dicts, at every level, for sets and
+    for lists.
     """
-    clashes: list[Clash] = []
-    merged = _union_of(base, theirs, mine, (), clashes)
-    return Partly(merged, clashes) if clashes else merged
+    conflicts: list[MergeConflict] = []
+    merged = _union_of(base, theirs, mine, (), conflicts)
+    return PartialMerge(merged, conflicts) if conflicts else merged
 
 
-def _union_of(base: Any, theirs: Any, mine: Any, path: tuple[Any, ...], clashes: list[Clash]) -> Any:
+def _union_of(base: Any, theirs: Any, mine: Any, path: Path, conflicts: list[MergeConflict]) -> Any:
     kinds = {type(value) for value in (theirs, mine) if value is not MISSING}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind not in (dict, list, set, frozenset):
         raise NotMergeable
-    began, other, own = (_or_empty(value, kind) for value in (base, theirs, mine))
+    start, other, own = (_or_empty(value, kind) for value in (base, theirs, mine))
     if kind is dict:
-        return _union_dicts(began, other, own, path, clashes)
+        return _union_dicts(start, other, own, path, conflicts)
     if kind is list:
-        is_own = _finder(own)
-        is_removed = _finder([item for item in began if not is_own(item)])
-        kept = [item for item in other if not is_removed(item)]
-        is_old = _finder(began + kept)
-        return kept + [item for item in own if not is_old(item)]
-    return (other - (began - own)) | (own - began)
+        is_own = _membership(own)
+        is_removed = _membership([item for item in start if not is_own(item)])
+        remaining = [item for item in other if not is_removed(item)]
+        is_old = _membership(start + remaining)
+        return remaining + [item for item in own if not is_old(item)]
+    return (other - (start - own)) | (own - start)
 
 
 def _or_empty(value: Any, kind: Any) -> Any:
     return value if type(value) is kind else kind()
 
 
-def _union_dicts(
-    base: dict[Any, Any], theirs: dict[Any, Any], mine: dict[Any, Any], path: tuple[Any, ...], clashes: list[Clash]
-) -> dict[Any, Any]:
+def _union_dicts(base: Any, theirs: Any, mine: Any, path: Path, conflicts: list[MergeConflict]) -> dict[Any, Any]:
     merged = {}
     for key in [*theirs, *(key for key in mine if key not in theirs)]:
-        began, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
+        start, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
         if other is MISSING or own is MISSING:
-            left = own if other is MISSING else other
-            if not _alike(left, began):  # added or changed; otherwise removed and not contested
-                merged[key] = left
-        elif _alike(own, began):
+            present = own if other is MISSING else other
+            if not _is_equal(present, start):  # added or changed, and not only removed by the other request
+                merged[key] = present
+        elif _is_equal(own, start):
             merged[key] = other
-        elif _alike(other, began) or _alike(other, own):
+        elif _is_equal(other, start) or _is_equal(other, own):
             merged[key] = own
         else:
             try:
-                merged[key] = _union_of(began, other, own, (*path, key), clashes)
+                merged[key] = _union_of(start, other, own, (*path, key), conflicts)
             except NotMergeable:
-                clashes.append(_contested(began, other, own, (*path, key)))
+                conflicts.append(_conflict(start, other, own, (*path, key)))
                 merged[key] = own
     return merged
 
 
-@_looks_inside
+@_limit_depth
 def _append(base: Any, theirs: Any, mine: Any) -> Any:
-    """What each side added to the list is kept, also where the other side emptied or deleted it.
+    """Keep the members that each request added, even if the other request emptied or deleted the list.
 
-    What one side took out stays out.
+    Members that one request removed stay removed.
     """
     if any(value is not MISSING and type(value) is not list for value in (theirs, mine)):
         raise NotMergeable
-    began = _or_empty(base, list)
-    left, added = left_and_added(began, _or_empty(theirs, list))
-    own_left, own_added = left_and_added(began, _or_empty(mine, list))
-    if own_left is not began:  # mine took something out
-        left = own_left if left is began else list(filter(_finder(own_left), left))
-    merged = left + added + own_added
+    start = _or_empty(base, list)
+    remaining, added = remaining_and_added(start, _or_empty(theirs, list))
+    own_remaining, own_added = remaining_and_added(start, _or_empty(mine, list))
+    if own_remaining is not start:  # this request removed members
+        remaining = own_remaining if remaining is start else list(filter(_membership(own_remaining), remaining))
+    merged = remaining + added + own_added
     return MISSING if not merged and (theirs is MISSING or mine is MISSING) else merged
 
 
-def left_and_added(began: list[Any], grown: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return what is left of ``began`` in ``grown``, and what was added."""
-    if _alike(grown[: len(began)], began):
-        return began, grown[len(began) :]
-    is_old = _finder(began)
-    return [item for item in grown if is_old(item)], [item for item in grown if not is_old(item)]
+def remaining_and_added(start: list[Any], changed: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the members of ``changed`` that ``start`` has, and the others.
+
+    The first list is ``start`` itself if no member was removed.
+    """
+    if _is_equal(changed[: len(start)], start):
+        return start, changed[len(start) :]
+    is_old = _membership(start)
+    return [item for item in changed if is_old(item)], [item for item in changed if not is_old(item)]
 
 
-def _finder(items: list[Any]) -> Callable[[Any], bool]:
-    """Return a function that tells whether one like its argument is among ``items``. Lists may be long."""
+def _membership(items: list[Any]) -> Callable[[Any], bool]:
+    """Return a function that returns True for a value that ``items`` has. With a set, because lists may be long."""
     known: set[Any] = set()
     others = []
     for item in items:
         try:
-            known.add(_hashable(item))
+            known.add(_as_hashable(item))
         except TypeError:
             others.append(item)
 
-    def is_among(item: Any) -> bool:
+    def is_member(item: Any) -> bool:
         try:
-            return _hashable(item) in known
+            return _as_hashable(item) in known
         except TypeError:
-            return any(_alike(one, item) for one in others)
+            return any(_is_equal(other, item) for other in others)
 
-    return is_among
+    return is_member
 
 
-def _hashable(value: Any) -> Any:
-    """Return what is equal for two values exactly if they are alike. Raises TypeError if something is not hashable."""
+def _as_hashable(value: Any) -> Any:
+    """Return a hashable form of a value, such that the forms are equal if the values are :func:`_is_equal`.
+
+    Raises TypeError if a part of the value is not hashable.
+    """
     kind = type(value)
     if kind in (list, tuple):
-        return kind, tuple(map(_hashable, value))
+        return kind, tuple(map(_as_hashable, value))
     if kind is dict:
-        return kind, frozenset((key, _hashable(member)) for key, member in value.items())
+        return kind, frozenset((key, _as_hashable(member)) for key, member in value.items())
     if kind is set:
         return kind, frozenset(value)
     return kind, repr(value) if kind in (float, Decimal) else value
 
 
-def _alike(left: Any, right: Any) -> bool:
-    """Tell whether two values are equal and of the same types: ``==`` would take 1 for True."""
+def _is_equal(left: Any, right: Any) -> bool:
+    """Return True if two values are equal and of the same types at every level, because ``1 == True``."""
     if type(left) is not type(right):
         return False
     if type(left) is dict:
-        return left.keys() == right.keys() and all(_alike(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(_is_equal(left[key], right[key]) for key in left)
     if type(left) in (list, tuple):
-        return len(left) == len(right) and all(map(_alike, left, right))
-    if type(left) in (float, Decimal):  # one that is not a number is not even equal to itself
+        return len(left) == len(right) and all(map(_is_equal, left, right))
+    if type(left) in (float, Decimal):  # NaN is not equal to itself
         return repr(left) == repr(right)
     return bool(left == right)
 
 
-#: The names that SESSION_MERGE knows. Any callable ``(base, theirs, mine) -> value`` will do as well; it may be
-#: given and may return MISSING, and raises :class:`NotMergeable` to leave the case to the general rule.
+#: The names of strategies for SESSION_MERGE. A function ``(base, theirs, mine) -> value`` can be used as well. Each
+#: argument and the result may be MISSING. The function raises :class:`NotMergeable` where the general rule shall apply.
 STRATEGIES: Final[dict[str, Strategy]] = {
     "last": _last,
     "first": _first,

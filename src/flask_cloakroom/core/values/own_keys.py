@@ -1,7 +1,7 @@
-"""The session's keys that belong to this package, and what each of them may hold.
+"""The session keys of this package, and the values that each of them may have.
 
-A stored value of the wrong type was damaged, or written by somebody with access to the store. Such a value counts as
-missing, as one does that cannot be decoded. So nothing that reads these keys, Flask included, has to expect it.
+A stored value of the wrong type is damaged, or was written by somebody with access to the store. It counts as missing,
+like a value that cannot be decoded. So no code that reads these keys, in this package or in Flask, has to check it.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from uuid import UUID
 
 from . import codec
 
-#: The key that says whose session it is (Flask-Login's name). Whoever changes it, in whatever way, the id changes with
-#: it: somebody who knew the ticket before must not have the user's session now.
+#: The key of the user's id (Flask-Login's name). Each change of it rotates the session. Otherwise an attacker who knew
+#: the ticket before the login would have the user's session after it.
 USER_KEY: Final = "_user_id"
 #: Flask's key for flash messages.
 FLASHES: Final = "_flashes"
-#: Beside it, what responses have taken that are still being made: a name for each to the end of its lease, in
-#: milliseconds since the epoch, and to the messages.
-TAKEN: Final = "_flashes_taken"
-#: The id of what this visitor will bring to their account. It is made with the first of it.
-VISITOR_ID: Final = "_user_session"
+#: The key for flash messages on a lease. The value maps the name of each lease to a pair: the end of the lease, in
+#: milliseconds since the epoch, and the messages that a response is about to show.
+FLASH_LEASES: Final = "_flashes_taken"
+#: The key of the visitor id. It is set together with the visitor's first value.
+VISITOR_ID_KEY: Final = "_user_session"
 
-#: Python refuses to write longer numbers in decimal digits (4,300 of them); 10,000 bits have 3,011.
-_MOST_BITS: Final = 10_000
-#: How deep containers may lie in each other in a flash message: applications flash a dict with a title and a list.
-_DEEPEST: Final = 16
+#: Python refuses to print integers of more than 4,300 decimal digits. 10,000 bits have 3,011 digits.
+_MAX_BITS: Final = 10_000
+#: The nesting allowed in a flash message. Applications flash a dict with a title and a list, which takes two levels.
+_MAX_LEVELS: Final = 16
 _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 
 
 def unpack(key: Any, packed: bytes) -> Any:
-    """Return the stored value of a session's key. Raises CodecError if it is not what may be there."""
+    """Return the value of a session key. Raises CodecError if the value cannot be decoded or has the wrong type."""
     value = codec.unpack(packed)
-    is_right = SHAPES.get(key)
-    if is_right is not None and not is_right(value):
+    is_valid = CHECKS.get(key)
+    if is_valid is not None and not is_valid(value):
         raise codec.CodecError(f"a {type(value).__name__} of the wrong shape")
     return value
 
 
 def is_user_id(value: object) -> bool:
-    """Return whether a value can be a user's id: text, a number, bytes, a UUID, or a tuple or list of these."""
+    """Return True for a value that can be a user's id: text, a number, bytes, a UUID, or a tuple or list of these."""
     if isinstance(value, tuple | list):
         return all(isinstance(part, _ID_TYPES) and _is_printable(part) for part in value)
     return isinstance(value, _ID_TYPES) and not isinstance(value, bool) and _is_printable(value)
 
 
-def _is_printable(value: object, levels: int = _DEEPEST) -> bool:
-    """Return whether a page can show a value: no half of a surrogate pair, no endless number, no deep nesting."""
+def _is_printable(value: object, levels: int = _MAX_LEVELS) -> bool:
+    """Return True if a page can show the value: no lone surrogate, no huge integer, at most ``levels`` of nesting."""
     if isinstance(value, str):
         try:
             str.encode(value)
@@ -56,7 +56,7 @@ def _is_printable(value: object, levels: int = _DEEPEST) -> bool:
             return False
         return True
     if isinstance(value, int):
-        return value.bit_length() <= _MOST_BITS
+        return value.bit_length() <= _MAX_BITS
     if isinstance(value, dict):
         return levels > 0 and all(_is_printable(part, levels - 1) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
@@ -69,24 +69,26 @@ def _are_messages(value: object) -> bool:
 
 
 def _is_message(value: object) -> bool:
-    """Return whether a value is a pair of category and message, as Flask writes it."""
+    """Return True for a pair of category and message, as Flask writes it."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
-    # Flask's category is a str. Some applications flash None or a number; pages look all of them up in a dict.
+    # Flask's category is a str. Some applications use None or a number. A dict or list is refused: pages look the
+    # category up in a dict, and would be a 500.
     return isinstance(value[0], str | int | None) and _is_printable(value)
 
 
-def _are_claims(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_claim, value.values()))
+def _are_leases(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_lease, value.values()))
 
 
-def _is_claim(value: object) -> bool:
+def _is_lease(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and _are_messages(value[1])
 
 
-SHAPES: Final[Mapping[Any, Callable[[object], bool]]] = {
+#: The functions that check the values of these keys.
+CHECKS: Final[Mapping[Any, Callable[[object], bool]]] = {
     USER_KEY: is_user_id,
     FLASHES: _are_messages,
-    TAKEN: _are_claims,
-    VISITOR_ID: lambda value: isinstance(value, str),
+    FLASH_LEASES: _are_leases,
+    VISITOR_ID_KEY: lambda value: isinstance(value, str),
 }

@@ -1,33 +1,26 @@
-"""One request's changes, carried over to what another request has stored meanwhile: bytes in, bytes out."""
+"""Rebase one request's changes on the values that another request has stored. All values are packed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import SessionValueError
 from ...secret import SecretBytes
 from . import codec
-from .merge import MISSING, Clash, Strategies, merge
+from .merge import MISSING, MergeConflict, Strategies, merge
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Key to packed value, as stored.
+#: The stored values of a session: key to packed value.
 Values = dict[Any, bytes]
-#: A change of one key: its packed value, or None where it was deleted.
+#: The changed keys: key to packed value, or None for a deleted key.
 Changes = Mapping[Any, bytes | None]
 
 
-class Contested(NamedTuple):
-    """A conflict that had a loser: the top-level key and what clashed there."""
-
-    key: Any
-    clash: Clash
-
-
-def applied(values: Values, changes: Changes) -> Values:
-    """Return ``values`` with ``changes``; neither is changed."""
+def apply_changes(values: Values, changes: Changes) -> Values:
+    """Return ``values`` with ``changes``. Neither argument is changed."""
     if not changes:
         return values
     result: dict[Any, Any] = {**values, **changes}
@@ -43,17 +36,18 @@ def rebase(
     strategies: Strategies,
     *,
     setting: str = "SESSION_MERGE",
-) -> tuple[Values, list[Contested]]:
-    """Return ``theirs`` with ``changes``, which were made to ``base``, and what was contested.
+) -> tuple[Values, list[MergeConflict]]:
+    """Return the values ``theirs`` with ``changes`` that were made to ``base``, and the conflicts.
 
-    Raises SessionValueError if a strategy of the application returns what can't be stored.
+    ``setting``: the setting of the strategies, for the error. Raises SessionValueError if a strategy of the application
+    returns a value that cannot be stored.
     """
-    settled: dict[Any, bytes | None] = {}
-    contested: list[Contested] = []
+    merged: dict[Any, bytes | None] = {}
+    conflicts: list[MergeConflict] = []
     for key, mine in changes.items():
         before, other = base.get(key), theirs.get(key)
         if before == other:
-            settled[key] = mine
+            merged[key] = mine
             continue
         three, unreadable = [], False
         for packed in (before, other, mine):
@@ -61,22 +55,24 @@ def rebase(
             three.append(value)
             unreadable = unreadable or failed
         if unreadable:
-            # Nothing can be merged; the later change wins, unless one side deleted it.
-            settled[key] = None if other is None else mine
-            clash = Clash((key,), three[0], three[1], three[2], "theirs" if other is None else "mine")
-            contested.append(Contested(key, clash))
+            # The values cannot be merged. The later change wins, unless the other request deleted the key.
+            merged[key] = None if other is None else mine
+            conflicts.append(MergeConflict((key,), three[0], three[1], three[2], "theirs" if other is None else "mine"))
             continue
-        value, clashes = merge(*three, same=same, path=(key,), strategy=strategies.get(key))
+        value, found = merge(*three, same=same, path=(key,), strategy=strategies.get(key))
         try:
-            settled[key] = None if value is MISSING else SecretBytes(codec.pack(value))
+            merged[key] = None if value is MISSING else SecretBytes(codec.pack(value))
         except codec.UnsupportedTypeError as error:
             raise SessionValueError(f"what {setting} made of {key!r}", error.type_name, error.hint) from None
-        contested += [Contested(key, clash) for clash in clashes]
-    return applied(theirs, settled), contested
+        conflicts += found
+    return apply_changes(theirs, merged), conflicts
 
 
 def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
-    """Return the value, or MISSING, and whether that is because it cannot be decoded, or not be packed again."""
+    """Return the value, or MISSING for None, and False. Return MISSING and True if the value cannot be used.
+
+    A value cannot be used if it cannot be decoded, or cannot be packed again.
+    """
     if packed is None:
         return MISSING, False
     try:
@@ -89,7 +85,7 @@ def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Tell whether two values are stored as the same bytes. Either may be MISSING."""
+    """Return True if two values are stored as the same bytes. Each of them may be MISSING."""
     if left is MISSING or right is MISSING:
         return left is right
     return codec.pack(left) == codec.pack(right)

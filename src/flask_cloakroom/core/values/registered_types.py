@@ -1,4 +1,4 @@
-"""Classes that an application registered, so that sessions can store their values."""
+"""Classes that an application registered, so that sessions can store their instances."""
 
 from __future__ import annotations
 
@@ -29,73 +29,72 @@ def register_type(
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Let sessions store the values of a class. Usable as a decorator; returns the class.
+    """Let sessions store the instances of a class, and return the class. Usable as a decorator.
 
-    An Enum is stored by its member's name, a Flag by the names of its bits, a dataclass by its fields; any other
-    class needs ``encode``, which returns something storable, and ``decode``, which makes the value from that
-    again. ``name`` stands in the stored data for the class, so it must stay when the class moves; by default module
-    and qualified name.
+    An Enum is stored by its member's name, a Flag by the names of its bits, and a dataclass by its fields. Any other
+    class needs ``encode``, which turns an instance into a storable value, and ``decode``, which does the reverse.
+    ``name`` stands for the class in the stored data, so the name must not change when the class moves. The default is
+    the module with the qualified name.
 
-    Raises TypeError for a class that is neither and has no functions, a dataclass whose constructor needs what is no
-    field, or a type that is stored without being registered; ValueError if another class has the name.
+    Raises TypeError for another class without functions, for a dataclass whose constructor needs more than its fields,
+    and for a type that needs no registration. Raises ValueError if another class has the name.
     """
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
     if is_known(cls):
-        raise TypeError(f"{cls!r} is stored as what it is, so there is nothing to register")
+        raise TypeError(f"{cls!r} can be stored without registration. Remove the call of register_type")
     if (encode is None) is not (decode is None):
-        raise TypeError("encode= and decode= belong together")
+        raise TypeError("encode= and decode= belong together. Give both or none")
     if encode is None or decode is None:
         encode, decode = _functions_for(cls)
     name = name or f"{cls.__module__}.{cls.__qualname__}"
-    taken = registered_names.get(name)
-    if taken is not None and (taken[0].__module__, taken[0].__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
-        raise ValueError(f"the name {name!r} is registered for {taken[0].__qualname__}; give another name=")
+    other = registered_names[name][0] if name in registered_names else cls
+    # A module that is reloaded makes its class anew, and may register it again.
+    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(f"the name {name!r} is registered for {other.__qualname__}. Give another name=")
     registered_classes[cls] = (name, encode)
     registered_names[name] = (cls, decode)
     return cls
 
 
 def storable(value: Any) -> Any:
-    """Return what a value of a registered class is stored as, or the value itself."""
+    """Return the storable form of an instance of a registered class, and any other value unchanged."""
     registered = registered_classes.get(type(value))
     return value if registered is None else registered[1](value)
 
 
 def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return the functions ``encode`` and ``decode`` for an Enum, a Flag or a dataclass."""
     if isinstance(cls, type) and issubclass(cls, Flag):
-        return _bits_of, partial(_from_bits, cls)
+        return _flag_to_stored, partial(_flag_from_stored, cls)
     if isinstance(cls, type) and issubclass(cls, Enum):
         return (lambda member: member.name), (lambda member_name: cls[member_name])
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         _check_constructor(cls)
         return partial(_fields_of, cls), partial(_from_fields, cls)
-    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass: register it with encode= and decode=")
+    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass. Register it with encode= and decode=")
 
 
 def _check_constructor(cls: Any) -> None:
-    """Refuse a dataclass whose stored fields would not be enough to make it again."""
+    """Raise TypeError for a dataclass whose constructor needs an argument that is no field, such as an InitVar."""
     fields = {field.name for field in dataclasses.fields(cls) if field.init}
     for parameter in inspect.signature(cls).parameters.values():
         variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if parameter.default is parameter.empty and not variable and parameter.name not in fields:
             raise TypeError(
-                f"{cls!r} needs {parameter.name!r}, which is no field: register it with encode= and decode="
+                f"{cls!r} needs {parameter.name!r}, which is no field. Register it with encode= and decode="
             )
 
 
-def _bits_of(value: Any) -> list[Any]:
-    """Return the names of a Flag's bits, and the bits that have none. A combination is no member by itself."""
+def _flag_to_stored(value: Any) -> list[Any]:
+    """Return the names of a Flag's bits, and the bits without a name. A combination of bits has no name of its own."""
     nameless = value.value
     for member in value:
         nameless &= ~member.value
     return [[member.name for member in value], nameless]
 
 
-def _from_bits(cls: Any, stored: list[Any]) -> Any:
+def _flag_from_stored(cls: Any, stored: list[Any]) -> Any:
     names, bits = stored
     for name in names:
         bits |= cls[name].value
@@ -107,7 +106,7 @@ def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
 
 
 def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
-    """Make the instance through its constructor, so that a field added since then gets its default."""
+    """Call the constructor with the stored fields, so that a field that was added later gets its default."""
     arguments = {field.name for field in dataclasses.fields(cls) if field.init}
     value = cls(**{name: stored[name] for name in stored if name in arguments})
     for field in dataclasses.fields(cls):

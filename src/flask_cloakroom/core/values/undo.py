@@ -1,74 +1,71 @@
-"""Taking a change back out of what it has become since: the undo of a merge. Knows nothing of Flask or stores."""
+"""Undo one change of a value, such as a merge, and keep the changes that were made after it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from .merge import MISSING, Same
+from .codec import pack
+from .merge import MISSING
+from .rebase import same
 
-#: Returns what a value is stored as.
-Packed = Callable[[Any], bytes]
 
+def undo_change(before: Any, after: Any, now: Any, *, is_sum: bool = False) -> Any:
+    """Return ``now`` without the change from ``before`` to ``after``, or MISSING if no value remains.
 
-def take_back(before: Any, after: Any, now: Any, *, same: Same, packed: Packed, is_sum: bool = False) -> Any:
-    """Return ``now`` without what led from ``before`` to ``after``; MISSING if nothing is left of it.
-
-    What was changed since stays as it is now: a later edit counts for more than an undo. Dicts are looked into, sets
-    and lists lose the members that came, and of ``is_sum`` the difference is subtracted. Each of the three may be
-    MISSING; none is changed.
+    A later change counts for more than the undo, so changed values stay as they are now. In dicts each key is undone.
+    Sets and lists lose the members that the change added. ``is_sum``: numbers lose the difference of the change. Each
+    argument may be MISSING, and none is changed. Raises UnsupportedTypeError for values that cannot be packed.
     """
     if same(now, after):
         return before
     if now is MISSING or same(before, after):
         return now
-    if is_sum and (difference := _subtracted(before, after, now)) is not None:
+    if is_sum and (difference := _subtract(before, after, now)) is not None:
         return difference
     kind = type(now)
     if type(after) is not kind or kind not in (dict, list, set, frozenset):
         return now
-    began = before if type(before) is kind else kind()
-    left: Any
+    start = before if type(before) is kind else kind()
+    result: Any
     if kind is dict:
-        left = _of_dicts(began, after, now, same, packed)
+        result = _undo_in_dict(start, after, now)
     elif kind is list:
-        left = _of_lists(began, after, now, packed)
+        result = _undo_in_list(start, after, now)
     else:
-        left = (now - (after - began)) | (began - after)
-    return MISSING if before is MISSING and not left else left
+        result = (now - (after - start)) | (start - after)
+    return MISSING if before is MISSING and not result else result
 
 
-def _subtracted(before: Any, after: Any, now: Any) -> Any:
+def _subtract(before: Any, after: Any, now: Any) -> Any:
+    """Return ``now`` minus the difference, or None if the values are no numbers that can be subtracted."""
     numbers = [0 if value is MISSING else value for value in (before, after, now)]
     if not all(isinstance(number, int | float | Decimal | complex) for number in numbers):
         return None
     try:
         return numbers[2] - (numbers[1] - numbers[0])
     except (TypeError, ArithmeticError):
-        return None  # a Decimal and a float, say
+        return None  # for example a Decimal and a float
 
 
-def _of_dicts(before: Any, after: Any, now: Any, same: Same, packed: Packed) -> dict[Any, Any]:
-    left = {}
+def _undo_in_dict(before: Any, after: Any, now: Any) -> dict[Any, Any]:
+    result = {}
     for key in [*now, *(key for key in before if key not in now)]:
-        value = take_back(
-            before.get(key, MISSING), after.get(key, MISSING), now.get(key, MISSING), same=same, packed=packed
-        )
+        value = undo_change(*(side.get(key, MISSING) for side in (before, after, now)))
         if value is not MISSING:
-            left[key] = value
-    return left
+            result[key] = value
+    return result
 
 
-def _of_lists(before: Any, after: Any, now: Any, packed: Packed) -> list[Any]:
-    """Return ``now`` without as many of each member as came: the last of them, because that is where they came."""
-    came = Counter(map(packed, after)) - Counter(map(packed, before))
-    left = []
+def _undo_in_list(before: Any, after: Any, now: Any) -> list[Any]:
+    """Remove as many of each member as the change added. The last ones go, because a merge adds at the end."""
+    added = Counter(map(pack, after)) - Counter(map(pack, before))
+    result = []
     for member in reversed(now):
-        name = packed(member)
-        if came[name]:
-            came[name] -= 1
+        packed = pack(member)
+        if added[packed]:
+            added[packed] -= 1
         else:
-            left.append(member)
-    return left[::-1]
+            result.append(member)
+    return result[::-1]

@@ -12,13 +12,13 @@ from ...context import this_app, this_request
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from ..errors import CSRFError, HandledSeaSurfError, SeaSurfError
-from ..exemptions import Views, is_yes
-from ..origin import judged
+from ..exemptions import Views, call_predicate
+from ..origin import check_origin
 from ..protect import CSRFProtect
-from ..session_tokens import generate_csrf, is_token_of_session, renew_secret
-from ..settings import SAFE_METHODS, settings_of, spell
+from ..session_tokens import delete_secret, generate_csrf, is_token_of_session
+from ..settings import SAFE_METHODS, set_source, settings_of
 from ..state import state_of
-from .settings import SEASURF
+from .settings import SEASURF_SETTINGS
 
 if TYPE_CHECKING:
     from flask import Blueprint, Flask, Request, Response
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 R = TypeVar("R", bound="Callable[[Response], Any]")
 
-#: Sent when the login of some kind of user changes, and with it the tokens.
-_VOIDING: Final = (
+#: The signals of a changed login, which makes older tokens stale.
+_LOGIN_SIGNALS: Final = (
     signals.user_logged_in,
     signals.user_logged_out,
     signals.user_loaded_from_cookie,
@@ -44,139 +44,138 @@ NO_REQUEST: Final = "Only a request can be checked for forgery, and there is non
 
 
 class SeaSurf(CSRFProtect):
-    """Check each request as :class:`CSRFProtect` does, and give each page's visitor the token in a cookie.
+    """Check each request as :class:`CSRFProtect` does, and give every visitor the token in a cookie.
 
-    The settings are Flask-SeaSurf's; a refusal is a 403.
+    The settings are Flask-SeaSurf's. A refused request gets a 403.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        """With ``app``, do :meth:`init_app` at once."""
+        """Make the extension. With ``app``, call :meth:`init_app` at once."""
         self._included = Views("include")
         self._with_cookie = Views("set_cookie")
-        self._without_cookie: Callable[[Response], Any] | None = None
+        self._no_cookie_callback: Callable[[Response], Any] | None = None
         super().__init__(app)
 
     def init_app(self, app: Flask, *, unless_replaced: bool = False) -> None:
         """Protect ``app``, and give its templates ``csrf_token()`` and ``csrf_meta_tag()``.
 
+        ``unless_replaced``: check no requests if the application gets another protection later.
         Raises :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
-        spell(app, SEASURF)
-        # Flask-WTF's forms look there for what their hidden field is called.
+        set_source(app, SEASURF_SETTINGS)
+        # Flask-WTF's forms read the name of their hidden field there.
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
-        for signal in _VOIDING:
-            signal.connect(_suspect_token, app)
+        for signal in _LOGIN_SIGNALS:
+            signal.connect(_mark_token_stale, app)
 
     def include(self, view: T) -> T:
-        """Protect a view, or those of a blueprint, with SEASURF_INCLUDE_OR_EXEMPT_VIEWS = "include". A decorator."""
+        """Protect a view, or a blueprint's views, if SEASURF_INCLUDE_OR_EXEMPT_VIEWS is "include". A decorator."""
         return self._included.add(view)
 
     def set_cookie(self, view: T) -> T:
-        """Let the responses of a view that is exempt have the cookie, as those of others do. Usable as a decorator."""
+        """Set the token's cookie in the responses of an exempt view too. Usable as a decorator."""
         return self._with_cookie.add(view)
 
     def disable_cookie(self, callback: R) -> R:
-        """Register what tells of a response that would have the cookie whether it shall not: given it, returns a bool.
+        """Register a function that takes a response and returns True if it shall not get the token's cookie.
 
-        Usable as a decorator; the function may be async.
+        The function is called only for responses that would get the cookie. It may be async. Usable as a decorator.
         """
-        self._without_cookie = callback
+        self._no_cookie_callback = callback
         return callback
 
     def validate(self) -> None:
-        """Check the present request, whatever its method, also in a view that is exempt.
+        """Check the present request, whatever its method, even in an exempt view.
 
-        Raises :class:`CSRFError`, here a 403.
+        Raises :class:`CSRFError` with the status 403 to refuse the request.
         """
         if not has_request_context():
             raise SeaSurfError(NO_REQUEST)
         app = this_app()
-        self._decide(app, this_request(), settings_of(app))
+        self._check_request(app, this_request(), settings_of(app))
 
     def generate_new_token(self) -> None:
-        """Let the session's tokens be good no more, and begin with a new one, which the response's cookie has."""
-        renew_secret()
+        """Make all CSRF tokens of the session invalid, and put a new one into the response's cookie."""
+        delete_secret()
         generate_csrf()
 
-    def _is_covered(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
-        if settings.only_included and not self._included.cover(app, request):
+    def _is_protected(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
+        if settings.include_only and not self._included.covers(app, request):
             return False
-        return super()._is_covered(app, request, settings)
+        return super()._is_protected(app, request, settings)
 
     def _error(self, app: Flask, request: Request, reason: str | None) -> CSRFError:
         scopes = (*request.blueprints, None)
         handlers = (app.error_handler_spec.get(scope, {}).get(CSRFError.code, {}) for scope in scopes)
         return (HandledSeaSurfError if any(CSRFError in found for found in handlers) else SeaSurfError)(reason)
 
-    def _finish(self, app: Flask, response: Response) -> Response:
-        """Give each page's visitor a token, so that a request without a state gets one here."""
-        state_of(this_request())
-        return super()._finish(app, response)
+    def _after_request(self, app: Flask, response: Response) -> Response:
+        state_of(this_request())  # makes a state for every request, because every visitor gets a token
+        return super()._after_request(app, response)
 
-    def _token_for_scripts(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
+    def _token_for_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
         settings = settings_of(app)
         cookie = settings.cookie
         if cookie is None or not settings.enabled or not self._may_have_cookie(app, request, response, state):
             return None
         try:
-            wanted = state.token is not None or _lacks_token(app, request, settings, state)
-            void = not wanted and _has_nobodys_token(request, cookie, state)
-            if not (wanted or void) or is_yes(app, self._without_cookie, response):
+            is_needed = state.token is not None or _needs_token(app, request, settings, cookie, state)
+            is_orphaned = not is_needed and _has_token_without_session(request, cookie, state)
+            if not (is_needed or is_orphaned) or call_predicate(app, self._no_cookie_callback, response):
                 return None
-            if wanted:
+            if is_needed:
                 return Secret(generate_csrf())
-            cookie.delete(response)  # so that the next page sets one that is good
+            cookie.delete(response)  # then the next page sets a valid token
             return None
         except SessionUnavailable:
-            return None  # the session's own part answers with a 503
+            return None  # the session interface answers with a 503
 
     def _may_have_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> bool:
         if request.endpoint is None or request.endpoint.rpartition(".")[2] == "static" or response.status_code >= 500:
-            return False  # caches keep static files, and a page that uses them has the cookie
+            return False  # caches keep static files, and the page that uses the file has set the cookie
         checked = state.passed is not None
-        return checked or self._with_cookie.cover(app, request) or self._is_covered(app, request, settings_of(app))
+        return checked or self._with_cookie.covers(app, request) or self._is_protected(app, request, settings_of(app))
 
 
-def _lacks_token(app: Flask, request: Request, settings: CSRFSettings, state: CSRFState) -> bool:
-    """Tell whether the browser has no token in its cookie, or one that is void.
+def _needs_token(app: Flask, request: Request, settings: CSRFSettings, cookie: Cookie, state: CSRFState) -> bool:
+    """Return True if the browser has no token in its cookie, or a stale one.
 
-    The latter is looked for only where it is likely, because it takes the session; and no session is begun for it, nor
-    for a request that was refused. To a form of another site browsers send no cookie that is Lax, but they take the
-    one that answers it: the visitor's session would be gone.
+    A stale token is looked for only if one is likely, because the check opens the session. A refused request begins no
+    session here. It may be the form of another site, for which browsers withhold Lax cookies but accept new ones: the
+    visitor's session would be replaced.
     """
-    present = Secret("" if settings.cookie is None else settings.cookie.value(request.environ))
-    if not present and state.passed is not False:
-        return not _hides_cookies(app, request, settings)
-    return state.suspect and bool(session) and not is_token_of_session(present)
+    token = Secret(cookie.value(request.environ))
+    if not token and state.passed is not False:
+        return not _may_withhold_cookies(app, request, settings, cookie)
+    return state.token_may_be_stale and bool(session) and not is_token_of_session(token)
 
 
-def _has_nobodys_token(request: Request, cookie: Cookie, state: CSRFState) -> bool:
-    """Tell whether the browser has a token and no session, as after a logout; looked for only where it is likely.
+def _has_token_without_session(request: Request, cookie: Cookie, state: CSRFState) -> bool:
+    """Return True if the browser has a token and no session, as after a logout. Look only if that is likely.
 
-    A request that is older than a login beside it says nothing of what the browser has by now.
+    A request from before a parallel login proves nothing: the browser may have a new session by now.
     """
-    if not state.suspect or not cookie.value(request.environ):
+    if not state.token_may_be_stale or not cookie.value(request.environ):
         return False
     return not session and not getattr(session, "superseded", False)
 
 
-def _hides_cookies(app: Flask, request: Request, settings: CSRFSettings) -> bool:
-    """Tell whether the browser may have the cookies and not have sent them, as with a link from another site.
+def _may_withhold_cookies(app: Flask, request: Request, settings: CSRFSettings, cookie: Cookie) -> bool:
+    """Return True if the browser may have cookies that it did not send with this request.
 
-    Lax ones it does not send with a form of another site, which may have passed: that by which a payment page sends
-    the visitor back. The first page that follows sets them; to begin a session here would end the one that the
-    visitor has.
+    A browser withholds Lax cookies from a form of another site, such as a payment page that sends the visitor back. It
+    withholds Strict cookies from links too. A session that began here would replace the visitor's session. The next
+    page sets the token instead.
     """
     if request.method not in SAFE_METHODS:
-        return judged(request, frozenset(), settings.check_referrer).reason is not None
+        return check_origin(request, frozenset(), settings.check_referrer).reason is not None
     if request.environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
         return False
-    ours = None if settings.cookie is None else settings.cookie.samesite
-    return "Strict" in (ours, str(app.config.get("SESSION_COOKIE_SAMESITE")).title())
+    return "Strict" in (cookie.samesite, str(app.config.get("SESSION_COOKIE_SAMESITE")).title())
 
 
-def _suspect_token(app: Flask, **_: Any) -> None:
-    """Note that a login began, changed or ended: the tokens from before are void."""
+def _mark_token_stale(app: Flask, **_: Any) -> None:
+    """Note that a login began, changed or ended, so that the browser's token may be stale."""
     if has_request_context():
-        state_of(this_request()).suspect = True
+        state_of(this_request()).token_may_be_stale = True

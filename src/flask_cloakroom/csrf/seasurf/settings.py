@@ -1,4 +1,7 @@
-"""Flask-SeaSurf's settings, read as those of :mod:`.settings`: for what is the same thing, its name counts."""
+"""Flask-SeaSurf's settings, read into the same settings object as Flask-WTF's.
+
+Where both packages have a setting for the same thing, Flask-SeaSurf's counts.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from ...cookies import read_cookie
 from ...errors import SettingError
-from ...settings import Reader, described
-from ..settings import DEFAULTS, SEASURF_DEFAULTS, SESSION_NAMES, CSRFSettings, Spelling, read_headers
+from ...settings import Reader, describe_value
+from ..settings import DEFAULTS, SEASURF_DEFAULTS, SESSION_NAMES, CSRFSettings, SettingsSource, read_headers
 
 if TYPE_CHECKING:
     from flask import Flask
-
-_MODES: Final = ("exempt", "include")
 
 
 def _read(app: Flask) -> CSRFSettings:
@@ -22,25 +23,26 @@ def _read(app: Flask) -> CSRFSettings:
         raise SettingError("CSRF_COOKIE", "has no effect with SeaSurf, whose cookie is named by CSRF_COOKIE_NAME")
     cookie = read_cookie(read, "CSRF")
     if cookie.name == read["SESSION_COOKIE_NAME"]:
-        raise SettingError("CSRF_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
+        raise SettingError("CSRF_COOKIE_NAME", "is the name of the session cookie. Choose another name")
     mode = read["SEASURF_INCLUDE_OR_EXEMPT_VIEWS"]
-    if mode not in _MODES:
-        what = repr(mode) if isinstance(mode, str) else described(mode)
-        raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {what}')
+    if mode not in ("exempt", "include"):
+        given = repr(mode) if isinstance(mode, str) else describe_value(mode)
+        raise SettingError("SEASURF_INCLUDE_OR_EXEMPT_VIEWS", f'must be "exempt" or "include", not {given}')
+    check_referrer = read.boolean("CSRF_CHECK_REFERER")
+    is_disabled = read.boolean("CSRF_DISABLE")
     lifetime = read["CSRF_COOKIE_TIMEOUT"]
-    check_referrer, off = read.boolean("CSRF_CHECK_REFERER"), read.boolean("CSRF_DISABLE")
     common = CSRFSettings.read(app)
     return replace(
         common,
-        enabled=common.enabled and not off,
+        enabled=common.enabled and not is_disabled,
         field=cookie.name,
         headers=read_headers("CSRF_HEADER_NAME", [read["CSRF_HEADER_NAME"]]),
         ssl_strict=check_referrer,
         check_referrer=check_referrer,
         cookie=cookie,
         cookie_lifetime=None if lifetime is None else read.seconds("CSRF_COOKIE_TIMEOUT", at_least=1),
-        only_included=mode == "include",
+        include_only=mode == "include",
     )
 
 
-SEASURF: Final = Spelling((*SEASURF_DEFAULTS, *DEFAULTS, *SESSION_NAMES), _read)
+SEASURF_SETTINGS: Final = SettingsSource((*SEASURF_DEFAULTS, *DEFAULTS, *SESSION_NAMES), _read)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 from flask import current_app, has_app_context, url_for
 
 from ...context import this_app
-from ...redirects import rebuilt
+from ...redirects import join_path
 from ..setup.settings import settings_of
 
 
@@ -25,7 +25,7 @@ def make_next_param(login_url: str, current_url: str) -> str:
     """
     login, current = urlsplit(login_url), urlsplit(current_url)
     if login.scheme in ("", current.scheme) and login.netloc in ("", current.netloc):
-        return rebuilt(current._replace(fragment=""))
+        return join_path(current._replace(fragment=""))
     return current_url
 
 

@@ -19,7 +19,7 @@ from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...core.entries.record import Record
 from ...core.values.own_keys import is_user_id
 from ...errors import SessionLimitError
-from ...secret import Closed, Secret
+from ...secret import HiddenContents, Secret
 from ...sessions import ServerSession
 from ...sessions.work import KEYS_OF_ONE_ID
 from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
@@ -62,7 +62,7 @@ def has_auth_hash(kept: object, user: Any) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), auth_hash_of(user).encode())
 
 
-class Description(Closed, UserDict[str, Any]):
+class Description(HiddenContents, UserDict[str, Any]):
     """The keys of a login in its session, and their values. The repr shows none of them."""
 
     def __repr__(self) -> str:

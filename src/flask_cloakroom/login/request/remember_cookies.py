@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...cookies import MOST_TRIED
+from ...cookies import MAX_TRIES
 from ...core.entries.ownership import Ownership
 from ...secret import Secret
 from ..in_session.device_note import is_remembered_by
@@ -20,7 +20,7 @@ def tokens_in(state: LoginState) -> list[Secret]:
     found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
         cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
-        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MOST_TRIED]
+        found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TRIES]
     return found
 
 

@@ -110,7 +110,7 @@ class LoginSettings:
         """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
         read = Reader({**DEFAULTS, **app.config})
         unsaid = [part for part in _FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
-        read = read.over(
+        read = read.with_overrides(
             {f"REMEMBER_COOKIE_{part}": app.config.get(f"SESSION_COOKIE_{part}", False) for part in unsaid}
         )
         cookie = read_cookie(read, "REMEMBER")

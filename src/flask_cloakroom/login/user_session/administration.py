@@ -8,7 +8,7 @@ from flask import has_request_context
 
 from ...context import this_app, this_request
 from ...core.sessions.repository import Repository
-from ...core.user_data.export import exported
+from ...core.user_data.export import to_json
 from ...errors import CloakroomError
 from ...sessions import ServerSession
 from ...sessions.interface import ServerSessionInterface
@@ -31,7 +31,7 @@ def delete_of(realm: Realm, user: Any) -> bool:
 def export_of(realm: Realm, user: Any) -> str:
     """Return the data of one user of the realm as JSON: :func:`.actions.export_user_data`."""
     repository, name = _named(realm, user)
-    return exported(repository.user_data.load(name).values)
+    return to_json(repository.user_data.load(name).values)
 
 
 def _named(realm: Realm, user: Any) -> tuple[Repository, str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from ... import signals
-from ...core.user_data.merge_log import NOTE
-from ...core.user_data.repository import Held, Merged, unpacked
-from ...core.user_data.visitor import PREFIX, new_visitor_id
+from ...core.user_data.merge_log import MERGE_LOG_KEY
+from ...core.user_data.repository import UserCommit, UserRecord, unpack_value
+from ...core.user_data.visitor import VISITOR_PREFIX, new_visitor_id
 from ...core.values import codec
 from ...core.values.lazy import LazyDict
-from ...core.values.own_keys import VISITOR_ID
+from ...core.values.own_keys import VISITOR_ID_KEY
 from ...errors import SessionValueError
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, values_of
@@ -56,25 +56,25 @@ class VisitorSession(UserSession):
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self._session[f"{PREFIX}{key}"] if isinstance(key, str) else {}[key]
+            return self._session[f"{VISITOR_PREFIX}{key}"] if isinstance(key, str) else {}[key]
         except KeyError:
             raise KeyError(key) from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._session[PREFIX + _checked(key)] = value
-        if VISITOR_ID not in self._session:
-            self._session[VISITOR_ID] = new_visitor_id()
+        self._session[VISITOR_PREFIX + _checked(key)] = value
+        if VISITOR_ID_KEY not in self._session:
+            self._session[VISITOR_ID_KEY] = new_visitor_id()
 
     def __delitem__(self, key: Any) -> None:
         try:
-            del self._session[f"{PREFIX}{key}"]
+            del self._session[f"{VISITOR_PREFIX}{key}"]
         except KeyError:
             raise KeyError(key) from None
 
     def __iter__(self) -> Iterator[Any]:
         session = self._session
-        names = [name for name in session.opened() if isinstance(name, str) and name.startswith(PREFIX)]
-        return iter([name.removeprefix(PREFIX) for name in names if name in session])
+        names = [name for name in session.opened() if isinstance(name, str) and name.startswith(VISITOR_PREFIX)]
+        return iter([name.removeprefix(VISITOR_PREFIX) for name in names if name in session])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -83,7 +83,7 @@ class VisitorSession(UserSession):
 class StoredSession(LazyDict, UserSession):
     """A user's: an entry of its own in the store, loaded at the first use and saved right before the session."""
 
-    _held: Held | None = None
+    _held: UserRecord | None = None
 
     def __init__(self, session: ServerSession, user_id: str, name: str) -> None:
         self._session = session
@@ -99,14 +99,14 @@ class StoredSession(LazyDict, UserSession):
             held = self._user_data.load(self._name)
         return self._go_on(held)
 
-    def _go_on(self, held: Held) -> dict[Any, Any]:
+    def _go_on(self, held: UserRecord) -> dict[Any, Any]:
         self._held = held
-        return self._begin(held.values)
+        return self._reset(held.values)
 
     def _unpack(self, key: Any) -> Any:
         # Not as a session does, where it counts as missing: whoever finds nothing begins anew, over what is there.
         with self._session.outage():
-            value = unpacked(key, self._base[key])
+            value = unpack_value(key, self._base[key])
         self._data[key] = value
         if type(value) not in codec.IMMUTABLE_TYPES:
             self._touched[key] = value
@@ -138,8 +138,8 @@ class StoredSession(LazyDict, UserSession):
             undone = self._user_data.undo(self._name)
         if undone is None:
             return ()
-        self._rebase(undone.held.values)
-        self._held = undone.held
+        self._reset_keeping_objects(undone.record.values)
+        self._held = undone.record
         return values_of(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
@@ -160,14 +160,14 @@ class StoredSession(LazyDict, UserSession):
             if changes:
                 self._discard(tuple(changes), "gone")
             return
-        self._held = saved.held
-        self._rebase(saved.held.values)
+        self._held = saved.record
+        self._reset_keeping_objects(saved.record.values)
         self._report(saved)
 
     def abandon(self) -> None:
         """Forget what could not be saved; what was stored before stays."""
         if self._held is not None:
-            self._begin(self._held.values)
+            self._reset(self._held.values)
 
     def forget(self) -> None:
         """Load anew at the next use."""
@@ -181,10 +181,10 @@ class StoredSession(LazyDict, UserSession):
         if keys:
             self._discard(keys, "gone")
 
-    def _report(self, saved: Merged) -> None:
-        for key, clash in saved.contested:
-            user_id = self._user_id
-            self._session.send(signals.user_session_conflict, user_id=user_id, key=key, **clash.told())
+    def _report(self, saved: UserCommit) -> None:
+        for conflict in saved.conflicts:
+            arguments = conflict.signal_arguments()
+            self._session.send(signals.user_session_conflict, user_id=self._user_id, **arguments)
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
         log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)
@@ -200,7 +200,7 @@ class RefusedSession(LazyDict, UserSession):
     __repr__ = UserSession.__repr__
 
     def _open(self) -> dict[Any, Any]:
-        return self._begin({})
+        return self._reset({})
 
     def save(self) -> None:
         """Say what is not saved."""
@@ -211,12 +211,12 @@ class RefusedSession(LazyDict, UserSession):
 
     def abandon(self) -> None:
         """Forget it."""
-        self._begin({})
+        self._reset({})
 
 
 def _checked(key: Any) -> str:
     if not isinstance(key, str):
         raise SessionValueError("a key of user_session", type(key).__name__, "Use a str as the key.")
-    if key.startswith(NOTE):
+    if key.startswith(MERGE_LOG_KEY):
         raise SessionValueError("a key of user_session", "str that begins with NUL", "Use another str as the key.")
     return str.__str__(key)

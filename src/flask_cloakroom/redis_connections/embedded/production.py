@@ -1,37 +1,22 @@
-"""Warns of an embedded server in production."""
+"""Warn of an embedded server in production."""
 
 from __future__ import annotations
 
 import logging
 import weakref
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 log: Final = logging.getLogger("flask_cloakroom.redis")
 
 
-class Application(Protocol):
-    """What a Flask application says of how it runs."""
-
-    @property
-    def name(self) -> str:
-        """The application's name."""
-
-    @property
-    def debug(self) -> bool:
-        """Whether it runs in debug mode."""
-
-    @property
-    def testing(self) -> bool:
-        """Whether it is under test."""
-
-
 class ProductionWarning:
-    """A listener that warns before the server is used, unless its application runs in debug mode or under test.
+    """A listener that warns before the server's first use, unless the application is in debug mode or under test.
 
-    At the first use and not at start, because ``app.run(debug=True)`` says late how it runs.
+    Not at start, because ``app.run(debug=True)`` switches debug mode on later.
     """
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Any) -> None:
+        """``app`` is a Flask application, of which ``name``, ``debug`` and ``testing`` are read."""
         self._app = weakref.ref(app)
 
     def __call__(self, event: str, **details: Any) -> None:
@@ -41,8 +26,8 @@ class ProductionWarning:
             return
         _warned.add(app)
         log.warning(
-            "%s uses embedded://, which is for development and tests: one machine, no replica, no password; "
-            "in production set a URL of a server",
+            "%s uses embedded://, which is for development and tests: one machine, no replica, no password. "
+            "In production set the URL of a server.",
             app.name,
         )
 

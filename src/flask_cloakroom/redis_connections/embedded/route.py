@@ -1,4 +1,4 @@
-"""Leads connections to the embedded server, and starts it before the first one."""
+"""Start the embedded server before the first connection, and give connections its address."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..driver import Driver
-from ..watch import Watch
+from ..watch import ServerWatch
 from .server import EmbeddedServer, EmbeddedServerLateError, find_program
 
-#: Seconds to wait for a server, for connections that wait for ever. A start takes about 0.1.
-PATIENCE: Final = 10.0
+#: Seconds to wait for the server if the connection has no time-out. A start takes about 0.1.
+START_TIMEOUT: Final = 10.0
 
 
 class EmbeddedRoute:
-    """Where the embedded server of one folder listens."""
+    """Gives each new connection the path of the embedded server's socket."""
 
-    def __init__(self, driver: Driver, folder: Path, watch: Watch) -> None:
-        """Raises ImportError, with what to install, if the server's program is not there. Starts nothing."""
+    def __init__(self, driver: Driver, folder: Path, watch: ServerWatch) -> None:
+        """Check that the server's program is installed. Raises ImportError, which says what to install."""
         find_program()
         self._errors = driver.exceptions
         self._server = EmbeddedServer(folder)
         self._watch = watch
 
-    def lead(self, connection: Any) -> None:
-        """Set where ``connection`` is to connect, and start the server if it does not run.
+    def set_address(self, connection: Any) -> None:
+        """Start the server if it does not run, and give ``connection`` the socket's path.
 
-        Raises the driver's TimeoutError after the connection's own time for connecting, also with a server that hangs;
-        OSError if there can be no server.
+        Raises the driver's TimeoutError after the connection's own time for connecting, and OSError if the server
+        cannot be started.
         """
-        self._watch.starting()
+        self._watch.report_starting()
         try:
-            self._server.ensure_running(connection.socket_connect_timeout or PATIENCE)
+            self._server.ensure_running(connection.socket_connect_timeout or START_TIMEOUT)
         except EmbeddedServerLateError as error:
-            # Not tried again by the driver: a page has waited long enough.
+            # As a TimeoutError, which the driver does not try again: the page has waited long enough.
             raise self._errors.TimeoutError(str(error)) from error
         connection.path = self._server.socket_path
 
-    def check(self, connection: Any, error: Exception) -> None:
-        """Do nothing: no error tells of another place to go to."""
+    def handle_error(self, connection: Any, error: Exception) -> None:
+        """Do nothing. After any error the server still has the same address."""

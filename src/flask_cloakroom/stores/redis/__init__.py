@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey."""
+"""The store in Redis or Valkey."""
 
 from .store import RedisClient, RedisStore
 

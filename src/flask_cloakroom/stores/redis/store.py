@@ -1,7 +1,7 @@
-"""Sessions in Redis or Valkey, through whatever client the application hands over.
+"""The store in Redis or Valkey.
 
-An entry is one string: 8 bytes of version, then the data. No command touches two keys, so every session lives
-in one slot of a cluster.
+An entry is one string: 8 bytes of version, then the data. No command touches two keys, so each session is in one slot
+of a cluster.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ...errors import StoreError
-from ...redis_connections import Connector, GivenClient, connect
+from ...redis_connections import Connector, ExternalClient, connect
 from ...secret import Secret, SecretBytes
 from ..base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .answers import read_claims, read_created, read_entry_among_others, read_entry_or_none, read_flag, read_replaced
 from .transport import DelegatedTransport, DirectTransport, Script, Transport
 
-# What means something in a pattern that Redis matches names with.
-_PATTERN_SIGNS: Final = re.compile(rb"[*?\[\]\\^]")
+# Characters with a meaning in a pattern for names.
+_PATTERN_CHARACTERS: Final = re.compile(rb"[*?\[\]\\^]")
 _LUA: Final = Path(__file__).with_name("lua")
 _REPLACE: Final = Script(_LUA.joinpath("replace.lua").read_bytes())
 _CLAIM: Final = Script(_LUA.joinpath("claim.lua").read_bytes())
@@ -28,13 +28,13 @@ _TOUCH: Final = Script(_LUA.joinpath("touch.lua").read_bytes())
 
 
 class RedisClient(Protocol):
-    """What a client must have: redis-py's and valkey-py's, their cluster and Sentinel clients, fakeredis …"""
+    """A client of redis-py or valkey-py, also for a cluster or Sentinel, or a stand-in such as fakeredis."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any: ...
 
 
 class RedisStore:
-    """Entries under ``prefix`` + the key in hexadecimal digits, owners under ``prefix`` + ``owner:`` + theirs."""
+    """Entries have the name ``prefix`` + key, owners ``prefix`` + ``owner:`` + owner, in hexadecimal digits."""
 
     def __init__(
         self,
@@ -44,22 +44,24 @@ class RedisStore:
         timeout: float = 2.0,
         folder: Path | None = None,
     ) -> None:
-        """Take a client, which stays its owner's to close, a connector, or a URL (see :mod:`..redis_connections.url`).
+        """Take a client, a connector, or a URL (see :mod:`..redis_connections.url`). ``close()`` leaves a client open.
 
-        ``timeout``: seconds after which a call to a server that does not answer is a StoreError. The address and the
-        credentials of a URL, a connector or a plain client are used on connections of this store's own, so that neither
-        its time-outs nor its retries lengthen that bound; every other client (a cluster's, somebody's Sentinel, a
-        subclass) is called as it is, with its own. ``folder``: for ``embedded://``, the instance folder.
+        ``timeout``: seconds after which a call to a server that does not answer is a StoreError. With a URL, a
+        connector or a plain client, the store has connections of its own to the same server. Time-outs and retries of
+        the client do not count. Every other client (of a cluster or Sentinel, or a subclass) is called as it is, with
+        its own time-outs. ``folder``: the instance folder, for ``embedded://``.
 
-        Raises TypeError for what is no client, ValueError for a URL that can't be one, ImportError if no
-        driver is installed.
+        Raises TypeError for an object that is no client, ValueError for a wrong URL, and ImportError without a driver.
         """
         if isinstance(client, str):
             client = Secret(client)
-        #: How the client is had: what a command shows, and what walking uses.
+        #: For ``walk`` and for the command ``flask redis``.
         self.connector = _connector(client, folder)
         self._prefix = prefix.encode()
-        self._transport = _transport(self.connector, timeout)
+        access = self.connector.direct_access
+        self._transport: Transport = (
+            DelegatedTransport(self.connector) if access is None else DirectTransport(*access, timeout)
+        )
 
     def __str__(self) -> str:
         return f"Redis ({self._transport.address})"
@@ -76,7 +78,7 @@ class RedisStore:
         data = SecretBytes(version + data)
         if self._transport.call(read_created, b"SET", self._key(key), data, b"NX", b"EX", seconds):
             return version
-        # Refused, unless this is the second try of a command whose first answer was lost: then ours is there.
+        # An entry is there. If the answer to a first try was lost, it is the entry of this call.
         entry = self.load(key)
         return version if entry is not None and entry.version == version else None
 
@@ -86,7 +88,7 @@ class RedisStore:
         found = self._transport.run(read_replaced, _REPLACE, self._key(key), *arguments)
         if not isinstance(found, Entry):
             return Saved(version) if found else Gone()
-        # A lost answer and a second try meet the first one's work: it was saved.
+        # If the answer to a first try was lost, the entry has this call's version: it was saved.
         return Saved(version) if found.version == version else Conflict(found)
 
     def touch(self, key: bytes, ttl: int) -> bool:
@@ -114,20 +116,21 @@ class RedisStore:
         for name in map(SecretBytes, self._names()):
             try:
                 key = SecretBytes.fromhex(name[start:].decode("ascii"))
-            except ValueError:  # somebody else's key that begins like ours
+            except ValueError:  # a key of another application that begins with the same prefix
                 continue
             entry = self._transport.get(self._key(key), read_entry_among_others)
             if entry is not None:
                 yield key, entry
 
     def _names(self) -> Iterator[bytes]:
-        pattern = _PATTERN_SIGNS.sub(rb"\\\g<0>", self._prefix) + b"*"
+        pattern = _PATTERN_CHARACTERS.sub(rb"\\\g<0>", self._prefix) + b"*"
         try:
             for name in self.connector.client.scan_iter(match=pattern, count=500, _type="string"):
                 yield name if isinstance(name, bytes) else name.encode()
         except Exception as error:
-            # Any driver's, or a stand-in's.
-            raise StoreError(f"Redis session store: walking failed ({type(error).__name__})") from error
+            # Any driver's error, or a stand-in's.
+            problem = f"Redis session store: walking failed ({type(error).__name__})"
+            raise StoreError(f"{problem}. Check the server, and try again.") from error
 
     def close(self) -> None:
         self._transport.close()
@@ -139,12 +142,9 @@ def _connector(client: Any, folder: Path | None) -> Connector:
     if isinstance(client, Connector):
         return client
     if not callable(getattr(client, "execute_command", None)):
-        raise TypeError(f"not a Redis or Valkey client (it has no execute_command): {type(client).__name__}")
+        raise TypeError(
+            f"{type(client).__name__} is no Redis or Valkey client: it has no execute_command. Pass a client."
+        )
     if ".asyncio." in type(client).__module__:
-        raise TypeError("an asyncio client cannot be used here; hand over the synchronous one")
-    return GivenClient(client)
-
-
-def _transport(connector: Connector, timeout: float) -> Transport:
-    sockets = connector.sockets
-    return DelegatedTransport(connector) if sockets is None else DirectTransport(*sockets, timeout)
+        raise TypeError("An asyncio client cannot be used here. Pass the synchronous client.")
+    return ExternalClient(client)

@@ -1,4 +1,4 @@
-"""How the Redis store speaks to a server: on sockets, or through a client as it is."""
+"""Send the Redis store's commands: on sockets of its own, or through the application's client."""
 
 from __future__ import annotations
 
@@ -8,249 +8,233 @@ import socket
 import struct
 import sys
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fcntl import ioctl
 from functools import partial
 from termios import FIONREAD
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...errors import StoreError
 from ...forking import call_in_child
 from ...redis_connections import Connector, Endpoint
-from ...redis_connections.limit import Idle, Room, TooManyConnectionsError, close_left_over
+from ...redis_connections.limit import IdleConnections, Permit, TooManyConnectionsError, close_all
 from ...secret import SecretBytes
 from .answers import UnexpectedAnswerError
 
-#: Bytes read at once: more than most sessions have, and little enough to be had for nothing.
+#: Bytes to read at once: more than most sessions have, and few enough to cost nothing.
 _CHUNK: Final = 16384
 
-# By the number of a command's parts: what it looks like on the wire. The longest is EVALSHA with seven.
+# The bytes of a command, by the number of its parts. The longest command is EVALSHA with seven.
 _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in range(8)]
 
+_UNEXPECTED: Final = "The answer does not fit the command. Check that only a Redis server listens at this address."
 
-def pack(*command: bytes) -> SecretBytes:
-    """Return a command as it is sent."""
+
+def pack_command(*command: bytes) -> SecretBytes:
+    """Return the bytes of a command in the server's protocol."""
     parts = [part for argument in command for part in (len(argument), argument)]
     return SecretBytes(_FORMATS[len(command)] % tuple(parts))
 
 
 class ScriptMissingError(StoreError):
-    """The server does not have the script of this digest."""
+    """The server does not know the script with this digest."""
 
 
 class Script:
-    """A Lua script for one key, and what the start of its call looks like."""
+    """A Lua script for one key, and the commands that run it."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.digest = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
 
     def by_digest(self, *arguments: bytes) -> tuple[bytes, ...]:
-        """Return the command for a server that has seen the script."""
+        """Return the command for a server that knows the script."""
         return (b"EVALSHA", self.digest, b"1", *arguments)
 
     def in_full(self, *arguments: bytes) -> tuple[bytes, ...]:
-        """Return the command for one that was restarted, or has never seen it."""
+        """Return the command for a server that does not know the script, such as after a restart."""
         return (b"EVAL", self.source, b"1", *arguments)
 
 
 Result = TypeVar("Result")
 
-#: Turns an answer (bytes, an int, True for OK, or None) into what a verb of the store returns.
+#: Turns an answer (bytes, an int, True for OK, or None) into the result of a store's operation.
 #: Raises :class:`UnexpectedAnswerError` for an answer that the command cannot have.
-Reader = Callable[[Any], Result]
+AnswerParser = Callable[[Any], Result]
 
 
-class Transport(Protocol):
-    """One command, one answer, which ``read`` understands. Everything raises StoreError."""
+class Transport(ABC):
+    """Sends commands and returns the answers, as ``read`` understands them. Every error is a StoreError."""
 
     address: str
 
-    def get(self, name: bytes, read: Reader[Result]) -> Result:
-        """Return what ``GET`` answers."""
-
-    def call(self, read: Reader[Result], *command: bytes) -> Result:
+    @abstractmethod
+    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
         """Send a command and return its answer."""
 
-    def run(self, read: Reader[Result], script: Script, *arguments: bytes) -> Result:
-        """Run a script on the key that is the first argument, and return its answer."""
+    def get(self, name: bytes, read: AnswerParser[Result]) -> Result:
+        """Return the answer to ``GET``."""
+        return self.call(read, b"GET", name)
 
-    def close(self) -> None:
-        """Close what this transport opened."""
+    def run(self, read: AnswerParser[Result], script: Script, *arguments: bytes) -> Result:
+        """Run a script and return its answer. The first argument is the script's key."""
+        try:
+            return self.call(read, *script.by_digest(*arguments))
+        except ScriptMissingError:
+            return self.call(read, *script.in_full(*arguments))
+
+    def close(self) -> None:  # noqa: B027 (optional: the application's client is not ours to close)
+        """Close the connections that this transport opened."""
 
 
-class DirectTransport:
-    """Sockets: the driver opens them and signs in, and from then on its layers of calls are left out.
+class DirectTransport(Transport):
+    """Uses sockets. The driver opens and authenticates each connection; later commands do not go through the driver.
 
-    They cost more than the round trip itself, and their default retries wait for seconds where a page should say 503.
-    A connection that the server has closed meanwhile, or whose next bytes are no answer to the command, is replaced
-    once, at once; a server that does not answer in time is not asked again. The connections count under the bound of
-    their endpoint, together with those of the application's own clients.
+    The driver's layers cost more time than the round trip. Its default retries wait for seconds, while a page should
+    answer 503. If the server has closed an idle connection, or if its next bytes are no answer to the command, the
+    command is sent once more on another connection. After a time-out it is not. All connections count under the limit
+    of their endpoint, together with those of the application's own clients.
     """
 
     def __init__(self, endpoint: Endpoint, options: dict[str, Any], timeout: float) -> None:
         self.address = endpoint.label
         self._endpoint = endpoint
-        self._bound = endpoint.bound
-        # Waiting for room, connecting, and waiting for the answer: each has its half, and no page needs all three.
-        self._wait = timeout / 2
+        self._limit = endpoint.limit
+        # To wait for a free connection, to connect, and to wait for an answer: each may take half of the time, and no
+        # page needs all three.
+        self._acquire_timeout = timeout / 2
         self._options = {**options, "socket_timeout": timeout / 2, "socket_connect_timeout": timeout / 2}
-        self._look_again = endpoint.look_again
-        self._idle = Idle()
-        self._bound.join(self._idle)
-        call_in_child(self._leave_inherited)
-        weakref.finalize(self, close_left_over, self._bound, self._idle).atexit = False
+        self._recheck_master = endpoint.recheck_master
+        self._idle = IdleConnections()
+        self._limit.add_pool(self._idle)
+        # A forked child forgets the connections of its parent. That closes only the child's copies of the sockets.
+        call_in_child(self._forget_inherited)
+        weakref.finalize(self, close_all, self._limit, self._idle).atexit = False
 
-    def get(self, name: bytes, read: Reader[Result]) -> Result:
+    def get(self, name: bytes, read: AnswerParser[Result]) -> Result:
         return self._send(SecretBytes(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)), read)
 
-    def call(self, read: Reader[Result], *command: bytes) -> Result:
-        return self._send(pack(*command), read)
+    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
+        return self._send(pack_command(*command), read)
 
-    def run(self, read: Reader[Result], script: Script, *arguments: bytes) -> Result:
+    def _send(self, packed: bytes, read: AnswerParser[Result]) -> Result:
+        if self._recheck_master is not None:
+            self._recheck_master()
         try:
-            return self._send(pack(*script.by_digest(*arguments)), read)
-        except ScriptMissingError:
-            return self._send(pack(*script.in_full(*arguments)), read)
-
-    def _send(self, packed: bytes, read: Reader[Result]) -> Result:
-        if self._look_again is not None:
-            self._look_again()
-        try:
-            found = self._room() if self._bound.waiting else self._idle.pop()
+            found = self._acquire() if self._limit.waiters else self._idle.pop()
         except IndexError:
-            found = self._room()
-        if type(found) is Room:
+            found = self._acquire()
+        if type(found) is Permit:
             return self._ask(self._connect(found), packed, read)
-        wire: _Wire = found
+        return self._ask(found, packed, read, was_idle=True)
+
+    def _ask(
+        self, connection: _Connection, packed: bytes, read: AnswerParser[Result], *, was_idle: bool = False
+    ) -> Result:
+        """Send a command and return its answer. If a connection that ``was_idle`` fails, send it once more."""
         try:
-            if wire.unread():
+            if was_idle and connection.unread():
                 raise UnexpectedAnswerError("bytes that no command has asked for, or the end of the connection")
-            answer = wire.ask(packed, read)
+            answer = connection.ask(packed, read)
         except TimeoutError as error:
-            self._drop(wire, error)
-            # If something on the way has forgotten this connection, it has forgotten those that lay idle for longer.
-            self.close()
+            self._drop(connection, error)
+            if was_idle:
+                # If a firewall has forgotten this connection, it has also forgotten those that were idle for longer.
+                self.close()
             raise self._late() from error
-        except (OSError, ValueError):
-            self._drop(wire)
-            # This one was closed while it lay idle, or has an answer that nobody waits for, and so, most likely, were
-            # or have those that lay beside it.
+        except (OSError, ValueError) as error:
+            if not was_idle:
+                is_lost = isinstance(error, OSError)
+                self._drop(connection, error if is_lost else None)
+                raise (self._unreachable() if is_lost else self._error(_UNEXPECTED)) from error
+            self._drop(connection)
+            # This connection was closed while it was idle, or has an answer that nobody waits for. The same is likely
+            # for the other idle ones.
             self.close()
             answer = self._ask(self._open(), packed, read)
-            self._endpoint.watch.replaced(wire.made_since)
+            self._endpoint.watch.report_replaced(connection.generation)
             return answer
         except BaseException:
-            # Interrupted between command and answer: the answer would be taken for the next command's.
-            self._drop(wire)
+            # Interrupted between command and answer. The answer would be taken for the answer to the next command.
+            self._drop(connection)
             raise
-        self._give_back(wire)
+        self._idle.append(connection)
+        if self._limit.waiters:
+            self._limit.wake_first()
         if isinstance(answer, _Refusal):
             raise self._refused(answer)
         return answer
 
-    def _ask(self, wire: _Wire, packed: bytes, read: Reader[Result]) -> Result:
-        """Ask on a new connection, which is not tried twice."""
-        try:
-            answer = wire.ask(packed, read)
-        except TimeoutError as error:
-            self._drop(wire, error)
-            raise self._late() from error
-        except OSError as error:
-            self._drop(wire, error)
-            raise self._unreachable() from error
-        except ValueError as error:
-            self._drop(wire)
-            raise self._unexpected() from error
-        except BaseException:
-            self._drop(wire)
-            raise
-        self._give_back(wire)
-        if isinstance(answer, _Refusal):
-            raise self._refused(answer)
-        return answer
-
-    def _open(self) -> _Wire:
-        """Return a connection that is new, or that another thread has given back and that has nothing unread."""
-        while type(found := self._room()) is not Room:
-            wire: _Wire = found
-            if not wire.unread():
-                return wire
-            self._drop(wire)
+    def _open(self) -> _Connection:
+        """Return a new connection, or one that another thread has given back, without unread bytes."""
+        while type(found := self._acquire()) is not Permit:
+            connection: _Connection = found
+            if not connection.unread():
+                return connection
+            self._drop(connection)
         return self._connect(found)
 
-    def _room(self) -> Any:
-        """Return an idle connection, or the room to open one in; wait for either."""
+    def _acquire(self) -> Any:
+        """Return an idle connection, or a permit to open one. Wait for either."""
         try:
-            return self._bound.room(self._idle, self._wait)
+            return self._limit.acquire(self._idle, self._acquire_timeout)
         except TooManyConnectionsError as error:
-            most = self._bound.most
-            raise StoreError(f"Redis session store at {self.address}: all {most} connections are in use") from error
+            problem = f"all {self._limit.maximum} connections are in use. Raise max_connections in the Redis URL."
+            raise self._error(problem) from error
 
-    def _connect(self, room: Room) -> _Wire:
+    def _connect(self, permit: Permit) -> _Connection:
         connection = None
         try:
             connection = self._endpoint.connection(**self._options)
             connection.connect()
-            # After a TLS handshake there are bytes that are no answer: the server's session tickets.
+            # After a TLS handshake there are bytes that belong to no answer: the server's session tickets.
             if not hasattr(connection._sock, "pending") and connection.can_read():
                 raise UnexpectedAnswerError("more answers than commands at the beginning of a connection")
-            return _Wire(connection, room)
+            return _Connection(connection, permit)
         except BaseException as error:
-            # The driver's errors, by name, and whatever else it makes of a server that is none.
             if connection is not None:
                 connection.disconnect()
-            self._bound.closed(room)
+            self._limit.release(permit)
             if not isinstance(error, Exception):
                 raise
-            if type(error).__name__ == "TimeoutError":
-                raise self._late() from error
-            raise self._unreachable() from error
+            # By name, because the error is the driver's, or any other if the server is no Redis server.
+            raise (self._late() if type(error).__name__ == "TimeoutError" else self._unreachable()) from error
 
-    def _give_back(self, wire: _Wire) -> None:
-        self._idle.append(wire)
-        if self._bound.waiting:
-            self._bound.wake()
-
-    def _drop(self, wire: _Wire, error: Exception | None = None) -> None:
-        wire.disconnect()
-        self._bound.closed(wire.room)
+    def _drop(self, connection: _Connection, error: Exception | None = None) -> None:
+        connection.disconnect()
+        self._limit.release(connection.permit)
         if error is not None:
-            self._endpoint.watch.lost(error, wire.made_since)
+            self._endpoint.watch.report_lost(error, connection.generation)
+
+    def _error(self, problem: str) -> StoreError:
+        return StoreError(f"Redis session store at {self.address}: {problem}")
 
     def _late(self) -> StoreError:
-        return StoreError(f"Redis session store at {self.address}: no answer in time")
+        return self._error("no answer in time. Check the server's load, or raise SESSION_STORE_TIMEOUT.")
 
     def _unreachable(self) -> StoreError:
-        return StoreError(f"Redis session store at {self.address} cannot be reached")
-
-    def _unexpected(self) -> StoreError:
-        return StoreError(f"Redis session store at {self.address}: {UNEXPECTED}")
+        return self._error("the server cannot be reached. Check that it runs, and its address in the Redis URL.")
 
     def _refused(self, refusal: _Refusal) -> StoreError:
-        # Cut short, so that no argument of ours can be in it.
-        text = f"Redis session store at {self.address} refuses: {' '.join(refusal.text.split()[:6])}"
+        # Cut to six words, so that the text contains no argument of the command.
+        problem = f"the server refuses the command: {' '.join(refusal.text.split()[:6])}"
         if refusal.text.startswith("NOSCRIPT"):
-            return ScriptMissingError(text)
-        # A failover may have made this server a replica; new connections find out where to go.
+            return ScriptMissingError(problem)
+        # After a failover this server may be a replica. New connections find the master.
         self.close()
-        return StoreError(text)
+        return self._error(problem)
 
-    def _leave_inherited(self) -> None:
-        """In a forked child: the parent's sockets are the parent's. Dropping them closes only our copies."""
+    def _forget_inherited(self) -> None:
         self._idle.clear()
 
     def close(self) -> None:
-        while (room := self._idle.give_up_idle()) is not None:
-            self._bound.closed(room)
-
-
-#: What every transport says of an answer that does not fit.
-UNEXPECTED: Final = "the answer does not fit the command. Check that a Redis server, and nothing else, listens there."
+        while (permit := self._idle.close_one_idle()) is not None:
+            self._limit.release(permit)
 
 
 class _Refusal:
-    """The server said no."""
+    """An error that the server answered."""
 
     __slots__ = ("text",)
 
@@ -258,30 +242,32 @@ class _Refusal:
         self.text = text
 
 
-class _Wire:
-    """One connection: a command goes out, its answer comes back. Knows the answers that a store's commands have."""
+class _Connection:
+    """One authenticated connection. Understands the kinds of answers that a store's commands have."""
 
-    __slots__ = ("_connection", "_socket", "made_since", "room", "unread")
+    __slots__ = ("_connection", "_socket", "disconnect", "generation", "permit", "unread")
 
-    def __init__(self, connection: Any, room: Room) -> None:
+    def __init__(self, connection: Any, permit: Permit) -> None:
         self._connection = connection
-        self.room = room
-        self.made_since: int = connection.made_since
+        #: Closes it, under the name that the driver's connections have for this.
+        self.disconnect: Callable[[], None] = connection.disconnect
+        self.permit = permit
+        self.generation: int = connection.generation
         self._socket = connection._sock
-        #: Tells, without waiting, whether there are bytes that nobody has read, or the end of the connection.
-        self.unread = _look_for_unread_bytes(self._socket)
-        _let_the_kernel_wait(self._socket)
+        #: Tells, without waiting, whether there are unread bytes or the end of the connection.
+        self.unread = _unread_check(self._socket)
+        _set_kernel_timeout(self._socket)
 
-    def ask(self, packed: bytes, read: Reader[Result]) -> Result | _Refusal:
-        """Return what ``read`` makes of the answer, or a :class:`_Refusal`.
+    def ask(self, packed: bytes, read: AnswerParser[Result]) -> Result | _Refusal:
+        """Send a command and return its answer, parsed by ``read``, or a :class:`_Refusal`.
 
-        Raises OSError, or ValueError for what is no answer; then the connection is of no use.
+        Raises OSError, and ValueError for an answer that the command cannot have. The connection must be closed then.
         """
         receive = self._socket.recv
         try:
             self._socket.sendall(packed)
             data = SecretBytes(receive(_CHUNK))
-        except BlockingIOError as error:  # the kernel's way to say that the time is over
+        except BlockingIOError as error:  # the kernel's error for a time-out
             raise TimeoutError from error
         while (end := data.find(b"\r\n")) < 0:
             data = SecretBytes(data + self._more(receive))
@@ -304,7 +290,7 @@ class _Wire:
         elif kind == b"-":
             answer = _Refusal(data[1:end].decode("utf-8", "replace"))
         elif kind != b"_":
-            raise UnexpectedAnswerError("an answer of a kind that no command of ours has")
+            raise UnexpectedAnswerError("an answer of a kind that no command of a store has")
         if len(data) != end + 2 or not data.endswith(b"\r\n"):
             raise UnexpectedAnswerError("more than one answer to one command")
         return answer if kind == b"-" else read(answer)
@@ -318,20 +304,16 @@ class _Wire:
             raise ConnectionError("closed by the server")
         return data
 
-    def disconnect(self) -> None:
-        """Close it, by the name that the driver's connections have for it."""
-        self._connection.disconnect()
 
+def _unread_check(connected: Any) -> Callable[[], object]:
+    """Return a function that tells, without waiting, whether a socket has bytes to read or is closed.
 
-def _look_for_unread_bytes(connected: Any) -> Callable[[], object]:
-    """Return a function that tells, without waiting, whether a connection has bytes to read, or is closed.
-
-    The standard library's sockets are polled, which costs 0.3 µs. gevent's poll() would let other greenlets run, and
-    gevent's sockets are asked for the count of the bytes instead, which costs 0.7 µs and does not tell of the end.
+    The sockets of the standard library are polled, which costs 0.3 µs. gevent's poll() would let other greenlets run.
+    So gevent's sockets are asked for the number of unread bytes, which costs 0.7 µs and does not tell the end.
     """
     if type(connected).__module__ not in ("socket", "ssl"):
-        descriptor, none = connected.fileno(), bytes(4)
-        return lambda: ioctl(descriptor, FIONREAD, none) != none
+        descriptor, zero = connected.fileno(), bytes(4)
+        return lambda: ioctl(descriptor, FIONREAD, zero) != zero
     poller = select.poll()
     poller.register(connected, select.POLLIN)
     poll = poller.poll
@@ -341,11 +323,11 @@ def _look_for_unread_bytes(connected: Any) -> Callable[[], object]:
     return partial(poll, 0)
 
 
-def _let_the_kernel_wait(connected: Any) -> None:
-    """Let the kernel bound the waiting instead of Python, which asks it before each call whether there is a need to.
+def _set_kernel_timeout(connected: Any) -> None:
+    """Let the kernel watch the socket's time-out. Python would ask the kernel before each call whether it must wait.
 
-    That is two system calls less for each command. Only for the standard library's plain socket: TLS has its own
-    way to wait, and gevent and eventlet put another class in its place, which must never block.
+    This saves two system calls for each command. Only for a plain socket of the standard library: TLS waits in its own
+    way, and the sockets of gevent and eventlet must never block.
     """
     seconds = connected.gettimeout()
     if type(connected).__module__ != "socket" or seconds is None or not sys.platform.startswith("linux"):
@@ -356,37 +338,24 @@ def _let_the_kernel_wait(connected: Any) -> None:
     connected.settimeout(None)
 
 
-class DelegatedTransport:
-    """Calls a client as it is: a cluster, somebody's Sentinel, a subclass, a stand-in."""
+class DelegatedTransport(Transport):
+    """Calls the application's client: for a cluster, a client of Sentinel, a subclass, or a stand-in."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self.address = connector.label
 
-    def get(self, name: bytes, read: Reader[Result]) -> Result:
-        return self._execute((b"GET", name), read)
-
-    def call(self, read: Reader[Result], *command: bytes) -> Result:
-        return self._execute(command, read)
-
-    def run(self, read: Reader[Result], script: Script, *arguments: bytes) -> Result:
+    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
         try:
-            return self._execute(script.by_digest(*arguments), read)
-        except ScriptMissingError:
-            return self._execute(script.in_full(*arguments), read)
-
-    def _execute(self, command: tuple[bytes, ...], read: Reader[Result]) -> Result:
-        try:
-            # NEVER_DECODE: session data is bytes, also where the application's client has decode_responses=True.
+            # NEVER_DECODE: session data is bytes, even if the application's client has decode_responses=True.
             answer = self._connector.client.execute_command(command[0].decode(), *command[1:], NEVER_DECODE=True)
         except Exception as error:
             # By name, because the client may be of any driver, or a stand-in with errors of its own.
-            kind = ScriptMissingError if type(error).__name__ == "NoScriptError" else StoreError
-            raise kind(f"Redis session store ({self.address}): {type(error).__name__}") from error
+            name = type(error).__name__
+            kind = ScriptMissingError if name == "NoScriptError" else StoreError
+            problem = f"the client failed with {name}. Check that the server runs, and the client's settings."
+            raise kind(f"Redis session store ({self.address}): {problem}") from error
         try:
             return read(answer)
         except UnexpectedAnswerError as error:
-            raise StoreError(f"Redis session store ({self.address}): {UNEXPECTED}") from error
-
-    def close(self) -> None:
-        """Nothing to do: the client belongs to whoever made it."""
+            raise StoreError(f"Redis session store ({self.address}): {_UNEXPECTED}") from error

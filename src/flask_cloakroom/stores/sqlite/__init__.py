@@ -1,4 +1,4 @@
-"""Sessions in one SQLite file."""
+"""The store in one SQLite file: the default."""
 
 from .store import SQLiteStore
 

@@ -1,8 +1,8 @@
-"""Tell which database file is at the store's path, and open the path's file, and no other, with the right WAL.
+"""Open the file at the store's path, and no other, together with the right WAL.
 
-SQLite goes on with a file that was deleted or replaced: a connection keeps the old file, and finds the files beside it
-(``-wal``, ``-shm``) by name, where those of the old file may still be. Two databases that share one ``-shm`` damage
-each other.
+SQLite does not notice that a file was deleted or replaced. A connection goes on with the old file. It finds the side
+files (``-wal``, ``-shm``) by name, and those of the old file may still be there. Two databases that share one ``-shm``
+damage each other.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-#: The files that SQLite puts beside a database in WAL mode.
+#: The side files that SQLite makes beside a database in WAL mode.
 SUFFIXES: Final = ("-wal", "-shm")
 
-#: The byte of the ``-shm`` that a process locks as long as it uses the file: UNIX_SHM_DMS in SQLite's os_unix.c.
+#: The byte of the ``-shm`` that a process locks while it uses the file: UNIX_SHM_DMS in SQLite's os_unix.c.
 IN_USE_BYTE: Final = "128"
 
-#: Device and inode. No other file gets them while somebody has this file open.
+#: The device and inode of a file. No other file gets the same while some process has this file open.
 Identity = tuple[int, int]
 
 
 class Connection(sqlite3.Connection):
     """A connection that knows which file it has open."""
 
-    #: Where the file was when it was opened, with all symbolic links resolved.
+    #: The path of the file when it was opened, with all symbolic links resolved.
     path: str
-    #: The database file; its two numbers also by themselves, because each call compares them.
+    #: The identity of the database file, also as two numbers, because each call compares them.
     identity: Identity
     device: int
     inode: int
-    #: The files beside it, in the order of ``SUFFIXES``.
-    beside: tuple[Identity | None, ...]
+    #: The identities of the side files, in the order of ``SUFFIXES``.
+    side_files: tuple[Identity | None, ...]
 
 
 class NotNowError(sqlite3.OperationalError):
@@ -44,10 +44,10 @@ class NotNowError(sqlite3.OperationalError):
 
 
 @contextlib.contextmanager
-def only_opener(path: str) -> Iterator[int]:
-    """Keep other processes from opening a database in the folder of ``path``; yield a descriptor of the folder.
+def opening_lock(path: str) -> Iterator[int]:
+    """Keep other processes from opening a database in the folder of ``path``, and yield a descriptor of the folder.
 
-    Raises NotNowError while another process opens one, and OSError.
+    Raises NotNowError if another process has the lock, and OSError.
     """
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)  # noqa: PTH120
     try:
@@ -62,24 +62,24 @@ def only_opener(path: str) -> Iterator[int]:
         os.close(folder)
 
 
-def prepare(folder: int, name: str) -> Identity:
-    """Make the file if there is none, remove what an earlier file left beside it, and return the file's identity.
+def prepare_file(folder: int, name: str) -> Identity:
+    """Make the file if there is none, delete the side files of an earlier file, and return the file's identity.
 
-    To be called under :func:`only_opener`: otherwise the files that are removed could be those that another process has
-    just made. Raises NotNowError, and OSError.
+    Call this under :func:`opening_lock`. Otherwise the deleted side files could be those that another process has just
+    made. Raises NotNowError and OSError.
     """
     main = _identity(folder, name)
-    beside = _beside(folder, name)
-    others = _open_in_users_of_another_file(beside[1], main)
-    for suffix, found in zip(SUFFIXES, beside, strict=True):
-        # A WAL without its database is of no use, and SQLite would read it into the file that we make.
-        if found is not None and (main is None or found in others):
+    found = side_files(folder, name)
+    others = _open_in_users_of_another_file(found[1], main)
+    for suffix, side_file in zip(SUFFIXES, found, strict=True):
+        # A WAL without its database is of no use, and SQLite would read it into the new file.
+        if side_file is not None and (main is None or side_file in others):
             _unlink(folder, name + suffix)
     if main is None:
-        # Never a file that is there already: to close a descriptor of it lets go of all locks that this process has on
-        # it (POSIX), and then another process may delete the WAL that we go on writing to.
+        # O_EXCL: never open a file that exists. When a process closes a descriptor, it loses all its locks on that file
+        # (POSIX). Another process may then delete the WAL while this process goes on writing to it.
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            # Only the owner may read it; SQLite gives the files beside it the same mode.
+            # Only the owner may read the file. SQLite gives the side files the same mode.
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, dir_fd=folder))
         main = _identity(folder, name)
         if main is None:
@@ -87,9 +87,9 @@ def prepare(folder: int, name: str) -> Identity:
     return main
 
 
-def connect(path: str, main: Identity) -> Connection:
-    """Connect to the file, which should have the identity ``main``. No statement has run yet, so no WAL is open."""
-    # mode=rw: a file that SQLite makes could be read by others than its owner.
+def open_connection(path: str, main: Identity) -> Connection:
+    """Connect to the file with the identity ``main``. No statement runs yet, so no WAL is open."""
+    # mode=rw: SQLite must not make the file, because others than its owner could read it.
     url = f"{Path(path).as_uri()}?mode=rw"
     db = sqlite3.connect(url, uri=True, timeout=0, isolation_level=None, check_same_thread=False, factory=Connection)
     db.path = path
@@ -97,14 +97,14 @@ def connect(path: str, main: Identity) -> Connection:
     return db
 
 
-def check_present(folder: int, name: str, main: Identity) -> None:
-    """Raise NotNowError if the path has no file, or another one than ``main``, by now."""
+def check_identity(folder: int, name: str, main: Identity) -> None:
+    """Raise NotNowError if there is no file at the path any more, or another one than ``main``."""
     if _identity(folder, name) != main:
         raise NotNowError("The file was replaced while it was being opened. Try again.")
 
 
-def is_displaced(db: Connection) -> bool:
-    """Tell whether the connection's file is no longer in its place."""
+def is_replaced(db: Connection) -> bool:
+    """Tell whether the connection's file is no longer at its path."""
     try:
         found = os.stat(db.path)  # noqa: PTH116  a Path takes twice as long
     except (FileNotFoundError, NotADirectoryError):
@@ -112,35 +112,31 @@ def is_displaced(db: Connection) -> bool:
     return (found.st_dev, found.st_ino) != db.identity
 
 
-def settle_displaced(db: Connection) -> None:
-    """Complete the connection's file, which is no longer in its place, and remove what the file left beside a new one.
+def clean_up_replaced(db: Connection) -> None:
+    """Write the WAL of a replaced file into that file, and delete its side files if they are beside a new file.
 
-    To be called while the connection is open: afterwards other files may get the same inodes. Raises NotNowError, and
+    Call this while the connection is open: afterwards other files may get the same inodes. Raises NotNowError and
     OSError.
     """
-    # Somebody may have moved the file away to keep it, or may move it back: then it has all that was written to it.
-    # A file that is damaged, or whose disk is full, must not keep anybody from the new file.
+    # An operator may have moved the file away to keep it. It should have all that was written to it. If the file is
+    # damaged or its disk is full, the new file must still be usable.
     with contextlib.suppress(sqlite3.Error):
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
     if not os.path.exists(db.path):  # noqa: PTH110
-        # Whoever makes the next file removes what is there.
+        # The process that makes the next file deletes the side files.
         return
     name = os.path.basename(db.path)  # noqa: PTH119
-    with only_opener(db.path) as folder:
+    with opening_lock(db.path) as folder:
         if _identity(folder, name) in (None, db.identity):
             return
-        # Each of the two by itself: a backup may have been put here with a WAL of its own.
-        for suffix, ours, present in zip(SUFFIXES, db.beside, _beside(folder, name), strict=True):
+        # Each side file is checked: a backup may have been put here together with its own WAL.
+        for suffix, ours, present in zip(SUFFIXES, db.side_files, side_files(folder, name), strict=True):
             if present is not None and present == ours:
                 _unlink(folder, name + suffix)
 
 
-def note_beside(folder: int, name: str, db: Connection) -> None:
-    """Note which files a connection, after its first statement, uses beside the database."""
-    db.beside = _beside(folder, name)
-
-
-def _beside(folder: int, name: str) -> tuple[Identity | None, ...]:
+def side_files(folder: int, name: str) -> tuple[Identity | None, ...]:
+    """Return the identities of a database's side files, in the order of ``SUFFIXES``."""
     return tuple(_identity(folder, name + suffix) for suffix in SUFFIXES)
 
 
@@ -155,12 +151,12 @@ def _identity(folder: int, name: str) -> Identity | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{name} is not a regular file. Name a file in SESSION_STORE, or remove what stands at the path.")
+        raise OSError(f"{name} is not a regular file. Name a file in SESSION_STORE, or remove the object at the path.")
     return found.st_dev, found.st_ino
 
 
 def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) -> set[Identity | None]:
-    """Return all that is open in processes that use the ``-shm`` and have the database ``main`` not open.
+    """Return all files that are open in processes that use the ``-shm`` but not the database ``main``.
 
     Such a process is a worker that has not noticed yet that its file was replaced. Only Linux tells which files a
     process has open. On other systems, and for processes of other users, the answer is an empty set.
@@ -169,8 +165,8 @@ def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) 
     if shm is None or main is None:
         return found
     for process in _users(shm):
-        # Twice, because files are closed while we look. A process opens the database before the -shm and closes it
-        # after the -shm. So one that still has the -shm open in the second look had not closed the database before.
+        # Looked at twice, because files are closed meanwhile. A process opens the database before the -shm, and closes
+        # it after the -shm. If it has the -shm open at the second look, it had not closed the database at the first.
         looks = [_open_in(process) for _ in range(2)]
         if all(shm in opened and main not in opened for opened in looks):
             found |= looks[1]
@@ -178,7 +174,7 @@ def _open_in_users_of_another_file(shm: Identity | None, main: Identity | None) 
 
 
 def _users(shm: Identity) -> set[str]:
-    """Return the ids of the processes that use a ``-shm``, and perhaps some more."""
+    """Return the ids of the processes that use a ``-shm``, and perhaps of some others."""
     try:
         locks = Path("/proc/locks").read_text().splitlines()
     except OSError:
@@ -189,7 +185,7 @@ def _users(shm: Identity) -> set[str]:
 
 
 def _open_in(process: str) -> set[Identity | None]:
-    """Return the files that a process has open; none if the process has ended or we may not look."""
+    """Return the files that a process has open; an empty set if it has ended or belongs to another user."""
     opened: set[Identity | None] = set()
     with contextlib.suppress(OSError):
         for descriptor in os.scandir(f"/proc/{process}/fd"):

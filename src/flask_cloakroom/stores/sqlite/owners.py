@@ -1,16 +1,15 @@
 """The owner index in SQLite: a small table beside the entries.
 
-Not a column of the entries, because a key is claimed before its entry is there, and so that to note something writes
-no session anew.
+It is no column of the entries, because a key is claimed before its entry exists. A claim also writes no session again.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Part of the schema: a file from before there were owners gets the table when it is opened. The key of the table is
-#: the table, so an owner's claims lie side by side. ``expires`` is in microseconds since the epoch, so that the order
-#: of claims is that in which they were made.
+#: A part of the schema: a file from an older version gets the table when it is opened. WITHOUT ROWID stores the rows in
+#: the order of the primary key, so an owner's claims are side by side. ``expires`` is in microseconds since the epoch,
+#: so that claims with one ``ttl`` are in the order in which they were made.
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cloakroom_owners (
     owner BLOB NOT NULL,
@@ -24,7 +23,7 @@ CLAIM: Final = """
 INSERT INTO cloakroom_owners (owner, key, expires) SELECT ?, ?, ? WHERE true
 ON CONFLICT (owner, key) DO UPDATE SET expires = max(expires, excluded.expires)
 """
-# One statement, and so one turn at the write lock: nobody claims between the counting and the noting.
+# One statement, and so one write transaction: no other claim can come between counting and storing.
 CLAIM_WITHIN: Final = """
 INSERT INTO cloakroom_owners (owner, key, expires) SELECT ?1, ?2, ?3
 WHERE (SELECT count(*) FROM cloakroom_owners WHERE owner = ?1 AND key != ?2 AND expires > ?4) < ?5

@@ -1,4 +1,4 @@
-"""Sessions in one SQLite file: the default. Standard library only, safe for threads, forks and processes."""
+"""The store in one SQLite file. It needs only the standard library, and is safe for threads, forks and processes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .file import (
     Connection,
     Identity,
     NotNowError,
-    check_present,
-    connect,
-    is_displaced,
-    note_beside,
-    only_opener,
-    prepare,
-    settle_displaced,
+    check_identity,
+    clean_up_replaced,
+    is_replaced,
+    open_connection,
+    opening_lock,
+    prepare_file,
+    side_files,
 )
 from .wal import WAL_BYTES, Wal
 
@@ -39,25 +39,24 @@ T = TypeVar("T")
 
 log = logging.getLogger("flask_cloakroom.stores")
 
-#: How long a writer waits between two tries for the write lock: it doubles from the first to the second,
-#: in seconds. SQLite's own waiting (1, 2, 5, 10, 15, 20, 25 … ms) makes writers that need 30 µs each stand in
-#: line for milliseconds.
-FIRST_WAIT: Final = 0.0002
-LONGEST_WAIT: Final = 0.005
+#: Seconds between two attempts to get the write lock. The pause doubles from the first to the longest. SQLite's own
+#: pauses (1, 2, 5, 10, 15, 20, 25 … ms) make writers wait for milliseconds, although each needs only 30 µs.
+FIRST_PAUSE: Final = 0.0002
+LONGEST_PAUSE: Final = 0.005
 
-#: Connections kept for the next use, at most. More than that are open only while more threads are at work.
+#: The most idle connections. There are more connections than this only while more threads work at the same time.
 IDLE_CONNECTIONS: Final = 16
 
-#: How long to close a connection may wait for another process that opens the file, in seconds. To open takes 1 ms.
-SETTLING: Final = 0.1
+#: Seconds that closing a connection may wait for another process that opens the file. To open a file takes 1 ms.
+CLEAN_UP_TIMEOUT: Final = 0.1
 
-#: From this ttl on, in seconds, a replace leaves an expiry alone that it would move by less than a second, as happens
-#: at each write between two refreshes of a session, because ttl is in whole seconds.
+#: Seconds. If ``ttl`` is at least this long, ``replace`` does not move an expiry by less than a second. Without this,
+#: each write between two refreshes of a session would move it, because ``ttl`` is rounded to whole seconds.
 LONG_TTL: Final = 60
 
-# The row's number is a hash of the key, and not the key an index of its own: one B-tree to walk and to write,
-# with inner pages that hold 8-byte numbers, which is what keeps a read among a million rows near that among a
-# thousand. `key` itself is compared as well, so a collision of hashes can refuse a row but never show a wrong one.
+# The primary key is a hash of the key, so no second index is needed. One B-tree, whose inner pages contain 8-byte
+# numbers, is read and written. A read among a million rows then takes about as long as among a thousand. The statements
+# compare `key` as well: a collision of hashes can refuse a row but never return a wrong one.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cloakroom_entries (
     id INTEGER PRIMARY KEY,
@@ -69,7 +68,7 @@ CREATE TABLE IF NOT EXISTS cloakroom_entries (
 CREATE INDEX IF NOT EXISTS cloakroom_entries_expires ON cloakroom_entries (expires);
 """
 _LOAD = "SELECT data, version FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
-# An expired row in the way is overwritten, a live one is not.
+# Overwrites an expired row, and no live one.
 _CREATE = """
 INSERT INTO cloakroom_entries (id, key, version, expires, data) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET key = excluded.key, version = excluded.version, expires = excluded.expires,
@@ -80,8 +79,8 @@ _REPLACE = """
 UPDATE cloakroom_entries SET version = ?, expires = ?, data = ?
 WHERE id = ? AND key = ? AND version = ? AND expires > ?
 """
-# The same, for a write that leaves the expiry where it is: the index on it need not be written, which makes this one a
-# third cheaper.
+# The same for a write that does not move the expiry. The index on the expiry is not written, which saves a third of the
+# time.
 _REPLACE_DATA = """
 UPDATE cloakroom_entries SET version = ?, data = ?
 WHERE id = ? AND key = ? AND version = ? AND expires > ? AND expires BETWEEN ? AND ?
@@ -106,37 +105,37 @@ def _now_ms() -> int:
 
 
 class SQLiteStore:
-    """One file, in WAL mode, so that readers never wait.
+    """One file in WAL mode, so that readers never wait.
 
-    An acknowledged write survives the end of the process, ``kill -9`` included. With ``synchronous="normal"``
-    a loss of power can take back the last writes, never damage the file; ``"full"`` waits for the disk at
-    each write.
+    After an acknowledged write, the end of the process loses nothing, even with ``kill -9``. With
+    ``synchronous="normal"``, a power failure can lose the last writes but not damage the file. With ``"full"``, each
+    write waits for the disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 2.0, synchronous: str = "normal") -> None:
-        """Name the file; it is opened at the first use.
+        """Make a store for the file at ``path``. The file is opened at the first use.
 
         ``timeout``: seconds that a write waits for other writers before it is a :class:`StoreError`.
         Raises ValueError for a ``synchronous`` other than "normal" or "full".
         """
         if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        # Absolute, so that it stays the same file when the process changes its folder.
+            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}. Correct the URL.')
+        # Absolute, so that the path means the same file after the process changes its folder.
         self.path = Path(path).absolute()
-        # As bytes, because each call asks for it and a str would be encoded each time.
+        # As bytes, because each call uses it, and a str would be encoded each time.
         self._path_bytes = os.fsencode(self.path)
         #: The file that was opened last.
         self._file: Identity | None = None
         self._timeout = timeout
         self._synchronous = synchronous
-        # Each connection is used by one thread at a time; last in, first out keeps its page cache warm.
+        # One thread at a time uses a connection. Last in, first out keeps its page cache warm.
         self._idle: deque[Connection] = deque()
-        self._keep = IDLE_CONNECTIONS
-        # One item for each connection that is open or being opened: a count that needs no lock.
-        self._open_ones: deque[None] = deque()
+        self._max_idle = IDLE_CONNECTIONS
+        # One item for each open connection: a count that needs no lock.
+        self._open_count: deque[None] = deque()
         self._inherited: list[Connection] = []
         self._wal = Wal(timeout)
-        call_in_child(self._leave_inherited)
+        call_in_child(self._set_inherited_aside)
         _stores.add(self)
 
     def __str__(self) -> str:
@@ -161,13 +160,13 @@ class SQLiteStore:
             if self._write(_REPLACE_DATA, near):
                 return Saved(version)
         while not self._write(_REPLACE, (version, expires, data, row_id, key, expected, now)):
-            # UPDATE decides; what is read afterwards only tells what stood in the way.
+            # UPDATE decides. The read afterwards only tells why it changed no row.
             entry = self.load(key)
             if entry is None:
                 return Gone()
             if entry.version != expected:
                 return Conflict(entry)
-            # It had expired when we wrote and has not when we read: the clock was set back in between.
+            # The entry had expired at the write and not at the read: the clock was set back in between.
             now = _now_ms()
             expires = now + lifetime
         return Saved(version)
@@ -187,8 +186,8 @@ class SQLiteStore:
         if deleted < limit:
             deleted += self._write(owners.PURGE, (now * 1000, limit - deleted))
         if deleted:
-            # What this wrote to the WAL goes into the file now, on this call's time: otherwise the request that happens
-            # to fill the WAL waits for the disk. Writers may go on meanwhile.
+            # Copy the WAL into the file now, in this call's time. Otherwise the request that happens to fill the WAL
+            # would wait for the disk. Other writers can go on meanwhile.
             self._run(_fetch_one, "PRAGMA wal_checkpoint(PASSIVE)", ())
         return deleted
 
@@ -209,7 +208,7 @@ class SQLiteStore:
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
         while True:
-            # In pages, so that no read transaction stays open: an open one keeps the WAL from being emptied.
+            # In pages, because an open read transaction keeps the WAL from being emptied.
             page = [
                 (row_id, SecretBytes(key), Entry(data, version))
                 for row_id, key, data, version in self._run(_fetch_all, _WALK, (last, _now_ms()))
@@ -229,10 +228,10 @@ class SQLiteStore:
             self._close(db)
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Run one statement that writes; return how many rows it changed."""
+        """Run one statement that writes, and return how many rows it changed."""
         changed = self._run(_count, statement, values)
-        if self._wal.is_long():
-            # What was written is written, whatever becomes of this.
+        if self._wal.is_too_long():
+            # The write has succeeded, even if emptying the WAL fails.
             with contextlib.suppress(StoreError):
                 self._run(self._empty_wal, "", ())
         return changed
@@ -241,10 +240,10 @@ class SQLiteStore:
         self._wal.empty(db)
 
     def _run(self, run: Callable[[Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
-        """Run one statement on a connection that is this thread's alone, waiting for other writers.
+        """Run one statement on a connection that no other thread uses, and wait for other writers.
 
-        Which file is at the path is asked *after* the statement. An acknowledged write is then in the path's file, and
-        what was read came from it. Asked before the statement, a file that is replaced in between would go unnoticed.
+        The file at the path is checked *after* the statement. So an acknowledged write is in that file, and what was
+        read came from it. Before the statement, a file that is replaced between check and statement would be missed.
         """
         try:
             db = self._idle.pop()
@@ -255,12 +254,12 @@ class SQLiteStore:
             outcome = run(db, statement, values)
             found = os.stat(self._path_bytes)  # noqa: PTH116  a Path takes twice as long
             if found.st_ino == db.inode and found.st_dev == db.device:
-                self._give_back(db)
+                self._return(db)
                 return outcome
         except sqlite3.Error as error:
             outcome = error
         except OSError:
-            # From os.stat: the file is gone, or _is_at_path raises the reason.
+            # From os.stat: the file is gone, or else _is_at_path raises the same error.
             pass
         except BaseException:
             self._close(db)
@@ -275,9 +274,9 @@ class SQLiteStore:
         values: tuple[Any, ...],
         outcome: T | sqlite3.Error,
     ) -> T:
-        """Run a statement until it has an outcome other than "busy" on the file that is at the path."""
+        """Run a statement again until its outcome is not "busy" and its file is the one at the path."""
         deadline = time.monotonic() + self._timeout
-        wait = FIRST_WAIT
+        pause = FIRST_PAUSE
         try:
             while True:
                 in_time = time.monotonic() < deadline
@@ -288,8 +287,8 @@ class SQLiteStore:
                 elif not isinstance(outcome, sqlite3.Error):
                     break
                 elif _is_busy(outcome) and in_time:
-                    time.sleep(random.uniform(wait / 2, wait))  # noqa: S311  spreads writers, hides nothing
-                    wait = min(wait * 2, LONGEST_WAIT)
+                    time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  spreads writers, hides nothing
+                    pause = min(pause * 2, LONGEST_PAUSE)
                 else:
                     raise self._failure(outcome) from outcome
                 try:
@@ -299,7 +298,7 @@ class SQLiteStore:
         except BaseException:
             self._close(db)
             raise
-        self._give_back(db)
+        self._return(db)
         return outcome
 
     def _is_at_path(self, db: Connection) -> bool:
@@ -312,9 +311,9 @@ class SQLiteStore:
         return (found.st_dev, found.st_ino) == db.identity
 
     def _reopen(self, stale: Connection, deadline: float) -> Connection:
-        """Return a connection to the path's file; close ``stale`` and the idle ones that have another file open."""
+        """Return a connection to the file at the path. Close ``stale``, and all idle connections to another file."""
         try:
-            self._settle(stale, deadline)
+            self._clean_up(stale, deadline)
         except (NotNowError, OSError) as error:
             raise self._failure(error) from error
         db = self._open(deadline)
@@ -330,55 +329,58 @@ class SQLiteStore:
                 self._close(idle)
         return db
 
-    def _give_back(self, db: Connection) -> None:
-        if len(self._idle) < self._keep:
+    def _return(self, db: Connection) -> None:
+        if len(self._idle) < self._max_idle:
             self._idle.append(db)
         else:
             self._close(db)
 
     def _close(self, db: Connection) -> None:
         try:
-            self._settle(db, time.monotonic() + SETTLING)
+            self._clean_up(db, time.monotonic() + CLEAN_UP_TIMEOUT)
         except (NotNowError, OSError) as error:
-            # To close is not to fail: whoever opens the next file is told what is wrong with that.
-            log.info("SQLite session store %s: could not tidy up after a file that was replaced: %s", self.path, error)
+            # Closing must not fail. If the problem remains, the next process that opens the file gets the error.
+            log.info("SQLite session store %s: could not clean up after a replaced file: %s", self.path, error)
         finally:
             db.close()
-            self._open_ones.pop()
+            self._open_count.pop()
 
-    def _settle(self, db: Connection, deadline: float) -> None:
-        """If another file is in the place of the connection's file, let nobody find the old file's WAL beside it.
+    def _clean_up(self, db: Connection, deadline: float) -> None:
+        """If the connection's file was replaced, delete its WAL from beside the new file.
 
-        Waits for other processes that open the file. Raises NotNowError after ``deadline``, and OSError.
+        Wait for other processes that open the file. Raises NotNowError after ``deadline``, and OSError.
         """
-        # Asked without the lock, because a fork that holds the lock waits until each connection is closed.
-        while is_displaced(db):
+        # Checked without the lock: a fork has the lock while it waits until each connection is closed.
+        while is_replaced(db):
             try:
                 with _opening:
-                    settle_displaced(db)
+                    clean_up_replaced(db)
                 return
             except NotNowError:
                 if time.monotonic() >= deadline:
                     raise
-            time.sleep(LONGEST_WAIT)
+            time.sleep(LONGEST_PAUSE)
 
     def _open(self, deadline: float | None = None) -> Connection:
-        """Open the file at the path, and log a warning if it is not the one that was opened before."""
+        """Open the file at the path, and log a warning if it is not the file that was opened before."""
         if deadline is None:
             deadline = time.monotonic() + self._timeout
         while True:
             try:
                 with _opening:
                     db = self._connect()
-                    # What was opened last is known to be older: nothing is opened meanwhile.
+                    # Under the lock, so that self._file is always the older of the two files.
                     replaced = self._file not in (None, db.identity)
                     self._file = db.identity
-                    self._open_ones.append(None)
+                    self._open_count.append(None)
                 break
             except (sqlite3.Error, OSError) as error:
-                if not _may_pass(error) or time.monotonic() >= deadline:
+                # SQLite tells some of several processes that open a new file at once that the file is busy, because
+                # each would wait for the other without end.
+                may_succeed_later = isinstance(error, NotNowError) or _is_busy(error)
+                if not may_succeed_later or time.monotonic() >= deadline:
                     raise self._failure(error) from error
-            time.sleep(random.uniform(FIRST_WAIT, LONGEST_WAIT))  # noqa: S311
+            time.sleep(random.uniform(FIRST_PAUSE, LONGEST_PAUSE))  # noqa: S311
         if replaced:
             log.warning(
                 "SQLite session store %s: the file was deleted or replaced while this process used it. The process "
@@ -388,72 +390,71 @@ class SQLiteStore:
         return db
 
     def _connect(self) -> Connection:
-        """Connect without waiting for anybody. Raises sqlite3.Error and OSError."""
-        # SQLite puts the files beside the database there, and not beside a symbolic link to it.
+        """Connect without waiting. Raises sqlite3.Error and OSError."""
+        # The path without symbolic links: SQLite puts the side files there, and not beside a link.
         path = os.path.realpath(self.path)
         folder_path, name = os.path.split(path)
         Path(folder_path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        # No other process opens or makes the file between the steps: the files beside it are then this file's own.
-        with only_opener(path) as folder:
-            main = prepare(folder, name)
+        # Under the lock no other process opens or makes the file. So the side files belong to this file.
+        with opening_lock(path) as folder:
+            main = prepare_file(folder, name)
             try:
-                db = connect(path, main)
+                db = open_connection(path, main)
                 try:
-                    check_present(folder, name, main)
+                    check_identity(folder, name, main)
                     self._set_up(db)
-                    note_beside(folder, name, db)
+                    db.side_files = side_files(folder, name)
                 except BaseException:
                     db.close()
                     raise
             except sqlite3.Error:
-                # A file that was deleted meanwhile has errors of many kinds.
-                check_present(folder, name, main)
+                # If the file was deleted meanwhile, SQLite's error can be of many kinds.
+                check_identity(folder, name, main)
                 raise
         self._wal.path = path + "-wal"
         return db
 
     def _set_up(self, db: Connection) -> None:
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise sqlite3.OperationalError("the file's place does not allow WAL mode (a network drive?)")
+            raise sqlite3.OperationalError("WAL mode is not possible here. Do not put the file on a network drive.")
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        # What is left of a WAL that somebody let grow, should its next writer begin it anew by itself.
+        # If the WAL has grown and SQLite reuses it from the start, it is cut to this size.
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         db.executescript(_SCHEMA + owners.SCHEMA)
 
     def before_fork(self) -> None:
-        """Close all connections before a fork, waiting as long as one statement may take for those in use.
+        """Close all connections before a fork. Wait for those in use as long as one statement may take.
 
-        A child that inherits one believes that the locks of its parent are its own, in every connection that it opens
-        to that file: it waits for ever for a lock that nobody gives back, or writes to a WAL that was deleted.
+        A child that inherits a connection takes its parent's locks for its own, in every connection to that file. It
+        would wait for ever for a lock that nobody releases, or write to a WAL that was deleted.
         """
-        self._keep = 0
+        self._max_idle = 0
         deadline = time.monotonic() + self._timeout
         self.close()
-        while self._open_ones and time.monotonic() < deadline:
-            time.sleep(FIRST_WAIT)
+        while self._open_count and time.monotonic() < deadline:
+            time.sleep(FIRST_PAUSE)
             self.close()
 
     def after_fork(self) -> None:
-        """Keep connections again, in the parent and in the child."""
-        self._keep = IDLE_CONNECTIONS
+        """Allow idle connections again, in the parent and in the child."""
+        self._max_idle = IDLE_CONNECTIONS
 
-    def _leave_inherited(self) -> None:
-        """In a forked child: never use, and never close, what belongs to the parent, should there be something.
+    def _set_inherited_aside(self) -> None:
+        """In a forked child: never use and never close a connection of the parent, if there still is one.
 
-        Closing would let go of locks that SQLite believes to hold in the parent; so they are kept, untouched,
-        until the child ends.
+        Closing it would release locks that the parent still relies on. So it is kept until the child ends.
         """
         self._inherited.extend(self._idle)
         self._idle = deque()
-        self._open_ones = deque()
+        self._open_count = deque()
 
     def _failure(self, error: object) -> StoreError:
         return StoreError(f"SQLite session store {self.path.name}: {error}")
 
 
-#: Every store of this process, for its forks.
+#: All stores of this process: a fork closes their connections.
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-#: Held while a file is made, and while the process forks: nothing is opened then.
+#: Held while a file is opened, and while the process forks: so no file is opened during a fork.
 _opening = threading.RLock()
 
 
@@ -484,14 +485,7 @@ def _count(db: Connection, statement: str, values: tuple[Any, ...]) -> int:
     return db.execute(statement, values).rowcount
 
 
-def _may_pass(error: Exception) -> bool:
-    """Tell whether to open the file may succeed in a moment."""
-    # Where several open a new file at the same moment, SQLite tells some of them at once that it is busy, because each
-    # waiting for the other would have no end.
-    return isinstance(error, NotNowError) or _is_busy(error)
-
-
 def _is_busy(error: Exception) -> bool:
-    # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and others are told by the high bytes. Errors that are not
-    # SQLite's own have none.
+    # The low byte is the primary code; the high bytes tell SQLITE_BUSY_SNAPSHOT and others apart. An error that is not
+    # SQLite's own has no code.
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,7 +1,7 @@
--- What may be an owner's, after pruning what expired.
+-- Delete the expired claims of an owner and return the others.
 -- KEYS[1] the owner's set
--- Returns "claims", the time, and then key and expiry of each, soonest first: one text with spaces, times in
--- microseconds. The word is there because a number alone could be the answer to anything.
+-- Returns "claims", the time, and then the key and expiry of each claim, soonest first: one text with spaces, times in
+-- microseconds. The word tells this answer from the answers to other commands.
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000000 + tonumber(time[2]))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
