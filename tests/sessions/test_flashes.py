@@ -22,6 +22,8 @@ from flask_cloakroom.testing.schedules import Turns, in_every_order
 from support.requests_on_app import MakeApp, send, ticket_of
 from support.watched_store import watch
 
+pytestmark = pytest.mark.promise(3)
+
 PAGE = "{% for message in get_flashed_messages() %}[{{ message }}]{% endfor %}"
 
 

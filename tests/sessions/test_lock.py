@@ -85,6 +85,7 @@ def test_async_views(app: Flask) -> None:
     assert send(app, "/other", ticket).text == "in"
 
 
+@pytest.mark.promise(3)
 def test_changes_before_and_under_the_lock_are_saved(app: Flask) -> None:
     """What was changed before the block, in it and after it is there, and the id stays."""
 
@@ -108,6 +109,7 @@ def test_changes_before_and_under_the_lock_are_saved(app: Flask) -> None:
     }
 
 
+@pytest.mark.promise(3)
 def test_values_are_fresh_under_the_lock(app: Flask) -> None:
     """What another request saved meanwhile is seen inside, and its own change of other keys survives."""
 
@@ -217,6 +219,7 @@ def test_exception_gives_the_lock_back(app: Flask) -> None:
         assert send(app, "/next", ticket).text == "mine"
 
 
+@pytest.mark.promise(4)
 def test_lock_against_logout(app: Flask) -> None:
     """A session that ends under the lock stays ended."""
 

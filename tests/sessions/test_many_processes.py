@@ -13,6 +13,8 @@ from flask_cloakroom import Session
 from support.requests_on_app import send, ticket_of
 from support.servers.redis_server import RedisServer
 
+pytestmark = pytest.mark.promise(3)
+
 PROCESSES = 8
 REQUESTS = 500
 

@@ -15,6 +15,8 @@ from support.clock import CalmClock
 from support.requests_on_app import MakeApp, send, ticket_of
 from support.servers.redis_server import RedisServer
 
+pytestmark = pytest.mark.promise(10)
+
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.6
 MARGIN = 1.0

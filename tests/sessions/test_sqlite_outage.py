@@ -20,6 +20,8 @@ from flask_cloakroom.stores.sqlite.file import Connection
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from support.requests_on_app import send, ticket_of
 
+pytestmark = pytest.mark.promise(10)
+
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.5
 MARGIN = 1.0

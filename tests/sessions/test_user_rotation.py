@@ -11,6 +11,8 @@ from flask import Flask, session
 from flask_cloakroom import LockLostError, session_rotated
 from support.requests_on_app import MakeApp, send, ticket_of
 
+pytestmark = pytest.mark.promise(7)
+
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:

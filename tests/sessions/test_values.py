@@ -52,6 +52,7 @@ def add_views(app: Flask) -> None:
     app.add_url_rule("/show", "show", lambda: dict(session))
 
 
+@pytest.mark.promise(5)
 def test_types_over_requests(make_app: MakeApp) -> None:
     """Every value comes back equal and of its type in the next request."""
     app = make_app()
@@ -64,6 +65,7 @@ def test_types_over_requests(make_app: MakeApp) -> None:
     assert {key: type(value) for key, value in back.items()} == {key: type(value) for key, value in values.items()}
 
 
+@pytest.mark.promise(6)
 def test_change_inside_a_registered_value(make_app: MakeApp) -> None:
     """A dataclass is watched like any other value."""
     app = make_app()
@@ -79,6 +81,7 @@ class Shop:
     pass
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(
     ("value", "path", "kind"),
     [
@@ -113,6 +116,7 @@ def test_unknown_type(make_app: MakeApp, value: Any, path: str, kind: str) -> No
     assert send(app, "/show", ticket).json == {"user": "alice"}
 
 
+@pytest.mark.promise(5)
 def test_too_large(make_app: MakeApp) -> None:
     """An error that names the limit, the setting and the largest key with its size; what was stored stays."""
     app = make_app(SESSION_MAX_BYTES=2000)
@@ -161,6 +165,7 @@ def sealed_app(make_app: MakeApp) -> Flask:
     return app
 
 
+@pytest.mark.promise(8)
 def test_sealed_store_shows_nothing(sealed_app: Flask) -> None:
     """With SESSION_ENCRYPTION neither keys nor values of a session are in the store; with the ticket all is there."""
     ticket = ticket_of(send(sealed_app, "/fill"))
@@ -175,6 +180,7 @@ def test_sealed_store_shows_nothing(sealed_app: Flask) -> None:
     assert send(sealed_app, "/show", ticket).json == {"user": "alice", "n": 2}
 
 
+@pytest.mark.promise(8)
 def test_sealed_record_of_another(sealed_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A record that is copied under another ticket's key opens nothing: it is a 503, as a store's stray answer is."""
     victim, attacker = ticket_of(send(sealed_app, "/fill")), ticket_of(send(sealed_app, "/write"))
@@ -188,6 +194,7 @@ def test_sealed_record_of_another(sealed_app: Flask, caplog: pytest.LogCaptureFi
     assert send(sealed_app, "/show", victim).json == {"user": "alice"}
 
 
+@pytest.mark.promise(8)
 def test_plain_record_where_sealed_ones_are_expected(make_app: MakeApp) -> None:
     """CVE-2026-39324: no fallback. Once encryption is on, a record that is not sealed is not believed."""
     plain, sealed = make_app(), make_app(SESSION_ENCRYPTION=True)

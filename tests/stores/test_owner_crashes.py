@@ -29,6 +29,8 @@ from flask_cloakroom.testing.interleaving import InterleavingOwners
 from flask_cloakroom.testing.stage import pack_dict
 from support.stores.backends import Backend, Surroundings, named, prefix
 
+pytestmark = pytest.mark.promise(9)
+
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
 TICKETS = Tickets("test")
 USERS: Final = ("alice", "bob", "carol")

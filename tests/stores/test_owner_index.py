@@ -155,6 +155,7 @@ def test_simultaneous_logins_of_processes(kind: str, policy: str, surroundings: 
     store.close()
 
 
+@pytest.mark.promise(9)
 class TestRevocation:
     """What is ended stays ended."""
 

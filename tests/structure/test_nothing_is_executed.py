@@ -24,6 +24,7 @@ FORBIDDEN_MODULES |= {"code", "ctypes"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 
 
+@pytest.mark.promise(11)
 class TestNothingIsExecuted:
     """Promise 11."""
 

@@ -280,6 +280,7 @@ class TestKeys:
         assert SEAL.key.hex()[:6] not in str(raised.value)
 
 
+@pytest.mark.promise(11)
 class TestDamage:
     """What is not what was written is an EnvelopeError, which makes a new session and a log line."""
 
@@ -396,6 +397,7 @@ def resealed(data: bytes, header: Header) -> bytes:
     return with_checksum(flags | data[1] & 2, rest)
 
 
+@pytest.mark.promise(8)
 class TestSealed:
     """Promise 8: SESSION_ENCRYPTION."""
 

@@ -67,6 +67,7 @@ def check_round_trip(value: Any) -> None:
     assert pack(returned) == packed
 
 
+@pytest.mark.promise(5)
 class TestRoundTrip:
     """Promise 5: what goes in comes out."""
 
@@ -228,6 +229,7 @@ class DjangoLike:
 DjangoLike.__name__ = "__proxy__"
 
 
+@pytest.mark.promise(5)
 class TestStandIns:
     """Lazy strings become their text, proxies what they stand for."""
 
@@ -280,6 +282,7 @@ class TestStandIns:
         assert caught.value.path == (1,)
 
 
+@pytest.mark.promise(11)
 class TestGarbage:
     """Bytes that this codec did not write."""
 

@@ -20,7 +20,6 @@ from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.stores.memory import MemoryStore
 from support.merges import packed, same
 
-
 EDITS = ["own", "top", "log", "deep", "tag", "untag", "views", "best", "scalar", "doomed", "delete"]
 
 
@@ -170,6 +169,7 @@ class Requests(RuleBasedStateMachine):
         assert found == {key: value for key, value in self.decided.items() if value is not MISSING}
 
 
+@pytest.mark.promise(3)
 class TestManyRequests:
     """No lost updates: promise 3, through the real repository."""
 

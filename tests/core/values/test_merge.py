@@ -80,6 +80,7 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
+@pytest.mark.promise(3)
 class TestLaws:
     """The general rule."""
 

@@ -18,6 +18,7 @@ from support.merges import KEYS, cases, packed, same
 from support.values import identical
 
 
+@pytest.mark.promise(3)
 class TestRebase:
     """One request's changes on top of what another has stored."""
 

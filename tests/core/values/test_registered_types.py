@@ -20,6 +20,7 @@ from support.values import (
 )
 
 
+@pytest.mark.promise(5)
 class TestRegistered:
     """Classes of the application."""
 

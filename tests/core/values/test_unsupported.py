@@ -136,6 +136,7 @@ def refused(value: Any) -> UnsupportedTypeError:
     return error
 
 
+@pytest.mark.promise(5)
 class TestUnsupported:
     """Anything else is an error that names where it lies and what it is."""
 

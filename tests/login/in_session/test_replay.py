@@ -122,6 +122,7 @@ def forget_marks(site: Site) -> None:
             store.delete(key)
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize(("event", "names", "when", "store"), cells())
 def test_replay(theft: Theft, event: Event, names: tuple[str, ...], when: str, store: str) -> None:
     """Nobody is logged in by it, at the first request and at those that follow with whatever that one set."""

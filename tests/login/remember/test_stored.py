@@ -123,6 +123,7 @@ class TestToken:
             assert len(one) >= 22, "128 bits are 22 characters (ASVS 5.0, 7.2.3)"
         assert "alice" not in first
 
+    @pytest.mark.promise(8)
     @pytest.mark.parametrize("encrypted", [False, True])
     def test_a_stolen_store_is_of_no_use(self, make_site: MakeSite, url: str, encrypted: bool) -> None:
         """GHSA-hrqr-hxpp-chr3: no part of a token is in it, before and after a use; sealed, nor the user's id."""
@@ -438,6 +439,7 @@ class TestOwnSession:
         assert browser.who == "alice"
 
 
+@pytest.mark.promise(9)
 class TestEnd:
     """What was ended stays ended."""
 

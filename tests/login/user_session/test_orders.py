@@ -19,6 +19,8 @@ from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.schedules import Turns, in_every_order
 
+pytestmark = pytest.mark.promise(3)
+
 TICKETS = Tickets("shop")
 NAME = TICKETS.owner_name("alice")
 SETTINGS = UserDataSettings(strategies={"visits": STRATEGIES["sum"], "cart": STRATEGIES["union"]})

@@ -53,6 +53,7 @@ def app(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
     return app
 
 
+@pytest.mark.promise(11)
 class TestPages:
     """A record is a session, or none, or a 503: never an error page, and no exception leaves the application."""
 

@@ -14,6 +14,8 @@ from sched_site import create_app
 
 from support.sched.processes import RedisServer, eventually
 
+pytestmark = pytest.mark.promise(10)
+
 
 @contextmanager
 def stopped(server: RedisServer) -> Iterator[None]:
