@@ -15,9 +15,9 @@ from flask_cloakroom import FlaskRedis
 from flask_cloakroom.signals import redis_lost, redis_moved, redis_restored
 from support.clock import CalmClock
 from support.redis.session_load import LONGEST, MARGIN, Load, Outage, Visitor, make_app
-from support.requests_on_app import send
 from support.servers.groups import FAILOVER_TIMEOUT, wait_until
 from support.servers.sentinel import SentinelSetup
+from support.sites.requests_on_app import send
 
 
 def load_on(setup: SentinelSetup) -> Load:

@@ -14,9 +14,9 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session
-from support.requests_on_app import send, ticket_of
 from support.servers.groups import ServerGroup, SixNodeCluster
 from support.servers.sentinel import SentinelSetup
+from support.sites.requests_on_app import send, ticket_of
 
 
 @pytest.fixture(params=["six_node_cluster", "sentinel_setup"], ids=["cluster", "sentinel"])

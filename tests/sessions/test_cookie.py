@@ -12,8 +12,8 @@ from flask import Flask, session
 
 from flask_cloakroom import session_rejected
 from flask_cloakroom.cookies import Cookie
-from support.requests_on_app import MakeApp, entries, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 @pytest.fixture

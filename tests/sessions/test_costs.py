@@ -10,9 +10,9 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import Session
-from support.requests_on_app import MakeApp, entries, send, ticket_of
 from support.servers.redis_server import RedisServer
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import SessionValueError
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 
 def run(app: Flask, work: Any, ticket: str | None = None) -> tuple[Any, str | None]:

@@ -19,8 +19,8 @@ from flask_cloakroom.core.values.flashes import LEASE_MS
 from flask_cloakroom.core.values.own_keys import FLASH_LEASES, FLASHES
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
-from support.requests_on_app import MakeApp, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, send, ticket_of
+from support.sites.watched_store import watch
 
 pytestmark = pytest.mark.promise(3)
 

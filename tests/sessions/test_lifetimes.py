@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import passive, session_reused
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 HOUR = 3600
 

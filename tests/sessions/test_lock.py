@@ -18,7 +18,7 @@ from flask_cloakroom import (
     locked_session,
     passive,
 )
-from support.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
 
 
 @pytest.fixture

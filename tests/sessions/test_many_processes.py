@@ -10,8 +10,8 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import Session
-from support.requests_on_app import send, ticket_of
 from support.servers.redis_server import RedisServer
+from support.sites.requests_on_app import send, ticket_of
 
 pytestmark = pytest.mark.promise(3)
 

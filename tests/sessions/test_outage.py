@@ -12,8 +12,8 @@ from flask import Flask, Response, session
 
 from flask_cloakroom import Session, StoreError
 from support.clock import CalmClock
-from support.requests_on_app import MakeApp, send, ticket_of
 from support.servers.redis_server import RedisServer
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 pytestmark = pytest.mark.promise(10)
 

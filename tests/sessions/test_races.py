@@ -9,8 +9,8 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import session_conflict, session_discarded
-from support.requests_on_app import MakeApp, entries, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 class Meanwhile:

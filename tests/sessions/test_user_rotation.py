@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import LockLostError, session_rotated
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 pytestmark = pytest.mark.promise(7)
 

@@ -16,7 +16,7 @@ from flask import Flask, session
 from markupsafe import Markup
 
 from flask_cloakroom import SessionTooLargeError, SessionValueError, register_type
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 VALUES: dict[str, Any] = {
     "tuple": (1, (2, "x")),

@@ -39,7 +39,7 @@ from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.memory import MemoryStore
-from support.values import HASHABLE, Colour, Point, Right, identical
+from support.values.every_type import HASHABLE, Colour, Point, Right, identical
 
 SECONDS = st.integers(0, 2**32 - 1)
 MILLISECONDS = st.integers(0, 2**64 - 1)

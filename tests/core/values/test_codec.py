@@ -28,7 +28,7 @@ from werkzeug.local import LocalProxy
 from flask_cloakroom import register_type
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.codec import CodecError, UnsupportedTypeError, pack, unpack
-from support.values import (
+from support.values.every_type import (
     HASHABLE,
     VALUES,
     Bits,

@@ -18,7 +18,7 @@ from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values.lazy import LazyDict
 from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.stores.memory import MemoryStore
-from support.merges import packed, same
+from support.values.merges import packed, same
 
 EDITS = ["own", "top", "log", "deep", "tag", "untag", "views", "best", "scalar", "doomed", "delete"]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from flask_cloakroom import MISSING
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, merge
-from support.merges import TREES, cases, merged, same, without_order
-from support.values import identical
+from support.values.every_type import identical
+from support.values.merges import TREES, cases, merged, same, without_order
 
 
 def lost(base: Any, side: Any, result: Any, path: tuple[Any, ...], reported: set[tuple[Any, ...]]) -> list[Any]:

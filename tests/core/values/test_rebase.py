@@ -14,8 +14,8 @@ from flask_cloakroom import MISSING, SessionValueError
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import merge
 from flask_cloakroom.core.values.rebase import apply_changes, rebase
-from support.merges import KEYS, cases, packed, same
-from support.values import identical
+from support.values.every_type import identical
+from support.values.merges import KEYS, cases, packed, same
 
 
 @pytest.mark.promise(3)

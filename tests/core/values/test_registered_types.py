@@ -13,7 +13,7 @@ import pytest
 from flask_cloakroom import register_type
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.codec import CodecError, UnsupportedTypeError, pack, unpack
-from support.values import (
+from support.values.every_type import (
     Colour,
     Point,
     Slotted,

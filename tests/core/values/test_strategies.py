@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from flask_cloakroom import MISSING
 from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, NotMergeable, merge
-from support.merges import KEYS, LEAVES, merged, same, without_order
-from support.values import Line
+from support.values.every_type import Line
+from support.values.merges import KEYS, LEAVES, merged, same, without_order
 
 
 def commit_all(

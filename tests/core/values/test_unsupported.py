@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.codec import UnsupportedTypeError, pack, unpack
-from support.values import (
+from support.values.every_type import (
     Line,
     Money,
     Point,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,17 +15,14 @@ from flask_cloakroom import (
     login_user,
     logout_user,
 )
-from support import DROPIN
+from support.dropins import imported
 from support.sites.seasurf import UNSAFE, Make, User
 
 
 @pytest.fixture
 def flask_seasurf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The drop-in, as if it were installed."""
-    monkeypatch.syspath_prepend(str(DROPIN))
-    sys.modules.pop("flask_seasurf", None)
-    yield importlib.import_module("flask_seasurf")
-    sys.modules.pop("flask_seasurf", None)
+    yield from imported("flask_seasurf", monkeypatch)
 
 
 @pytest.fixture

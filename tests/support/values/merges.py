@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flask_cloakroom import MISSING
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import STRATEGIES, MergeConflict, merge
-from support.values import identical
+from support.values.every_type import identical
 
 
 def same(left: Any, right: Any) -> bool:
