@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .csrf import CSRFProtect
 from .login import LoginManager
-from .login.request.current import user_context
+from .login.request.current_user import user_context
 from .redis_client import FlaskRedis
 from .sessions import Session
 

@@ -18,6 +18,8 @@ from flask_cloakroom.account import TEXTS, account_blueprint
 
 MakeApp = Callable[..., Flask]
 
+#: Every view of the blueprint.
+VIEWS = [("GET", ""), ("POST", "/end"), ("POST", "/end-others"), ("GET", "/end-all"), ("POST", "/end-all")]
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
@@ -60,13 +62,13 @@ def browser(app: Flask, user: str | None = "alice", agent: str = FIREFOX) -> Fla
 
 def handles(page: Any) -> list[str]:
     """Return the handles of the page's forms; the one of the present session has another button."""
-    return re.findall(r'name="handle" value="([^"]+)">\s*<button[^>]*>Sign it out', page.text)
+    return re.findall(r'name="handle" value="([^"]+)">\s*<button[^>]*>Sign out device', page.text)
 
 
 def test_nobody_sees_it_who_is_not_logged_in(app: Flask) -> None:
     """The page and each of its forms send to the login view."""
     stranger = browser(app, None)
-    for method, path in [("GET", ""), ("POST", "/end"), ("POST", "/end-others"), ("POST", "/end-all")]:
+    for method, path in VIEWS:
         response = stranger.open(f"/account{path}", method=method)
         assert response.status_code == 302
         assert response.location.startswith("/login")
@@ -117,6 +119,19 @@ def test_all_others_end(app: Flask, others: int, text: str) -> None:
     assert [client.get("/account").status_code for client in rest] == [302] * others
 
 
+def test_all_sessions_end_only_after_a_confirmation(app: Flask) -> None:
+    """The page has a link and no button for it; the confirmation lists the devices and ends nothing by itself."""
+    here, there = browser(app), browser(app, agent="<b>odd</b>")
+    assert '<a class="account-button" href="/account/end-all">Sign out everywhere</a>' in here.get("/account").text
+    assert 'action="/account/end-all"' not in here.get("/account").text
+    confirmation = here.get("/account/end-all").text
+    assert "Sign out everywhere?" in confirmation
+    assert confirmation.count("<li>") == 2
+    assert "&lt;b&gt;odd&lt;/b&gt;" in confirmation
+    assert '<form method="post" action="/account/end-all"><input type="hidden" name="csrf_token"' in confirmation
+    assert [client.get("/account").status_code for client in (here, there)] == [200, 200]
+
+
 def test_everything_ends(app: Flask) -> None:
     """This device too, and the answer leads to the login view."""
     here, there = browser(app), browser(app)
@@ -145,7 +160,7 @@ def test_only_for_those_who_showed_who_they_are(make_app: MakeApp, monkeypatch: 
     here = browser(app)
     assert here.get("/account").status_code == 200
     monkeypatch.setattr(time, "time", lambda now=time.time: now() + 601)
-    for method, path in [("GET", ""), ("POST", "/end"), ("POST", "/end-others"), ("POST", "/end-all")]:
+    for method, path in VIEWS:
         assert here.open(f"/account{path}", method=method).location.startswith("/confirm")
 
 

@@ -22,8 +22,8 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.csrf.token_format import make_token
 from flask_cloakroom.login import actions
-from flask_cloakroom.login.request.loading import user_of
-from flask_cloakroom.login.request.state import state_of_realm
+from flask_cloakroom.login.request.current_user import user_of
+from flask_cloakroom.login.request.state import login_state
 from support.sites.csrf import post
 
 KINDS = ["user", "operator"]
@@ -86,7 +86,7 @@ class Site:
         self.app.add_url_rule(f"/{name}/<action>", f"{name}.act", act)
 
         def page() -> str:
-            user = user_of(state_of_realm(manager))
+            user = user_of(login_state(manager))
             return f"{user.id if user.is_authenticated else 'nobody'}'s page"
 
         self.app.add_url_rule(f"/{name}", f"{name}.page", page, methods=["GET", "POST"])

@@ -13,13 +13,13 @@ from flask.sessions import SecureCookieSession, SessionMixin
 import flask_cloakroom
 from flask_cloakroom import LoginManager, UserKind, login_user
 from flask_cloakroom.login import actions
-from flask_cloakroom.login.in_session.session_login import CookieLogin, ServerLogin
-from flask_cloakroom.login.request.state import state_of, state_of_realm
+from flask_cloakroom.login.in_session.session_login import SessionLogin
+from flask_cloakroom.login.request.state import login_state
 from flask_cloakroom.login.setup.realm import Realm
 from support.sites.login import MakeSite, Site
 
 #: About the manager's own attributes, of which a kind of user has its own.
-NOT_A_VERB = {"set_login_view"}
+NOT_A_VERB = {"set_login_view", "_manager"}
 VERBS = [
     name
     for name, function in vars(actions).items()
@@ -76,13 +76,13 @@ def test_a_manager_that_was_not_set_up() -> None:
 class TestSessionLogin:
     """The object that a request has for the login in its session."""
 
-    @pytest.mark.parametrize(("kind", "cls"), [("server", ServerLogin), ("cookie", CookieLogin)])
-    def test_fits_the_session(self, make_site: MakeSite, kind: str, cls: type) -> None:
-        """One for sessions on the server and one for all others; the same object as long as the session is the same."""
+    @pytest.mark.parametrize(("kind", "on_server"), [("server", True), ("cookie", False)])
+    def test_fits_the_session(self, make_site: MakeSite, kind: str, on_server: bool) -> None:
+        """It knows whether the session is on the server, and stays the same object during one operation."""
         site = make_site(kind)
         with site.app.test_request_context():
-            state = state_of_realm(site.manager)
-            assert type(state.login) is cls
+            state = login_state(site.manager)
+            assert (state.login.server_session is not None) is on_server
             assert state.login is state.login
 
     def test_follows_the_session(self, make_site: MakeSite) -> None:
@@ -98,21 +98,22 @@ class TestSessionLogin:
                 return self.found or super().session_of(request)
 
         realm = Moved()
-        with site.app.test_request_context() as context:
-            state = state_of(site.app, context.request, realm)
-            assert state.login.kept() is None
+        with site.app.test_request_context():
+            assert login_state(realm).login.stored() is None
             realm.found = other
-            kept = state.login.kept()
-            assert kept is not None
-            assert (kept.user_id, kept.impersonated, kept.forced) == ("alice", None, False)
-            assert type(state.login) is CookieLogin
+            login = login_state(realm).login
+            stored = login.stored()
+            assert stored is not None
+            assert (stored.user_id, stored.impersonated, stored.forced) == ("alice", None, False)
+            assert type(login) is SessionLogin
+            assert login.server_session is None
 
     def test_shows_nothing(self, site: Site) -> None:
         """What it read of a session is hidden in error reports."""
         with site.app.test_request_context():
             login_user(site.users["alice"])
-            kept = state_of_realm(site.manager).login.kept()
-            assert kept is not None
-            assert kept.auth_hash
-            assert kept.auth_hash == session["_auth_hash"]
-            assert repr(kept) == "<KeptLogin>"
+            stored = login_state(site.manager).login.stored()
+            assert stored is not None
+            assert stored.auth_hash
+            assert stored.auth_hash == session["_auth_hash"]
+            assert repr(stored) == "<StoredLogin>"

@@ -450,7 +450,7 @@ def test_messages_are_in_no_repr(app: Flask) -> None:
     def look() -> str:
         flash("own")
         get_flashed_messages()
-        seen.append(repr(session.taken) + repr(session))  # type: ignore[attr-defined]
+        seen.append(repr(session.shown_flashes) + repr(session))  # type: ignore[attr-defined]
         return ""
 
     send(app, "/look", told(app))

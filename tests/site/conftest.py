@@ -40,7 +40,7 @@ def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is counted be brought to Redis when a test says so, and not in between. Processes do as they do."""
-    monkeypatch.setattr(traffic, "PAUSE", 1e9)
+    monkeypatch.setattr(traffic, "DELIVERY_INTERVAL", 1e9)
 
 
 @pytest.fixture(autouse=True)

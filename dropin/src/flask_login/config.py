@@ -1,21 +1,19 @@
 """Flask-Login's module for its settings and texts."""
 
 from flask_cloakroom.login.access.decorators import EXEMPT_METHODS
-from flask_cloakroom.login.setup.config import (
-    AUTH_HEADER_NAME,
-    COOKIE_DURATION,
-    COOKIE_HTTPONLY,
-    COOKIE_NAME,
-    COOKIE_SAMESITE,
-    COOKIE_SECURE,
-    ID_ATTRIBUTE,
-    LOGIN_MESSAGE,
-    LOGIN_MESSAGE_CATEGORY,
-    REFRESH_MESSAGE,
-    REFRESH_MESSAGE_CATEGORY,
-    SESSION_KEYS,
-    USE_SESSION_FOR_NEXT,
-)
+from flask_cloakroom.login.in_session.session_login import SESSION_KEYS
+from flask_cloakroom.login.setup.realm import ID_ATTRIBUTE, LOGIN_MESSAGE, REFRESH_MESSAGE
+from flask_cloakroom.login.setup.realm import MESSAGE_CATEGORY as LOGIN_MESSAGE_CATEGORY
+from flask_cloakroom.login.setup.realm import MESSAGE_CATEGORY as REFRESH_MESSAGE_CATEGORY
+from flask_cloakroom.login.setup.settings import DEFAULTS
+
+AUTH_HEADER_NAME = DEFAULTS["AUTH_HEADER_NAME"]
+COOKIE_DURATION = DEFAULTS["REMEMBER_COOKIE_DURATION"]
+COOKIE_HTTPONLY = DEFAULTS["REMEMBER_COOKIE_HTTPONLY"]
+COOKIE_NAME = DEFAULTS["REMEMBER_COOKIE_NAME"]
+COOKIE_SAMESITE = DEFAULTS["REMEMBER_COOKIE_SAMESITE"]
+COOKIE_SECURE = DEFAULTS["REMEMBER_COOKIE_SECURE"]
+USE_SESSION_FOR_NEXT = DEFAULTS["USE_SESSION_FOR_NEXT"]
 
 __all__ = [
     "AUTH_HEADER_NAME",

@@ -17,8 +17,8 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.login.access.login_url import expand_login_view
 from flask_cloakroom.login.remember.secret_keys import secret_key as _secret_key
-from flask_cloakroom.login.request.current import get_user as _get_user
-from flask_cloakroom.login.request.current import user_context as _user_context_processor
+from flask_cloakroom.login.request.current_user import get_user as _get_user
+from flask_cloakroom.login.request.current_user import user_context as _user_context_processor
 
 __all__ = [
     "_get_user",

@@ -1,6 +1,6 @@
-"""Sched, a small shop for people with appointments: the site that shows what Flask-Cloakroom does.
+"""Sched, a small shop with a calendar: the sample site of Flask-Cloakroom.
 
-The folder is called sched and the package sched_site, because ``sched`` is a module of the standard library.
+The folder is called sched and the package sched_site, because the standard library has a module ``sched``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from . import (
 )
 from .redis_client import redis
 
-# Nothing is from elsewhere, and no script stands in a page. `data:` is for the toolkit's own small images.
+# The pages load nothing from other sites and have no inline scripts. `data:` is for small images of the toolkit.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
     "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -49,27 +49,27 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the application.
+    """Create the application.
 
-    Settings come from, the later one winning: the defaults below, the environment (``REDIS_URL``, ``DATABASE_URL``,
-    and any setting as ``SCHED_<NAME>``), and ``config``. What the site writes itself is in its instance
-    folder, which the environment's ``SCHED_INSTANCE_PATH`` moves.
+    Settings come from three places, and a later one wins: the defaults below, the environment (``REDIS_URL``,
+    ``DATABASE_URL``, and every setting as ``SCHED_<NAME>``), and ``config``. The site writes its files into the
+    instance folder. The environment variable ``SCHED_INSTANCE_PATH`` names another folder.
     """
     folder = os.environ.get("SCHED_INSTANCE_PATH")
     app = Flask(__name__, instance_path=str(Path(folder).resolve()) if folder else None)
     app.config.update(
-        # For the sessions and for all else that is in Redis. A private server that starts and ends with the site.
+        # For the sessions and all other data in Redis. The default is a private server that runs as long as the site.
         REDIS_URL=os.environ.get("REDIS_URL") or "embedded://",
-        # For the accounts. Without one, a file in the instance folder.
+        # For users and appointments. The default is a SQLite file in the instance folder.
         SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL"),
         USER_SESSION_MERGE={"cart": cart.merge},
-        # A name of its own, because browsers send the cookies of 127.0.0.1 to every port of it.
+        # A name of its own. Browsers send a cookie of 127.0.0.1 to all ports, also to other sites on this machine.
         SESSION_COOKIE_NAME="sched_session",
         SESSION_COOKIE_SAMESITE="Lax",
         REMEMBER_COOKIE_NAME="sched_remember",
-        # Longer than a session lasts that nobody uses, or else it would be of no use.
+        # Longer than the idle timeout of a session. Otherwise the remember cookie would be useless.
         REMEMBER_COOKIE_DURATION=timedelta(days=90),
-        MAX_CONTENT_LENGTH=64 * 1024,  # no form here is longer
+        MAX_CONTENT_LENGTH=64 * 1024,  # more than any form of the site needs
         SEND_FILE_MAX_AGE_DEFAULT=3600,
         BOOTSTRAP_SERVE_LOCAL=True,
     )
@@ -93,7 +93,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["has_token"] = forms.has_token
     app.jinja_env.filters["money"] = catalogue.money
-    app.jinja_env.filters["things"] = catalogue.things
+    app.jinja_env.filters["items_text"] = catalogue.items_text
     app.context_processor(lambda: {"cart_count": cart.count})
     app.after_request(_add_headers)
     return app
@@ -104,6 +104,6 @@ def _add_headers(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if response.mimetype == "text/html":
-        # So that the back button shows nothing of a session that is over.
+        # Otherwise the back button would show the page of a user who has signed out.
         response.cache_control.no_store = True
     return response

@@ -1,4 +1,4 @@
-"""The account: on which devices one is signed in, to end each of them, and the password."""
+"""The account pages: the user's devices, with buttons that sign them out, and the change of the password."""
 
 from __future__ import annotations
 
@@ -24,60 +24,68 @@ from .forms import NewPasswordForm
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 
-#: How long after one has shown who one is the password may be changed without showing it again.
-SUDO = timedelta(minutes=10)
+#: A user whose last password check is longer ago must enter the old password before a change.
+CONFIRM_WITHIN = timedelta(minutes=10)
 
 
 @blueprint.get("", strict_slashes=False)
 @login_required
 def show() -> ResponseReturnValue:
-    """Show who is signed in, and where."""
+    """Show the user and all devices on which they are signed in."""
     return render_template("account.html", devices=active_sessions())
 
 
 @blueprint.app_template_filter()
-def in_words(device: ActiveSession) -> str:
-    """Name a device by its browser and its system."""
-    return " on ".join(filter(None, (device.browser, device.system))) or "A browser that does not say which"
+def device_name(device: ActiveSession) -> str:
+    """Return a name for a device, such as "Firefox 140 on Windows 10"."""
+    return " on ".join(filter(None, (device.browser, device.system))) or "Unknown browser"
+
+
+@blueprint.app_template_filter()
+def devices_text(number: int) -> str:
+    """Return a number of devices in words, such as "1 device" or "2 devices"."""
+    return "1 device" if number == 1 else f"{number} devices"
 
 
 @blueprint.post("/devices/end")
 @login_required
 def end_device() -> ResponseReturnValue:
-    """Sign out on one device. A handle that is not of the user's own sessions ends nothing."""
+    """Sign out one device. A handle of another user's session ends nothing."""
     if revoke_session(request.form.get("handle", "")):
-        flash("That device is signed out.", "success")
+        flash("The device was signed out.", "success")
     else:
-        flash("That device was not signed in any more.", "info")
+        flash("The device was already signed out.", "info")
     return redirect(url_for("account.show"))
 
 
 @blueprint.post("/devices/end-others")
 @login_required
 def end_other_devices() -> ResponseReturnValue:
-    """Sign out on all devices but this one, those too that are only remembered."""
-    ended = logout_everywhere(keep_current=True)
-    flash(f"You are signed out everywhere else: {_devices(ended)}.", "success")
+    """Sign out all devices but this one, also devices that only have a remember token."""
+    flash(_signed_out_text(logout_everywhere(keep_current=True)), "success")
     return redirect(url_for("account.show"))
 
 
 @blueprint.route("/password", methods=["GET", "POST"])
-@fresh_login_required(max_age=SUDO)
+@fresh_login_required(max_age=CONFIRM_WITHIN)
 def password() -> ResponseReturnValue:
-    """Change the password, and end what was signed in by the old one, but for this device.
+    """Change the password, and sign out all devices but this one.
 
-    The user's new stamp ends the others at their next request; ending them here takes them off the list at once.
+    The user's new ``stamp`` alone would sign them out at their next request. Without ``logout_everywhere`` they
+    would stay in the list of devices until then.
     """
     form = NewPasswordForm(request.form)
     if request.method == "POST" and form.validate():
         current_user.set_password(form.password.data)
         db.session.commit()
-        update_session_auth_hash()  # this device goes on
+        update_session_auth_hash()  # keeps this device signed in
         ended = logout_everywhere(keep_current=True)
-        flash(f"Your password is changed. You are signed out everywhere else: {_devices(ended)}.", "success")
+        flash(f"Your password was changed. {_signed_out_text(ended)}", "success")
         return redirect(url_for("account.show"))
-    return render_template("password.html", form=form, shortest=passwords.SHORTEST)
+    return render_template("password.html", form=form, min_length=passwords.MIN_LENGTH)
 
 
-def _devices(number: int) -> str:
-    return "1 device" if number == 1 else f"{number or 'no'} devices"
+def _signed_out_text(number: int) -> str:
+    if number == 0:
+        return "You were not signed in on any other device."
+    return f"You were signed out on {number} other device{'' if number == 1 else 's'}."

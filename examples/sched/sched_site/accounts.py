@@ -1,4 +1,4 @@
-"""The people who can sign in."""
+"""The users of the site, and the sample accounts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from . import passwords
 from .database import db
 from .local_time import DEFAULT_ZONE
 
-#: The greatest number that the database takes for an id.
-LAST_ID = 2**31 - 1
-_LONGEST_ID = len(str(LAST_ID))
-#: Characters of a username at most.
-LONGEST_USERNAME = 64
+#: The greatest id that the database accepts: PostgreSQL's integers have 32 bits.
+MAX_USER_ID = 2**31 - 1
+_MAX_ID_DIGITS = len(str(MAX_USER_ID))
+#: The most characters of a username.
+MAX_USERNAME_LENGTH = 64
 
 
 def _new_stamp() -> str:
@@ -28,86 +28,88 @@ def _new_stamp() -> str:
 
 
 class User(UserMixin, db.Model):
-    """Somebody who can sign in. Of the password there is only a hash."""
+    """A user who can sign in. The database holds a hash of the password, and not the password."""
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    #: As :func:`normal` makes it.
-    username: Mapped[str] = mapped_column(String(LONGEST_USERNAME), unique=True)
-    #: How the person is called on pages.
+    #: In the form that :func:`normalize_username` returns.
+    username: Mapped[str] = mapped_column(String(MAX_USERNAME_LENGTH), unique=True)
+    #: The name that pages show.
     name: Mapped[str] = mapped_column(String(200))
     password_hash: Mapped[str] = mapped_column(String(255))
-    #: False switches the account off without deleting it.
+    #: False disables the account without deleting it.
     active: Mapped[bool] = mapped_column(default=True)
-    #: What :meth:`session_auth_hash` returns.
+    #: A random text that changes with the password; see :meth:`session_auth_hash`.
     stamp: Mapped[str] = mapped_column(String(32), default=_new_stamp)
-    #: The zone whose clocks the person goes by, as the tz database names it.
+    #: The user's time zone, by its name in the tz database.
     time_zone: Mapped[str] = mapped_column(String(64), default=DEFAULT_ZONE, server_default=DEFAULT_ZONE)
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone itself."""
+        """The user's time zone as an object."""
         return ZoneInfo(self.time_zone)
 
     @property
     def is_active(self) -> bool:
-        """Whether the account is switched on. If not it cannot log in, and its logins end."""
+        """Whether the account is enabled. A disabled account cannot log in, and its logins end."""
         return self.active
 
     def session_auth_hash(self) -> str:
-        """Return what every login of the user depends on, remembered ones too: another value ends them all.
+        """Return the stamp that every login of the user is bound to. A new stamp ends all logins and remember tokens.
 
-        It is a random stamp of its own and not the password's hash, because the hash also changes when the same
-        password is hashed anew, at a login with better parameters, and that is no reason to end other devices' logins.
-        And if a database gives the id of a deleted account to a new one, no old login fits it.
+        The password's hash would not do. It also changes when the same password is hashed again with better
+        parameters, and that would sign the user out on all other devices. The stamp is random: if the database reuses
+        the id of a deleted account, the logins of the deleted account do not fit the new one.
         """
         return self.stamp
 
     def has_password(self, password: str) -> bool:
-        """Tell whether that is the password."""
+        """Return whether the password is the user's password."""
         return passwords.matches(self.password_hash, password)
 
     def set_password(self, password: str) -> None:
-        """Change the password, which ends all logins. Is written with the database session's next commit."""
-        self.password_hash = passwords.hashed(password)
+        """Change the password and the stamp, which ends all logins. The caller commits the change."""
+        self.password_hash = passwords.hash_password(password)
         self.stamp = _new_stamp()
 
     @classmethod
     def authenticate(cls, query: Callable[..., Query[Any]], username: str, password: str) -> tuple[User | None, bool]:
-        """Return the user of that name, if there is one, and whether they may log in with that password.
+        """Return the user with this name or None, and whether they may log in with this password.
 
-        ``query`` is ``db.session.query``. An account that is switched off may not, and nothing tells it from a wrong
-        password or a name that there is not: neither what is returned as the second, nor the time that it takes.
+        ``query`` is ``db.session.query``. The second value is False for a wrong password, an unknown name and a
+        disabled account. All three take the same time, so a stranger cannot find out which names exist.
 
-        A hash that is not of today's kind is replaced, and committed.
+        After a right password an outdated hash is replaced and committed.
         """
-        # PostgreSQL cannot be asked for a NUL, and no name has one.
+        # PostgreSQL refuses a query with a NUL character. No username contains one.
         user: User | None = None if "\0" in username else query(cls).filter_by(username=username).one_or_none()
         matches = passwords.matches(None if user is None else user.password_hash, password)
         if user is None or not (matches and user.active):
             return user, False
         if passwords.needs_upgrade(user.password_hash):
-            # Only in the place of what was compared: another request may have changed the password meanwhile.
+            # The filter has the hash that was compared. Otherwise this could undo a password change of another request.
             same = query(cls).filter_by(id=user.id, password_hash=user.password_hash)
-            same.update({"password_hash": passwords.hashed(password)})
+            same.update({"password_hash": passwords.hash_password(password)})
             same.session.commit()
         return user, True
 
 
-def normal(username: str | None) -> str:
-    """Return a username as accounts have it: capitals, and spaces around it, do not matter."""
+def normalize_username(username: str | None) -> str:
+    """Return a username in lower case and without surrounding spaces, as accounts store it."""
     return (username or "").lower().strip()
 
 
 def load_user(user_id: str) -> User | None:
-    """Return the user of an id, for the login; None for what is no id of this site's."""
-    is_number = isinstance(user_id, str) and user_id.isascii() and user_id.isdecimal() and len(user_id) <= _LONGEST_ID
-    return db.session.get(User, int(user_id)) if is_number and int(user_id) <= LAST_ID else None
+    """Return the user with an id, for the login; None if there is no such user or the text is not an id."""
+    is_number = (
+        isinstance(user_id, str) and user_id.isascii() and user_id.isdecimal() and len(user_id) <= _MAX_ID_DIGITS
+    )
+    return db.session.get(User, int(user_id)) if is_number and int(user_id) <= MAX_USER_ID else None
 
 
 class Sample(NamedTuple):
-    """An account that is there from the start."""
+    """An account that the site creates at its first start."""
 
     username: str
     password: str
@@ -115,8 +117,8 @@ class Sample(NamedTuple):
     password_hash: str
 
 
-#: What the login page and the demo show, so that a visitor can try. A real site has nothing like it. The hashes are as
-#: the site made them before it had argon2; a login upgrades them.
+#: Accounts for visitors who want to try the site; the login page shows their passwords. A real site must not have them.
+#: The hashes are scrypt, which the site used before argon2. A login replaces them.
 SAMPLES = (
     Sample(
         "mira",
@@ -139,7 +141,7 @@ SAMPLES = (
         "scrypt:32768:8:1$LPQJHjZq9FxLnKyv$2e147b24fa3d4dc6144cb90681759bd414a28241683d9c1a98cad33481e90ece"
         "0768cd29a0daa6f46076576b70baa7433782858301da6ae1fe934592ae45ce29",
     ),
-    # Whom ``python -m sched_site`` makes an operator.
+    # ``python -m sched_site`` makes this user an operator.
     Sample(
         "vera",
         "a-quarter-to-six",

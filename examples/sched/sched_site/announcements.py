@@ -1,4 +1,4 @@
-"""What comes in on one channel of Redis, handed to everybody in this process who listens."""
+"""Messages of one Redis channel, passed on to all listeners in this process."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from redis.exceptions import RedisError
 
 from .redis_client import redis
 
-#: Seconds between two looks whether anybody still listens.
-LOOK = 1.0
-#: Seconds before Redis is asked again after it went away.
-PAUSE = 1.0
+#: Seconds between two checks whether there are still listeners.
+POLL_SECONDS = 1.0
+#: Seconds before a new connection after Redis went down.
+RECONNECT_SECONDS = 1.0
 
-#: What a listener takes messages from; None is the last one.
+#: The queue of one listener. None in the queue is the end of all messages.
 Inbox = SimpleQueue[str | None]
 
 
 class Announcements:
-    """One thread and one connection for all who listen, and neither while nobody does."""
+    """One thread and one connection for all listeners; neither exists while there are no listeners."""
 
-    def __init__(self, app: Flask, channel: str, most: int) -> None:
-        """At most ``most`` can listen at one time. Nothing is connected before the first one does."""
+    def __init__(self, app: Flask, channel: str, max_listeners: int) -> None:
+        """Allow ``max_listeners`` listeners at the same time. The first listener opens the connection."""
         self._app = app
         self._channel = channel
-        self._most = most
-        self.start_anew()
+        self._max_listeners = max_listeners
+        self.reset()
         _after_fork(self)
 
-    def start_anew(self) -> None:
-        """Begin with no thread and no listener. A forked child has none, and its parent may have held the lock."""
+    def reset(self) -> None:
+        """Forget the thread and all listeners. A forked child has no threads, and its lock may be a locked copy."""
         self._lock = threading.Lock()
         self._inboxes: set[Inbox] = set()
         self._subscribed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def join(self) -> Inbox | None:
-        """Begin to listen; None if too many do. Who joins must leave."""
+    def subscribe(self) -> Inbox | None:
+        """Add a listener and return its queue; None if there are too many. Call :meth:`unsubscribe` at the end."""
         with self._lock:
-            if len(self._inboxes) >= self._most:
+            if len(self._inboxes) >= self._max_listeners:
                 return None
             inbox: Inbox = SimpleQueue()
             self._inboxes.add(inbox)
@@ -52,17 +52,20 @@ class Announcements:
                 self._thread.start()
             return inbox
 
-    def leave(self, inbox: Inbox) -> None:
-        """Listen no more. The thread notices within a second, if this was the last one."""
+    def unsubscribe(self, inbox: Inbox) -> None:
+        """Remove a listener. After the last one the thread ends within POLL_SECONDS."""
         with self._lock:
             self._inboxes.discard(inbox)
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until Redis is listened to: from then on nothing is missed. False if that takes too long."""
+    def wait_until_listening(self, timeout: float) -> bool:
+        """Wait until the channel is subscribed. Return False if that takes more than ``timeout`` seconds.
+
+        Every message that is published after that reaches the listeners.
+        """
         return self._subscribed.wait(timeout)
 
     def end(self) -> None:
-        """Tell all who listen that nothing more will come. Takes no lock, so a signal handler may call it."""
+        """Tell all listeners that there are no more messages. It takes no lock, so a signal handler may call it."""
         for inbox in tuple(self._inboxes):
             inbox.put(None)
 
@@ -70,10 +73,10 @@ class Announcements:
         while True:
             try:
                 return self._listen()
-            except RedisError:  # the package has logged it
+            except RedisError:  # which Flask-Cloakroom has logged
                 self._subscribed.clear()
-                time.sleep(PAUSE)
-                if not self._is_wanted():
+                time.sleep(RECONNECT_SECONDS)
+                if not self._has_listeners():
                     return None
 
     def _listen(self) -> None:
@@ -81,8 +84,8 @@ class Announcements:
             pubsub = redis.pubsub()  # type: ignore[no-untyped-call]
         with pubsub:
             pubsub.subscribe(self._channel)
-            while self._is_wanted():
-                message = pubsub.get_message(timeout=LOOK)
+            while self._has_listeners():
+                message = pubsub.get_message(timeout=POLL_SECONDS)
                 if message is None:
                     continue
                 if message["type"] == "subscribe":
@@ -91,11 +94,11 @@ class Announcements:
                     for inbox in tuple(self._inboxes):
                         inbox.put(message["data"])
 
-    def _is_wanted(self) -> bool:
+    def _has_listeners(self) -> bool:
         with self._lock:
             if self._inboxes:
                 return True
-            # Under the lock: who joins from now on starts another thread, and waits for that one to listen.
+            # Under the lock: the next listener must find no thread, and start a new one.
             self._subscribed.clear()
             self._thread = None
             return False
@@ -104,9 +107,9 @@ class Announcements:
 def _after_fork(announcements: Announcements) -> None:
     reference = weakref.ref(announcements)
 
-    def start_anew() -> None:
+    def reset() -> None:
         alive = reference()
         if alive is not None:
-            alive.start_anew()
+            alive.reset()
 
-    os.register_at_fork(after_in_child=start_anew)
+    os.register_at_fork(after_in_child=reset)

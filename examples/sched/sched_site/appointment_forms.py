@@ -1,4 +1,4 @@
-"""The forms of appointments. Times are typed as the clocks of one's zone show them."""
+"""The forms for appointments. Users enter times in their own time zone."""
 
 from __future__ import annotations
 
@@ -11,61 +11,64 @@ from wtforms import DateTimeLocalField, Field, HiddenField, StringField, TextAre
 from wtforms.validators import InputRequired, Length
 
 from . import local_time
-from .diary import LONGEST_NOTES, LONGEST_TITLE, Appointment, Plan
-from .forms import SiteForm, plain
+from .diary import MAX_NOTES_LENGTH, MAX_TITLE_LENGTH, Appointment, AppointmentDraft
+from .forms import SiteForm, refuse_control_characters
 
-#: What browsers send from the field, and what people type where a browser has no such field.
+#: The format that browsers send, and the format that people type in a browser without such a field.
 FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
-#: The years in which there are appointments. It keeps what is typed far from the ends of the calendar.
+#: The years in which appointments may be. Dates near the year 1 or 9999 would overflow in another time zone.
 YEARS = range(1970, 2101)
 
-#: Digits that a version never has: its column's integers have ten at most.
-_DIGITS = 10
+#: A version has fewer digits than this. A longer number would not fit into the database's integers.
+_TOO_MANY_DIGITS = 10
 
 
 class MomentField(DateTimeLocalField):
-    """A day and a time of day."""
+    """A field for a date and a time of day."""
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Read it."""
+        """Read the value that was sent."""
         try:
             super().process_formdata(valuelist)
         except ValueError:
-            raise ValueError("Give a day and a time, such as 2026-11-23 14:30.") from None
+            raise ValueError("Enter a date and a time, such as 2026-11-23 14:30.") from None
 
 
 class VersionForm(SiteForm):
-    """What says which version of an appointment its author has seen."""
+    """A form with a hidden field for the version of the appointment that the page showed."""
 
     version = HiddenField()
 
     @property
-    def seen(self) -> int:
-        """That version; 0, which none is, if the form does not say."""
+    def shown_version(self) -> int:
+        """The version that the page showed; 0, which no appointment has, if the form has none."""
         text = str(self.version.data)
-        return int(text) if text.isdecimal() and text.isascii() and len(text) < _DIGITS else 0
+        return int(text) if text.isdecimal() and text.isascii() and len(text) < _TOO_MANY_DIGITS else 0
 
 
 class AppointmentForm(VersionForm):
-    """What, from when, until when.
+    """The form for a new appointment and for changes.
 
-    ``zone`` is that of the times. ``present`` is the appointment that is to be changed; None for a new one.
+    ``zone`` is the time zone of the form. ``appointment`` is the appointment to change; None for a new one.
     """
 
     title = StringField(
-        "What",
+        "Title",
         [
-            InputRequired("Say what it is."),
-            Length(max=LONGEST_TITLE, message=f"Take at most {LONGEST_TITLE} characters."),
-            plain,
+            InputRequired("Enter a title."),
+            Length(max=MAX_TITLE_LENGTH, message=f"Use at most {MAX_TITLE_LENGTH} characters."),
+            refuse_control_characters,
         ],
         filters=[lambda text: (text or "").strip()],
     )
-    starts = MomentField("From", [InputRequired("Say when it begins.")], format=FORMATS)
-    ends = MomentField("Until", [InputRequired("Say when it ends.")], format=FORMATS)
+    starts = MomentField("Starts", [InputRequired("Enter a start time.")], format=FORMATS)
+    ends = MomentField("Ends", [InputRequired("Enter an end time.")], format=FORMATS)
     notes = TextAreaField(
         "Notes",
-        [Length(max=LONGEST_NOTES, message=f"Take at most {LONGEST_NOTES:,} characters."), plain],
+        [
+            Length(max=MAX_NOTES_LENGTH, message=f"Use at most {MAX_NOTES_LENGTH:,} characters."),
+            refuse_control_characters,
+        ],
         filters=[lambda text: "\n".join((text or "").splitlines()).strip()],
     )
 
@@ -73,54 +76,54 @@ class AppointmentForm(VersionForm):
         self,
         formdata: Mapping[str, Any],
         zone: ZoneInfo,
-        present: Appointment | None = None,
+        appointment: Appointment | None = None,
         **defaults: Any,
     ) -> None:
-        self._zone, self._present = zone, present
+        self._zone, self._appointment = zone, appointment
         self._moments: dict[str, datetime] = {}
-        if present is not None:
+        if appointment is not None:
             defaults = {
-                "title": present.title,
-                "notes": present.notes,
-                "version": present.version,
-                "starts": local_time.clock_face(present.starts, zone),
-                "ends": local_time.clock_face(present.ends, zone),
+                "title": appointment.title,
+                "notes": appointment.notes,
+                "version": appointment.version,
+                "starts": local_time.to_local(appointment.starts, zone),
+                "ends": local_time.to_local(appointment.ends, zone),
             }
         super().__init__(formdata, **defaults)
 
     def validate_title(self, field: Field) -> None:
-        """Refuse a title that is only spaces."""
+        """Refuse a title of spaces."""
         if not field.data:
-            raise ValidationError("Say what it is.")
+            raise ValidationError("Enter a title.")
 
     def validate_starts(self, field: Field) -> None:
-        """Find the moment at which it begins."""
-        self._find(field)
+        """Convert the start to UTC."""
+        self._convert(field)
 
     def validate_ends(self, field: Field) -> None:
-        """Find the moment at which it ends, which is a later one."""
-        self._find(field)
+        """Convert the end to UTC, and refuse an end that is not later than the start."""
+        self._convert(field)
         if {"starts", "ends"} <= self._moments.keys() and self._moments["ends"] <= self._moments["starts"]:
-            raise ValidationError("It has to end later than it begins.")
+            raise ValidationError("The end must be later than the start.")
 
-    def plan(self) -> Plan:
-        """Return what is wanted. Only of a form that is valid."""
-        return Plan(self.title.data, self.notes.data, self._moments["starts"], self._moments["ends"])
+    def draft(self) -> AppointmentDraft:
+        """Return the values of a valid form."""
+        return AppointmentDraft(self.title.data, self.notes.data, self._moments["starts"], self._moments["ends"])
 
-    def _find(self, field: Field) -> None:
+    def _convert(self, field: Field) -> None:
         shown: datetime | None = field.data
-        if shown is None:  # which the field has said already
+        if shown is None:  # the field has reported an error already
             return
         if shown.year not in YEARS:
-            raise ValidationError(f"Take a year from {YEARS[0]} to {YEARS[-1]}.")
-        present: datetime | None = getattr(self._present, field.name, None)
-        if present is not None and local_time.clock_face(present, self._zone) == shown:
-            # Left as it was. It may be the second of two moments at which clocks show that time.
-            self._moments[field.name] = present
+            raise ValidationError(f"Use a year from {YEARS[0]} to {YEARS[-1]}.")
+        saved: datetime | None = getattr(self._appointment, field.name, None)
+        if saved is not None and local_time.to_local(saved, self._zone) == shown:
+            # The user did not change the time. It may be the second of two equal times, when clocks are set back.
+            self._moments[field.name] = saved
             return
         try:
-            self._moments[field.name] = local_time.instant(shown, self._zone)
+            self._moments[field.name] = local_time.to_utc(shown, self._zone)
         except local_time.NoSuchTimeError:
             raise ValidationError(
-                f"There is no {shown:%H:%M} on that day: clocks are set forward over it. Take another time."
+                f"{shown:%H:%M} does not exist on that day, because the clocks go forward. Choose another time."
             ) from None

@@ -1,4 +1,4 @@
-"""The appointments of whoever is signed in: a list, a week, and the forms. Those of others are not there: 404."""
+"""The user's appointments: a list, a week and forms. An appointment of another user is a 404."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from .forms import TimeZoneForm
 
 blueprint = Blueprint("appointments", __name__, url_prefix="/appointments")
 
-#: How many the list shows of what comes and of what is over. The weeks have all.
+#: The most upcoming and the most past appointments in the list. The week view shows all of them.
 LISTED = 50
-#: What numbers of appointments can be: PostgreSQL's integers have 32 bits, and it refuses to look for others.
-NUMBER = f"<int(max={2**31 - 1}):number>"
+#: The id of an appointment in a URL. PostgreSQL refuses a query for an integer of more than 32 bits.
+APPOINTMENT_ID = f"<int(max={2**31 - 1}):appointment_id>"
+
+
+CHANGED_BEFORE_DELETE = "The appointment was changed in the meantime. Check it again before you delete it."
 
 
 @blueprint.get("", strict_slashes=False)
 @login_required
 def index() -> ResponseReturnValue:
-    """Show what comes, and below it what is over."""
+    """Show the upcoming appointments, and below them the past ones."""
     now = _now()
     return render_template(
         "appointments.html",
@@ -41,104 +44,106 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/week/<int:year>-W<int(fixed_digits=2):number>")
 @login_required
 def show_week(year: int | None, number: int | None) -> ResponseReturnValue:
-    """Show a week, as ISO 8601 numbers them: it begins on Monday."""
+    """Show a week by its number in ISO 8601, where a week begins on Monday."""
     zone = current_user.zone
-    today = local_time.day_of(_now(), zone)
+    today = local_time.local_date(_now(), zone)
     monday = today - timedelta(days=today.weekday()) if year is None or number is None else _monday(year, number)
-    days = week.days_of(monday)
-    begin, end = local_time.begin_of(monday, zone), local_time.begin_of(days[-1] + timedelta(days=1), zone)
+    days = week.days_of_week(monday)
+    begin, end = local_time.start_of_day(monday, zone), local_time.start_of_day(days[-1] + timedelta(days=1), zone)
     return render_template(
         "week.html",
-        days=week.in_days(days, diary.between(current_user.id, begin, end), zone),
+        days=week.split_by_day(days, diary.between(current_user.id, begin, end), zone),
         number=monday.isocalendar().week,
         today=today,
-        previous=_address(monday - timedelta(days=7)),
-        following=_address(monday + timedelta(days=7)),
+        previous=_week_url(monday - timedelta(days=7)),
+        following=_week_url(monday + timedelta(days=7)),
     )
 
 
 @blueprint.route("/new", methods=["GET", "POST"])
 @login_required
 def new() -> ResponseReturnValue:
-    """Make an appointment. ``?day=`` is the day that is proposed."""
-    form = AppointmentForm(request.form, current_user.zone, **_proposal())
+    """Create an appointment. ``?day=`` is the day that the form proposes."""
+    form = AppointmentForm(request.form, current_user.zone, **_proposed_times())
     error = None
     if request.method == "POST" and form.validate():
         try:
-            made = diary.add(current_user.id, form.plan())
+            appointment = diary.add(current_user.id, form.draft())
         except OverlapError as refused:
             error = _overlaps(refused.appointment)
         else:
-            flash(f"“{made.title}” is in your calendar.", "success")
-            return _to_week_of(made)
+            flash(f"“{appointment.title}” was added to your calendar.", "success")
+            return _to_week_of(appointment)
     return render_template("appointment.html", form=form, error=error, appointment=None)
 
 
-@blueprint.route(f"/{NUMBER}", methods=["GET", "POST"])
+@blueprint.route(f"/{APPOINTMENT_ID}", methods=["GET", "POST"])
 @login_required
-def edit(number: int) -> ResponseReturnValue:
-    """Show an appointment, or change it."""
-    present = diary.of(current_user.id, number) or abort(404)
-    form = AppointmentForm(request.form, current_user.zone, present)
+def edit(appointment_id: int) -> ResponseReturnValue:
+    """Show an appointment in a form, or change it."""
+    appointment = diary.get(current_user.id, appointment_id) or abort(404)
+    form = AppointmentForm(request.form, current_user.zone, appointment)
     error = None
     if request.method == "POST" and form.validate():
         try:
-            changed = diary.change(current_user.id, number, form.seen, form.plan())
+            changed = diary.change(current_user.id, appointment_id, form.shown_version, form.draft())
         except OverlapError as refused:
             error = _overlaps(refused.appointment)
         except ChangedError as refused:
-            present, error = refused.appointment, _changed(refused.appointment)
-            form.version.data = present.version  # so that saving once more is done knowingly
+            appointment, error = refused.appointment, _changed(refused.appointment)
+            form.version.data = appointment.version  # the user has seen this version now, and may save again
         else:
             if changed is None:
-                return _to_list_without_it()
-            flash(f"“{changed.title}” is changed.", "success")
+                return _to_list_after_deletion()
+            flash(f"“{changed.title}” was saved.", "success")
             return _to_week_of(changed)
-    return render_template("appointment.html", form=form, error=error, appointment=present)
+    return render_template("appointment.html", form=form, error=error, appointment=appointment)
 
 
-@blueprint.route(f"/{NUMBER}/delete", methods=["GET", "POST"])
+@blueprint.route(f"/{APPOINTMENT_ID}/delete", methods=["GET", "POST"])
 @login_required
-def delete(number: int) -> ResponseReturnValue:
-    """Ask, and delete an appointment. Only as it was when it was asked for."""
-    present = diary.of(current_user.id, number) or abort(404)
-    form = VersionForm(request.form, version=present.version)
+def delete(appointment_id: int) -> ResponseReturnValue:
+    """Ask for confirmation, then delete an appointment if it was not changed in between."""
+    appointment = diary.get(current_user.id, appointment_id) or abort(404)
+    form = VersionForm(request.form, version=appointment.version)
     error = None
     if request.method == "POST" and form.validate():
-        title = present.title
+        title = appointment.title
         try:
-            removed = diary.remove(current_user.id, number, form.seen)
+            removed = diary.remove(current_user.id, appointment_id, form.shown_version)
         except ChangedError as refused:
-            present, error = refused.appointment, "It was changed meanwhile. This is what it is now."
-            form.version.data = present.version
+            appointment, error = refused.appointment, CHANGED_BEFORE_DELETE
+            form.version.data = appointment.version
         else:
             if removed is None:
-                return _to_list_without_it()
-            flash(f"“{title}” is deleted.", "success")
+                return _to_list_after_deletion()
+            flash(f"“{title}” was deleted.", "success")
             return redirect(url_for("appointments.index"))
-    return render_template("delete.html", form=form, error=error, appointment=present)
+    return render_template("delete.html", form=form, error=error, appointment=appointment)
 
 
 @blueprint.route("/time-zone", methods=["GET", "POST"])
 @login_required
 def time_zone() -> ResponseReturnValue:
-    """Choose another zone. The appointments stay when they are; it is other clocks that show it."""
+    """Change the user's time zone. The appointments do not move; only the displayed times change."""
     form = TimeZoneForm(request.form, time_zone=current_user.time_zone)
     if request.method == "POST" and form.validate():
         current_user.time_zone = form.time_zone.data
         db.session.commit()
-        flash(f"Times are those of {form.time_zone.data} from now on.", "success")
+        flash(f"Times are now shown in {form.time_zone.data}.", "success")
         return redirect(url_for("appointments.index"))
     return render_template("time_zone.html", form=form)
 
 
 @blueprint.app_template_filter()
 def span(appointment: Appointment) -> str:
-    """Write from when to when an appointment is, by the clocks of whoever is signed in."""
+    """Return the date and the hours of an appointment in words, in the user's time zone."""
     zone = current_user.zone
-    begin, end = local_time.day_of(appointment.starts, zone), local_time.day_of(appointment.ends, zone)
-    starts, ends = local_time.clock(appointment.starts, zone), local_time.clock(appointment.ends, zone)
-    if appointment.starts == local_time.begin_of(begin, zone) and appointment.ends == local_time.begin_of(end, zone):
+    begin, end = local_time.local_date(appointment.starts, zone), local_time.local_date(appointment.ends, zone)
+    starts, ends = local_time.format_time(appointment.starts, zone), local_time.format_time(appointment.ends, zone)
+    if appointment.starts == local_time.start_of_day(begin, zone) and appointment.ends == local_time.start_of_day(
+        end, zone
+    ):
         last = end - timedelta(days=1)
         return f"{day_name(begin)}, all day" if last == begin else f"{day_name(begin)} to {day_name(last)}, all day"
     if begin == end:
@@ -148,7 +153,7 @@ def span(appointment: Appointment) -> str:
 
 @blueprint.app_template_filter()
 def day_name(day: date) -> str:
-    """Write a day."""
+    """Return a date such as "Mon 23 Nov 2026"."""
     return f"{day:%a} {day.day} {day:%b %Y}"
 
 
@@ -161,34 +166,34 @@ def _monday(year: int, number: int) -> date:
         abort(404)
     try:
         return date.fromisocalendar(year, number, 1)
-    except ValueError:  # most years have no week 53, and none has a week 0
+    except ValueError:  # most years have no week 53, and no year has a week 0
         abort(404)
 
 
-def _address(monday: date) -> str | None:
-    """Return the address of a week; None if it is beyond the years that there are."""
+def _week_url(monday: date) -> str | None:
+    """Return the URL of a week; None if the week is outside of YEARS."""
     year, number, _ = monday.isocalendar()
     return url_for("appointments.show_week", year=year, number=number) if year in YEARS else None
 
 
 def _to_week_of(appointment: Appointment) -> ResponseReturnValue:
-    year, number, _ = local_time.day_of(appointment.starts, current_user.zone).isocalendar()
-    if year not in YEARS:  # the first days of the first year are in a week of the year before
+    year, number, _ = local_time.local_date(appointment.starts, current_user.zone).isocalendar()
+    if year not in YEARS:  # the first days of the first year belong to a week of the year before
         return redirect(url_for("appointments.index"))
     return redirect(url_for("appointments.show_week", year=year, number=number))
 
 
-def _to_list_without_it() -> ResponseReturnValue:
-    flash("That appointment is not there any more.", "warning")
+def _to_list_after_deletion() -> ResponseReturnValue:
+    flash("The appointment no longer exists.", "warning")
     return redirect(url_for("appointments.index"))
 
 
-def _proposal() -> dict[str, datetime]:
-    """Return what the form for a new one begins with: the day that was asked for, or the next full hour."""
+def _proposed_times() -> dict[str, datetime]:
+    """Return the times that the form for a new appointment proposes: ``?day=`` at nine, or the next full hour."""
     try:
         begin = datetime.combine(date.fromisoformat(request.args.get("day", "")), time(9))
     except ValueError:
-        now = local_time.clock_face(_now(), current_user.zone)
+        now = local_time.to_local(_now(), current_user.zone)
         begin = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     if begin.year not in YEARS:
         abort(404)
@@ -196,11 +201,11 @@ def _proposal() -> dict[str, datetime]:
 
 
 def _overlaps(other: Appointment) -> str:
-    return f"You have something at that time: “{other.title}”, {span(other)}."
+    return f"You already have an appointment at that time: “{other.title}”, {span(other)}."
 
 
-def _changed(present: Appointment) -> str:
+def _changed(appointment: Appointment) -> str:
     return (
-        f"It was changed meanwhile, in another tab or on another device. It is “{present.title}” now, "
-        f"{span(present)}. Save once more to put yours in its place."
+        f"The appointment was changed in another tab or on another device. It is now “{appointment.title}”, "
+        f"{span(appointment)}. Save again to replace it with your version."
     )

@@ -1,4 +1,4 @@
-"""Signing in and out, and showing once more who one is."""
+"""Sign in, sign out, and confirm the password."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from flask_cloakroom import Cloakroom, confirm_login, current_user, login_requir
 
 from . import accounts, cart, rate_limits, recent
 from .accounts import User
-from .catalogue import things
+from .catalogue import items_text
 from .database import db
 from .forms import ConfirmForm, LoginForm
 
 blueprint = Blueprint("auth", __name__)
 
-WRONG = "Incorrect username or password."
-NOT_YOURS = "That is not your password."
+LOGIN_FAILED = "Incorrect username or password."
+CONFIRMATION_FAILED = "Incorrect password."
 
 
 def init_app(cloakroom: Cloakroom) -> None:
-    """Tell who a user is, and where one signs in."""
+    """Register the function that loads a user, and name the views for login and confirmation."""
     cloakroom.user_loader(accounts.load_user)
     manager = cloakroom.login_manager
     manager.login_view = "auth.login"
     manager.refresh_view = "auth.confirm"
-    # The pages say it themselves: a message begins a session, also for robots that follow a link.
+    # No flash messages: a message would create a session for every robot that follows a link. The pages have the text.
     manager.login_message = manager.needs_refresh_message = None
 
 
 @blueprint.route("/login", methods=["GET", "POST"], strict_slashes=False)
 def login() -> ResponseReturnValue:
-    """Show the form, or check what was sent with it.
+    """Show the login form, or check the username and password that were sent.
 
-    A wrong password answers 200 with the form and a message: 401 would have to name a scheme of HTTP
-    authentication (RFC 9110, 15.5.2), and there is none here.
+    A wrong password is answered with 200, the form and a message. A 401 would have to name a scheme of HTTP
+    authentication (RFC 9110, 15.5.2), and this site uses none.
     """
     if current_user.is_authenticated:
         return redirect(safe_next(url_for("shop.index")))
@@ -42,23 +42,23 @@ def login() -> ResponseReturnValue:
     error = None
     if request.method == "POST" and form.validate():
         user, authenticated = User.authenticate(db.session.query, form.username.data, form.password.data)
-        had = cart.count()
+        had_items = cart.count() > 0
         if user and authenticated and login_user(user, remember=form.remember.data):
-            # Who is not remembered may be at somebody else's computer: the session ends with the browser.
+            # Without "Remember me" the computer may be a shared one, so the session ends with the browser.
             session.permanent = form.remember.data
-            rate_limits.forgive()
-            # What the visitor had is in the user's cart from here on, and this reads that.
-            _welcome(user, cart.brought() if had else 0)
+            rate_limits.reset_name_limit()
+            # After login_user() the visitor's items are in the user's cart, so they can be counted now.
+            _welcome(user, cart.merged_count() if had_items else 0)
             return redirect(safe_next(url_for("shop.index")))
-        error = WRONG
+        error = LOGIN_FAILED
     return render_template("login.html", form=form, error=error, samples=accounts.SAMPLES)
 
 
-def _welcome(user: User, brought: int) -> None:
+def _welcome(user: User, merged: int) -> None:
     welcome = f"Welcome, {user.name}. Your session has a new id."
-    if brought:
-        are = "is" if brought == 1 else "are"
-        flash(f"{welcome} {things(brought)} from this browser {are} in your cart now.", "merged")
+    if merged:
+        were = "was" if merged == 1 else "were"
+        flash(f"{welcome} {items_text(merged)} from this browser {were} added to your cart.", "merged")
     else:
         flash(welcome, "success")
 
@@ -66,29 +66,29 @@ def _welcome(user: User, brought: int) -> None:
 @blueprint.route("/confirm", methods=["GET", "POST"])
 @login_required
 def confirm() -> ResponseReturnValue:
-    """Ask for the password once more, and mark the login as fresh.
+    """Ask for the password again, and mark the login as fresh.
 
-    Whose password it must be is what the session says, and nothing that is sent with the form.
+    The session alone decides whose password is checked. A username in the form is ignored.
     """
     form = ConfirmForm(request.form)
     error = None
     if request.method == "POST" and form.validate():
         if current_user.has_password(form.password.data):
             confirm_login()
-            rate_limits.forgive()
+            rate_limits.reset_name_limit()
             return redirect(safe_next(url_for("account.show")))
-        error = NOT_YOURS
+        error = CONFIRMATION_FAILED
     return render_template("confirm.html", form=form, error=error)
 
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End the session, and forget what the visitor looked at. The cart is the user's, and waits for them.
+    """End the session and delete the list of recently viewed products. The cart stays with the account.
 
-    A stale button of somebody who is signed out already ends nothing: what they have is a session of their own.
+    A visitor who is already signed out, and presses the button of an old page, keeps their anonymous session.
     """
     if current_user.is_authenticated:
-        recent.forget()
+        recent.clear()
         logout_user()
-        flash("You are signed out, and your session is gone.", "success")
+        flash("You are signed out. Your session was deleted.", "success")
     return redirect(url_for("auth.login"))

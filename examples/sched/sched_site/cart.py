@@ -5,11 +5,11 @@
         "items": {"desk-bell": {"quantity": 2, "price": Decimal("12.40"), "added": datetime}},
     }
 
-Who is signed in has one cart on all devices. A visitor's is in their session, and joins that one at the login. What is
-in the cart keeps the price that was shown when it was added.
+A user has one cart on all devices. The cart of an anonymous visitor is in the session, and is merged into the user's
+cart at login. An item keeps the price that was shown when the item was added.
 
-``order`` is the number under which it will be bought. It is there before anybody buys, and changes when it is bought:
-so two devices that buy the same cart at one moment name the same order, which :mod:`.stock` carries out once.
+``order`` is the number of the next order. It exists before the purchase and changes after it. If two devices buy the
+same cart at the same moment, both send the same number, and :mod:`.stock` carries the order out once.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from flask_cloakroom import user_session
 
 from .catalogue import PRODUCTS, Product
 
-#: More than this of one product is a mistake of typing.
+#: The most pieces of one product. A larger number is a typing error.
 MAX_QUANTITY = 99
-#: Nothing on the shelf costs so much.
+#: Every product costs less than this. A stored price above it is damaged data.
 MAX_PRICE = 1_000_000
-#: Characters of an order's number at most; ours have 16.
-LONGEST_ORDER = 64
+#: The most characters of an order number. The numbers of this site have 16.
+MAX_ORDER_LENGTH = 64
 
 
 class Line(NamedTuple):
-    """One product in the cart."""
+    """One product in the cart with its quantity and price."""
 
     product: Product
     quantity: int
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 def lines() -> list[Line]:
-    """Return what is in the cart, in the order of the shelf. Reading makes no cart."""
+    """Return the lines of the cart, in the order of the catalogue. Reading does not create a cart."""
     items = _items()
     return [
         Line(product, items[slug]["quantity"], items[slug].get("price", product.price))
@@ -55,17 +55,17 @@ def lines() -> list[Line]:
 
 
 def count() -> int:
-    """Return how many things are in the cart."""
+    """Return the number of items in the cart."""
     return sum(line.quantity for line in lines())
 
 
 def total() -> Decimal:
-    """Return what they cost together."""
+    """Return the total price of the cart."""
     return sum((line.total for line in lines()), Decimal(0))
 
 
 def add(product: Product, quantity: int = 1) -> int:
-    """Put more of a product into the cart and return how many of it are in there now."""
+    """Add a product to the cart, and return its quantity after that."""
     cart = _cart()
     if cart is None:
         cart = user_session["cart"] = {}
@@ -77,7 +77,7 @@ def add(product: Product, quantity: int = 1) -> int:
 
 
 def change(product: Product, quantity: int) -> None:
-    """Set how many of a product that is in the cart are wanted; 0 removes it."""
+    """Set the quantity of a product that is in the cart. Zero removes the product."""
     if quantity == 0:
         remove(product)
     elif product.slug in _items():
@@ -85,25 +85,25 @@ def change(product: Product, quantity: int) -> None:
 
 
 def remove(product: Product) -> None:
-    """Take a product out, if it is in the cart."""
+    """Remove a product from the cart, if it is there."""
     _items().pop(product.slug, None)
 
 
 def empty() -> None:
-    """Take everything out."""
+    """Remove all items from the cart."""
     _items().clear()
 
 
-def order() -> str:
-    """Return the number under which what is in the cart now is bought. There must be something in it."""
+def order_number() -> str:
+    """Return the order number of the cart, which must not be empty."""
     cart = _cart()
     assert cart is not None
     number: str = cart.setdefault("order", _new_order())
     return number
 
 
-def bought(quantities: Mapping[str, int]) -> None:
-    """Take out what was bought, by slug, and let what is in the cart then be another order."""
+def remove_bought(quantities: Mapping[str, int]) -> None:
+    """Remove the bought quantities, by slug, and give the rest of the cart a new order number."""
     items = _items()
     for slug, quantity in quantities.items():
         if slug in items and items[slug]["quantity"] > quantity:
@@ -115,8 +115,8 @@ def bought(quantities: Mapping[str, int]) -> None:
         cart["order"] = _new_order()
 
 
-def brought() -> int:
-    """Return how many things the last login put into the cart, while that can be undone and none of it was bought."""
+def merged_count() -> int:
+    """Return how many items the last login added to the cart; 0 after an undo or a purchase."""
     for merged in user_session.merged:
         if merged.key == "cart" and _part(merged.after, "order") == _part(user_session.get("cart"), "order"):
             return _count(merged.after) - _count(merged.before)
@@ -124,32 +124,32 @@ def brought() -> int:
 
 
 def undo_login() -> bool:
-    """Take those out again, and tell whether there were any. What was changed since stays."""
+    """Remove the items that the last login added. Return False if there were none. Later changes stay."""
     changed = any(value.key == "cart" for value in user_session.undo_merge())
     cart = _cart()
     if cart is not None and _items():
-        # The number may have come along with what is gone now.
+        # The undo may have removed the order number together with the items.
         cart.setdefault("order", _new_order())
     return changed
 
 
 def merge(base: Any, theirs: Any, mine: Any) -> dict[str, Any]:
-    """Join two carts that grew from one at the same moment, so that what was done in both counts.
+    """Merge two carts that were changed at the same time. The result has the changes of both.
 
-    This is the site's ``USER_SESSION_MERGE`` for the cart: of two devices that add the same thing at once both count,
-    and what a visitor has is added to what the user has. Any of the three may be missing.
+    This is the site's merge strategy for the cart (``USER_SESSION_MERGE``). If two devices add the same product at the
+    same time, both count. At login the visitor's items are added to the user's. Each of the three carts may be None.
 
-    Where both bought, it was the same order, which was carried out once: so it is taken out once, too.
+    If both carts were bought, it was the same order, which was carried out once. So it is removed once, too.
     """
     before, there, here = (_part(cart, "order") for cart in (base, theirs, mine))
     if before is not None and before not in (there, here) and there is not None:
         return {"order": there, "items": _part(theirs, "items") or {}}
     number = here if there in (None, before) and here is not None else there
-    items = _joined(*(_part(cart, "items") or {} for cart in (base, theirs, mine)))
+    items = _merge_items(*(_part(cart, "items") or {} for cart in (base, theirs, mine)))
     return {"items": items} if number is None else {"order": number, "items": items}
 
 
-def _joined(before: dict[str, Any], other: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _merge_items(before: dict[str, Any], other: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     items = {}
     for slug in other | own:
         there, here, then = (side.get(slug, {}).get("quantity", 0) for side in (other, own, before))
@@ -169,11 +169,11 @@ def _cart() -> dict[str, Any] | None:
 
 
 def _is_cart(cart: Any) -> bool:
-    """Tell whether that is a cart of this site's: what is stored may be damaged, or of another version of the site."""
+    """Return whether a stored value is a valid cart. It may be damaged, or be of another version of the site."""
     if not isinstance(cart, dict):
         return False
     order, items = cart.get("order", ""), cart.get("items", {})
-    is_order = isinstance(order, str) and order.isascii() and len(order) <= LONGEST_ORDER
+    is_order = isinstance(order, str) and order.isascii() and len(order) <= MAX_ORDER_LENGTH
     return is_order and isinstance(items, dict) and all(map(_is_item, items.values()))
 
 

@@ -1,4 +1,4 @@
-"""What the shop sells. Prices are Decimal, and stay Decimal in the session."""
+"""The products of the shop. Prices are Decimal, in the session too."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 
 class Product(NamedTuple):
-    """One thing on the shelf; ``icon`` and ``tint`` are names from the CSS toolkit.
+    """One product. ``icon`` and ``tint`` are names of the CSS toolkit.
 
-    ``stock`` is how many there are before any is sold.
+    ``stock`` is the number of pieces before the first sale.
     """
 
     slug: str
@@ -22,13 +22,13 @@ class Product(NamedTuple):
 
 
 def money(amount: Decimal) -> str:
-    """Write an amount as a price."""
+    """Return an amount as a price, such as "€12.40"."""
     return f"€{amount:,.2f}"
 
 
-def things(number: int) -> str:
-    """Write how many things."""
-    return "1 thing" if number == 1 else f"{number} things"
+def items_text(number: int) -> str:
+    """Return a number of items in words, such as "1 item" or "2 items"."""
+    return "1 item" if number == 1 else f"{number} items"
 
 
 PRODUCTS = {
@@ -37,7 +37,7 @@ PRODUCTS = {
         Product(
             "half-hour-voucher",
             "Half-hour voucher",
-            "Thirty minutes of somebody’s undivided attention. Wrap it up, give it away.",
+            "Thirty minutes of someone’s undivided attention. Wrap it up, give it away.",
             Decimal("25.00"),
             "gift",
             "primary",

@@ -1,24 +1,24 @@
-"""How often the shelf and each product were looked at. Redis counts, so no two looks at one moment count as one."""
+"""Counters of page views. Redis increments them, so that two views at the same moment both count."""
 
 from __future__ import annotations
 
 from .catalogue import Product
-from .optional import optional
+from .optional import none_if_redis_is_down
 from .redis_client import redis
 
-#: A number: looks at the shelf.
+#: A number: views of the shop.
 VISITS = "sched:visits"
-#: A hash: looks at each product, by its slug.
+#: A hash: views of each product, by its slug.
 VIEWS = "sched:views"
 
 
-@optional
+@none_if_redis_is_down
 def count_visit() -> int:
-    """Count one look at the shelf, and return how many that makes."""
+    """Count one view of the shop, and return the number of views."""
     return int(redis.incr(VISITS))
 
 
-@optional
+@none_if_redis_is_down
 def count_view(product: Product) -> int:
-    """Count one look at the product, and return how many that makes."""
+    """Count one view of a product, and return the number of its views."""
     return int(redis.hincrby(VIEWS, product.slug, 1))

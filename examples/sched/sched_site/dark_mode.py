@@ -1,8 +1,8 @@
 """Dark mode without JavaScript.
 
-The toolkit turns dark where it finds ``data-bs-theme="dark"``, which takes a script to follow the reader's
-preference. Here the same rules of the same file are served under another name, ``data-bs-theme="auto"``, as a
-style sheet that browsers use only for those who prefer dark.
+The toolkit's dark rules apply to ``data-bs-theme="dark"``, and only a script could set that by the visitor's
+preference. This module serves the same rules for ``data-bs-theme="auto"``, as a style sheet that browsers use only if
+the visitor prefers dark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AUTO = "[data-bs-theme=auto]"
 
 @blueprint.get("/dark.css")
 def dark_css() -> Response:
-    """Serve the toolkit's dark rules."""
+    """Return the toolkit's dark rules as a style sheet."""
     response = Response(_dark_rules(), mimetype="text/css")
     response.cache_control.public = True
     response.cache_control.max_age = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]

@@ -1,4 +1,4 @@
-"""The database: what must outlive every session, and how its tables come to be as the code wants them."""
+"""The database of users and appointments, and the upgrade of its tables."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, event, func, make_url, select
 from sqlalchemy.orm import DeclarativeBase
 
-#: The file in the instance folder that holds everything when no DATABASE_URL is set.
+#: The SQLite file in the instance folder that is used without DATABASE_URL.
 DEFAULT_FILE = "sched.sqlite3"
-#: The migrations: one file for each change of the tables.
+#: The folder of the migrations, one file for each change of the tables.
 MIGRATIONS = Path(__file__).parent / "migrations"
-#: PostgreSQL's advisory locks are numbers that those who use them agree upon. This one is "sched" in ASCII.
+#: The number of the advisory lock in PostgreSQL, which all processes of the site share: "sched" in ASCII.
 UPGRADE_LOCK = int.from_bytes(b"sched", "big")
 
 ENGINE_OPTIONS = {
-    # A server that was started anew has closed what is in the pool. A page shall not fail to find that out.
+    # After a restart of the server the connections in the pool are closed. Without the ping the next page would fail.
     "pool_pre_ping": True,
-    # Hashes of passwords are among them, and errors are logged.
+    # The parameters of a query contain password hashes, and errors are logged.
     "hide_parameters": True,
 }
 
 
 class Base(DeclarativeBase):
-    """What every model inherits."""
+    """The base class of all models."""
 
 
 db = SQLAlchemy(model_class=Base)
@@ -39,11 +39,11 @@ migrate = Migrate(directory=MIGRATIONS)
 
 
 def init_app(app: Flask) -> None:
-    """Set up the database that SQLALCHEMY_DATABASE_URI names, else the file in the instance folder."""
+    """Set up the database of SQLALCHEMY_DATABASE_URI, or a SQLite file in the instance folder."""
     if not app.config.get("SQLALCHEMY_DATABASE_URI"):
         path = Path(app.instance_path, DEFAULT_FILE)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Made before SQLite makes it, so that nobody else on the machine can read the hashes in it.
+        # Create the file with mode 600. SQLite would let other users of the machine read the password hashes.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}"
     app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", ENGINE_OPTIONS)
@@ -51,29 +51,29 @@ def init_app(app: Flask) -> None:
     migrate.init_app(app, db)
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
-            event.listen(db.engine, "checkout", _mind_references)
+            event.listen(db.engine, "checkout", _enforce_foreign_keys)
 
 
 def upgrade() -> None:
-    """Bring the tables to what the code wants; any number of processes may do so at once.
+    """Upgrade the tables to the version of the code. Several processes may call this at the same time.
 
-    Raises alembic's CommandError if the database is of a later version than the code.
+    Raises alembic's CommandError if the database has a later version than the code.
     """
     command.upgrade(current_app.extensions["migrate"].migrate.get_config(), "head")
 
 
 @contextmanager
-def alone() -> Iterator[Connection]:
-    """Yield a connection for an upgrade, in a transaction beside which no other process upgrades.
+def upgrade_connection() -> Iterator[Connection]:
+    """Yield a connection with a transaction in which no other process can upgrade.
 
-    Who comes second waits until the first has committed, and finds nothing left to do. PostgreSQL and SQLite change
-    tables in transactions, so an upgrade is done as a whole or not at all. On other databases nobody waits: let one
-    process run ``flask --app sched_site db upgrade`` there before the others start.
+    A second process waits for the commit of the first one, and then finds nothing to do. PostgreSQL and SQLite change
+    tables inside of transactions, so an upgrade is done completely or not at all. Other databases have no such lock:
+    run ``flask --app sched_site db upgrade`` in one process there before the others start.
     """
     with db.engine.begin() as connection:
         match connection.dialect.name:
             case "sqlite":
-                # A migration may make a table anew, and what refers to the old one shall not go with it.
+                # A migration may replace a table. With foreign keys that would delete the rows that refer to the table.
                 connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             case "postgresql":
@@ -81,16 +81,16 @@ def alone() -> Iterator[Connection]:
         yield connection
 
 
-def _mind_references(connection: sqlite3.Connection, *_: object) -> None:
-    """Let SQLite do what the tables say of references, as other databases do without being asked.
+def _enforce_foreign_keys(connection: sqlite3.Connection, *_: object) -> None:
+    """Turn on foreign keys in SQLite. Other databases always enforce them.
 
-    Else the appointments of a deleted account would stay, and the next account, which gets its id, would have them.
+    Otherwise the appointments of a deleted account would stay, and the next account with the same id would get them.
     """
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def label(app: Flask) -> str:
-    """Say where it is, without a password."""
+    """Return the place of the database as text, without a password."""
     url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
     if url.get_backend_name() == "sqlite":
         return f"SQLite ({Path(url.database).name if url.database else 'memory'})"

@@ -1,8 +1,8 @@
-"""The appointments: what one is, and the rules that hold however many requests come at once.
+"""Appointments in the database, and two rules that hold even if requests run at the same time.
 
-Nobody has two appointments at one time, and no change undoes another that its author has not seen. Both are looked up
-before something is written, so nobody else may write between the two: each change first takes the user's row, and keeps
-it until the commit. Users do not wait for each other.
+A user never has two appointments at the same time. A change never overwrites another change that its author has not
+seen. Both rules are checked before the write, so no other request may write in between: each change first locks the
+user's row until the commit. Different users do not wait for each other.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from sqlalchemy.types import TypeDecorator
 from .accounts import User
 from .database import db
 
-#: Characters of a title at most.
-LONGEST_TITLE = 120
-#: Characters of notes at most: a page or so. The form as a whole has to fit into MAX_CONTENT_LENGTH.
-LONGEST_NOTES = 4_000
+#: The most characters of a title.
+MAX_TITLE_LENGTH = 120
+#: The most characters of the notes, about one page. The whole form must fit into MAX_CONTENT_LENGTH.
+MAX_NOTES_LENGTH = 4_000
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment. Databases keep it as a UTC time without a zone, which all of them have."""
+    """A moment with a time zone. The column holds UTC without a zone, because every database supports that."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Write it."""
+        """Convert a moment to UTC without a zone."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """Read it."""
+        """Add the zone UTC to the stored time."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Appointment(db.Model):
-    """Some time that one user has given away."""
+    """An appointment of one user."""
 
     __tablename__ = "appointments"
     __table_args__ = (
@@ -50,17 +50,17 @@ class Appointment(db.Model):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    title: Mapped[str] = mapped_column(String(LONGEST_TITLE))
+    title: Mapped[str] = mapped_column(String(MAX_TITLE_LENGTH))
     notes: Mapped[str] = mapped_column(Text, default="")
     starts: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: The first moment that is free again.
+    #: The first moment after the appointment.
     ends: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: Grows by one with each change.
+    #: Grows by one with every change.
     version: Mapped[int] = mapped_column(default=1)
 
 
-class Plan(NamedTuple):
-    """What somebody wants an appointment to be. Both moments are aware, and the first is before the second."""
+class AppointmentDraft(NamedTuple):
+    """The values of a new or changed appointment. Both times have a time zone, and ``starts`` is earlier."""
 
     title: str
     notes: str
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
 
 
 class RefusedError(Exception):
-    """Nothing was written. ``appointment`` is what stands against it, as it is now."""
+    """The change was refused and nothing was written. ``appointment`` is the reason, as it is stored now."""
 
     def __init__(self, appointment: Appointment) -> None:
         super().__init__(f"appointment {appointment.id}")
@@ -77,70 +77,71 @@ class RefusedError(Exception):
 
 
 class OverlapError(RefusedError):
-    """There is an appointment at that time already."""
+    """The user already has an appointment at that time."""
 
 
 class ChangedError(RefusedError):
-    """It is not any more what its author has seen: it was changed meanwhile, in another tab or on another device."""
+    """The appointment was changed in another tab or on another device after the page was loaded."""
 
 
-def of(user_id: int, number: int) -> Appointment | None:
-    """Return an appointment of a user. None if there is none, or if it is somebody else's."""
-    return db.session.scalars(select(Appointment).filter_by(id=number, user_id=user_id)).one_or_none()
+def get(user_id: int, appointment_id: int) -> Appointment | None:
+    """Return an appointment of a user; None if it does not exist or belongs to another user."""
+    return db.session.scalars(select(Appointment).filter_by(id=appointment_id, user_id=user_id)).one_or_none()
 
 
 def upcoming(user_id: int, now: datetime, limit: int) -> Sequence[Appointment]:
-    """Return what is not over yet, the next one first."""
+    """Return the appointments that have not ended yet, the next one first."""
     wanted = select(Appointment).where(Appointment.user_id == user_id, Appointment.ends > now)
     return db.session.scalars(wanted.order_by(Appointment.starts).limit(limit)).all()
 
 
 def past(user_id: int, now: datetime, limit: int) -> Sequence[Appointment]:
-    """Return what is over, the latest one first."""
+    """Return the appointments that have ended, the latest one first."""
     wanted = select(Appointment).where(Appointment.user_id == user_id, Appointment.ends <= now)
     return db.session.scalars(wanted.order_by(Appointment.ends.desc()).limit(limit)).all()
 
 
 def between(user_id: int, begin: datetime, end: datetime) -> Sequence[Appointment]:
-    """Return what takes some of the time from ``begin`` up to ``end``, the earliest first."""
+    """Return the appointments that overlap the time from ``begin`` to ``end``, the earliest first."""
     wanted = select(Appointment).where(
         Appointment.user_id == user_id, Appointment.starts < end, Appointment.ends > begin
     )
     return db.session.scalars(wanted.order_by(Appointment.starts)).all()
 
 
-def add(user_id: int, plan: Plan) -> Appointment:
-    """Make an appointment. Raises OverlapError."""
-    _hold(user_id)
-    _refuse_overlap(user_id, plan)
-    appointment = Appointment(user_id=user_id, **plan._asdict())
+def add(user_id: int, draft: AppointmentDraft) -> Appointment:
+    """Create an appointment. Raises OverlapError."""
+    _lock_user(user_id)
+    _refuse_overlap(user_id, draft)
+    appointment = Appointment(user_id=user_id, **draft._asdict())
     db.session.add(appointment)
     db.session.commit()
     return appointment
 
 
-def change(user_id: int, number: int, version: int, plan: Plan) -> Appointment | None:
-    """Change an appointment that is still the version that its author has seen.
+def change(user_id: int, appointment_id: int, version: int, draft: AppointmentDraft) -> Appointment | None:
+    """Change an appointment, and return it; None if it was deleted.
 
-    Returns None if it is not there any more. Raises ChangedError if it is another version, and OverlapError.
+    ``version`` is the version that the author has seen. Raises ChangedError if another version is stored now, and
+    OverlapError.
     """
-    appointment = _held(user_id, number, version)
+    appointment = _locked(user_id, appointment_id, version)
     if appointment is None:
         return None
-    _refuse_overlap(user_id, plan, but=number)
-    for name, value in plan._asdict().items():
+    _refuse_overlap(user_id, draft, except_for=appointment_id)
+    for name, value in draft._asdict().items():
         setattr(appointment, name, value)
     appointment.version += 1
     db.session.commit()
     return appointment
 
 
-def remove(user_id: int, number: int, version: int) -> Appointment | None:
-    """Delete an appointment that is still that version, and return what it was; None if it is not there any more.
+def remove(user_id: int, appointment_id: int, version: int) -> Appointment | None:
+    """Delete an appointment, and return it; None if it was already deleted.
 
-    Raises ChangedError if it is another version.
+    ``version`` is the version that the author has seen. Raises ChangedError if another version is stored now.
     """
-    appointment = _held(user_id, number, version)
+    appointment = _locked(user_id, appointment_id, version)
     if appointment is None:
         return None
     db.session.delete(appointment)
@@ -148,19 +149,19 @@ def remove(user_id: int, number: int, version: int) -> Appointment | None:
     return appointment
 
 
-def _hold(user_id: int) -> None:
-    """Let other changes of this user wait until the commit or the rollback; what is read from now on is what they left.
+def _lock_user(user_id: int) -> None:
+    """Lock the user's row until the commit or the rollback. Another change of the same user waits until then.
 
-    A write that changes nothing, because every database makes the second one wait for it: PostgreSQL at the row, SQLite
-    at the file, where ``SELECT … FOR UPDATE`` does nothing.
+    The lock is a write that changes nothing, because every database makes a second write wait: PostgreSQL for the row,
+    SQLite for the file. ``SELECT … FOR UPDATE`` would do nothing in SQLite.
     """
     db.session.execute(update(User).where(User.id == user_id).values(id=User.id))
 
 
-def _held(user_id: int, number: int, version: int) -> Appointment | None:
-    _hold(user_id)
-    wanted = select(Appointment).filter_by(id=number, user_id=user_id)
-    # Read anew: the view has looked at it before, when others could still change it.
+def _locked(user_id: int, appointment_id: int, version: int) -> Appointment | None:
+    _lock_user(user_id)
+    wanted = select(Appointment).filter_by(id=appointment_id, user_id=user_id)
+    # Read from the database again. The view loaded the appointment before the lock, when others could still change it.
     appointment = db.session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
     if appointment is None:
         db.session.rollback()
@@ -169,14 +170,14 @@ def _held(user_id: int, number: int, version: int) -> Appointment | None:
     return appointment
 
 
-def _refuse_overlap(user_id: int, plan: Plan, but: int | None = None) -> None:
-    """``but`` is an appointment that may be in the way: the one that is changed."""
-    others = [other for other in between(user_id, plan.starts, plan.ends) if other.id != but]
+def _refuse_overlap(user_id: int, draft: AppointmentDraft, except_for: int | None = None) -> None:
+    """Raise OverlapError if the user has another appointment at that time. ``except_for`` is the changed one."""
+    others = [other for other in between(user_id, draft.starts, draft.ends) if other.id != except_for]
     if others:
         _refuse(OverlapError(others[0]))
 
 
 def _refuse(error: RefusedError) -> None:
-    db.session.expunge(error.appointment)  # it can be read after the rollback, as it is now
+    db.session.expunge(error.appointment)  # so that it can be read after the rollback
     db.session.rollback()
     raise error

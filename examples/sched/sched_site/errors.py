@@ -1,4 +1,4 @@
-"""Pages for when something is wrong. None of them needs the session, because it may be what is wrong."""
+"""Pages for errors. They show who is signed in if the session can be read, and work without the session otherwise."""
 
 from __future__ import annotations
 
@@ -8,83 +8,111 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
-from flask_cloakroom import CSRFError, generate_csrf
+from flask_cloakroom import CSRFError, current_user, generate_csrf
 
+from . import health
+
+#: Icon, heading and advice of an error page.
 Text = tuple[str, str, str]
 
-#: By status: icon, heading, what to do.
+#: The text for each status.
 TEXTS: dict[int, Text] = {
-    400: ("patch-question", "That request made no sense to us", "Go back, and try it once more."),
-    403: ("door-closed", "This page is not for you", "It is for those who run the site."),
-    404: ("signpost-split", "There is nothing at this address", "It may have moved, or the link is wrong."),
-    405: ("sign-turn-left", "This address is not for visiting", "It takes a button on one of our pages."),
+    400: ("patch-question", "We could not read this request", "Please go back and try again."),
+    403: ("door-closed", "You do not have access to this page", "Only operators can see this page."),
+    404: ("signpost-split", "Page not found", "The page may have moved, or the link is wrong."),
+    405: ("sign-turn-left", "This address cannot be opened directly", "Please use the buttons on our pages."),
     429: (
         "hourglass-top",
-        "That was too many tries",
-        "For your safety we take only so many in a while. Please wait some minutes, and try again.",
+        "Too many attempts",
+        "To protect our users we limit the number of attempts. Please wait some minutes and try again.",
     ),
-    500: ("tools", "Something broke on our side", "It has been noted down. Please try again in a while."),
+    500: ("tools", "Something went wrong", "The error was logged. Please try again later."),
     503: (
         "hourglass-split",
-        "Our cloakroom does not answer",
-        "We cannot reach your session just now. Nothing in it is lost, and you are neither signed in nor out "
-        "by it. Please try again in a moment.",
+        "Your session is temporarily unavailable",
+        "Your data is safe, and you have not been signed out. Please try again in a moment.",
     ),
 }
-REDIS_IS_AWAY: Text = (
+REDIS_IS_DOWN: Text = (
     "box-seam",
-    "Our stock room does not answer",
-    "We cannot see what there is just now. Your cart is as it was. Please try again in a moment.",
+    "The shop is temporarily unavailable",
+    "We cannot check the stock at the moment. Your cart is unchanged. Please try again in a moment.",
 )
-DATABASE_IS_AWAY: Text = (
+DATABASE_IS_DOWN: Text = (
     "person-badge",
-    "Our guest book does not answer",
-    "We cannot see who you are just now. You are neither signed in nor out by it. Please try again in a moment.",
+    "Accounts are temporarily unavailable",
+    "We cannot load your account at the moment. You have not been signed out. Please try again in a moment.",
 )
-NOT_MEANT: Text = (
+BLOCKED: Text = (
     "shield-exclamation",
-    "We are not sure that you meant this",
-    "Nothing was changed. Another site’s page sent it, or your browser did not say which page it came from. If it was "
-    "you: open our page again, and repeat what you did.",
+    "We blocked this request",
+    "Nothing was changed. The request came from another site, or your browser did not report which page sent it. "
+    "If you meant to do this, open our page again and repeat the action.",
 )
 
 
 def init_app(app: Flask) -> None:
-    """Show a friendly page for every HTTP error, those made from unexpected exceptions included."""
-    app.register_error_handler(HTTPException, show)
-    app.register_error_handler(CSRFError, _show_not_meant)
-    app.register_error_handler(RedisError, _show_redis_is_away)
-    app.register_error_handler(OperationalError, _show_database_is_away)
+    """Register a page for every HTTP error and for every unexpected exception."""
+    app.register_error_handler(HTTPException, show_error_page)
+    app.register_error_handler(CSRFError, _show_blocked)
+    app.register_error_handler(RedisError, _show_redis_is_down)
+    app.register_error_handler(OperationalError, _show_database_is_down)
 
 
-def show(error: HTTPException) -> ResponseReturnValue:
-    """Show the page for an error."""
+def show_error_page(error: HTTPException) -> ResponseReturnValue:
+    """Return the page for an HTTP error."""
     text = TEXTS.get(error.code or 500, ("exclamation-circle", error.name, error.description or ""))
     return _page(error, text)
 
 
-def _show_not_meant(error: CSRFError) -> ResponseReturnValue:
+def _show_blocked(error: CSRFError) -> ResponseReturnValue:
     if not {"Sec-Fetch-Site", "Origin"} & set(request.headers.keys()):
-        # A browser that says nothing needs tokens, which pages have once there is a session.
+        # This browser does not report origins, so it needs a token. Pages have tokens once there is a session.
         generate_csrf()
-    return _page(error, NOT_MEANT, error.description, again=error.return_path)
+    return _page(error, BLOCKED, error.description, return_path=error.return_path)
 
 
-def _show_redis_is_away(error: RedisError) -> ResponseReturnValue:
-    return _page(ServiceUnavailable(retry_after=5), REDIS_IS_AWAY)
+def _show_redis_is_down(error: RedisError) -> ResponseReturnValue:
+    return _page(ServiceUnavailable(retry_after=5), REDIS_IS_DOWN)
 
 
-def _show_database_is_away(error: OperationalError) -> ResponseReturnValue:
+def _show_database_is_down(error: OperationalError) -> ResponseReturnValue:
     current_app.logger.error("the database does not answer: %s", error.orig)
-    return _page(ServiceUnavailable(retry_after=5), DATABASE_IS_AWAY)
+    return _page(ServiceUnavailable(retry_after=5), DATABASE_IS_DOWN)
 
 
-def _page(error: HTTPException, text: Text, reason: str | None = None, again: str | None = None) -> ResponseReturnValue:
+def _page(
+    error: HTTPException, text: Text, reason: str | None = None, return_path: str | None = None
+) -> ResponseReturnValue:
     response = error.get_response()
     icon, heading, advice = text
-    # Headers stay as they are: Allow of a 405 and Retry-After of a 503 are part of the answer.
+    # The headers stay: Allow of a 405 and Retry-After of a 503 are part of the answer.
     response.data = render_template(
-        "error.html", code=error.code, icon_name=icon, heading=heading, advice=advice, reason=reason, again=again
+        "error.html",
+        can_read_session=error.code != 503 and _can_read_session(),
+        code=error.code,
+        icon_name=icon,
+        heading=heading,
+        advice=advice,
+        reason=reason,
+        return_path=return_path,
     )
     response.content_type = "text/html; charset=utf-8"
     return response
+
+
+def _can_read_session() -> bool:
+    """Return whether the session and its user can be loaded now.
+
+    The store is asked first, apart from the session. A session that fails to load would turn the whole response, such
+    as a 404, into a 503. A request without cookies has no session, so the store is not asked.
+    """
+    try:
+        if request.cookies:
+            health.check_session_store()
+        current_user.get_id()  # loads the user now, because the template could not handle an error of the database
+    except Exception as error:
+        # The cause of the first error may strike here again, such as a table that is missing in the database.
+        current_app.logger.warning("an error page is shown without the user: %s", type(error).__name__)
+        return False
+    return True

@@ -1,6 +1,6 @@
-"""A page that shows attacks being refused: what another site sent in the visitor's name, and why it was of no use.
+"""A page that shows forged requests: what another site sent in the visitor's name, and why the shop blocked it.
 
-There is such a site to try it with, ``other_site.py``, when the program was started with it; else there is no page.
+The page exists only if ``python -m sched_site`` runs the attacking site of ``other_site.py`` beside the shop.
 """
 
 from __future__ import annotations
@@ -15,73 +15,82 @@ from flask.typing import ResponseReturnValue
 
 from flask_cloakroom import csrf_refused
 
+from . import cart
+from .catalogue import PRODUCTS
 from .other_site import loopback_name
 
 blueprint = Blueprint("forgery", __name__, url_prefix="/attack")
 
 EXTENSION_KEY = "sched.refusals"
-#: So many are kept, in this process. The other site makes four when it is looked at and its button pressed.
-KEEP = 8
-#: Characters of a header that are shown. No browser sends an origin on this machine that is longer.
-LONGEST_SHOWN = 60
+#: How many blocked requests this process remembers. One visit to the attacking site makes four.
+MAX_REFUSALS = 8
+#: Characters of a header that are shown. An origin of this machine is shorter.
+MAX_HEADER_LENGTH = 60
+#: The product that goes into an empty cart, so that an attack has something to remove.
+BAIT = PRODUCTS["desk-bell"]
 
 
 class Refusal(NamedTuple):
-    """A request that was refused. It holds nothing of what was sent, and of the cookie only whether there was one."""
+    """A request that was blocked. It holds no form values, and of the cookie only whether the browser sent it."""
 
     when: datetime
-    #: The method, and the address as the site spells it.
-    what: str
-    #: What the browser said of where it came from; "" for nothing.
+    #: The method and the URL rule, such as "POST /cart/empty".
+    request_line: str
+    #: The Origin header; "" if the browser did not send it.
     origin: str
+    #: The Sec-Fetch-Site header; "" if the browser did not send it.
     fetch_site: str
     had_session: bool
     reason: str
 
 
 def init_app(app: Flask) -> None:
-    """Show the page if there is another site, and note down what is refused from now on."""
+    """Register the page if the attacking site runs, and record blocked requests from now on."""
     if app.config.setdefault("OTHER_SITE_PORT", None) is None:
         return
-    refusals: deque[Refusal] = deque(maxlen=KEEP)
+    refusals: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
     app.extensions[EXTENSION_KEY] = refusals
 
-    def note(sender: Flask, reason: str, **other: Any) -> None:
+    def record(sender: Flask, reason: str, **other: Any) -> None:
         refusals.appendleft(_refusal(sender.config, reason))
 
-    csrf_refused.connect(note, sender=app, weak=False)
+    csrf_refused.connect(record, sender=app, weak=False)
     app.register_blueprint(blueprint)
 
 
 @blueprint.get("", strict_slashes=False)
 def show() -> ResponseReturnValue:
-    """Tell what happened, and lead to the other site."""
-    return render_template("attack.html", refusals=list(_refusals()), other_site=_other_site(), keep=KEEP)
+    """Show the blocked requests and a link to the attacking site."""
+    refusals = list(current_app.extensions[EXTENSION_KEY])
+    return render_template("attack.html", refusals=refusals, other_site=_other_site(), limit=MAX_REFUSALS)
 
 
 @blueprint.post("/from-here")
 def from_here() -> ResponseReturnValue:
-    """Accept what was sent from the page itself, without a token: the other half of what is to be shown."""
-    flash("Accepted: your browser said that it came from our own page.", "success")
+    """Accept a form without a token, because the browser reports that the shop's own page sent it."""
+    flash("Accepted: your browser reported that our own page sent the form.", "success")
     return redirect(url_for("forgery.show"))
 
 
-def _refusals() -> deque[Refusal]:
-    refusals: deque[Refusal] = current_app.extensions[EXTENSION_KEY]
-    return refusals
+@blueprint.post("/fill-cart")
+def fill_cart() -> ResponseReturnValue:
+    """Put one product into the cart, so that the attack has something to remove."""
+    quantity = cart.add(BAIT)
+    flash(f"{BAIT.name}: {quantity} in your cart.", "success")
+    return redirect(url_for("forgery.show"))
 
 
 def _other_site() -> str:
-    # By the same name, because then it is the same site to the browser, and the visitor's cookies are sent.
+    # Under the same host name as the shop. Then the browser treats both as the same site and sends the cookies.
     return f"http://{loopback_name(request.host)}:{current_app.config['OTHER_SITE_PORT']}/"
 
 
 def _refusal(config: Mapping[str, Any], reason: str) -> Refusal:
     return Refusal(
         when=datetime.now(UTC),
-        what=f"{request.method} {request.url_rule}",
-        origin=request.headers.get("Origin", "")[:LONGEST_SHOWN],
-        fetch_site=request.headers.get("Sec-Fetch-Site", "")[:LONGEST_SHOWN],
+        request_line=f"{request.method} {request.url_rule}",
+        origin=request.headers.get("Origin", "")[:MAX_HEADER_LENGTH],
+        fetch_site=request.headers.get("Sec-Fetch-Site", "")[:MAX_HEADER_LENGTH],
         had_session=config["SESSION_COOKIE_NAME"] in request.cookies,
         reason=reason,
     )

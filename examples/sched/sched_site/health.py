@@ -1,6 +1,6 @@
-"""What a proxy or an operator's program asks: does the site live, and has it what it needs?
+"""Health checks for proxies and monitoring: does the process answer, and can it reach its servers?
 
-Neither answer touches the session, so asking sets no cookie and begins nothing.
+No check reads the session, so a check sets no cookie and creates no session.
 """
 
 from __future__ import annotations
@@ -20,50 +20,57 @@ from .redis_client import redis
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
-#: A key that no session has: theirs are digests, of 32 bytes.
-NO_SESSION = b"sched-health"
-#: Seconds after which to ask again while something is away.
+#: A key that no session has. Keys of sessions are digests of 32 bytes.
+UNUSED_KEY = b"sched-health"
+#: Seconds after which a client should ask again while a server is down.
 RETRY_AFTER = 5
 
 
 @blueprint.get("", strict_slashes=False)
 def alive() -> dict[str, str]:
-    """Say that the server answers. It asks nobody, so it is right also when everything else is down."""
+    """Answer that the process is alive. The view asks no other server, so it also works while all of them are down."""
     return {"status": "ok"}
 
 
 @blueprint.get("/ready")
 def ready() -> ResponseReturnValue:
-    """Say of each part that the site needs whether it answers; 503 if one does not.
+    """Return the state of each server that the site needs, with status 503 if one does not answer.
 
-    Why not is in the log, for those who may read it.
+    The reason is logged and not shown: an error may contain an address.
     """
-    parts = {name: "ok" if _answers(name, ask) else "away" for name, ask in PARTS.items()}
-    is_ready = set(parts.values()) == {"ok"}
-    answer = {"status": "ok" if is_ready else "away", **parts}
+    servers = {name: "ok" if _answers(name, check) else "away" for name, check in CHECKS.items()}
+    is_ready = set(servers.values()) == {"ok"}
+    answer = {"status": "ok" if is_ready else "away", **servers}
     return (answer, 200) if is_ready else (answer, 503, {"Retry-After": str(RETRY_AFTER)})
 
 
-def _redis() -> None:
+def check_redis() -> None:
+    """Raise RedisError if Redis does not answer."""
     redis.ping()
 
 
-def _sessions() -> None:
-    current_app.session_interface.store.load(NO_SESSION)  # type: ignore[attr-defined]
+def check_session_store() -> None:
+    """Raise StoreError if the session store does not answer."""
+    current_app.session_interface.store.load(UNUSED_KEY)  # type: ignore[attr-defined]
 
 
-def _database() -> None:
+def check_database() -> None:
+    """Raise SQLAlchemyError if the database does not answer or has no table of users."""
     db.session.execute(text("SELECT 1 FROM users WHERE 1 = 0"))
 
 
-PARTS: dict[str, Callable[[], None]] = {"redis": _redis, "sessions": _sessions, "database": _database}
+CHECKS: dict[str, Callable[[], None]] = {
+    "redis": check_redis,
+    "sessions": check_session_store,
+    "database": check_database,
+}
 
 
-def _answers(name: str, ask: Callable[[], None]) -> bool:
+def _answers(name: str, check: Callable[[], None]) -> bool:
     try:
-        ask()
+        check()
     except (RedisError, StoreError, SQLAlchemyError) as error:
-        # Only its kind: a driver's text may hold an address with a password in it.
+        # Only the type of the error: a driver's text may contain an address with a password.
         current_app.logger.error("not ready: %s: %s", name, type(error).__name__)
         return False
     return True

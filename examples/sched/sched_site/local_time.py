@@ -1,7 +1,7 @@
-"""Moments and the clocks of people: what is stored is UTC, and what is shown and typed is the time of a zone.
+"""Conversions between UTC, which the database stores, and the local time of a time zone, which people see and type.
 
-Times are compared in UTC alone. Python compares two of one zone by what the clock shows, which is wrong in the hour
-that is repeated when the clocks are set back.
+Compare times in UTC only. Python compares two times of the same zone by their local time, which is wrong in the hour
+that is repeated when clocks are set back.
 """
 
 from __future__ import annotations
@@ -11,52 +11,52 @@ from datetime import UTC, date, datetime, time
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-#: Where zones are that people live in. The rest are older names of the same, and such as have no place.
+#: The regions of the time zones that a user can choose. The other names are aliases, or zones without a place.
 REGIONS = (*("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"),)
-#: The zone of those who have not chosen one.
+#: The time zone of a user who has not chosen one.
 DEFAULT_ZONE = "UTC"
 
 
 class NoSuchTimeError(ValueError):
-    """The clocks of that zone never show that time on that day: they are set forward over it."""
+    """The local time does not exist, because the clocks go forward over it."""
 
 
 @cache
 def zone_names() -> Mapping[str, tuple[str, ...]]:
-    """Return the names of all zones by region, with UTC first, as a region of its own."""
+    """Return the names of all time zones by region. UTC comes first, as a region of its own."""
     names = sorted(available_timezones())
     by_region = {region: tuple(name for name in names if name.startswith(f"{region}/")) for region in REGIONS}
     return {DEFAULT_ZONE: (DEFAULT_ZONE,), **by_region}
 
 
-def instant(shown: datetime, zone: ZoneInfo) -> datetime:
-    """Return the moment, in UTC, at which clocks of the zone show a time. The first one, if they show it twice.
+def to_utc(local: datetime, zone: ZoneInfo) -> datetime:
+    """Convert a local time without a zone to UTC. Return the first of two moments if clocks show the time twice.
 
-    Raises NoSuchTimeError if they never do.
+    Raises NoSuchTimeError for a local time that does not exist.
     """
-    moment = shown.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if clock_face(moment, zone) != shown:
-        raise NoSuchTimeError(f"{zone.key} has no {shown}")
+    moment = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if to_local(moment, zone) != local:
+        raise NoSuchTimeError(f"{zone.key} has no {local}")
     return moment
 
 
-def clock_face(moment: datetime, zone: ZoneInfo) -> datetime:
-    """Return what clocks of the zone show at a moment, with no zone on it, as a form has it."""
+def to_local(moment: datetime, zone: ZoneInfo) -> datetime:
+    """Convert a moment to the local time of a zone. The result has no tzinfo, as a form needs it."""
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
-def day_of(moment: datetime, zone: ZoneInfo) -> date:
-    """Return which day it is in the zone."""
+def local_date(moment: datetime, zone: ZoneInfo) -> date:
+    """Return the date of a moment in a time zone."""
     return moment.astimezone(zone).date()
 
 
-def begin_of(day: date, zone: ZoneInfo) -> datetime:
-    """Return the moment, in UTC, at which a day begins: midnight, or later where clocks are set forward then."""
+def start_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """Return the start of a day in UTC: midnight, or later if clocks go forward at midnight."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-def clock(moment: datetime, zone: ZoneInfo) -> str:
-    """Write a time of day. In an hour that is repeated it says which of the two: "02:30 CEST"."""
+def format_time(moment: datetime, zone: ZoneInfo) -> str:
+    """Return a time of day such as "14:30". In an hour that is repeated it has the zone, such as "02:30 CEST"."""
     local = moment.astimezone(zone)
     is_repeated = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     return local.strftime("%H:%M %Z" if is_repeated else "%H:%M")

@@ -1,7 +1,7 @@
-"""Live notices: a stream of server-sent events for each page whose visitor has something in the cart.
+"""Live notices: a stream of server-sent events for each open page of a visitor with items in the cart.
 
-A stream holds a thread of the server for as long as it is open, so their number is bounded, and each ends after a
-while; browsers open it again by themselves.
+An open stream occupies a thread of the server. So the number of streams is limited, and each stream ends after some
+minutes. The browser then opens the stream again by itself.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from flask.typing import ResponseReturnValue
 from flask_cloakroom import passive
 
 from . import cart, stock
-from .announcements import LOOK, Announcements, Inbox
+from .announcements import POLL_SECONDS, Announcements, Inbox
 from .catalogue import PRODUCTS
 
 blueprint = Blueprint("notices", __name__)
 
-#: Where the application keeps its :class:`Announcements`.
+#: The key of the application's :class:`Announcements` in ``app.extensions``.
 EXTENSION_KEY = "sched.announcements"
 
 #: Seconds after which a browser opens a stream again that ended or broke.
-AGAIN = 3
-#: And after which it tries again when there were too many.
-LATER = 20
-#: Seconds that a stream waits for Redis at its start. Without it, it goes on, and may miss what is sold meanwhile.
-PATIENCE = 2.0
+RETRY_SECONDS = 3
+#: The same when there were too many streams.
+BUSY_RETRY_SECONDS = 20
+#: Seconds that a new stream waits for Redis. After that the stream starts anyway, and may miss a notice.
+SUBSCRIBE_TIMEOUT = 2.0
 
 
 def init_app(app: Flask) -> None:
-    """Set up the streams: NOTICE_STREAMS is how many may be open in a process at one time, NOTICE_HEARTBEAT and
-    NOTICE_LONGEST are the seconds between two signs of life and those after which a stream ends."""
+    """Set up the streams and their settings.
+
+    NOTICE_STREAMS is the most streams that may be open in one process. NOTICE_HEARTBEAT is the number of seconds
+    between two heartbeats, and NOTICE_LONGEST the number of seconds after which a stream ends.
+    """
     app.config.setdefault("NOTICE_STREAMS", 16)
-    # Proxies close what is silent for a minute, some after 30 seconds.
+    # Proxies close a silent connection after a minute, some of them after 30 seconds.
     app.config.setdefault("NOTICE_HEARTBEAT", 15)
     app.config.setdefault("NOTICE_LONGEST", 600)
     app.extensions[EXTENSION_KEY] = Announcements(app, stock.SOLD_OUT, app.config["NOTICE_STREAMS"])
@@ -50,52 +53,52 @@ def end_streams(app: Flask) -> None:
 
 
 @blueprint.get("/notices")
-@passive  # an open page is no activity: it must not keep a session from ending
+@passive  # an open page must not keep the session from expiring
 def stream() -> ResponseReturnValue:
-    """Tell when something is sold out that is in the visitor's cart.
+    """Send a notice when a product in the visitor's cart is sold out.
 
-    What is in the cart is read once, now: the session is closed when the answer begins. Pages that change the cart
-    open another stream.
+    The cart is read once, at the start, because the session is closed when the response begins. After a change of the
+    cart the next page opens a new stream.
     """
     wanted = frozenset(line.product.slug for line in cart.lines())
     if not wanted:
-        return "", 204  # which tells the browser not to come again
+        return "", 204  # tells the browser not to open the stream again
     announcements: Announcements = current_app.extensions[EXTENSION_KEY]
-    inbox = announcements.join()
+    inbox = announcements.subscribe()
     if inbox is None:
-        # Not 503: browsers would give up for good, while they come again to a stream that ended, when it says.
-        return _response(iter([f"retry: {LATER * 1000}\n\n"]))
-    # Waitress says whether the browser is still there; elsewhere the heartbeat finds out.
-    is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
+        # Not a 503, after which browsers never try again. An empty stream makes them try again after the given time.
+        return _response(iter([f"retry: {BUSY_RETRY_SECONDS * 1000}\n\n"]))
+    # Waitress reports a closed connection. With other servers the next heartbeat fails.
+    is_disconnected = request.environ.get("waitress.client_disconnected", lambda: False)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    response = _response(_events(app, announcements, inbox, wanted, is_gone))
-    response.call_on_close(lambda: announcements.leave(inbox))
+    response = _response(_events(app, announcements, inbox, wanted, is_disconnected))
+    response.call_on_close(lambda: announcements.unsubscribe(inbox))
     return response
 
 
 def _response(events: Iterator[str]) -> Response:
     response = Response(events, mimetype="text/event-stream")
     response.cache_control.no_store = True
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would wait for more to pass on
+    response.headers["X-Accel-Buffering"] = "no"  # otherwise nginx buffers the events
     return response
 
 
 def _events(
-    app: Flask, announcements: Announcements, inbox: Inbox, wanted: frozenset[str], is_gone: Callable[[], bool]
+    app: Flask, announcements: Announcements, inbox: Inbox, wanted: frozenset[str], is_disconnected: Callable[[], bool]
 ) -> Iterator[str]:
-    yield f"retry: {AGAIN * 1000}\n\n"
-    # First listen, then look: what was sold since the page was made is in the one or in the other.
-    announcements.wait(PATIENCE)
+    yield f"retry: {RETRY_SECONDS * 1000}\n\n"
+    # Subscribe first, then read the stock. In the other order a sale between the two steps would be missed.
+    announcements.wait_until_listening(SUBSCRIBE_TIMEOUT)
     with app.app_context():
         sold_out = stock.sold_out()
     for slug in sorted(wanted & sold_out):
-        yield _event("gone", slug, f"{PRODUCTS[slug].name} is sold out; it is in your cart.")
+        yield _event("gone", slug, f"{PRODUCTS[slug].name} is sold out. It is in your cart.")
     heartbeat: float = app.config["NOTICE_HEARTBEAT"]
     end = time.monotonic() + app.config["NOTICE_LONGEST"]
     quiet_since = time.monotonic()
-    while time.monotonic() < end and not is_gone():
+    while time.monotonic() < end and not is_disconnected():
         try:
-            sold = inbox.get(timeout=LOOK)
+            sold = inbox.get(timeout=POLL_SECONDS)
         except Empty:
             if time.monotonic() - quiet_since >= heartbeat:
                 quiet_since = time.monotonic()
@@ -104,7 +107,7 @@ def _events(
         if sold is None:
             return
         if sold in wanted:
-            yield _event("sold-out", sold, f"{PRODUCTS[sold].name} has just sold out; it is in your cart.")
+            yield _event("sold-out", sold, f"{PRODUCTS[sold].name} has just sold out. It is in your cart.")
 
 
 def _event(kind: str, slug: str, text: str) -> str:

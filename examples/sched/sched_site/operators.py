@@ -1,13 +1,14 @@
-"""The operator's page: who is signed in where, to end it, and what goes on.
+"""The operator's page: who is signed in where, buttons that end sessions, and charts of the last hour.
 
-Operators are those whose usernames OPERATORS holds: nobody, unless ``python -m sched_site`` or SCHED_OPERATORS say so.
+The setting OPERATORS holds the usernames of the operators. There are none unless ``python -m sched_site`` or
+SCHED_OPERATORS names some.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 from flask import Blueprint, Flask, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -23,21 +24,23 @@ from flask_cloakroom import (
 )
 
 from . import traffic
-from .accounts import LAST_ID, User, normal
+from .accounts import MAX_USER_ID, User, normalize_username
 from .database import db
 
 blueprint = Blueprint("operators", __name__, url_prefix="/operator")
 
-#: How long after they have shown who they are operators may go on without showing it again.
-SUDO = timedelta(minutes=10)
-#: Users on a page: each costs a question to the store of the sessions.
-USERS = 20
-#: The least that a chart's height stands for, so that a single login is no mountain.
-LEAST = 4
+P = ParamSpec("P")
+
+#: An operator whose last password check is longer ago must enter the password again.
+CONFIRM_WITHIN = timedelta(minutes=10)
+#: Users on one page. Each of them costs one query to the session store.
+USERS_PER_PAGE = 20
+#: The smallest scale of a chart. With a smaller one a single login would fill the whole chart.
+MIN_CHART_TOP = 4
 
 
 class Chart(NamedTuple):
-    """What one chart draws: numbers from 0 to ``top``, the oldest first."""
+    """The data of one chart: numbers from 0 to ``top``, the oldest first."""
 
     name: str
     numbers: list[int]
@@ -49,30 +52,33 @@ class Chart(NamedTuple):
 
 
 def init_app(app: Flask) -> None:
-    """Take the names of the operators: a list, or text with commas between them."""
+    """Read OPERATORS, a list of usernames or a text with commas between them, and register the pages."""
     names = app.config.get("OPERATORS") or ()
     app.config["OPERATORS"] = frozenset(
-        normal(name) for name in (names.split(",") if isinstance(names, str) else names)
+        normalize_username(name) for name in (names.split(",") if isinstance(names, str) else names)
     )
     app.jinja_env.globals["is_operator"] = is_operator
     app.register_blueprint(blueprint)
 
 
 def is_operator(user: Any) -> bool:
-    """Tell whether somebody who is signed in is an operator."""
+    """Return whether a user, or a sample account, is an operator."""
     return user.username in current_app.config["OPERATORS"]
 
 
-def for_operators(view: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
-    """Let only operators see a view, who have lately shown who they are."""
-    return permission_required(is_operator)(fresh_login_required(max_age=SUDO)(view))
+def operator_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+    """Protect a view: only operators who entered their password within CONFIRM_WITHIN may see it."""
+    guarded: Callable[P, ResponseReturnValue] = permission_required(is_operator)(
+        fresh_login_required(max_age=CONFIRM_WITHIN)(view)
+    )
+    return guarded
 
 
 @blueprint.get("", strict_slashes=False)
-@for_operators
+@operator_required
 def show() -> ResponseReturnValue:
-    """Show all of it."""
-    users = db.paginate(select(User).order_by(User.username), per_page=USERS, max_per_page=USERS)
+    """Show the charts, and the users with their sessions."""
+    users = db.paginate(select(User).order_by(User.username), per_page=USERS_PER_PAGE, max_per_page=USERS_PER_PAGE)
     return render_template(
         "operator.html", users=users, sessions={user.id: active_sessions(user) for user in users}, **_charts()
     )
@@ -80,31 +86,32 @@ def show() -> ResponseReturnValue:
 
 @blueprint.get("/charts")
 @permission_required(is_operator)
-@passive  # an open page is no activity
+@passive  # an open page loads the charts by itself, and must not keep the session from expiring
 def charts() -> ResponseReturnValue:
-    """Show the charts alone, for the page's script."""
+    """Return the charts as a fragment of HTML, for the page's script."""
     return render_template("charts.html", **_charts())
 
 
 @blueprint.post("/end")
-@for_operators
+@operator_required
 def end() -> ResponseReturnValue:
-    """End one session of anybody's."""
+    """End one session of any user."""
     if revoke_session(request.form.get("handle", ""), operator=True):
-        flash("That session is ended.", "success")
+        flash("The session was ended.", "success")
     else:
-        flash("That session was over already.", "info")
+        flash("The session had already ended.", "info")
     return redirect(url_for("operators.show"))
 
 
-@blueprint.post("/end-all")
-@for_operators
-def end_all() -> ResponseReturnValue:
-    """End all sessions of a user, and what remembers them."""
-    number = request.form.get("user", 0, type=int)
-    user = (number <= LAST_ID and db.session.get(User, number)) or abort(404)
-    ended = logout_everywhere(user)
-    flash(f"{user.name} is signed out everywhere: {ended} session{'' if ended == 1 else 's'}.", "success")
+@blueprint.route(f"/users/<int(max={MAX_USER_ID}):user_id>/end-all", methods=["GET", "POST"])
+@operator_required
+def end_all(user_id: int) -> ResponseReturnValue:
+    """Ask for confirmation, then end all sessions and remember tokens of a user."""
+    user = db.session.get(User, user_id) or abort(404)
+    if request.method == "GET":
+        return render_template("end_all.html", user=user, sessions=active_sessions(user))
+    name, ended = user.name, logout_everywhere(user)
+    flash(f"{name} was signed out everywhere: {ended} session{'' if ended == 1 else 's'} ended.", "success")
     return redirect(url_for("operators.show"))
 
 
@@ -112,7 +119,7 @@ def _charts() -> dict[str, Any]:
     minutes = traffic.last_hour(current_app._get_current_object())  # type: ignore[attr-defined]
     columns = {kind: [getattr(minute, kind) for minute in minutes] for kind in traffic.KINDS}
     return {
-        "charts": [Chart(kind, numbers, max(LEAST, *numbers)) for kind, numbers in columns.items()],
+        "charts": [Chart(kind, numbers, max(MIN_CHART_TOP, *numbers)) for kind, numbers in columns.items()],
         "minutes": [
             (datetime.fromtimestamp(minute.number * 60, UTC), minute) for minute in reversed(minutes) if any(minute[1:])
         ],

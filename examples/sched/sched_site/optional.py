@@ -1,4 +1,4 @@
-"""What a page can do without while Redis does not answer."""
+"""Functions whose results a page can do without while Redis is down."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def optional(function: Callable[P, T]) -> Callable[P, T | None]:
-    """Make a function return None when Redis does not answer, so that its page is shown without what it brings.
+def none_if_redis_is_down(function: Callable[P, T]) -> Callable[P, T | None]:
+    """Decorate a function so that it returns None if Redis does not answer. The page is then shown without its result.
 
-    After that Redis is not asked again in this request: the page would wait once more for each part of it.
+    After the first failure the request does not ask Redis again. Otherwise the page would wait for every timeout.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        if g.get("redis_is_away", False):
+        if g.get("redis_is_down", False):
             return None
         try:
             return function(*args, **kwargs)
-        except RedisError:  # the package has logged it
-            g.redis_is_away = True
+        except RedisError:  # which Flask-Cloakroom has logged
+            g.redis_is_down = True
             return None
 
     return call

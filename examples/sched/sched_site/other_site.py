@@ -1,6 +1,6 @@
-"""Another site, for the page that shows attacks: its own page tries to act in the name of the shop's visitors.
+"""The attacking site: its page tries to send requests in the name of the shop's visitors.
 
-It is no part of the shop. ``python -m sched_site`` serves it from a port of its own, on this machine alone.
+The attacking site is not part of the shop. ``python -m sched_site`` serves it on another port of this machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from waitress import create_server
 
-#: Its page. What stands in double square brackets is put in.
+#: The page. ``[[shop]]`` in it is replaced by the shop's address.
 _PAGE = Path(__file__).with_name("other_site.html").read_text(encoding="utf-8")
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|(?:[a-z0-9\-]{1,63}\.){0,3}localhost)(?::[0-9]{1,5})?", re.ASCII).fullmatch
 
@@ -24,13 +24,16 @@ Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 
 def loopback_name(host: str) -> str:
-    """Return the name in a Host header if it is one of this machine, else 127.0.0.1: a page may lead nowhere else."""
+    """Return the name in a Host header if it is a name of this machine, else 127.0.0.1.
+
+    Otherwise a forged Host header could make the page link to a foreign server.
+    """
     found = _LOOPBACK(host)
     return found[1] if found else "127.0.0.1"
 
 
 def make_other_site(shop_port: int) -> Application:
-    """Make the WSGI application: one page, which attacks the shop on that port of the machine."""
+    """Return a WSGI application with one page, which attacks the shop on a port of this machine."""
 
     def other_site(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         shop = f"http://{loopback_name(environ.get('HTTP_HOST', ''))}:{shop_port}"
@@ -49,7 +52,7 @@ def make_other_site(shop_port: int) -> Application:
 
 
 def serve_other_site(listener: socket.socket, shop_port: int) -> None:
-    """Serve it for as long as the program runs."""
-    # A map of its own, because Waitress keeps the sockets of all servers of a process in one otherwise.
+    """Serve the attacking site in a thread until the program ends."""
+    # A socket map of its own. By default all Waitress servers of a process share one map and its sockets.
     server = create_server(make_other_site(shop_port), map={}, sockets=[listener], threads=2, ident=None)
     Thread(target=server.run, name="other site", daemon=True).start()

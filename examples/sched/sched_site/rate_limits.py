@@ -1,8 +1,8 @@
-"""How often one may try a password: for each name, and for each address that the tries come from. And register.
+"""Limits on password attempts, for each username and for each address, and on registrations.
 
-Every try counts before it is looked at, so many at once are no way around it, and a name counts whether there is such
-an account or not. A try that succeeds takes back the count of its name, and not that of the address: else somebody
-with an account could go on for ever with the names of others.
+Every attempt counts before the password is checked, so parallel requests do not get around the limit. A username
+counts whether or not it exists. A successful login resets the count of its username, but not that of the address:
+otherwise an attacker with an account could reset the count and guess other users' passwords for ever.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from flask_limiter import Limiter, RateLimitExceeded
 from flask_cloakroom import current_user
 
 from . import errors
-from .accounts import normal
-from .optional import optional
+from .accounts import normalize_username
+from .optional import none_if_redis_is_down
 from .redis_client import redis
 
-#: Tries for one name, which are 60 in an hour: OWASP ASVS 4.0.3 (2.2.1) allows 100, and 5.0 leaves the number to the
-#: site. Who is kept out by somebody else's tries waits for minutes, and stays signed in where they are.
+#: Attempts for one username: 60 in an hour. OWASP ASVS 4.0.3 (2.2.1) allows 100, and 5.0 leaves the number to the site.
+#: A user who is locked out by an attacker waits for minutes, and stays signed in on other devices.
 PER_NAME = "10 per 10 minutes"
-#: Tries from one address, which a whole office may share.
+#: Attempts from one address, which a whole office may share.
 PER_ADDRESS = "60 per 10 minutes"
-#: Registrations from one address, those that fail included: what bounds how many accounts somebody makes, and how many
-#: usernames somebody tries to see which of them are taken.
+#: Registrations from one address, including those that fail. This limits the accounts that one person can create, and
+#: the usernames that one person can test.
 REGISTRATIONS = "20 per hour"
 
 EXTENSION_KEY = "sched.limiter"
-#: What keys for names begin with.
-_NAME = "name:"
-#: Bits of an IPv6 address that tell one from another in a network. Whoever has one has all of them (RFC 6177).
+#: The prefix of keys for usernames.
+_NAME_PREFIX = "name:"
+#: The last bits of an IPv6 address, which are ignored. A customer has all addresses of such a network (RFC 6177).
 _HOST_BITS = 64
 
 
 def init_app(app: Flask) -> None:
-    """Limit the views that compare a password, and the one that makes accounts. They have to be there."""
+    """Limit the views for login, confirmation and registration, which must be registered before."""
     uri, options = _storage(app)
-    # One for each application, because the limiter keeps its storage in itself.
+    # A new limiter for each application, because the limiter object holds its storage.
     limiter = Limiter(
         _address,
         strategy="moving-window",
-        # Neither open to guessing nor closed to everybody while Redis is away: each process counts for itself then.
+        # While Redis is down, each process counts in its memory. The limits still hold, and users can still sign in.
         in_memory_fallback_enabled=True,
         storage_uri=uri,
         storage_options=options,
@@ -57,29 +57,29 @@ def init_app(app: Flask) -> None:
     limiter.init_app(app)
     app.extensions[EXTENSION_KEY] = limiter
     for endpoint, limit, key in (
-        *(("auth.login", PER_NAME, _given_name), ("auth.login", PER_ADDRESS, _address)),
-        *(("auth.confirm", PER_NAME, _own_name), ("auth.confirm", PER_ADDRESS, _address)),
+        *(("auth.login", PER_NAME, _entered_name), ("auth.login", PER_ADDRESS, _address)),
+        *(("auth.confirm", PER_NAME, _user_name), ("auth.confirm", PER_ADDRESS, _address)),
         ("registration.register", REGISTRATIONS, _address),
     ):
         limited = limiter.limit(limit, key_func=key, methods=["POST"])
         view: Callable[..., Any] = app.view_functions[endpoint]
         app.view_functions[endpoint] = limited(view)
-    app.register_error_handler(RateLimitExceeded, _show)
+    app.register_error_handler(RateLimitExceeded, _show_error_page)
 
 
-@optional
-def forgive() -> None:
-    """Take back the count of the name that this request has tried: it was the right password."""
+@none_if_redis_is_down
+def reset_name_limit() -> None:
+    """Reset the count of this request's username after a right password."""
     limiter: Limiter = current_app.extensions[EXTENSION_KEY]
     for limit in limiter.current_limits:
-        if any(part.startswith(_NAME) for part in limit.request_args):
+        if any(part.startswith(_NAME_PREFIX) for part in limit.request_args):
             limit.limiter.clear(limit.limit, *limit.request_args)
 
 
 def _storage(app: Flask) -> tuple[str, dict[str, Any]]:
-    """Return where tries are counted: in the site's Redis, on its connections, whatever kind of server that is."""
+    """Return the storage URI and options of the limiter, which uses the connections of the site's Redis client."""
     if "+cluster" in urlsplit(app.config["REDIS_URL"]).scheme:
-        return "memory://", {}  # a cluster's client has no pool to share: each process for itself
+        return "memory://", {}  # a cluster has no pool to share, so each process counts for itself
     with app.app_context():
         return "redis://", {"connection_pool": redis.connection_pool, "key_prefix": "sched:limits"}
 
@@ -88,24 +88,23 @@ def _address() -> str:
     text = request.remote_addr or "none"
     try:
         address = ip_address(text)
-    except ValueError:  # a Unix socket's
+    except ValueError:  # of a Unix socket
         return f"address:{text}"
     return f"network:{int(address) >> _HOST_BITS:x}" if address.version == 6 else f"address:{address}"
 
 
-def _given_name() -> str:
-    # A digest, because people type passwords there by mistake, and keys can be read.
-    return _NAME + sha256(normal(request.form.get("username")).encode()).hexdigest()
+def _entered_name() -> str:
+    # A digest, because people sometimes type a password into this field, and keys in Redis are readable.
+    return _NAME_PREFIX + sha256(normalize_username(request.form.get("username")).encode()).hexdigest()
 
 
-def _own_name() -> str:
-    return f"{_NAME}{current_user.get_id() or 'nobody'}"
+def _user_name() -> str:
+    return f"{_NAME_PREFIX}{current_user.get_id() or 'nobody'}"
 
 
-def _show(error: RateLimitExceeded) -> ResponseReturnValue:
+def _show_error_page(error: RateLimitExceeded) -> ResponseReturnValue:
     limiter: Limiter = current_app.extensions[EXTENSION_KEY]
     limit = limiter.current_limit
-    # limit.reset_at is no use here: it is rounded up to the next whole second, so a full limit of 600 seconds, whose
-    # first try was made in the middle of a second, would tell the visitor to wait for 601.
+    # Not limit.reset_at, which is rounded up to a whole second: with a limit of 600 seconds it can be 601 seconds away.
     error.retry_after = max(1, ceil(limit.window.reset_time - time.time())) if limit else None
-    return errors.show(error)
+    return errors.show_error_page(error)

@@ -1,8 +1,8 @@
-"""What a visitor has looked at, newest first.
+"""The products that a visitor viewed recently, the newest first.
 
-The list is under a random id that is put into the session when the first product is looked at. It is not under the
-session's ticket, which changes at login and which only the browser should know; nor under the user's name, which most
-visitors do not have. It lies beside the session, and not in it, because a look at a product then changes no session.
+The list is in Redis. Its key contains a random id, which the session gets with the first product. The ticket would not
+do as a key, because it changes at login and is secret. The username would not do, because most visitors have none. The
+list is not in the session itself, so that viewing a product does not change the session.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from collections.abc import Iterable
 from flask import session
 
 from .catalogue import PRODUCTS, Product
-from .optional import optional
+from .optional import none_if_redis_is_down
 from .redis_client import redis
 
-#: So many are remembered,
-KEEP = 5
-#: for so many seconds since the last look: a week.
-SECONDS = 7 * 24 * 60 * 60
+#: The most products in the list.
+MAX_PRODUCTS = 5
+#: Seconds after the last view until the list expires: a week.
+EXPIRES_AFTER = 7 * 24 * 60 * 60
 
 
-@optional
-def look(product: Product) -> list[Product]:
-    """Remember that the visitor looks at the product, and return what they looked at before."""
+@none_if_redis_is_down
+def add(product: Product) -> list[Product]:
+    """Add a product to the visitor's list, and return the products that were viewed before."""
     visitor = _visitor() or secrets.token_urlsafe(16)
     key = _key(visitor)
     redis.multi()
     redis.lrem(key, 0, product.slug)
-    redis.lrange(key, 0, KEEP - 1)
+    redis.lrange(key, 0, MAX_PRODUCTS - 1)
     redis.lpush(key, product.slug)
-    redis.ltrim(key, 0, KEEP - 1)
-    redis.expire(key, SECONDS)
+    redis.ltrim(key, 0, MAX_PRODUCTS - 1)
+    redis.expire(key, EXPIRES_AFTER)
     slugs = redis.exec()[1]
-    # Only now, so that without Redis no session begins, which could not be saved there either.
+    # Only after the answer of Redis. While Redis is down, no session is created, which could not be saved either.
     session["visitor"] = visitor
     return _products(slugs)
 
 
-@optional
-def seen() -> list[Product]:
-    """Return what the visitor looked at. Who has looked at nothing is not asked for."""
+@none_if_redis_is_down
+def products() -> list[Product]:
+    """Return the visitor's list. A visitor without a list costs no command."""
     visitor = _visitor()
-    return _products(redis.lrange(_key(visitor), 0, KEEP - 1)) if visitor else []
+    return _products(redis.lrange(_key(visitor), 0, MAX_PRODUCTS - 1)) if visitor else []
 
 
-@optional
-def forget() -> None:
-    """Forget what the visitor looked at."""
+@none_if_redis_is_down
+def clear() -> None:
+    """Delete the visitor's list."""
     if visitor := _visitor():
         redis.delete(_key(visitor))
 
 
 def _visitor() -> str | None:
-    """Return the session's id for the list, if it is one: what Redis cannot take as a key is none of ours."""
+    """Return the id in the session, if it is valid. A damaged session could hold a value that Redis refuses."""
     visitor = session.get("visitor")
     return visitor if isinstance(visitor, str) and visitor.isascii() else None
 

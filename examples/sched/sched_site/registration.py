@@ -1,4 +1,4 @@
-"""Making an account of one's own."""
+"""Create an account."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from .forms import RegistrationForm
 
 blueprint = Blueprint("registration", __name__)
 
-#: It tells that there is such an account, and must: one signs in by a name that one chooses here. What bounds how many
-#: names somebody can ask for is ``rate_limits.REGISTRATIONS``.
-TAKEN = "Somebody has that username already. Take another one."
+#: The message tells strangers that the account exists. There is no way around that, because users choose the name that
+#: they sign in with. ``rate_limits.REGISTRATIONS`` limits how many names one person can test.
+USERNAME_TAKEN = "This username is taken. Choose another one."
 
 
 @blueprint.route("/register", methods=["GET", "POST"])
 def register() -> ResponseReturnValue:
-    """Show the form, or make the account and sign it in."""
+    """Show the form, or create the account and sign the user in."""
     if current_user.is_authenticated:
         return redirect(safe_next(url_for("appointments.index")))
     form = RegistrationForm(request.form)
     if request.method == "POST" and form.validate():
-        user = _made(form)
+        user = _create_user(form)
         if user is not None:
-            login_user(user)  # the session has a new id from here on
-            session.permanent = False  # ends with the browser, as a login that is not remembered
-            flash(f"Welcome, {user.name}. The account is yours, and you are signed in.", "success")
+            login_user(user)  # which also rotates the session's ticket
+            session.permanent = False  # ends with the browser, like a login without "Remember me"
+            flash(f"Welcome, {user.name}. Your account was created, and you are signed in.", "success")
             return redirect(safe_next(url_for("appointments.index")))
-        form.username.errors = [TAKEN]
-    return render_template("register.html", form=form, shortest=passwords.SHORTEST)
+        form.username.errors = [USERNAME_TAKEN]
+    return render_template("register.html", form=form, min_length=passwords.MIN_LENGTH)
 
 
-def _made(form: RegistrationForm) -> User | None:
-    """Make the account; None if the username is taken.
+def _create_user(form: RegistrationForm) -> User | None:
+    """Create the user; return None if the username is taken.
 
-    Nobody looks first whether it is. The database refuses the second of two, however close they come; and the password
-    is hashed in any case, so the time of an answer tells nothing that the answer does not.
+    There is no query for the name before the insert. The database refuses the second of two registrations even if they
+    come at the same moment. The password is always hashed, so a taken name takes as long as a free one.
     """
     user = User(username=form.username.data, name=form.name.data, time_zone=form.time_zone.data)
     user.set_password(form.password.data)
@@ -52,6 +52,6 @@ def _made(form: RegistrationForm) -> User | None:
     except IntegrityError:
         db.session.rollback()
         if db.session.scalar(select(User.id).filter_by(username=form.username.data)) is None:
-            raise  # it was not the name
+            raise  # another constraint failed
         return None
     return user

@@ -1,4 +1,4 @@
-"""Buying what is in the cart, and filling the shelf again."""
+"""Buy the items in the cart, and restock the shop."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ blueprint = Blueprint("sales", __name__)
 
 
 @blueprint.post("/cart/buy")
-@locked_session()  # a double click waits here for the first one, and finds an empty cart
+@locked_session()  # the second request of a double click waits for the first one, and finds an empty cart
 def buy() -> ResponseReturnValue:
-    """Buy all that is in the cart, or tell what there is not enough of.
+    """Buy all items in the cart, or show which products are sold out.
 
-    Another device has a session of its own and waits for nothing; the cart's order is what it cannot buy twice.
+    Another device has another session, so the lock does not stop that device. The order number does, because an order
+    is carried out once.
     """
     if lines := cart.lines():
-        outcome = stock.take(cart.order(), lines)
+        outcome = stock.take(cart.order_number(), lines)
         if not outcome.missing:
-            cart.bought(outcome.taken)
-        _tell(outcome, sum((line.total for line in lines), Decimal(0)))
+            cart.remove_bought(outcome.taken)
+        _flash_outcome(outcome, sum((line.total for line in lines), Decimal(0)))
     else:
-        flash("There is nothing in your cart to buy.", "info")
+        flash("Your cart is empty, so nothing was bought.", "info")
     return redirect(url_for("shop.show_cart"))
 
 
-def _tell(outcome: stock.Taken, total: Decimal) -> None:
+def _flash_outcome(outcome: stock.Outcome, total: Decimal) -> None:
     if outcome.already:
-        flash("That was bought already, by another click or device of yours. Nothing was bought twice.", "info")
+        flash(
+            "You have already bought this cart, in another tab or on another device. Nothing was bought twice.", "info"
+        )
     elif outcome.missing:
-        there_is = [
+        problems = [
             f"{PRODUCTS[slug].name}: {f'only {number} left' if number else 'sold out'}."
             for slug, number in outcome.missing.items()
         ]
-        flash(f"{' '.join(there_is)} Nothing was bought, and your cart is as it was.", "error")
+        flash(f"{' '.join(problems)} Nothing was bought. Your cart is unchanged.", "error")
     else:
-        flash(f"Thank you! It is all yours for {money(total)}. (A sample: nothing is charged.)", "success")
+        flash(f"Thank you for your order of {money(total)}. This is a demo, so nothing is charged.", "success")
 
 
 @blueprint.post("/restock")
 def restock() -> ResponseReturnValue:
-    """Let everything be there again, so that the sample can be tried once more."""
+    """Reset the stock of all products, so that the demo can be tried again."""
     stock.restock()
-    flash("The shelf is full again.", "success")
+    flash("All products are back in stock.", "success")
     return redirect(url_for("shop.index"))

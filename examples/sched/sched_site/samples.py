@@ -1,4 +1,4 @@
-"""What is there from the start, so that a visitor can try: the sample accounts, and their appointments."""
+"""The sample accounts and their appointments, which the site creates at its first start."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .database import db
 from .diary import Appointment
 
 
-class Entry(NamedTuple):
-    """An appointment of a sample account. ``day`` counts from Monday of the week in which the account is made."""
+class SampleAppointment(NamedTuple):
+    """An appointment of a sample account. ``day`` counts from Monday of the week of the first start."""
 
     day: int
     at: time
@@ -27,76 +27,80 @@ class Entry(NamedTuple):
 
 
 _HOUR = timedelta(hours=1)
-#: Where each of them lives.
-ZONES = {"mira": "Europe/Berlin", "tomas": "Europe/Prague", "june": "America/New_York", "vera": "UTC"}
-DIARIES = {
+#: The time zone of each sample account.
+TIME_ZONES = {"mira": "Europe/Berlin", "tomas": "Europe/Prague", "june": "America/New_York", "vera": "UTC"}
+APPOINTMENTS = {
     "mira": (
-        Entry(-4, time(15), _HOUR, "Piano lesson", "Bring the blue book."),
-        Entry(0, time(9, 30), _HOUR, "Dentist", "Second floor, ring twice."),
-        Entry(1, time(12, 30), _HOUR, "Lunch with Tomás"),
-        Entry(3, time(20), 10 * _HOUR, "Night train to Vienna", "Seat 42, by the window."),
-        Entry(5, time(0), timedelta(days=2), "Vienna"),
-        Entry(8, time(10), timedelta(minutes=45), "Haircut"),
-        Entry(10, time(18), 2 * _HOUR, "Choir"),
+        SampleAppointment(-4, time(15), _HOUR, "Piano lesson", "Bring the blue book."),
+        SampleAppointment(0, time(9, 30), _HOUR, "Dentist", "Second floor, ring twice."),
+        SampleAppointment(1, time(12, 30), _HOUR, "Lunch with Tomás"),
+        SampleAppointment(3, time(20), 10 * _HOUR, "Night train to Vienna", "Seat 42, by the window."),
+        SampleAppointment(5, time(0), timedelta(days=2), "Vienna"),
+        SampleAppointment(8, time(10), timedelta(minutes=45), "Haircut"),
+        SampleAppointment(10, time(18), 2 * _HOUR, "Choir"),
     ),
     "tomas": (
-        Entry(-2, time(8), 2 * _HOUR, "Market"),
-        Entry(1, time(12, 30), _HOUR, "Lunch with Mira"),
-        Entry(2, time(16), _HOUR, "Tea at four"),
-        Entry(9, time(16), _HOUR, "Tea at four"),
+        SampleAppointment(-2, time(8), 2 * _HOUR, "Market"),
+        SampleAppointment(1, time(12, 30), _HOUR, "Lunch with Mira"),
+        SampleAppointment(2, time(16), _HOUR, "Tea at four"),
+        SampleAppointment(9, time(16), _HOUR, "Tea at four"),
     ),
     "june": (
-        Entry(-3, time(12), _HOUR, "Noon, sharp"),
-        Entry(2, time(12), _HOUR, "Noon, sharp"),
-        Entry(4, time(22), timedelta(hours=4), "Shooting stars", "On the roof, with blankets."),
-        Entry(9, time(12), _HOUR, "Noon, sharp"),
+        SampleAppointment(-3, time(12), _HOUR, "Noon, sharp"),
+        SampleAppointment(2, time(12), _HOUR, "Noon, sharp"),
+        SampleAppointment(4, time(22), timedelta(hours=4), "Shooting stars", "On the roof, with blankets."),
+        SampleAppointment(9, time(12), _HOUR, "Noon, sharp"),
     ),
     "vera": (
-        Entry(-3, time(17, 45), timedelta(minutes=15), "A look at what goes on"),
-        Entry(0, time(17, 45), timedelta(minutes=15), "A look at what goes on"),
-        Entry(7, time(9), _HOUR, "New shelves"),
+        SampleAppointment(-3, time(17, 45), timedelta(minutes=15), "Check the activity page"),
+        SampleAppointment(0, time(17, 45), timedelta(minutes=15), "Check the activity page"),
+        SampleAppointment(7, time(9), _HOUR, "New shelves"),
     ),
 }
 
 
 def init_app(app: Flask) -> None:
-    """Bring the tables up to date, and make the sample accounts that are not there."""
+    """Upgrade the tables, and create the sample accounts that are missing."""
     with app.app_context():
         database.upgrade()
         add_samples()
-        # A server may fork now, and two processes must not speak on one connection.
+        # A server may fork after this, and two processes must not share a connection.
         db.engine.dispose()
-    # Now and not when the first unknown name is given, which would take twice as long for it.
-    passwords.nobody(passwords.HASHER)
+    # Computed now. Otherwise the first login with an unknown name would take twice as long, and so give itself away.
+    passwords.dummy_hash(passwords.HASHER)
 
 
 def add_samples(today: date | None = None) -> None:
-    """Make the sample accounts that are missing; any number of processes may do so at once.
+    """Create the sample accounts that are missing. Several processes may call this at the same time.
 
-    Appointments come with their account, in one commit: no start makes them twice, nor those anew that were deleted.
+    An account and its appointments are created in one commit. So no start creates appointments twice, or creates
+    deleted ones again.
     """
     wanted = [sample.username for sample in SAMPLES]
-    there = set(db.session.scalars(select(User.username).where(User.username.in_(wanted))))
+    existing = set(db.session.scalars(select(User.username).where(User.username.in_(wanted))))
     for sample in SAMPLES:
-        if sample.username in there:
+        if sample.username in existing:
             continue
         try:
             _add(sample, today or datetime.now(UTC).date())
             db.session.commit()
-        except IntegrityError:  # another process was faster, and the account is there
+        except IntegrityError:  # another process has created the account in the meantime
             db.session.rollback()
 
 
 def _add(sample: Sample, today: date) -> None:
-    zone = ZoneInfo(ZONES[sample.username])
+    zone = ZoneInfo(TIME_ZONES[sample.username])
     user = User(
-        username=sample.username, name=sample.name, password_hash=sample.password_hash, time_zone=ZONES[sample.username]
+        username=sample.username,
+        name=sample.name,
+        password_hash=sample.password_hash,
+        time_zone=TIME_ZONES[sample.username],
     )
     db.session.add(user)
-    db.session.flush()  # which gives the id
+    db.session.flush()  # so that the user gets an id
     monday = today - timedelta(days=today.weekday())
-    for entry in DIARIES[sample.username]:
-        shown = datetime.combine(monday + timedelta(days=entry.day), entry.at)
-        # No clocks are set forward at these hours; the whole days are as long as the clocks make them.
-        starts, ends = (local_time.instant(moment, zone) for moment in (shown, shown + entry.lasts))
-        db.session.add(Appointment(user_id=user.id, title=entry.title, notes=entry.notes, starts=starts, ends=ends))
+    for item in APPOINTMENTS[sample.username]:
+        shown = datetime.combine(monday + timedelta(days=item.day), item.at)
+        # No zone skips these hours. A whole day is 23 or 25 hours long when clocks change.
+        starts, ends = (local_time.to_utc(moment, zone) for moment in (shown, shown + item.lasts))
+        db.session.add(Appointment(user_id=user.id, title=item.title, notes=item.notes, starts=starts, ends=ends))

@@ -1,4 +1,4 @@
-"""The shelf, the products and the cart. Every change is a POST and ends in a redirect: reloading repeats nothing."""
+"""The shop, the products and the cart. Every change is a POST with a redirect, so that a reload does not repeat it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ blueprint = Blueprint("shop", __name__)
 
 @blueprint.get("/")
 def index() -> ResponseReturnValue:
-    """Show the shelf."""
+    """Show all products."""
     return render_template(
         "shop.html",
         products=PRODUCTS.values(),
         in_cart=_in_cart(),
         left=stock.left(),
         visits=counters.count_visit(),
-        recently=recent.seen(),
+        recently=recent.products(),
     )
 
 
@@ -34,7 +34,7 @@ def product(slug: str) -> ResponseReturnValue:
         in_cart=_in_cart(),
         left=stock.left(),
         views=counters.count_view(product),
-        recently=recent.look(product),
+        recently=recent.add(product),
     )
 
 
@@ -49,15 +49,15 @@ def show_cart() -> ResponseReturnValue:
         total=cart.total(),
         max_quantity=cart.MAX_QUANTITY,
         left=left,
-        brought=cart.brought() if lines else 0,
+        merged=cart.merged_count() if lines else 0,
     )
 
 
 @blueprint.post("/cart/add")
 def add() -> ResponseReturnValue:
-    """Put one of a product into the cart, and go back to where it stands on the shelf.
+    """Add a product to the cart, and return to its place in the shop.
 
-    More than there is can be put there: what counts is what is left when it is bought.
+    The quantity may exceed the stock. The stock is checked when the cart is bought.
     """
     product = _product()
     if product.slug in stock.sold_out():
@@ -70,42 +70,46 @@ def add() -> ResponseReturnValue:
 
 @blueprint.post("/cart/change")
 def change() -> ResponseReturnValue:
-    """Set how many of a product are wanted."""
+    """Set the quantity of a product in the cart."""
     product = _product()
     quantity = request.form.get("quantity", type=int)
     if quantity is None or not 0 <= quantity <= cart.MAX_QUANTITY:
         flash(f"{product.name}: choose a quantity from 0 to {cart.MAX_QUANTITY}.", "error")
     else:
         cart.change(product, quantity)
-        flash(f"{product.name}: {quantity or 'none'} in your cart.", "success")
+        flash(f"{product.name}: {quantity} in your cart." if quantity else _removed_text(product), "success")
     return redirect(url_for("shop.show_cart"))
 
 
 @blueprint.post("/cart/remove")
 def remove() -> ResponseReturnValue:
-    """Take a product out of the cart."""
+    """Remove a product from the cart."""
     product = _product()
     cart.remove(product)
-    flash(f"{product.name} is no longer in your cart.", "success")
+    flash(_removed_text(product), "success")
     return redirect(url_for("shop.show_cart"))
 
 
 @blueprint.post("/cart/undo")
 def undo() -> ResponseReturnValue:
-    """Take out what a login brought into the cart; who has bought it, or asks twice, loses nothing."""
+    """Remove the items that the login added to the cart. After a purchase, or the second time, this does nothing."""
     if cart.undo_login():
-        flash("What came along from this browser is out of your cart again.", "success")
+        flash("The items that were added when you signed in were removed.", "success")
     else:
-        flash("There is nothing to undo any more.", "info")
+        flash("There is nothing left to undo.", "info")
     return redirect(url_for("shop.show_cart"))
 
 
 @blueprint.post("/cart/empty")
 def empty() -> ResponseReturnValue:
-    """Take everything out of the cart."""
+    """Remove all items from the cart."""
     cart.empty()
-    flash("Your cart is empty.", "success")
+    flash("All items were removed from your cart.", "success")
     return redirect(url_for("shop.show_cart"))
+
+
+def _removed_text(product: Product) -> str:
+    return f"{product.name} was removed from your cart."
 
 
 def _in_cart() -> dict[str, int]:

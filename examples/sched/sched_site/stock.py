@@ -1,7 +1,7 @@
-"""How many there are of each product. Redis knows, for all processes of the site at once.
+"""The stock of each product, in Redis, so that all processes of the site share it.
 
-What the hash does not hold yet has the catalogue's number: there is nothing to set up, and nothing that two starting
-processes could set up twice.
+A product that is missing in the hash has the stock of the catalogue. So the stock needs no setup, which two processes
+could do twice.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import NamedTuple
 
 from .cart import Line
 from .catalogue import PRODUCTS
-from .optional import optional
+from .optional import none_if_redis_is_down
 from .redis_client import redis
 
-#: A hash: how many are left, by the product's slug. In a cluster a script's keys must be on one server; what stands in
-#: the braces sees to that.
+#: A hash: the number of pieces left, by the product's slug. In a cluster the text in braces puts all keys of the script
+#: on the same server.
 STOCK = "sched:{stock}"
-#: The channel that hears the slug of each product in the moment when the last one is sold.
+#: A channel: the slug of a product when its last piece is sold.
 SOLD_OUT = "sched:sold-out"
-#: Seconds that an order is remembered: a day. The site may have died between taking the stock and noting in the cart
-#: that it was bought, and whoever comes back to that cart the next morning must not buy it once more.
+#: Seconds that an order number is remembered: a day. If the site crashes between the update of the stock and the update
+#: of the cart, the cart is still full, and the user must not buy the same cart again the next morning.
 ORDER_SECONDS = 24 * 60 * 60
 
 _TAKE = Path(__file__).with_name("take.lua").read_text(encoding="utf-8")
 
 
 def left() -> dict[str, int]:
-    """Return how many are left of each product; nothing at all while Redis does not answer."""
+    """Return the number of pieces left of each product, by slug; an empty dict while Redis is down."""
     return _left() or {}
 
 
-@optional
+@none_if_redis_is_down
 def _left() -> dict[str, int]:
     known = redis.hmget(STOCK, list(PRODUCTS))
     return {
@@ -43,27 +43,27 @@ def _left() -> dict[str, int]:
 
 
 def sold_out() -> set[str]:
-    """Return the slugs of what nothing is left of."""
+    """Return the slugs of the products that are sold out."""
     return {slug for slug, number in left().items() if number == 0}
 
 
-class Taken(NamedTuple):
-    """What became of an order; each is by slug."""
+class Outcome(NamedTuple):
+    """The result of an order. The dicts are by slug."""
 
-    #: What is the buyer's now; nothing, if something is missing.
+    #: The quantities that were bought; empty if a product is missing.
     taken: dict[str, int]
-    #: How many there are of what there is not enough of.
+    #: The numbers of pieces left of the products that are missing.
     missing: dict[str, int]
-    #: Whether somebody else had the order carried out before, with what ``taken`` says.
+    #: Whether another request has carried out the order before. ``taken`` is then its result.
     already: bool
 
 
-def take(order: str, lines: Iterable[Line]) -> Taken:
-    """Take everything out of the stock, or nothing if there is not enough of something; no other buyer comes between.
+def take(order: str, lines: Iterable[Line]) -> Outcome:
+    """Take all lines of an order from the stock, or none of them if a product is missing, in one atomic step.
 
-    An order is carried out once, whoever asks for it and how often. Raises RedisError.
+    An order number is carried out once, no matter how many requests send it. Raises RedisError.
     """
-    # Of this call. The client may send the script again if the first answer was lost, and that is not another buyer.
+    # Names this call. The client may send the script again if the answer was lost, and that is not a second buyer.
     attempt = secrets.token_hex(16)
     wanted = [part for line in lines for part in (line.product.slug, line.quantity, line.product.stock)]
     what, *rest = redis.register_script(_TAKE)(
@@ -71,10 +71,10 @@ def take(order: str, lines: Iterable[Line]) -> Taken:
     )
     numbers = dict(zip(rest[::2], map(int, rest[1::2]), strict=True))
     if what == "missing":
-        return Taken({}, numbers, already=False)
-    return Taken(numbers, {}, already=what == "already")
+        return Outcome({}, numbers, already=False)
+    return Outcome(numbers, {}, already=what == "already")
 
 
 def restock() -> None:
-    """Fill the shelf as the catalogue says. Raises RedisError."""
+    """Reset the stock to the numbers of the catalogue. Raises RedisError."""
     del redis[STOCK]

@@ -1,14 +1,15 @@
--- Takes all that an order asks for out of the stock, or nothing of it, and each order once.
+-- Takes all lines of an order from the stock, or none of them. Each order is carried out once.
 --
--- KEYS: the stock, a hash of slug to number; the mark of this order, a list of who had it carried out and what was taken.
--- ARGV: the channel that is told what is sold out; seconds to keep the mark; who asks; then for each product its slug,
--- how many are wanted, and how many there are as long as nobody has bought any.
--- Answers a word, and then slug, number, slug …: "taken" and what was taken, also when the same one asks again;
--- "already" and what another one took under this order; "missing" and how many there are of what is not enough.
-local mark = redis.call('LRANGE', KEYS[2], 0, -1)
-if #mark > 0 then
-  mark[1] = mark[1] == ARGV[3] and 'taken' or 'already'
-  return mark
+-- KEYS: 1. the stock, a hash of slug to number; 2. the record of this order, a list of the attempt and the quantities.
+-- ARGV: 1. the channel for sold-out products; 2. seconds to keep the record; 3. the attempt, a random name of this call;
+-- then for each product its slug, the quantity, and the stock of the catalogue, which holds before the first sale.
+-- Returns a word, followed by slug, number, slug, number, and so on:
+-- "taken" and the quantities, also if the same attempt comes again; "already" and the quantities that another attempt
+-- has taken for this order; "missing" and the numbers left of the products that are missing.
+local record = redis.call('LRANGE', KEYS[2], 0, -1)
+if #record > 0 then
+  record[1] = record[1] == ARGV[3] and 'taken' or 'already'
+  return record
 end
 local missing = {'missing'}
 for i = 4, #ARGV, 3 do

@@ -1,7 +1,7 @@
-"""How many requests, logins and conflicts there are in each minute, of all processes together.
+"""The numbers of requests, logins and conflicts in each minute, summed over all processes.
 
-A request adds to a number of its process and goes on: it asks neither Redis nor the session for that. Every few seconds
-a thread of its own brings what has come together to Redis, so no page waits for it, also while Redis is away.
+A request only increments a number in its process. It needs neither Redis nor the session for that. Every few seconds a
+separate thread adds the numbers to Redis, so that no page waits for Redis, even while Redis is down.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from flask_cloakroom import session_conflict, user_logged_in, user_session_confl
 
 from .redis_client import redis
 
-#: What is counted: the fields of a minute's hash, ``sched:traffic:<minutes since 1970>``.
+#: The kinds of events: the fields of a minute's hash, ``sched:traffic:<minutes since 1970>``.
 KINDS = ("requests", "logins", "conflicts")
-#: Minutes that are shown,
-SHOWN = 60
-#: and seconds that a minute's numbers are kept: some longer, for a process that could not bring them at once.
-KEPT = 2 * SHOWN * 60
-#: Seconds between two times that a process brings its numbers.
-PAUSE = 2.0
-#: Where the application keeps its :class:`Traffic`.
+#: The number of minutes that the charts show.
+MINUTES_SHOWN = 60
+#: Seconds after which a minute's numbers expire: twice the time shown, for numbers that a process sends late.
+EXPIRES_AFTER = 2 * MINUTES_SHOWN * 60
+#: Seconds between two deliveries of one process.
+DELIVERY_INTERVAL = 2.0
+#: The key of the application's :class:`Traffic` in ``app.extensions``.
 EXTENSION_KEY = "sched.traffic"
 
 
 class Minute(NamedTuple):
-    """A minute, since 1970, and what was counted in it."""
+    """The numbers of one minute. ``number`` counts the minutes since 1970."""
 
     number: int
     requests: int
@@ -40,14 +40,14 @@ class Minute(NamedTuple):
 
 
 class Traffic:
-    """The numbers of one process that are not in Redis yet. Any thread may use it."""
+    """The numbers of one process that are not in Redis yet. Safe for threads."""
 
     def __init__(self, app: Flask) -> None:
-        """Count from now on. What is not brought when the process ends is lost: the last seconds at most."""
+        """Count from now on. When the process ends, the numbers since the last delivery are lost."""
         self._app = app
         self._lock = threading.Lock()
         self._waiting: Counter[tuple[int, str]] = Counter()
-        self._next = time.monotonic() + PAUSE
+        self._next_delivery = time.monotonic() + DELIVERY_INTERVAL
         for signal, kind in (
             (request_finished, "requests"),
             (user_logged_in, "logins"),
@@ -66,51 +66,51 @@ class Traffic:
         now = time.monotonic()
         with self._lock:
             self._waiting[_this_minute(), kind] += 1
-            is_due = now >= self._next
+            is_due = now >= self._next_delivery
             if is_due:
-                self._next = now + PAUSE
+                self._next_delivery = now + DELIVERY_INTERVAL
         if is_due:
-            # Ends after one delivery: a thread that stayed would not be there in a forked worker.
+            # A thread for one delivery. A permanent thread would not exist in a forked worker.
             threading.Thread(target=self._deliver_quietly, name="sched-traffic", daemon=True).start()
 
     def _deliver_quietly(self) -> None:
         try:
             self.deliver()
-        except RedisError:  # the package has logged it, and what was not brought waits for the next time
+        except RedisError:  # which Flask-Cloakroom has logged; the numbers wait for the next delivery
             return
 
     def deliver(self) -> None:
-        """Bring the numbers to Redis. Raises RedisError, and then they are kept for the next time."""
+        """Add the numbers to Redis. Raises RedisError, and keeps the numbers for the next delivery then."""
         with self._lock:
             waiting, self._waiting = self._waiting, Counter()
         if not waiting:
             return
-        oldest = _this_minute() - SHOWN
+        oldest = _this_minute() - MINUTES_SHOWN
         try:
             with self._app.app_context():
                 pipeline = redis.pipeline()
                 for (minute, kind), number in waiting.items():
                     if minute > oldest:
                         pipeline.hincrby(_key(minute), kind, number)
-                        pipeline.expire(_key(minute), KEPT)
+                        pipeline.expire(_key(minute), EXPIRES_AFTER)
                 pipeline.execute()
         except RedisError:
             with self._lock:
-                # Without those that nobody will look at any more: Redis may be away for long.
+                # Keep only the minutes that a chart still shows. Redis may be down for hours.
                 self._waiting.update({key: number for key, number in waiting.items() if key[0] > oldest})
             raise
 
 
 def init_app(app: Flask) -> None:
-    """Count what happens in the application."""
+    """Count the events of the application from now on."""
     app.extensions[EXTENSION_KEY] = Traffic(app)
 
 
 def last_hour(app: Flask) -> list[Minute]:
-    """Return the last sixty minutes, the present one last. Raises RedisError."""
+    """Return the last sixty minutes, with the current one at the end. Raises RedisError."""
     app.extensions[EXTENSION_KEY].deliver()
     now = _this_minute()
-    minutes = range(now - SHOWN + 1, now + 1)
+    minutes = range(now - MINUTES_SHOWN + 1, now + 1)
     pipeline = redis.pipeline()
     for minute in minutes:
         pipeline.hmget(_key(minute), KINDS)

@@ -1,4 +1,4 @@
-"""Ready-made pages for a user's account: on which devices they are signed in, to end each of them."""
+"""Ready-made account pages: users see the devices on which they are signed in, and sign them out."""
 
 from .pages import TEXTS, account_blueprint
 

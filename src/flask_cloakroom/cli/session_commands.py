@@ -11,8 +11,8 @@ from flask import current_app
 from ..context import this_app
 from ..core.sessions.ending import walked
 from ..core.sessions.repository import PURGE_BATCH, Repository
-from ..login.devices.user_agents import names_in
-from ..login.in_session.device_note import read_note, text_in
+from ..login.devices.user_agents import browser_and_system
+from ..login.in_session.device_note import as_text, read_note
 from ..login.setup.realm import KINDS_KEY
 from ..sessions.interface import ServerSessionInterface, interface_of
 from ..stores import Purges, Walks
@@ -80,8 +80,8 @@ def list_of(user_id: str) -> None:
     for header, owner, live in found:
         note = read_note(owner.note)
         start, seen = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in (header.created, header.seen))
-        device = " on ".join(filter(None, names_in(text_in(note.get("agent"))))) or "unknown device"
-        address = text_in(note.get("address")) or "unknown address"
+        device = " on ".join(filter(None, browser_and_system(as_text(note.get("agent"))))) or "unknown device"
+        address = as_text(note.get("address")) or "unknown address"
         state = "" if live else ", only remembered"
         click.echo(f"{owner.handle}  since {start}, last seen {seen} UTC, {device}, {address}{state}")
     if not found:

@@ -15,7 +15,7 @@ from ..caching import add_vary
 from ..context import this_app, this_request
 from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
-from ..sessions.work import KEYS_OF_ONE_ID
+from ..sessions.work import DELETED_AT_ROTATION
 from .errors import CSRFError
 from .exemptions import Paths, Views, call_predicate
 from .origin import check_origin
@@ -65,7 +65,7 @@ class CSRFProtect(Protection):
         for name in SET_IN_CONFIG:
             app.config.setdefault(name, copy(DEFAULTS[name]))  # a copy, because Flask-Security appends to the headers
         app.extensions[EXTENSION_KEY] = self
-        app.extensions.setdefault(KEYS_OF_ONE_ID, set()).add(settings.field)
+        app.extensions.setdefault(DELETED_AT_ROTATION, set()).add(settings.field)
         names: dict[str, Any] = {"csrf_token": generate_csrf, "csrf_meta_tag": csrf_meta_tag}
         app.jinja_env.globals.update(names)  # for macros that are imported without context
         app.context_processor(names.copy)

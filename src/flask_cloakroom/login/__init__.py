@@ -1,4 +1,4 @@
-"""Logins: everything that Flask-Login does, over sessions on the server and over Flask's own."""
+"""Logins: all functions of Flask-Login, for sessions on the server and for Flask's own."""
 
 from .access.decorators import fresh_login_required, login_required
 from .access.login_by_default import require_login
@@ -31,7 +31,7 @@ from .devices.login_watch import LoginWatch
 from .kinds import UserKind
 from .manager import LoginManager
 from .remember.secret_keys import decode_cookie, encode_cookie
-from .request.current import current_user
+from .request.current_user import current_user
 from .setup.authenticators import Refused
 from .setup.users import AnonymousUserMixin, UserMixin
 from .user_session.mappings import UserSession

@@ -1,192 +1,207 @@
-"""What views do with logins, for the present application's own users: methods of its manager, as functions."""
+"""Functions for views, for the present application's own users. Each calls the method of its name of the manager."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint
 
 from ..context import this_app
-from .devices.active_sessions import ActiveSession, Activity
+from .devices.active_sessions import ActiveSession, Devices
 from .devices.login_watch import LoginWatch
-from .manager import current_manager
+from .manager import LoginManager
 from .request.state import LoginSource
-from .setup.realm import realms_of
+from .setup.realm import realm_of, realms_of
+
+
+def _manager() -> LoginManager:
+    """Return the present application's manager. Raises RuntimeError if it has none."""
+    # Only managers are set up as an application's realm; the modules below know them as Realm.
+    return cast(LoginManager, realm_of(this_app()))
 
 
 def login_user(
     user: Any, remember: bool = False, duration: timedelta | None = None, force: bool = False, fresh: bool = True
 ) -> bool:
-    """Log ``user`` in, with a new id for the session, whose contents stay. False: nobody was logged in.
+    """Log ``user`` in, and return whether the login was made. The session gets a new ticket and keeps its contents.
 
-    That is so if the user is not active, or has as many sessions as SESSION_LIMIT_PER_USER allows and
-    SESSION_LIMIT_POLICY is "refuse".
+    False means that the user is not active, or that SESSION_LIMIT_POLICY is "refuse" and the user has
+    SESSION_LIMIT_PER_USER sessions already.
 
-    ``remember``: also after the session is over, for ``duration`` (else REMEMBER_COOKIE_DURATION). ``force``: even if
-    the user is not active; then the login stays until it is ended. ``fresh``: the user has just shown who they are.
+    ``remember``: also set a remember token, which logs the user in again when the session is over.
+    ``duration``: the lifetime of that token; by default REMEMBER_COOKIE_DURATION.
+    ``force``: log in also a user who is not active. Later requests do not check ``is_active`` either.
+    ``fresh``: whether the user has just given a password or the like: :func:`login_fresh`.
 
-    Raises TypeError for a duration that is no timedelta, ValueError for a user without an id, and, with
-    ``remember``, :class:`~flask_cloakroom.SettingError` if SECRET_KEY is not fit for it. Then nothing has changed.
+    Raises TypeError for a duration that is no timedelta, ValueError for a duration below one second or a user without
+    an id, :class:`~flask_cloakroom.SettingError` if ``remember`` needs a better SECRET_KEY, and SessionUnavailable
+    (503) if the store is down. After an error nobody is logged in.
     """
-    return current_manager().login_user(user, remember, duration, force, fresh)
+    return _manager().login_user(user, remember, duration, force, fresh)
 
 
 def logout_user() -> bool:
-    """Log the user out: end the session in the store, and forget this browser. Returns True.
+    """Log the user out, and return True. The session ends in the store, and the browser's remember tokens end.
 
-    What is put into the session afterwards, as a flash message, begins a new one. Over Flask's own cookie session the
-    login's keys are removed, and all else stays. Raises SessionUnavailable (503) if the store is down: then nobody
-    was logged out.
+    Values that the view puts into the session afterwards, such as a flash message, begin a new session. With Flask's
+    own cookie session only the login's keys are removed. Raises SessionUnavailable (503) if the store is down; then
+    nobody was logged out.
     """
-    return current_manager().logout_user()
+    return _manager().logout_user()
 
 
 def confirm_login() -> None:
-    """Mark the login as fresh, after the user has shown again who they are; the session gets a new id.
+    """Mark the login as fresh, after the user has given the password again. The session gets a new ticket.
 
-    Nothing happens if the session has no login: there is nothing to confirm.
+    Without a login in the session, nothing happens but a warning in the log. Raises a 403 during an impersonation,
+    because nobody can say whose password was given.
     """
-    current_manager().confirm_login()
+    _manager().confirm_login()
 
 
 def update_session_auth_hash(user: Any = None) -> None:
-    """Let this login go on although ``session_auth_hash()`` of its user has changed, as with a new password.
+    """Keep this login although ``session_auth_hash()`` of its user has changed, for example with a new password.
 
-    All other logins of the user end, and what remembers them; this session gets a new id, and the browser a new
-    remember token if it had one. The login becomes no fresher by it. ``user``: as they are now; else the current user.
+    All other logins of the user end at their next request. This session gets a new ticket, and the browser a new
+    remember token if it had one. The login does not become fresh. ``user``: the user object with the new hash; by
+    default the current user.
 
-    Raises ValueError if that is not who is logged in by this session.
+    Raises ValueError if ``user`` is not the user who is logged in by this session.
     """
-    current_manager().update_session_auth_hash(user)
+    _manager().update_session_auth_hash(user)
 
 
 def login_fresh(max_age: timedelta | float | None = None) -> bool:
-    """Tell whether the user has shown who they are in this session, and was not just remembered.
+    """Return whether the user logged in with a password in this session, and not by a remember token.
 
-    ``max_age``: within the last so many seconds. Raises ValueError for an age that is not above zero.
+    ``max_age``: also require that this was at most so many seconds, or this timedelta, ago. Raises ValueError for an
+    age that is not above zero.
     """
-    return current_manager().login_fresh(max_age)
+    return _manager().login_fresh(max_age)
 
 
 def login_remembered() -> bool:
-    """Tell whether the login will outlive the session: the browser has a good remember token of the user's."""
-    return current_manager().login_remembered()
+    """Return whether a remember token will log the user in again when the session is over."""
+    return _manager().login_remembered()
 
 
 def login_source() -> LoginSource | None:
-    """Tell by what the request's user was found; None if nobody is logged in.
+    """Return how the request's user was found; None for an anonymous user.
 
-    "session"; "remember", in the request that the cookie of an earlier login began this one in; "header", by an
-    authenticator; "browser", by an authenticator and a credential that browsers send by themselves, as they do
-    cookies; "request_loader". When a request needs no protection against forgery stands in docs/csrf.md: an
-    authenticator may go by what is no header.
+    "session": by the session. "remember": by a remember token, which began this session in this request. "header": by
+    an authenticator. "browser": by an authenticator and a credential that browsers send by themselves, as they send
+    cookies. "request_loader": by the request loader.
+
+    docs/csrf.md says which requests need no CSRF token. The source "header" alone does not decide that, because an
+    authenticator may read something else than a header.
     """
-    return current_manager().login_source()
+    return _manager().login_source()
 
 
 def impersonate(user: Any) -> None:
-    """Let the current user see the site as ``user`` from here on; the session gets a new id. For support.
+    """Let the current user see the site as ``user`` from now on, for support. The session gets a new ticket.
 
-    ``@login_manager.impersonation_allowed`` must say that they may, now and at every request to come. The session stays
-    that of the current user: what ends their login ends this. It is never fresh meanwhile. Ended by
-    :func:`stop_impersonating`, by a login, and by a logout.
+    The function under ``@login_manager.impersonation_allowed`` must allow this now and at every later request. The
+    session stays that of the current user, so the end of their login ends the impersonation. The login is not fresh
+    meanwhile. :func:`stop_impersonating`, a login and a logout end the impersonation.
 
-    Raises a 403 if it is not allowed, or ``user`` is not active; ValueError for the same user; RuntimeError if nobody
-    is logged in by this session, it impersonates somebody already, or nothing was registered that could allow it.
+    Raises a 403 if the impersonation is not allowed or ``user`` is not active, ValueError if the two are the same
+    user, and RuntimeError if nobody is logged in by this session, if the session impersonates somebody already, or if
+    the application has no function that allows it.
     """
-    current_manager().impersonate(user)
+    _manager().impersonate(user)
 
 
 def stop_impersonating() -> bool:
-    """Be the impersonator again, in a session with a new id. False: nobody was impersonated, and nothing happened."""
-    return current_manager().stop_impersonating()
+    """End the impersonation, and return whether there was one. The session gets a new ticket."""
+    return _manager().stop_impersonating()
 
 
 def impersonator() -> Any:
-    """Return the user who is really logged in, if they impersonate the current one; else None."""
-    return current_manager().impersonator()
+    """Return the logged-in user who impersonates the current user; None if nobody does."""
+    return _manager().impersonator()
 
 
 def login_watch() -> LoginWatch:
-    """Return what tells, as often as it is asked and also when the request is over, whether its login is still good.
+    """Return an object that says, also after the request, whether this login still holds: :class:`LoginWatch`.
 
-    Takes the login as it is now; what the request put into the session so far is saved at once. Raises RuntimeError if
-    nobody is logged in or there is no user_loader, and what saving raises.
+    The session is saved at once. Raises RuntimeError if nobody is logged in or the application has no user_loader, and
+    the errors of saving: SessionUnavailable (503), SessionValueError, SessionTooLargeError.
     """
-    return current_manager().login_watch()
+    return _manager().login_watch()
 
 
 def active_sessions(user: Any = None) -> list[ActiveSession]:
-    """Return the sessions in which ``user`` (else the current user) is logged in, those used last first.
+    """Return the sessions in which ``user`` (by default the current user) is logged in, the last used first.
 
-    A device whose session is over and that is remembered is among them, because it needs no password to be back.
+    The list also has each device whose session is over and whose remember token is good, because that device needs no
+    password to log in again.
 
     Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
-    server or their store cannot tell whose they are, StoreError.
+    server or their store has no owner index, and StoreError if the store is down.
     """
-    return current_manager().active_sessions(user)
+    return _manager().active_sessions(user)
 
 
 def revoke_session(handle: str, *, operator: bool = False) -> bool:
-    """End the session that :func:`active_sessions` gave this handle. Its next request is nobody's.
+    """End the session with a handle from :func:`active_sessions`, and return whether there was one.
 
-    Only one of the current user's; with ``operator=True`` anybody's, which the view has to allow. False: there is no
-    such session, or it is not theirs, which is answered alike. The current one may be ended too; then this is
-    :func:`logout_user`. Raises RuntimeError if nobody is logged in, CloakroomError and StoreError as above.
+    The session must be one of the current user's. With ``operator=True`` it may be anybody's; the view must check that
+    the current user may do that. The answer for another user's session is False too. For the session of this request
+    this is :func:`logout_user`. Raises RuntimeError if nobody is logged in, and else as :func:`active_sessions`.
     """
-    return current_manager().revoke_session(handle, operator=operator)
+    return _manager().revoke_session(handle, operator=operator)
 
 
 def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
-    """End all sessions of ``user``, else of the current user; return how many ended.
+    """End all sessions and remember tokens of ``user``, by default the current user, and return the number of sessions.
 
-    ``keep_current``: but for that of this request, and what remembers it. Else, if it is one of them, this is
-    :func:`logout_user` as well. Remember tokens end with the sessions.
+    ``keep_current``: keep the session of this request and its remember token. Otherwise, if the session of this
+    request is one of them, this is :func:`logout_user` as well.
 
-    Given a user, it needs no request but only the application's context, as in a worker. Raises RuntimeError if
-    nobody is logged in and no user is given, CloakroomError and StoreError as above.
+    Given a user, the function needs only an application context, so a worker can call it. Raises RuntimeError if
+    nobody is logged in and no user is given, and else as :func:`active_sessions`.
     """
-    return current_manager().logout_everywhere(user, keep_current=keep_current)
+    return _manager().logout_everywhere(user, keep_current=keep_current)
 
 
 def logout_everybody() -> int:
-    """For operators: end the sessions of all who are logged in, of every kind of user, and what remembers them.
+    """End the sessions and remember tokens of all users of every kind, and return the number of sessions.
 
-    Returns how many sessions ended. The store is walked over some times for each kind.
-
-    It takes about as long as reading and writing every session does. Logins that are made meanwhile stay. Needs no
-    request but only the application's context. Raises CloakroomError if the store cannot be walked over, StoreError.
+    For operators. The function reads every entry of the store several times for each kind of user, so it takes about
+    as long as reading and writing every session. Logins that are made meanwhile stay. The function needs only an
+    application context. Raises CloakroomError if the store cannot list its entries, and StoreError if it is down.
     """
-    current_manager()  # an application without one has nobody to log out, and should hear of it
-    return sum(Activity(realm).end_everybody() for realm in realms_of(this_app()))
+    _manager()  # raises RuntimeError if the application has none
+    return sum(Devices(realm).end_everybody() for realm in realms_of(this_app()))
 
 
 def delete_user_data(user: Any) -> bool:
-    """Delete all that is in ``user_session`` of this user, given as an object or by their id. False: there was nothing.
+    """Delete the user data of a user, given as an object or by id, and return whether there was any.
 
-    A request that is under way does not bring it back: what it changes is dropped, and ``user_session_discarded`` tells
-    so. Needs no request but only the application's context. Raises CloakroomError if sessions are not on the server,
-    StoreError.
+    A request that runs meanwhile cannot bring the data back: its changes are dropped, and the signal
+    ``user_session_discarded`` is sent. The function needs only an application context. Raises CloakroomError if the
+    sessions are not on the server, and StoreError if the store is down.
     """
-    return current_manager().delete_user_data(user)
+    return _manager().delete_user_data(user)
 
 
 def export_user_data(user: Any) -> str:
-    """Return all that is in ``user_session`` of this user, given as an object or by their id, as JSON.
+    """Return the user data of a user, given as an object or by id, as JSON text.
 
-    Every type is readable: :func:`.core.user_data.export.to_json` says how. Raises as :func:`delete_user_data`.
+    :func:`.core.user_data.export.to_json` says how each type is written. Raises as :func:`delete_user_data`.
     """
-    return current_manager().export_user_data(user)
+    return _manager().export_user_data(user)
 
 
 def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -> None:
-    """Set where one logs in, for the application or for a blueprint. None: its pages answer with a 401.
+    """Set the login view of the application, or of one blueprint. None: pages answer with a 401 instead of a redirect.
 
-    Once a blueprint has a login view of its own, give one for each: what the application had is then the one for
-    pages outside of every blueprint.
+    Once a blueprint has a login view of its own, the application's login view holds only for pages outside of all
+    blueprints. So then set one for each blueprint.
     """
-    manager = current_manager()
+    manager = _manager()
     views = manager.blueprint_login_views
     if blueprint is None and not views:
         manager.login_view = login_view

@@ -1,4 +1,4 @@
-"""Several kinds of user side by side, as customers and operators: each with a session of its own."""
+"""``UserKind``: a second group of users beside the application's own, such as staff beside customers."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from flask.sessions import SessionMixin
 from ..context import this_app, this_request
 from ..errors import SettingError
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
-from ..sessions.kinds import KindCookieInterface, KindInterface, interface_beside
+from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
 from .manager import LoginManager
-from .request.csrf_hooks import is_shown_by_header, login_secrets
-from .request.current import UserProxy
-from .request.loading import user_of
-from .request.state import state_of_realm
+from .request.csrf_hooks import has_header_login, login_secrets
+from .request.current_user import UserProxy, user_of
+from .request.state import login_state
 from .setup.realm import KINDS_KEY
 from .setup.settings import LoginSettings, settings_of
 from .user_session.mappings import UserSession
-from .user_session.proxy import user_session_of
+from .user_session.proxy import user_session_proxy
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 
 
 @dataclass(slots=True)
-class _Place:
-    """What a kind of user is made of in one application; made anew when what it was made from is another."""
+class _KindInApp:
+    """A kind's session interface and settings in one application, and the application's own that they derive from.
+
+    If the application replaces its own ones, the kind's are made again.
+    """
 
     main: Any
     interface: KindInterface | KindCookieInterface
@@ -38,36 +40,41 @@ class _Place:
 
 
 class UserKind(LoginManager):
-    """Another kind of user beside the application's own, with its own loaders, views, messages and handlers.
+    """A second group of users with its own loaders, views, messages and handlers, such as staff beside customers.
 
-    Its logins are in a session of their own: in the same store with the same settings, under the names of the
-    application's cookies with ``_<name>`` behind them. Nothing of one kind is worth anything as another. What are
-    functions for the application's users are methods here, which do the same.
+    Its logins are in a session of their own, in the same store and with the same settings. Its cookies have the names
+    of the application's cookies and ``_<name>`` behind them. A ticket or remember token of one kind is not valid for
+    another kind. Each function for the application's users, such as ``login_user``, is a method here.
     """
 
     def __init__(self, name: str, app: Flask | None = None) -> None:
-        """``name``: small letters, digits and "_", other than "user". With ``app``, do :meth:`init_app` at once."""
+        """Make a kind of user. With ``app``, also call :meth:`init_app`.
+
+        ``name`` begins with a small letter, has small letters, digits and "_", and is not "user". Raises ValueError for
+        another name.
+        """
         if not isinstance(name, str) or not _NAME(name) or name == "user":
             raise ValueError(f'a kind of user has a name like "operator", other than "user"; not {name!r}')
         self.name = name
-        #: Under what a request keeps its state.
+        #: The names under which the request object holds the login state, and a mark that the response is finished.
         self.state_name = f"_flask_cloakroom_login_{name}"
         self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
-        self._places: WeakKeyDictionary[Flask, _Place] = WeakKeyDictionary()
-        #: The user of this kind who makes the present request, or an anonymous one; ``current_<name>`` in templates.
+        self._in_apps: WeakKeyDictionary[Flask, _KindInApp] = WeakKeyDictionary()
+        #: The request's user of this kind, or an anonymous one. Templates have it as ``current_<name>``.
         self.current_user: Any = UserProxy(self._get_user)
-        #: What belongs to that user: :data:`flask_cloakroom.user_session`, and apart from other kinds'.
-        self.user_session: UserSession = user_session_of(lambda: self)
+        #: The data of that user, apart from the data of other kinds: see :data:`flask_cloakroom.user_session`.
+        self.user_session: UserSession = user_session_proxy(lambda: self)
         super().__init__()
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
-        """Add this kind of user to the application, with ``current_<name>`` in its templates.
+        """Add this kind of user to the application. With ``add_context_processor``, templates get ``current_<name>``.
 
-        Call it early: ``after_request`` functions that are registered before run when its session is saved already.
-        Raises ValueError if there is another kind of this name, :class:`~flask_cloakroom.SettingError` for a setting.
+        Call it before you register ``after_request`` functions: functions that are registered before it run after the
+        kind's session is saved. Raises ValueError if the application has another kind of this name, and
+        :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         settings = settings_of(app)
         kinds: dict[str, UserKind] = app.extensions.setdefault(KINDS_KEY, {})
@@ -80,23 +87,32 @@ class UserKind(LoginManager):
         if taken & {f"{name}_{self.name}" for name in taken}:
             raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
         kinds[self.name] = self
-        app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: is_shown_by_header}
+        app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.after_request(self.finish_response)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
 
-    # -- for this package -----------------------------------------------------------------------------------
+    # -- used inside this package -----------------------------------------------------------------------------
 
     def settings_for(self, app: Flask) -> LoginSettings:
-        """Return the application's settings, with a remember cookie of its own."""
-        return self._place(app).settings
+        """Return the application's settings with the remember cookie of this kind.
+
+        Raises RuntimeError if the application does not have this kind of user.
+        """
+        known: UserKind | None = app.extensions.get(KINDS_KEY, {}).get(self.name)
+        if known is not self:
+            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
+        return self._in_app(app).settings
 
     def interface_for(self, app: Flask) -> KindInterface | KindCookieInterface:
-        """Return what opens and saves this kind's sessions. Raises CloakroomError where there can be none."""
-        return self._place(app).interface
+        """Return the session interface of this kind.
+
+        Raises CloakroomError if the application's sessions are neither Session(app) nor Flask's own.
+        """
+        return self._in_app(app).interface
 
     def session_of(self, request: Request) -> SessionMixin:
-        """Return the session of this kind, which is opened when it is first used."""
+        """Return the request's session of this kind. The first call opens it."""
         found: SessionMixin | None = request.__dict__.get(self._session_name)
         if found is None:
             app = this_app()
@@ -110,9 +126,9 @@ class UserKind(LoginManager):
         return found
 
     def may_have_login(self, app: Flask, request: Request) -> bool:
-        """Tell whether the request has opened the session of this kind, or has a cookie by which it may be logged in.
+        """Return whether the request opened the session of this kind, or may have a cookie of this kind.
 
-        A name that is part of another cookie's value counts too, which costs nothing but a look for the cookie.
+        A cookie whose value has the name of such a cookie counts too. Then the session is opened and found empty.
         """
         if self._session_name in request.__dict__:
             return True
@@ -120,7 +136,7 @@ class UserKind(LoginManager):
         return header is not None and any(name in header for name in self.cookie_names(app))
 
     def finish_response(self, response: Response) -> Response:
-        """Finish the response of a request that asked for its user of this kind, and save the session."""
+        """Return the response with the headers of the login and the cookie of this kind's session, which is saved."""
         super().finish_response(response)
         app, found = this_app(), this_request().__dict__.get(self._session_name)
         if found is not None:
@@ -129,20 +145,15 @@ class UserKind(LoginManager):
                 interface.save_session(app, found, response)
         return response
 
-    def _place(self, app: Flask) -> _Place:
+    def _in_app(self, app: Flask) -> _KindInApp:
         main, settings = app.session_interface, settings_of(app)
-        place = self._places.get(app)
+        place = self._in_apps.get(app)
         if place is None or place.main is not main:
-            interface = interface_beside(main, app, self.name)
-            place = self._places[app] = _Place(main, interface, settings, settings.of_kind(self.name))
+            interface = interface_for_kind(main, app, self.name)
+            place = self._in_apps[app] = _KindInApp(main, interface, settings, settings.for_kind(self.name))
         elif place.main_settings is not settings:
-            place.main_settings, place.settings = settings, settings.of_kind(self.name)
+            place.main_settings, place.settings = settings, settings.for_kind(self.name)
         return place
 
-    def check_set_up(self, app: Flask) -> None:
-        """Raise RuntimeError if the application does not have this kind of user."""
-        if app.extensions.get(KINDS_KEY, {}).get(self.name) is not self:
-            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
-
     def _get_user(self) -> Any:
-        return user_of(state_of_realm(self)) if has_request_context() else None
+        return user_of(login_state(self)) if has_request_context() else None

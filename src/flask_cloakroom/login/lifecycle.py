@@ -1,4 +1,4 @@
-"""A login begins, is confirmed, is asked about, and ends: for the request and the manager that a state is of."""
+"""Log in, confirm, query and log out. Each function takes the LoginState of one request and one realm."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from werkzeug.local import LocalProxy
 from .. import signals
 from ..cookies import MAX_AGE_LIMIT
 from ..core.clock import is_within
-from ..core.entries.ownership import Ownership, new_handle
+from ..core.entries.ownership import new_handle
+from ..core.values.own_keys import USER_KEY
 from ..secret import Secret
 from ..sessions.outage import SessionUnavailable
-from .in_session.browser import browser_id
-from .in_session.device_note import is_remembered_by
-from .in_session.session_login import auth_hash_of, description
+from .in_session.device_note import describe_login, was_remembered
+from .in_session.session_login import (
+    AUTH_HASH,
+    BROWSER,
+    FRESH,
+    FRESH_AT,
+    IMPERSONATED,
+    auth_hash_of,
+    browser_id,
+    login_values,
+)
 from .request import impersonation
-from .request.loading import user_of
-from .request.remember_cookies import forget, forget_others, remembered_in
+from .request.current_user import user_of
+from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, sent_tokens_of
 from .request.state import LoginState
-from .setup.config import AUTH_HASH, BROWSER, FRESH, FRESH_AT, IMPERSONATED, USER_ID
 from .setup.settings import LoginSettings
 from .setup.users import is_set
 
@@ -33,61 +41,55 @@ log = logging.getLogger("flask_cloakroom.login")
 def log_in(
     state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
 ) -> bool:
-    """Do :func:`.actions.login_user`."""
+    """Log ``user`` in, and return whether the login was made: see :func:`.actions.login_user`."""
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if not force and not is_set(user, "is_active"):
         log.info("a login was refused: the user is not active")
         return False
     user_id = state.realm.id_of(user)
-    described = description(user, user_id, fresh=fresh, forced=force, user_agent=state.user_agent)
-    login = state.login
+    request, login = state.request, state.login
+    user_agent = request.headers.get("User-Agent")
+    values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
     before = login.owner
     token: Secret | None = None
-    lifetime, handle = 0, ""
+    lifetime = 0
     if remember:
-        lifetime, handle = _seconds_of(duration, state.settings), new_handle()
-        begun = login.begun(state.request, remembered=True, handle=handle)
-        token = Secret(state.tokens.issue(str(user_id), auth_hash_of(user), lifetime, begun))
+        lifetime, handle = _lifetime_of(duration, state.settings), new_handle()
+        new_login = describe_login(login.session, request, remembered=True, handle=handle)
+        token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
     else:
-        handle = forget_others(state, str(user_id))
-        lost = before is not None and not handle and is_remembered_by(before.note)
+        handle = revoke_other_users_tokens(state, str(user_id))
+        lost = before is not None and not handle and was_remembered(before.note)
         handle_now = new_handle() if lost else handle
-        begun = login.begun(state.request, remembered=bool(handle), handle=handle_now)
+        new_login = describe_login(login.session, request, remembered=bool(handle), handle=handle_now)
     impersonated = impersonator = None
     if login.session.get(IMPERSONATED) is not None:
         impersonated, impersonator = user_of(state), state.impersonator
-    if not login.begin(described, begun):
+    if not login.begin(values, new_login):
         if token is not None:
             state.tokens.revoke(token)
         return False
-    _forget_before(state, before, token, lifetime, handle)
+    try:
+        if token is not None:
+            revoke_remember_tokens(state, before)
+        elif before is not None and before.handle != handle and was_remembered(before.note):
+            state.tokens.revoke_login(before)
+    except SessionUnavailable:
+        login.abort()  # else the browser would have the new login and still the remember token of the old one
+        raise
+    if token is not None:
+        state.set_remember_cookie(token, lifetime)
+        state.used_token = None
     state.set_user(user, private=True, source="session")
     if impersonator is not None:
-        impersonation.tell_end(state, impersonated, impersonator)
+        impersonation.send_ended(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
     return True
 
 
-def _forget_before(state: LoginState, before: Ownership | None, token: str | None, lifetime: int, handle: str) -> None:
-    """End what remembered a login in this browser until now, unless that is the one which goes on; set the new token.
-
-    Raises SessionUnavailable (503) if the store is down; then the login that was begun is not saved.
-    """
-    try:
-        if token is not None:
-            forget(state, before)
-        elif before is not None and before.handle != handle and is_remembered_by(before.note):
-            state.tokens.revoke_login(before)
-    except SessionUnavailable:
-        state.login.give_up()
-        raise
-    if token is not None:
-        state.set_remember(token, lifetime)
-        state.resumed = None
-
-
-def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
+def _lifetime_of(duration: timedelta | None, settings: LoginSettings) -> int:
+    """Return the lifetime of a remember token in seconds. Raises TypeError or ValueError for a wrong duration."""
     if duration is None:
         return settings.remember_for
     if not isinstance(duration, timedelta):
@@ -99,17 +101,17 @@ def _seconds_of(duration: timedelta | None, settings: LoginSettings) -> int:
 
 
 def log_out(state: LoginState) -> bool:
-    """Do :func:`.actions.logout_user`."""
+    """Log the user out, and return True: see :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
     impersonator, login = state.impersonator, state.login
-    forget(state, login.owner)
+    revoke_remember_tokens(state, login.owner)
     if login.exists:
         log.debug("%s: logged out", login.log_name)
         login.end()
     state.clear_site_data = True
     try:
         if impersonator is not None:
-            impersonation.tell_end(state, user, impersonator)
+            impersonation.send_ended(state, user, impersonator)
         signals.user_logged_out.send(state.app, user=user if impersonator is None else impersonator)
     finally:
         state.set_user(state.realm.anonymous_user(), private=False)
@@ -117,56 +119,59 @@ def log_out(state: LoginState) -> bool:
 
 
 def _user_to_log_out(state: LoginState) -> Any:
-    """Return the user whom the signal will name. That a loader fails is no reason to stay logged in."""
+    """Return the user for the signal. If a loader fails, the logout goes on with an anonymous user."""
     try:
         return user_of(state)
     except SessionUnavailable:
-        raise  # then nobody can be logged out
+        raise  # the store is down, so the session cannot be ended either
     except Exception:
-        log.exception("the user could not be loaded at the logout, which goes on without")
+        log.exception("the user could not be loaded at the logout. The logout goes on without the user")
         return state.realm.anonymous_user()
 
 
 def confirm(state: LoginState) -> None:
-    """Do :func:`.actions.confirm_login`."""
+    """Mark the login as fresh: see :func:`.actions.confirm_login`."""
     user_of(state)
     if state.impersonator is not None:
-        # Whose password was asked for? Neither of the two would be enough for both.
+        # The password may be the support member's or the user's, and must not make the login fresh for the other one.
         log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
         raise Forbidden
-    # The session may be another's than that of the user who shows a credential with the request.
-    if state.ignores_session or state.session.get(USER_ID) is None:
+    # With a credential in the request, the session may belong to another user.
+    if state.ignores_session or state.session.get(USER_KEY) is None:
         log.warning("confirm_login() was called, and nobody is logged in by this session")
         return
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
-    state.session[BROWSER] = browser_id(state.user_agent)
+    state.session[BROWSER] = browser_id(state.request.headers.get("User-Agent"))
     state.login.rotate()
     signals.user_login_confirmed.send(state.app)
 
 
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
-    """Do :func:`.actions.update_session_auth_hash`."""
+    """Keep this login after a change of ``session_auth_hash()``: see :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
-    user_id = state.session.get(USER_ID)
+    user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
-        raise ValueError("session_auth_hash() can only be taken over for the user who is logged in by this session")
+        raise ValueError(
+            "update_session_auth_hash() got a user who is not logged in by this session. Call it with the user of this "
+            "session"
+        )
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    for remembered in remembered_in(state, user_id):
+    for remembered in sent_tokens_of(state, user_id):
         renewed = state.tokens.renew(remembered, digest)
         if renewed is not None:
-            state.set_remember(renewed, max(1, remembered.lifetime - remembered.age))
+            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
         return
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
-    """Do :func:`.actions.login_fresh`; ``max_age`` is in seconds."""
+    """Return whether the login is fresh: see :func:`.actions.login_fresh`. ``max_age`` is in seconds."""
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    if state.session.get(USER_ID) is None or state.session.get(FRESH) is not True:
+    if state.session.get(USER_KEY) is None or state.session.get(FRESH) is not True:
         return False
     if max_age is None:
         return True
@@ -175,14 +180,14 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
 
 
 def is_remembered(state: LoginState) -> bool:
-    """Do :func:`.actions.login_remembered`."""
+    """Return whether a remember token will log the user in again: see :func:`.actions.login_remembered`."""
     user_of(state)
     if state.ignores_session or state.impersonator is not None:
         return False
-    user_id = state.session.get(USER_ID)
-    if state.remember is not None or user_id is None:
-        return bool(state.remember)
+    user_id = state.session.get(USER_KEY)
+    if state.remember_cookie is not None or user_id is None:
+        return bool(state.remember_cookie)
     owner = state.login.owner
     if owner is not None:
-        return is_remembered_by(owner.note)  # what remembers it and the session end together
-    return next(remembered_in(state, user_id), None) is not None
+        return was_remembered(owner.note)  # the remember token and the session end together
+    return next(sent_tokens_of(state, user_id), None) is not None

@@ -1,4 +1,4 @@
-"""Server-side sessions: ``Session(app)`` puts them in the place of Flask's cookie."""
+"""Sessions on the server: ``Session(app)`` keeps ``flask.session`` in a store instead of a cookie."""
 
 from ..core.values.merge import MISSING
 from ..core.values.registered_types import register_type

@@ -1,4 +1,8 @@
-"""How requests of one browser that begin the same login at the same time end on one session."""
+"""Let parallel requests of one browser that make the same login share one session.
+
+A browser whose session has expired may send several requests with the same remember token. All of them log in to the
+session of one ticket, which each request derives from that token.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +11,52 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from .. import signals
 from ..core.entries.record import Absence, Committed, Record
 from ..core.values import codec
 from ..core.values.rebase import Changes, Values, rebase
 from ..secret import as_secrets
 from .work import SessionWork
 
-#: How long a request waits for another one of the same browser to make the session in which both go on; seconds. That
-#: takes a few store commands. One that waited in vain is nobody's, and the next is somebody's again.
-PATIENCE: Final = 1.0
+#: The longest wait in seconds until a parallel request has made the shared session, which takes a few store commands.
+#: If the wait times out, this request goes on as anonymous; the browser's next request is logged in again.
+JOIN_PATIENCE: Final = 1.0
 
 
-def adopt(work: SessionWork, ticket: str, contents: Mapping[str, Any], *, first: bool) -> bool:
-    """Go on as the session of this ticket; where there is none, make it of the present one and ``contents``.
+def join(work: SessionWork, ticket: str, login: Mapping[str, Any], *, first: bool) -> bool:
+    """Use the session of ``ticket`` from now on, or create it with the keys of ``login``. This request's changes stay.
 
-    Whoever comes first makes it, and what each of the requests has changed so far stays. A session that is stored
-    already is moved there only by the request that is ``first``; the others wait for that. False: the session of that
-    ticket has ended, or was never made; then ``contents`` may be in the present session, which is to be cleaned.
+    The request without a stored session that comes first creates it. A stored session is moved to ``ticket`` only by
+    the request that is ``first``, and the other requests wait for that.
+
+    Return False if the session of ``ticket`` has ended or was never made. Then the keys of ``login`` may be in the
+    present session, and the caller must remove them.
 
     Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
     """
-    begins = work.record is None and not work.superseded
+    may_create = work.record is None and not work.superseded
     with work.outage():
-        found = _await(work, ticket, 0 if first or begins else PATIENCE)
-        if found is None and begins:
-            work.update(contents)
-            if work.create_at(ticket):
+        found = _wait_for(work, ticket, 0 if first or may_create else JOIN_PATIENCE)
+        if found is None and may_create:
+            work.update(login)
+            made = work.create(work.changes(), ticket)
+            if made is not None:
+                work.continue_from(made)
+                work.send(signals.session_created, made)
                 return True
-            found = _await(work, ticket, 0)
+            found = _wait_for(work, ticket, 0)
     if found is not None:
-        _become(work, found, contents)
+        _switch_to(work, found, login)
     elif first and work.record is not None:
-        work.destination = ticket
-        work.update(contents)
+        work.next_ticket = ticket
+        work.update(login)
         work.rotate()
         work.save_now()
     return work.record is not None and (found is not None or first)
 
 
-def _await(work: SessionWork, ticket: str, patience: float) -> Record | None:
-    """Return the session of a ticket; if there is none, wait for who is making it, for so many seconds."""
+def _wait_for(work: SessionWork, ticket: str, patience: float) -> Record | None:
+    """Return the session of a ticket. If there is none yet, wait for it up to ``patience`` seconds. Or return None."""
     deadline = time.monotonic() + patience
     while True:
         found = work.repository.load(ticket)
@@ -54,31 +64,31 @@ def _await(work: SessionWork, ticket: str, patience: float) -> Record | None:
             return found
         if found is not Absence.UNKNOWN or time.monotonic() >= deadline:
             return None
-        time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
+        time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  random, so that waiting requests do not try all at once
 
 
-def _become(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None:
-    """Go on as another session, with what this request has changed so far merged into it.
+def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None:
+    """Use another session, with this request's changes merged into it.
 
-    A request that cleared its session has cleared this one too, but for the ``login``.
+    After ``clear()`` only the keys of ``login`` and the keys that this request set since then stay.
     """
     changes = work.changes()
     strategies = work.repository.strategies
-    values, conflicts = rebase(as_secrets(work.stored), as_secrets(record.values), changes, strategies)
-    _go_on(work, record, changes, values, login)
-    work.report(Committed(record, True, conflicts))
+    values, conflicts = rebase(as_secrets(work.stored_values), as_secrets(record.values), changes, strategies)
+    _apply(work, record, changes, values, login)
+    work.send_conflicts(Committed(record, True, conflicts))
 
 
-def _go_on(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:
-    live = {key: work[key] for key, packed in changes.items() if packed is not None}
+def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:
+    objects = {key: work[key] for key, packed in changes.items() if packed is not None}
     cleared = work.cleared
-    work.switch_to(record)
+    work.start_over_from(record)
     for key in changes:
         if key not in values:
             work.pop(key, None)
         elif values[key] != record.values.get(key):
-            # The view's own object where it can be, because the view may go on changing it.
-            work[key] = live[key] if values[key] == changes[key] else codec.unpack(values[key])
+            # Keep the view's own object if the merge did not change its value. The view may still change that object.
+            work[key] = objects[key] if values[key] == changes[key] else codec.unpack(values[key])
     if cleared:
         for key in record.values.keys() - changes.keys() - login.keys():
             work.pop(key, None)

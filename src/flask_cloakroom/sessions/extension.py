@@ -1,4 +1,4 @@
-"""What an application writes: ``Session(app)``, and two decorators for views."""
+"""``Session(app)``, and two decorators for views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .session import ServerSession
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: ``flask.session`` itself, with a type that knows what a session on the server can do.
+#: ``flask.session``, typed as a session on the server.
 session = cast(ServerSession, flask_session)
 
 
@@ -26,12 +26,12 @@ class Session:
     """Keep ``flask.session`` on the server. One object serves any number of applications."""
 
     def __init__(self, app: Flask | None = None) -> None:
-        """With ``app``, do :meth:`init_app` at once."""
+        """Call :meth:`init_app` if ``app`` is given."""
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Take the place of the application's sessions, as ``app.config`` says.
+        """Keep the sessions of ``app`` on the server, with the settings in ``app.config``.
 
         Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong setting.
         """
@@ -41,12 +41,15 @@ class Session:
 
 
 def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:
-    """Run a view under ``session.lock(timeout=…, lease=…)``: one request of a visitor at a time."""
+    """Run a view in ``session.lock(timeout=…, lease=…)``, so that a session runs one such view at a time.
+
+    ``timeout`` and ``lease`` are in seconds. The view raises the errors of :meth:`ServerSession.lock`.
+    """
     return lambda view: _run_within(view, lambda: session.lock(timeout=timeout, lease=lease))
 
 
 def passive(view: F) -> F:
-    """Mark a view as not counting as activity, such as one that a page polls: it does not lengthen the session."""
+    """Make a view's requests passive: they do not extend the session. Use it for a page that polls."""
 
     def begin() -> AbstractContextManager[None]:
         session.passive = True
@@ -56,7 +59,7 @@ def passive(view: F) -> F:
 
 
 def _run_within(view: F, begin: Callable[[], AbstractContextManager[None]]) -> F:
-    """Return a view that runs within what ``begin()`` returns, and is a coroutine function if ``view`` is one."""
+    """Return a view that runs in the context of ``begin()``. It is a coroutine function if ``view`` is one."""
     if inspect.iscoroutinefunction(view):
 
         @wraps(view)

@@ -1,9 +1,9 @@
-"""Flash messages: each is shown once, by the response that rendered it, and by another one if that failed.
+"""Show each flash message once, and show it again if its response fails.
 
-Flask keeps them in the session, as a list of category and message, and a page that shows them takes the list out. Were
-that saved with the session, at the end, a page that is made at the same moment would show them too. So they are taken
-in the store at once, on a lease: at the end of the request the taking is settled, after an exception they are given
-back, and those of a process that died come back when the lease is over.
+Flask keeps flash messages in the session, and removes those that a page shows. If the removal were saved only at the
+end of the request, a page that is made at the same time would show them too. So this request takes them in the store at
+once, on a lease. The end of the request ends the lease, and the messages are gone. After an exception they are put
+back. If the process dies, they are put back when the lease expires.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from flask import Flask, got_request_exception, has_request_context
 
 from ..context import clear_flash_cache, this_session
 from ..core.entries.record import Committed
-from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
+from ..core.values import flashes
+from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in
 from ..core.values.merge import remaining_and_added
 from ..core.values.own_keys import FLASH_LEASES, FLASHES
 from ..core.values.rebase import Changes, Values
@@ -32,86 +33,86 @@ _KEYS: Final = (FLASHES, FLASH_LEASES)
 
 
 def take(work: SessionWork) -> Any:
-    """Return the messages, and remove them so that no other response shows them. They must be there.
+    """Return the flash messages and remove them from the store, so that no other response shows them.
 
-    Raises SessionUnavailable.
+    The session must have some. Raises SessionUnavailable.
     """
-    shown = work[FLASHES]
-    if type(shown) is not list:
-        del work[FLASHES]  # not of Flask's making
-        return shown
-    if FLASHES not in work.stored or work.record is None:
-        # Nobody else can see them yet.
+    messages = work[FLASHES]
+    if type(messages) is not list:
+        del work[FLASHES]  # the application set this key itself
+        return messages
+    if FLASHES not in work.stored_values or work.record is None:
+        # Only this request has these messages, so they need no lease.
         del work[FLASHES]
-        _note(work, None, shown)
-        return shown
-    read = work.stored[FLASHES]
-    before = messages_in(work.stored)
-    left, own = remaining_and_added(before, shown)
-    # A streamed body is made when the session has been saved, and nothing will be settled any more.
-    name = None if work.closed else secrets.token_hex(8)
-    found: list[Any] = []
+        _remember(work, None, messages)
+        return messages
+    read = work.stored_values[FLASHES]
+    before = messages_in(work.stored_values)
+    waiting, own = remaining_and_added(before, messages)
+    # A streamed body is made after the session was saved, so nothing could end a lease any more.
+    lease = None if work.closed else secrets.token_hex(8)
+    stored: list[Any] = []
 
     def edit(values: Values) -> Changes:
-        nonlocal found
-        # Nearly always nobody has written since, and there is nothing to merge.
-        found = left if values.get(FLASHES) == read else merge_waiting(before, left, values)
-        return lease_all(values, name, found, work.repository.now_ms())
+        nonlocal stored
+        # Nearly always no other request has written, so there is nothing to merge.
+        stored = waiting if values.get(FLASHES) == read else merge_waiting(before, waiting, values)
+        return lease_all(values, lease, stored, work.repository.now_ms())
 
     with work.outage():
         try:
             committed = _edit(work, edit)
         except SessionTooLargeError:
-            # The session is full, so that there is no room for a lease. Without this no page could show what is in it.
-            name = None
+            # The session has no room for a lease. Without this second try, no page could show its messages.
+            lease = None
             committed = _edit(work, edit)
     if committed is None:
-        # The session is over, and so is what this request has of it: nobody else will show them.
+        # The session has ended, so no other response can show the messages.
         del work[FLASHES]
-        return shown
-    _note(work, name if found else None, own if name else found + own)
-    return found + own
+        return messages
+    _remember(work, lease if stored else None, own if lease else stored + own)
+    return stored + own
 
 
-def _note(work: SessionWork, name: str | None, own: list[Any]) -> None:
-    taken = work.taken = work.taken or ShownFlashes()
-    taken.own = taken.own + own
-    if name is not None:
-        taken.names.append(name)
+def _remember(work: SessionWork, lease: str | None, own: list[Any]) -> None:
+    shown = work.shown_flashes = work.shown_flashes or ShownFlashes()
+    shown.own = shown.own + own
+    if lease is not None:
+        shown.names.append(lease)
 
 
-def settle(work: SessionWork) -> None:
-    """The response is made: what it shows is gone for good when the session is saved."""
-    taken, work.taken = work.taken, None
-    if taken is None or not taken.names or type(claims := work.get(FLASH_LEASES)) is not dict:
+def confirm_shown(work: SessionWork) -> None:
+    """End the leases of the messages in a complete response. The messages are gone when the session is saved."""
+    shown, work.shown_flashes = work.shown_flashes, None
+    if shown is None or not shown.names or type(leases := work.get(FLASH_LEASES)) is not dict:
         return
-    others = {name: claim for name, claim in claims.items() if name not in taken.names}
+    others = {name: lease for name, lease in leases.items() if name not in shown.names}
     if others:
         work[FLASH_LEASES] = others
     else:
         del work[FLASH_LEASES]
 
 
-def give_back(work: SessionWork) -> None:
-    """What was taken is not shown: the page that was to show it failed."""
-    taken, work.taken = work.taken, None
-    later = work.get(FLASHES, [])  # flashed since
-    if taken is None or type(later) is not list:
+def put_back(work: SessionWork) -> None:
+    """Put the messages of a failed response back into the session, before those that were flashed since."""
+    shown, work.shown_flashes = work.shown_flashes, None
+    later = work.get(FLASHES, [])
+    if shown is None or type(later) is not list:
         return
     before: list[Any] = []
-    if taken.names and work.record is not None and not work.failed:
-        _, later = remaining_and_added(messages_in(work.stored), later)
+    if shown.names and work.record is not None and not work.failed:
+        _, later = remaining_and_added(messages_in(work.stored_values), later)
         try:
-            _edit(work, lambda values: with_leases_back(values, taken.names))
+            _edit(work, lambda values: flashes.with_leases_back(values, shown.names))
         except StoreError as error:
-            log.warning("flash messages come back only when their lease is over: %s", error)
+            log.warning("flash messages are shown again only after their lease, because the store failed: %s", error)
         before = work.get(FLASHES, [])
-    if taken.own or later:
-        work[FLASHES] = before + taken.own + later
+    if shown.own or later:
+        work[FLASHES] = before + shown.own + later
 
 
 def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | None:
-    """Change the stored messages; whatever else this request has changed stays its own, and is merged at its end."""
+    """Change the stored messages at once. The request's other changes are saved and merged at its end as usual."""
     record = work.record
     assert record is not None
     committed = work.repository.edit(record, edit)
@@ -119,29 +120,29 @@ def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | N
         now = committed.record
         values = {key: packed for key, packed in record.values.items() if key not in _KEYS}
         values |= {key: now.values[key] for key in _KEYS if key in now.values}
-        # Where others have written too, the version stays what was read, so that the commit finds that out and merges.
-        work.restate(replace(record if committed.merged else now, values=values), _KEYS)
+        # If another request has written too, keep the old version, so that the commit sees that and merges.
+        work.reload_keys(replace(record if committed.merged else now, values=values), _KEYS)
     return committed
 
 
-# -- the seam to Flask ------------------------------------------------------------------------------------
+# -- Flask ------------------------------------------------------------------------------------------------
 
 
 def watch_failures(app: Flask) -> None:
-    """Give messages back when a request fails, before the page is made that says so: that one may show them."""
+    """Put messages back when a request of ``app`` fails, before its error page is made, which may show them."""
     handle: Any = app.handle_user_exception
 
     @wraps(handle)
     def handle_user_exception(*arguments: Any) -> Any:
-        _on_failure()
+        _put_back_on_failure()
         return handle(*arguments)
 
     app.handle_user_exception = handle_user_exception  # type: ignore[method-assign, assignment]
-    got_request_exception.connect(_on_failure, app)  # what fails after the view
+    got_request_exception.connect(_put_back_on_failure, app)  # for errors after the view, such as in after_request
 
 
-def _on_failure(*_: Any, **__: Any) -> None:
+def _put_back_on_failure(*_: Any, **__: Any) -> None:
     found: Any = this_session() if has_request_context() else None
-    if isinstance(found, SessionWork) and found.taken is not None:
-        give_back(found)
+    if isinstance(found, SessionWork) and found.shown_flashes is not None:
+        put_back(found)
         clear_flash_cache()

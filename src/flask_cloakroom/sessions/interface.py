@@ -1,4 +1,4 @@
-"""The seam to Flask: ``app.session_interface`` opens a session without work, and saves what it became."""
+"""Flask's session interface: open the session of a request, and save it with the response."""
 
 from __future__ import annotations
 
@@ -15,32 +15,30 @@ from ..core.sessions.repository import Repository
 from ..errors import CloakroomError, SettingError
 from ..redis_connections import UsesRedis
 from ..stores import Store
-from .flashes import settle
+from .flashes import confirm_shown
 from .outage import SessionUnavailable, make_unavailable
 from .session import ServerSession
 from .settings import SessionSettings
 
 
 class ServerSessionInterface(SessionInterface):
-    """Lives as long as the application. The store is opened at the first request that touches a session.
+    """The session interface of one application. The first request that uses its session opens the store.
 
-    The configuration is checked when this is made and read again at the first request, so that what was
-    set in between counts; after that it is fixed.
+    The settings are checked at start. They are read again at the first request, so that settings that were changed in
+    between count. After that they are fixed.
     """
 
-    session_class = ServerSession
-
     def __init__(self, app: Flask) -> None:
-        """Raises :class:`~flask_cloakroom.errors.SettingError`."""
+        """Read and check the settings of ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
         self.app = app
         self.settings = SessionSettings.read(app)
-        self._starting = threading.Lock()
+        self._lock = threading.Lock()
 
     @cached_property
     def repository(self) -> Repository:
-        """The sessions without Flask; for commands and workers too. Made at the first use."""
-        with self._starting:
-            if "repository" in self.__dict__:  # another thread's first request was a moment faster
+        """The sessions in the store, without Flask, for commands and workers too. Made at the first use."""
+        with self._lock:
+            if "repository" in self.__dict__:  # another thread made it while this thread waited for the lock
                 return self.__dict__["repository"]  # type: ignore[no-any-return]
             self.__dict__["repository"] = repository = self._make_repository()
             return repository
@@ -54,38 +52,42 @@ class ServerSessionInterface(SessionInterface):
 
     @cached_property
     def find_tickets(self) -> Finder:
-        """Lists what could be tickets in the Cookie header of a WSGI request."""
-        pattern = self.repository.tickets.pattern  # first, because that makes the settings final
+        """A function that returns the possible tickets in the Cookie header of a WSGI request."""
+        pattern = self.repository.tickets.pattern  # before settings.cookie, because this makes the settings final
         return self.settings.cookie.finder(pattern)
 
     @property
     def store(self) -> Store:
-        """Where the sessions are kept; ``str()`` of it says so in words."""
+        """The store of the sessions. Its ``str()`` is a description without secrets."""
         return self.repository.store
 
     def open_session(self, app: Flask, request: Request) -> ServerSession:
-        """Return a session that has done nothing yet."""
+        """Return the session of ``request``. Nothing is read from the store yet."""
         return ServerSession(self, request.environ)
 
     def is_null_session(self, obj: object) -> bool:
-        """Never: there is no secret key to be missing."""
+        """Return False: unlike Flask's cookie session, this one works without a SECRET_KEY."""
         return False
 
     def regenerate(self, session: ServerSession) -> None:
-        """Give the session a new id: Flask-Session's name for :meth:`ServerSession.rotate`."""
+        """Call :meth:`ServerSession.rotate`, under the name that Flask-Session has for it."""
         session.rotate()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Save what the request did and tell the browser what it must know."""
+        """Save the session and its companions, and set the cookie of ``response``.
+
+        If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError,
+        SessionLimitError.
+        """
         if not isinstance(session, ServerSession):
             return
-        is_used = session.is_opened or session.pending
+        is_used = session.is_opened or session.save_requested
         if not is_used and not session.companions:
             session.closed = True
             return
-        taken = session.taken
-        if taken is not None:
-            settle(session)
+        shown_flashes = session.shown_flashes
+        if shown_flashes is not None:
+            confirm_shown(session)
         session.closed = True
         try:
             for companion in () if session.failed else (session.companions or {}).values():
@@ -93,21 +95,21 @@ class ServerSessionInterface(SessionInterface):
             if is_used:
                 session.save()
         except SessionUnavailable:
-            pass  # the session remembers that it failed
+            pass  # session.failed is True now
         except CloakroomError:
-            session.abandon()
-            # There will be another response, which this is called for again.
-            session.taken, session.closed = taken, False
+            session.rollback()
+            # Flask makes an error response and calls this method for it again.
+            session.shown_flashes, session.closed = shown_flashes, False
             raise
         if session.failed:
             make_unavailable(app, response)
         elif session.is_opened:
-            if session.cookie is None:
+            if session.response_ticket is None:
                 add_vary(response, "Cookie")
             else:
-                self._tell(session, session.cookie, response)
+                self._set_cookie(session, session.response_ticket, response)
 
-    def _tell(self, session: ServerSession, ticket: str, response: Response) -> None:
+    def _set_cookie(self, session: ServerSession, ticket: str, response: Response) -> None:
         cookie = self.settings.cookie
         record = session.record
         if not ticket or record is None:
@@ -118,8 +120,9 @@ class ServerSessionInterface(SessionInterface):
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:
-    """Return the application's interface; raise SettingError if its sessions are somebody else's."""
+    """Return the session interface of ``app``. Raises SettingError if its sessions are not on the server."""
     interface: Any = app.session_interface
     if not isinstance(interface, ServerSessionInterface):
-        raise SettingError("session_interface", "this application does not use Session(app) of flask_cloakroom")
+        problem = "this application does not use Session(app) of flask_cloakroom. Call Session(app) or Cloakroom(app)."
+        raise SettingError("session_interface", problem)
     return interface

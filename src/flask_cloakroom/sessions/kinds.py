@@ -1,4 +1,4 @@
-"""The sessions of another kind of user: where the application's are, and apart from them."""
+"""The sessions of a user kind, beside the application's own sessions."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from .settings import SessionSettings
 
 
 class KindInterface(ServerSessionInterface):
-    """Sessions of another kind beside an application's own: in its store, with a cookie and a namespace of theirs."""
+    """Sessions of a user kind on the server: in the application's store, with a cookie and a namespace of their own."""
 
     def __init__(self, main: ServerSessionInterface, kind: str) -> None:
         self.app = main.app
         self.main = main
         self.kind = kind
         self.settings = settings_of_kind(main.settings, kind)
-        self._starting = threading.Lock()
+        self._lock = threading.Lock()
 
     def _make_repository(self) -> Repository:
-        store = self.main.repository.store  # first, because that makes the settings final
+        store = self.main.repository.store  # before main.settings, because this makes the settings final
         self.settings = settings_of_kind(self.main.settings, self.kind)
         return self.settings.make_repository(store)
 
 
 class KindCookieInterface(SecureCookieSessionInterface):
-    """Flask's own cookie session under another name, signed so that neither passes for the other."""
+    """Sessions of a user kind in a cookie, as Flask's own, with another cookie name and another signature."""
 
     def __init__(self, main: SecureCookieSessionInterface, app: Flask, kind: str) -> None:
         self.main = main
         self.kind = kind
         self.serializer = main.serializer
         namespace = app.config.get("SESSION_NAMESPACE") or app.name
+        # With one salt for all, a visitor could send the value of one kind's cookie as another kind's.
         self.salt = f"flask_cloakroom.kind:{kind}:{namespace}"
 
     def get_cookie_name(self, app: Flask) -> str:
-        """Return the name of the application's session cookie with that of the kind behind it."""
+        """Return the name of the application's session cookie, with the kind's name at the end."""
         return cookie_name_of(self.main.get_cookie_name(app), self.kind)
 
 
 def cookie_name_of(main: str, kind: str) -> str:
-    """Return the name of a kind's session cookie, given that of the application's."""
+    """Return the name of a kind's session cookie. ``main`` is the name of the application's session cookie."""
     return f"{main}_{kind}"
 
 
@@ -57,13 +58,16 @@ def settings_of_kind(main: SessionSettings, kind: str) -> SessionSettings:
     return replace(main, cookie=cookie, tickets=main.tickets.of_kind(kind))
 
 
-def interface_beside(main: Any, app: Flask, kind: str) -> KindInterface | KindCookieInterface:
-    """Return what opens and saves sessions of that kind. Raises CloakroomError for sessions of somebody else's."""
+def interface_for_kind(main: Any, app: Flask, kind: str) -> KindInterface | KindCookieInterface:
+    """Return the session interface of a user kind, given the application's interface ``main``.
+
+    Raises CloakroomError if ``main`` is neither this package's nor Flask's own.
+    """
     if isinstance(main, ServerSessionInterface):
         return KindInterface(main, kind)
     if isinstance(main, SecureCookieSessionInterface):
         return KindCookieInterface(main, app, kind)
     raise CloakroomError(
-        f"another kind of user needs sessions that can be side by side: Session(app) of flask_cloakroom, or Flask's "
-        f"own. This application has {type(main).__name__}"
+        f"A user kind cannot have sessions side by side with those of {type(main).__name__}. Use Session(app) of "
+        "flask_cloakroom, or Flask's own sessions."
     )

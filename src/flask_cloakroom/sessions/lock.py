@@ -1,4 +1,4 @@
-"""``session.lock()``: keeping other requests out of a session, by a lease in its own entry with a fencing number."""
+"""``session.lock()``: let one request at a time into a block, by a lease with a fence in the session's entry."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from .work import SessionWork
 
 @contextmanager
 def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
-    """Do :meth:`.session.ServerSession.lock`."""
+    """Hold the session's lock during the ``with`` block. See :meth:`.session.ServerSession.lock`."""
     if not (0 <= timeout < math.inf and 0 < lease <= LONGEST_LEASE):
         raise ValueError(
-            f"timeout must be 0 or more seconds, not {timeout!r}, and lease more than 0 and at most {LONGEST_LEASE}, "
-            f"not {lease!r}"
+            f"session.lock() was called with timeout={timeout!r} and lease={lease!r}. The timeout must be 0 or more "
+            f"seconds, and the lease more than 0 and at most {LONGEST_LEASE} seconds."
         )
-    if work.record is None or work.locked or work.cleared:
+    if work.record is None or work.holds_lock or work.cleared:
         yield
         return
     repository = work.repository
     changes = work.changes()
     if USER_KEY in changes:
-        # The lock would save it under the old ticket.
+        # Another user needs another ticket, but taking the lock saves changes under the old one. So rotate first.
         with work.outage():
             work.commit_stored(work.record, changes)
         changes = {}
-    held: Committed | None = None
+    acquired: Committed | None = None
     if work.record is not None:
         with work.outage():
-            held = repository.lock(work.record, changes, timeout=timeout, lease=lease)
-    if held is None:
+            acquired = repository.lock(work.record, changes, timeout=timeout, lease=lease)
+    if acquired is None:
         work.discard("gone")
-        raise LockLostError("the session has ended meanwhile, so there is nothing to lock")
-    _resume(work, held)
-    work.locked = True
+        raise LockLostError("The session has ended, so it cannot be locked. Let the visitor start again.")
+    _continue_from(work, acquired)
+    work.holds_lock = True
     try:
         yield
     finally:
-        work.locked = False
+        work.holds_lock = False
         if work.record is not None and not work.cleared:
             _release(work, work.record)
 
@@ -58,31 +58,29 @@ def _release(work: SessionWork, record: Record) -> None:
         rotates = USER_KEY in changes
         with work.outage():
             if rotates:
-                committed = repository.rotate(record, changes, fence=record.header.fence, begun=work.begun)
+                committed = repository.rotate(record, changes, fence=record.header.fence, begun=work.new_login)
             else:
                 committed = repository.commit(record, changes, release=True)
     except LockLostError:
-        # Nor may the end of the request save them.
+        # The changes were made without the lock, so the end of the request must not save them either.
         work.forget_changes()
         raise
     except SessionUnavailable:
         raise
     except Exception:
-        # What was changed can't be stored or merged; that is no reason to keep the others out.
+        # The changes cannot be stored or merged. Release the lock, or the other requests would wait for the lease.
         with work.outage():
             repository.commit(record, {}, release=True)
         raise
     if committed is None:
         work.discard("gone")
         return
-    _resume(work, committed)
+    _continue_from(work, committed)
     if rotates:
-        work.rotating = False
-        sid = committed.record.sid
-        work.send(signals.session_rotated, sid=sid, old_sid=record.sid, reason="privilege")
+        work.rotation_requested = False
+        work.send(signals.session_rotated, committed.record, old_sid=record.sid, reason="privilege")
 
 
-def _resume(work: SessionWork, committed: Committed) -> None:
-    """Go on in the same request from what is stored now."""
-    work.report(committed)
+def _continue_from(work: SessionWork, committed: Committed) -> None:
+    work.send_conflicts(committed)
     work.continue_from(committed.record)

@@ -1,11 +1,12 @@
-"""What a visitor had becomes their user's: exactly once, whoever crashes, and however often a login is tried.
+"""Merge visitor data into the user's data at a login: once, even after a crash or if the login is sent twice.
 
-First the session becomes the user's, by its login's commit. Only then is what it holds merged into the user's entry,
-which notes its id in the same write; and then it is dropped from the session. Whatever comes between leaves a session
-that still holds it, and its next request, whatever that does, goes on from there.
+1. The login's commit makes the session the user's. The session still holds the visitor data.
+2. The visitor data is merged into the user's data. The same write adds the visitor id to the merge log.
+3. The visitor data is deleted from the session.
 
-If nobody got the answer to that login, nobody has the ticket of that session. For that the mark in the place of the
-visitor's session keeps what they had, for the next login of the same user with the ticket of before.
+After a crash between two steps, the session's next request goes on with the next step. If the browser never received
+the response to the login, it does not have the ticket of that session. For this case the tombstone of the old session
+carries the visitor data. The next login of the same user with the old ticket merges that data.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 from .. import signals
 from ..core.entries.ownership import Ownership, user_id_in
 from ..core.entries.record import Absence, Record
-from ..core.user_data.repository import UserCommit
 from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_in
 from ..core.values import codec
 from ..core.values.merge import MISSING
@@ -29,7 +29,7 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 
 class MergedValue(NamedTuple):
-    """What became of one key of ``user_session`` by a merge, or by its undo. What was not there is MISSING."""
+    """The change of one key of ``user_session`` by a merge or its undo. A missing value is MISSING."""
 
     key: str
     before: Any
@@ -37,106 +37,97 @@ class MergedValue(NamedTuple):
 
 
 def will_merge(work: SessionWork) -> bool:
-    """Tell whether this request logged a user in whose login, once it is saved, merges a visitor's data."""
-    if not work.has_touched(USER_KEY) or work.get(USER_KEY) is None:
-        return False
+    """Return True if the commit of a login that this request made will merge visitor data."""
     return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
 
 
-def settle(work: SessionWork) -> None:
-    """Bring to the user what a login before this request did not come to. The request's own commit drops it.
+def merge_before_commit(work: SessionWork) -> None:
+    """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete that data.
 
     Raises StoreError.
     """
     record = work.record
     assert record is not None
-    if _bring(work, record) or USER_KEY in work.changes():
+    if _merge_stored(work, record) or USER_KEY in work.changes():
         data = work.opened()
-        for key in _keys_of(record):
+        for key in _visitor_keys(record):
             if key in data:
                 del work[key]
 
 
-def conclude(work: SessionWork) -> None:
-    """Bring to the user what the session held, whose login has just been committed, and drop it.
+def merge_after_commit(work: SessionWork) -> None:
+    """Merge the visitor data in a session whose login was just committed, and delete that data from the session.
 
-    A store that fails now is no reason to fail the login: the next request goes on from here.
+    If the store fails, the login stays valid and a warning is logged. The session's next request merges the data.
     """
     record = work.record
     assert record is not None
     try:
-        if not _bring(work, record):
+        if not _merge_stored(work, record):
             return
-        dropped = work.repository.commit(record, dict.fromkeys(_keys_of(record)))
+        committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
     except StoreError as error:
-        log.warning("session %s: what its visitor had is not yet the user's: %s", record.sid, error)
+        log.warning("session %s: the visitor data was not merged; the next request tries again: %s", record.sid, error)
         return
-    if dropped is not None:
-        work.continue_from(dropped.record)
+    if committed is not None:
+        work.continue_from(committed.record)
 
 
-def claim_left(work: SessionWork, changes: Changes) -> None:
-    """Bring to the user who logs in what they had in a session whose login they got no answer to. Raises StoreError."""
+def merge_carried(work: SessionWork, changes: Changes) -> None:
+    """Merge the visitor data that the tombstones carry for the user who logs in with ``changes``. Raises StoreError."""
     packed = changes.get(USER_KEY)
     if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.CARRIES):
         return
     repository = work.repository
     user_id = codec.unpack(packed)
-    name = repository.tickets.owner_name(str(user_id))
-    for ticket in work.brought_tickets():
+    owner = repository.tickets.owner_name(str(user_id))
+    for ticket in work.request_tickets():
         carried = repository.carried_by(ticket)
-        if carried is not None and carried.owner == name:
-            _merge(work, name, user_id, carried.data)
+        if carried is not None and carried.owner == owner:
+            _merge(work, owner, user_id, carried.data)
 
 
-def _keys_of(record: Record) -> list[Any]:
+def _visitor_keys(record: Record) -> list[Any]:
     return [key for key in record.values if key == VISITOR_ID_KEY or is_visitor_key(key)]
 
 
-def _bring(work: SessionWork, record: Record) -> bool:
-    """Merge what the stored session holds. True if it is the user's by now, or was already."""
-    owner, brought = Ownership.parse(record.header.owner), visitor_data_in(record.values)
-    if owner is None or brought is None or not brought.values:
+def _merge_stored(work: SessionWork, record: Record) -> bool:
+    """Merge the visitor data in a stored session. Return True if it may be deleted there. Raises StoreError."""
+    owner, data = Ownership.parse(record.header.owner), visitor_data_in(record.values)
+    if owner is None or data is None or not data.values:
         return True
     user_id = user_id_in(record.values)
     if user_id is None or work.repository.tickets.owner_name(str(user_id)) != owner.name:
-        # Header and contents name different users, as only a damaged or forged record does. So nobody gets the data.
+        # The header and the values name different users, so the entry is damaged or forged. Give the data to nobody.
         return False
-    return _merge(work, owner.name, user_id, brought)
+    return _merge(work, owner.name, user_id, data)
 
 
-def _merge(work: SessionWork, name: str, user_id: Any, brought: VisitorData) -> bool:
-    """Merge into a user's entry. False if it cannot be done, which is told to the log; then it stays where it is."""
+def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bool:
+    """Merge visitor data into a user's data. Return False and log an error if the data cannot be merged."""
     try:
-        merged = work.repository.user_data.merge(name, brought)
+        merged = work.repository.user_data.merge(owner, data)
     except StoreError:
         raise
     except Exception as error:
-        # Too large, or a strategy of the application's that failed: no reason to keep the user out for ever.
-        log.error("what a visitor had could not be merged into user_session and stays in the session: %s", _said(error))
+        # The data may be too large, or the application's merge strategy failed. The user can log in all the same.
+        text = str(error) if isinstance(error, CloakroomError) else type(error).__name__
+        log.error("visitor data could not be merged into user_session and stays in the session: %s", text)
         return False
     if merged is not None:
-        _tell(work, str(user_id), merged)
+        for conflict in merged.conflicts:
+            work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
+        if merged.changed and signals.user_session_merged.receivers:
+            work.send(signals.user_session_merged, user_id=str(user_id), changes=unpack_changes(merged.changed))
     return True
 
 
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, CloakroomError) else type(error).__name__
+def unpack_changes(changed: dict[Any, tuple[bytes | None, bytes | None]]) -> tuple[MergedValue, ...]:
+    """Return the changes of a merge with unpacked values. A value that cannot be decoded is MISSING."""
+    return tuple(MergedValue(key, _unpack(before), _unpack(after)) for key, (before, after) in changed.items())
 
 
-def _tell(work: SessionWork, user_id: str, merged: UserCommit) -> None:
-    for conflict in merged.conflicts:
-        work.send(signals.user_session_conflict, user_id=user_id, **conflict.signal_arguments())
-    if merged.changed and signals.user_session_merged.receivers:
-        work.send(signals.user_session_merged, user_id=user_id, changes=values_of(merged.changed))
-
-
-def values_of(changed: dict[Any, tuple[bytes | None, bytes | None]]) -> tuple[MergedValue, ...]:
-    """Return what changed, as values. What cannot be decoded counts as missing."""
-    return tuple(MergedValue(key, _value(before), _value(after)) for key, (before, after) in changed.items())
-
-
-def _value(packed: bytes | None) -> Any:
+def _unpack(packed: bytes | None) -> Any:
     try:
         return MISSING if packed is None else codec.unpack(packed)
     except codec.CodecError:

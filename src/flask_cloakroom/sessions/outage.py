@@ -1,4 +1,4 @@
-"""What a visitor gets when the store is down: 503, whatever the view made of it."""
+"""Answer 503 while the store is down, whatever the view returns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..errors import StoreError
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Seconds after which a client may try again (the Retry-After header): about what a restart of Redis takes.
+#: The Retry-After header in seconds: about the time that a restart of Redis takes.
 RETRY_AFTER: Final = 5
 
 
 class SessionUnavailable(ServiceUnavailable):
-    """The session was needed and the store did not answer. An error handler for 503 can give it a page."""
+    """The request needs its session and the store failed. An error handler for 503 can give it a page."""
 
     description = "The service cannot look up your session at the moment. Please try again shortly."
 
@@ -27,10 +27,9 @@ class SessionUnavailable(ServiceUnavailable):
 
 
 def answer_store_errors(app: Flask) -> None:
-    """Let a StoreError that leaves a view be a 503, as it is where the session cannot be loaded.
+    """Answer 503 if a view raises StoreError, unless the application has an error handler for StoreError.
 
-    A view may ask the store for more than its session, such as for the list of a user's sessions. The application's own
-    handler for StoreError takes the place of this.
+    A view may read more from the store than its session, such as the list of a user's sessions.
     """
 
     def answer(error: StoreError) -> ResponseReturnValue:
@@ -42,20 +41,20 @@ def answer_store_errors(app: Flask) -> None:
 
 
 def make_unavailable(app: Flask, response: Response) -> None:
-    """Turn ``response`` into a 503 in place, with the application's own page for it if there is one.
+    """Change ``response`` into a 503 in place, with the application's own page for 503 if there is one.
 
-    A response that says so already keeps its page. Any other was made without knowing the session, or promises
-    that something was saved which was not.
+    The view made its page without the session, or the page says that something was saved. A response that is a 503
+    already keeps its page.
     """
     if response.status_code != 503:
-        made = app.make_response(app.handle_user_exception(SessionUnavailable()))
-        given_up = response.response
-        made.direct_passthrough = response.direct_passthrough = False
-        response.status_code = 503  # whatever the page says of itself
+        page = app.make_response(app.handle_user_exception(SessionUnavailable()))
+        old_body = response.response
+        page.direct_passthrough = response.direct_passthrough = False
+        response.status_code = 503  # also if the application's page has another status
         response.headers.clear()
-        response.headers.extend(made.headers)
-        response.set_data(made.get_data())
-        close = getattr(given_up, "close", None)
+        response.headers.extend(page.headers)
+        response.set_data(page.get_data())
+        close = getattr(old_body, "close", None)
         if close is not None:
             close()
     response.headers.setdefault("Retry-After", str(RETRY_AFTER))

@@ -1,8 +1,8 @@
-"""What ``flask.session`` is: a dict that comes from the store when it is first touched."""
+"""``flask.session`` as a view uses it: a dict that is loaded from the store at the first use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,46 +10,45 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from ..core.values.own_keys import FLASHES
-from .concurrent_login import adopt
 from .flashes import take
 from .lock import lock
-from .merge_at_login import claim_left, conclude, settle
+from .merge_at_login import merge_after_commit, merge_before_commit, merge_carried
 from .work import SessionWork
 
 
 class ServerSession(SessionWork, SessionMixin):
-    """The visitor's session, used like a dict. Nothing is read before the first use, no value before its own.
+    """The session of one request, used like a dict. It is loaded at the first use, and each value at its first read.
 
-    What a view changes, also deep inside a value, is found at the end of the request and saved without being
-    announced. Requests that run at the same time are merged, key by key.
+    At the end of the request all changes are found and saved, also those inside a list or dict. Nothing must be set for
+    that. The changes of parallel requests are merged, key by key.
     """
 
     def __repr__(self) -> str:
-        # Never the contents: what is printed is logged.
+        # Without the values, because a repr is often logged.
         if not self.is_opened:
             return "<ServerSession not opened>"
         return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``; KeyError without one. As a dict does.
+        """Remove ``key`` and return its value, or ``default``. Raises KeyError if the key is missing without a default.
 
-        With it Flask takes the flash messages to be shown; those are removed in the store at once. A HEAD request
-        shows none, so it gets an empty list and the messages stay for the page that is seen.
+        Flask calls this for the flash messages that it shows. They are removed from the store at once, so that no other
+        response shows them. A HEAD request gets an empty list and leaves them stored, because nobody sees its response.
         """
         if key == FLASHES and key in self:
             return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
         return super().pop(key, *default)
 
     def clear(self) -> None:
-        """Empty the session and end it: what is stored afterwards is a new session with a new id."""
+        """Remove all keys and end the session with this response. Keys that are set afterwards become a new session."""
         self.opened()
         self._reset({})
-        self.taken = None  # messages that were taken end with what they were in
-        self.cleared = self.pending = True
+        self.shown_flashes = None  # these messages end with the old session
+        self.cleared = self.save_requested = True
 
     @property
     def permanent(self) -> bool:
-        """Whether the cookie outlives the browser window (SESSION_PERMANENT is what it begins with)."""
+        """Whether the cookie outlives the browser window. A new session has the value of SESSION_PERMANENT."""
         if self._permanent is not None:
             return self._permanent
         record = self.record
@@ -58,45 +57,45 @@ class ServerSession(SessionWork, SessionMixin):
     @permanent.setter
     def permanent(self, value: bool) -> None:
         self._permanent = bool(value)
-        self.pending = True
+        self.save_requested = True
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # a plain attribute in the mixin
-        """True if nothing was stored for this visitor when the session was first touched."""
+        """True if the store had no session for this browser when this request first used its session."""
         self.opened()
-        return not self._found
+        return not self._was_stored
 
     @property
     def modified(self) -> bool:
-        """Whether there is something to save. Need not be set; True makes the session be written all the same."""
-        return self._forced or self.cleared or (self.is_opened and bool(self.changes()))
+        """Whether there are changes to save. Set it to True to write the session even without changes."""
+        return self._forces_write or self.cleared or (self.is_opened and bool(self.changes()))
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._forced = bool(value)
-        self.pending = self.pending or self._forced
+        self._forces_write = bool(value)
+        self.save_requested = self.save_requested or self._forces_write
 
     @property
     def sid(self) -> str | None:
-        """The session's public id, as in the logs; it opens nothing. None while nothing is stored."""
+        """The public id, which names the session in logs. It is no secret. None if no session is stored yet."""
         record = self.record
         return None if record is None else record.sid
 
     @property
     def created(self) -> datetime | None:
-        """When the session began, in UTC. None while nothing is stored."""
+        """The time at which the session began, in UTC. None if no session is stored yet."""
         record = self.record
         return None if record is None else datetime.fromtimestamp(record.header.created, UTC)
 
     @property
     def last_seen(self) -> datetime | None:
-        """The last activity, in UTC, as exact as SESSION_REFRESH_AFTER. None while nothing is stored."""
+        """The time of the last activity, in UTC, to within SESSION_REFRESH_AFTER. None if no session is stored yet."""
         record = self.record
         return None if record is None else datetime.fromtimestamp(record.header.seen, UTC)
 
     @property
     def passive(self) -> bool:
-        """True if this request does not count as activity, as for a page that polls. Set it in the view."""
+        """Whether this request does not count as activity. Set it to True in the view of a page that polls."""
         return self._passive
 
     @passive.setter
@@ -104,44 +103,49 @@ class ServerSession(SessionWork, SessionMixin):
         self._passive = bool(value)
 
     def destroy(self) -> None:
-        """End the session in the store, at once: no request that is still running brings it back.
+        """End the session in the store at once. Requests that run at the same time cannot bring it back.
 
-        What is put into the session afterwards is a new one. Raises SessionUnavailable (503) when the
-        store is down: then the session was not ended.
+        Keys that are set afterwards become a new session. Raises SessionUnavailable (503) if the store fails. Then the
+        session has not ended.
         """
         self.opened()
         if self.is_merge_pending:
             with self.outage():
-                settle(self)
-        super().destroy()
-
-    def join(self, ticket: str, contents: Mapping[str, Any], *, first: bool) -> bool:
-        """Go on as the session of this ticket, for a login that parallel requests make: :func:`.adopt`."""
-        return adopt(self, ticket, contents, first=first)
+                merge_before_commit(self)
+        record, self._record = self._record, None
+        self._reset({})
+        self.shown_flashes = None
+        self.cleared = False
+        self._is_restarted = True
+        if record is not None:
+            with self.outage():
+                self._end(record)
 
     @contextmanager
     def lock(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator[None]:
-        """Keep other requests that lock this session out until the block is left; then save and let them in.
+        """Let no other request into its ``session.lock()`` block while this ``with`` block runs, then save.
 
-        For what cannot be merged, as a balance that must not fall below zero. Read values inside the block: those
-        that were read before may be old. Changes are saved when it is left, also by an exception, as a session's
-        always are. ``timeout``: seconds to wait for the lock. ``lease``: seconds, a day at most, after which another
-        request may take it, should this one never come back. A session that isn't stored yet has nobody to keep out.
+        Use it for values that cannot be merged, such as a balance that must not fall below zero. Read such a value
+        inside the block, because a value that was read before may be old. Changes are saved at the end of the block,
+        also after an exception. A session that is not stored yet needs no lock, so the block just runs.
 
-        Raises LockTimeoutError; LockLostError if the session has ended, or at the end of the block if the lease ran
-        out and somebody took the lock; ValueError for a time that is none.
+        ``timeout`` is the longest wait for the lock in seconds. ``lease`` is the time in seconds, at most a day, after
+        which another request may take the lock from a request that never ends.
+
+        Raises LockTimeoutError after ``timeout``. Raises LockLostError if the session has ended, or at the end of the
+        block if the lease expired and another request took the lock. Raises ValueError for a wrong number of seconds.
         """
         with lock(self, timeout, lease):
             yield
 
     def save_changes(self) -> None:
-        """Commit the changes, and merge a visitor's data of earlier logins before it, and of this login after it.
+        """Commit the changes. Merge visitor data of an earlier login before that, and of this login after that.
 
-        Raises SessionUnavailable, SessionValueError, SessionTooLargeError.
+        Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
         if self.is_merge_pending and not self.failed:
             with self.outage():
-                settle(self)
-        self.commit(before_create=claim_left)
+                merge_before_commit(self)
+        self.commit(before_create=merge_carried)
         if self.is_merge_pending and not self.failed:
-            conclude(self)
+            merge_after_commit(self)

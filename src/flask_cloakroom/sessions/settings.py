@@ -1,4 +1,4 @@
-"""The settings of ``app.config`` that concern sessions: read once, checked once, here."""
+"""Read and check the settings of sessions in ``app.config``."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Flash messages of parallel requests are all kept, also while another request shows those before, which it has taken.
+#: Merge strategies that are always set. Otherwise parallel requests would lose each other's flash messages.
 DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", FLASH_LEASES: merge_leases}
 
-#: Where Flask-Session looks when SESSION_TYPE is "redis" and nothing else is said; so do we, for the code that is
-#: moved over. Never in the place of something that was said.
+#: The server for SESSION_TYPE = "redis" without a URL. It is the default of Flask-Session, for sites that come from it.
 DEFAULT_REDIS: Final = "redis://localhost:6379/0"
 
 _REDIS_SETTINGS: Final = ("SESSION_REDIS", "REDIS_URL")
 
-#: Settings of this package that Flask doesn't know, with their defaults.
+#: The settings of this package that Flask does not have, with their defaults.
 DEFAULTS: Final[dict[str, Any]] = {
     "SESSION_STORE": None,
     "SESSION_TYPE": None,
@@ -61,21 +60,21 @@ DEFAULTS: Final[dict[str, Any]] = {
     "USER_SESSION_LIFETIME": DEFAULT_LIFETIME,
 }
 _NO_LONGER_NEEDED: Final = {
-    "SESSION_USE_SIGNER": "ids are random and stored hashed, so there is nothing to sign",
-    "SESSION_SERIALIZATION_FORMAT": "there is one format, and it keeps the types",
-    "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged without being told",
+    "SESSION_USE_SIGNER": "tickets are random, so they need no signature",
+    "SESSION_SERIALIZATION_FORMAT": "there is only one format, which keeps the types of values",
+    "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged automatically",
 }
 
-#: The longest that an absolute lifetime may be, in seconds: it is stored as a moment in 32 bits, which end in 2106.
+#: The longest absolute lifetime in seconds. Its end is stored as a Unix time in 32 bits, which end in 2106.
 LONGEST_ABSOLUTE_LIFETIME: Final = LONGEST_LIFETIME // 2
 
-#: The longest that a store may be waited for, in seconds. No page that takes longer has anybody waiting for it.
+#: The longest SESSION_STORE_TIMEOUT in seconds. Nobody waits longer for a page.
 LONGEST_TIMEOUT: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """All of them, checked."""
+    """The checked settings of an application's sessions."""
 
     cookie: Cookie
     lifetimes: Lifetimes
@@ -91,7 +90,7 @@ class SessionSettings:
 
     @classmethod
     def read(cls, app: Flask) -> SessionSettings:
-        """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
+        """Return the settings of ``app``. Raises :class:`SettingError` for the first wrong setting."""
         read = Reader({**DEFAULTS, **app.config})
         _warn_of_misspelled(app)
         return cls(
@@ -109,16 +108,16 @@ class SessionSettings:
         )
 
     def make_repository(self, store: Store | None = None) -> Repository:
-        """Return what opens and saves sessions as these settings say. Raises :class:`SettingError`.
+        """Return the sessions in ``store``, or else in a new store as the settings describe it.
 
-        ``store``: one that is open already, for the one that they name.
+        Raises :class:`SettingError` if the store cannot do what the settings need.
         """
         store = self.make_store() if store is None else store
         if self.limit is not None and not isinstance(store, Owners):
             raise SettingError(
-                "SESSION_LIMIT_PER_USER", f"needs a store that knows whose sessions it has; {store} doesn't"
+                "SESSION_LIMIT_PER_USER", f"needs a store with an owner index. {store} has none; use another store."
             )
-        # What a visitor has lies in their session, under other keys. Of two ids that were made at once either will do.
+        # Visitor data is in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
         visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
@@ -143,11 +142,11 @@ def _read_lifetimes(read: Reader) -> Lifetimes:
         )
     )
     if refresh is None:
-        # A tenth of the lifetime, so that no visitor loses more than that of it, and ten minutes at the most, so
-        # that "last seen" says something.
+        # A tenth of the idle timeout, so that a session expires at most that much too early. At most ten minutes, so
+        # that session.last_seen is useful.
         refresh = min(idle // 10, 600)
     elif refresh >= idle:
-        raise SettingError("SESSION_REFRESH_AFTER", f"must be shorter than PERMANENT_SESSION_LIFETIME ({idle} s)")
+        raise SettingError("SESSION_REFRESH_AFTER", f"must be less than PERMANENT_SESSION_LIFETIME ({idle} s)")
     return Lifetimes(idle, absolute, renew, refresh)
 
 
@@ -165,7 +164,7 @@ def _read_user_data(read: Reader) -> UserDataSettings:
     wrong = next((key for key in strategies if not isinstance(key, str)), None)
     if wrong is not None:
         raise SettingError(
-            "USER_SESSION_MERGE", f"its keys must be str, as those of user_session are, not {describe_value(wrong)}"
+            "USER_SESSION_MERGE", f"must have keys of type str, as user_session has, not {describe_value(wrong)}"
         )
     return UserDataSettings(
         strategies,
@@ -175,9 +174,9 @@ def _read_user_data(read: Reader) -> UserDataSettings:
 
 
 def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
-    """Yield what user data is sealed with. Only with SESSION_ENCRYPTION is it asked for, and then checked."""
+    """Yield the keys that encrypt user data, the newest first. They are used with SESSION_ENCRYPTION only."""
     if not read["SECRET_KEY"]:
-        return  # the first one seals, so without it there is none
+        return  # the first key encrypts, and a fallback must not do that
     for key in (read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())):
         if isinstance(key, str | bytes):
             yield SecretBytes(key.encode() if isinstance(key, str) else key)
@@ -195,7 +194,7 @@ def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) ->
             strategies[key] = strategy
         else:
             known = ", ".join(STRATEGIES)
-            raise SettingError(setting, f"{key!r}: must be one of {known}, or a function, not {strategy!r}")
+            raise SettingError(setting, f"{key!r} must have one of {known}, or a function, not {strategy!r}")
     return strategies
 
 
@@ -209,100 +208,97 @@ def _read_limit(read: Reader) -> SessionLimit | None:
 
 
 def _read_encryption(read: Reader) -> bool:
-    wanted = read.boolean("SESSION_ENCRYPTION")
-    if wanted and importlib.util.find_spec("cryptography") is None:
-        raise SettingError("SESSION_ENCRYPTION", "needs a package: pip install flask-cloakroom[encryption]")
-    return wanted
+    encrypts = read.boolean("SESSION_ENCRYPTION")
+    if encrypts and importlib.util.find_spec("cryptography") is None:
+        raise SettingError("SESSION_ENCRYPTION", "needs a package. Run: pip install flask-cloakroom[encryption]")
+    return encrypts
 
 
 def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
-    """Return what makes the store, having checked by making one that it can be made. None connects by that."""
+    """Return a function that makes the store. Make one now to check the settings; that does not connect to a server."""
     timeout = read["SESSION_STORE_TIMEOUT"]
     if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
         bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
         raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {describe_value(timeout)}")
-    place = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
-    setting, wanted = _wanted_store(read, app)
-    if _is_flask_redis(wanted):
-        return lambda: _from_flask_redis(setting, wanted, app, place)  # which may yet be set up for this application
-    if not isinstance(wanted, str):
-        store = _from_object(setting, wanted, place)
+    options = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
+    setting, value = _store_setting(read, app)
+    if _is_flask_redis(value):
+        # Find the connector later, because the client's init_app(app) may not have been called yet.
+        return lambda: _redis_store(setting, lambda: value.connector_for(app), options)
+    if not isinstance(value, str):
+        store = _from_object(setting, value, options)
         return lambda: store
 
     def make() -> Store:
-        is_redis = wanted.partition("://")[0] in REDIS_SCHEMES
+        is_redis = value.partition("://")[0] in REDIS_SCHEMES
         if setting in _REDIS_SETTINGS and not is_redis:
             schemes = ", ".join(f"{scheme}://" for scheme in sorted(REDIS_SCHEMES))
-            raise SettingError(setting, f"must begin with one of {schemes}; SESSION_STORE takes other stores' URLs")
+            raise SettingError(setting, f"must begin with one of {schemes}. Use SESSION_STORE for another store.")
         try:
-            return open_store(wanted, place)
+            return open_store(value, options)
         except ImportError as error:
             raise SettingError(setting, str(error)) from error
         except ValueError as error:
-            # What the driver says of a URL may repeat a part of it, and that the password.
-            advice = "is no valid URL: redis://name:password@host:6379/0, with / : @ # in them as %2F %3A %40 %23"
+            # The driver's text may have a part of the URL, and so the password.
+            advice = "must be a valid URL. Write redis://name:password@host:6379/0, with / : @ # as %2F %3A %40 %23."
             raise SettingError(setting, advice if is_redis else str(error)) from None
 
     make().close()
     return make
 
 
-def _wanted_store(read: Reader, app: Flask) -> tuple[str, Any]:
-    """Return the setting that decides, and the URL or object that it says."""
-    store, kind, redis = read["SESSION_STORE"], read["SESSION_TYPE"], read["SESSION_REDIS"]
-    if isinstance(store, str):
-        store = Secret(store)  # a URL may hold a password
-    if isinstance(redis, str):
-        redis = Secret(redis)
+def _store_setting(read: Reader, app: Flask) -> tuple[str, Any]:
+    """Return the name of the setting that selects the store, and the URL or object for it."""
+    store_type, values = read["SESSION_TYPE"], (read[name] for name in ("SESSION_STORE", "SESSION_REDIS"))
+    store, redis = (Secret(value) if isinstance(value, str) else value for value in values)  # a URL may have a password
     if store is not None:
-        if kind is not None:
-            raise SettingError("SESSION_STORE", "is set, and so is SESSION_TYPE; keep one of them")
+        if store_type is not None:
+            raise SettingError("SESSION_STORE", "is set, and SESSION_TYPE too. Remove one of them.")
         return "SESSION_STORE", store
-    if kind in ("redis", None) and redis is not None:
+    if store_type in ("redis", None) and redis is not None:
         return "SESSION_REDIS", redis
-    if kind in ("redis", None) and read["REDIS_URL"]:
-        # The application's own client, if it has one, because it may know more than the URL says.
+    if store_type in ("redis", None) and read["REDIS_URL"]:
+        # Prefer the application's own client, which may have more options than the URL.
         client = app.extensions.get("redis")
         return "REDIS_URL", client if _is_flask_redis(client) else Secret(read["REDIS_URL"])
-    if kind == "redis":
+    if store_type == "redis":
         return "SESSION_REDIS", DEFAULT_REDIS
-    if kind is None or kind == "sqlite":
+    if store_type is None or store_type == "sqlite":
         return "SESSION_TYPE", f"sqlite:///{DEFAULT_FILE}"
-    if kind == "memory":
+    if store_type == "memory":
         return "SESSION_TYPE", "memory://"
-    shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() else describe_value(kind)
-    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {shown}')
+    given = (
+        repr(store_type) if isinstance(store_type, str) and store_type.isidentifier() else describe_value(store_type)
+    )
+    raise SettingError("SESSION_TYPE", f'must be "sqlite", "redis" or "memory", not {given}')
 
 
-def _is_flask_redis(wanted: Any) -> bool:
-    # By what it can do: the class stands above this package. By its class, because an instance hands on every name.
-    return hasattr(type(wanted), "connector_for")
+def _is_flask_redis(value: Any) -> bool:
+    # This module cannot import FlaskRedis, so look for its method: in the class, because an instance has any attribute.
+    return hasattr(type(value), "connector_for")
 
 
-def _from_flask_redis(setting: str, wanted: Any, app: Flask, place: StoreOptions) -> Store:
+def _redis_store(setting: str, find_client: Callable[[], Any], options: StoreOptions) -> Store:
     from ..stores.redis.store import RedisStore
 
     try:
-        return RedisStore(wanted.connector_for(app), prefix=place.prefix, timeout=place.timeout)
+        return RedisStore(find_client(), prefix=options.prefix, timeout=options.timeout)
     except RuntimeError as error:
         raise SettingError(setting, str(error)) from error
+    except TypeError as error:
+        raise SettingError(setting, f"must be a client or a URL. {error}") from error
 
 
-def _from_object(setting: str, wanted: Any, place: StoreOptions) -> Store:
-    if isinstance(wanted, type):
-        raise SettingError(setting, f"is the class {wanted.__name__}; give it an object, {wanted.__name__}(…)")
+def _from_object(setting: str, value: Any, options: StoreOptions) -> Store:
+    if isinstance(value, type):
+        raise SettingError(setting, f"is the class {value.__name__}. It must be an object, {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
-        from ..stores.redis.store import RedisStore
-
-        try:
-            return RedisStore(wanted, prefix=place.prefix, timeout=place.timeout)
-        except TypeError as error:
-            raise SettingError(setting, f"must be a client or a URL: {error}") from error
-    missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(wanted, verb)]
+        return _redis_store(setting, lambda: value, options)
+    missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
     if missing:
-        kind = type(wanted).__name__
-        raise SettingError(setting, f"must be a URL or a store; {kind} has no {', '.join(missing)}()")
-    store: Store = wanted
+        class_name = type(value).__name__
+        raise SettingError(setting, f"must be a URL or a store. {class_name} has no {', '.join(missing)}().")
+    store: Store = value
     return store
 
 

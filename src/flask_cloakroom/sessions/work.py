@@ -1,7 +1,7 @@
-"""One request's work on one session: find it in the store, change it, and commit the changes.
+"""One request's work on one session: find the session in the store, change it, and commit the changes.
 
-:class:`SessionWork` holds the state of that work. The modules beside this one take a SessionWork: the lock, parallel
-logins, the merge of a visitor's data, and flash messages. None of them knows what a view sees of the session.
+:class:`SessionWork` has the state of this work. The lock, parallel logins, the merge at login and flash messages are
+modules of their own, whose functions take a SessionWork.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Where an application keeps a set of keys whose values belong to one id of the session, and not to the next one.
-KEYS_OF_ONE_ID: Final = "flask_cloakroom.sessions keys of one id"
+#: The key in ``app.extensions`` of a set of session keys that every rotation deletes, such as that of the CSRF secret.
+#: Otherwise somebody who knew the old ticket would know their values after a login, too.
+DELETED_AT_ROTATION: Final = "flask_cloakroom.sessions deleted at rotation"
 
 
-class Host(Protocol):
-    """What a session needs of the session interface that opened it."""
+class InterfaceParts(Protocol):
+    """The parts of the session interface that a session uses."""
 
-    #: The application, which signals name as their sender.
+    #: The application, which is the sender of signals.
     app: Flask
     settings: SessionSettings
 
@@ -49,64 +50,61 @@ class Host(Protocol):
 
     @property
     def find_tickets(self) -> Finder:
-        """A function that lists what could be tickets in the Cookie header of a WSGI request."""
+        """A function that returns the possible tickets in the Cookie header of a WSGI request."""
 
 
 class Companion(Protocol):
-    """Something that is kept apart from the session and saved right before it."""
+    """Data that is stored apart from the session and saved right before it, such as the user's data."""
 
     def save(self) -> None:
-        """Save what the request did to it. Raises what saving a session raises."""
+        """Save the request's changes. Raises the same errors as :meth:`SessionWork.save`."""
 
-    def abandon(self) -> None:
-        """Forget what could not be saved."""
+    def rollback(self) -> None:
+        """Forget changes that could not be saved."""
 
 
 class SessionWork(LazyDict):
-    """What one request does to one session. The subclass says what happens before and after a commit."""
+    """The state of one request's work on its session, and the commit. The subclass adds all that a view uses."""
 
-    # Class attributes, so that a request that leaves its session alone sets none of them.
-    #: Something below, or the data as a whole, was set and must be looked at in the end.
-    pending = False
-    #: The session moves to another ticket at the next commit.
-    rotating = False
-    #: ``clear()`` was called: what is stored ends at the commit, and what was set since begins another session.
+    # These are class attributes, so that a request that does not use its session sets none of them.
+    #: Save the session even if no key was changed, because a view called ``rotate()`` or set ``permanent``, say.
+    save_requested = False
+    #: The next commit moves the session to a new ticket.
+    rotation_requested = False
+    #: ``clear()`` was called: the next commit ends the stored session and makes the keys set since then a new session.
     cleared = False
     #: This request holds the session's lock.
-    locked = False
-    #: The store failed: the response will be a 503, whatever the view makes of it.
+    holds_lock = False
+    #: The response becomes a 503 and nothing more is saved, mostly because the store failed.
     failed = False
-    #: Why there is no stored session for the ticket that the browser sent.
+    #: The reason why there is no stored session for the browser's ticket.
     absence: Absence | None = None
-    #: What the list of a user's sessions shows of this one, if it is saved with a new id.
-    begun: Begun | None = None
-    #: By name, what is saved with the session, because the same request changed it.
+    #: The device note and handle of a login that this request makes. They are stored with the session's next ticket.
+    new_login: Begun | None = None
+    #: By name, the data that is saved together with the session.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
-    taken: ShownFlashes | None = None
-    #: Where the session moves at its next rotation; None for a new ticket.
-    destination: str | None = None
-    #: The ticket that the response shall set, "" to delete the cookie, None to leave it alone.
-    cookie: str | None = None
+    shown_flashes: ShownFlashes | None = None
+    #: The ticket for the next rotation; None for a random ticket.
+    next_ticket: str | None = None
+    #: The ticket for the response's cookie; "" deletes the browser's cookie, and None leaves it alone.
+    response_ticket: str | None = None
     _record: Record | None = None
-    _permanent: bool | None = None
-    _forced = False
-    _restarted = False  # destroyed or cleared in this request: what comes now is a new session
+    _permanent: bool | None = None  # session.permanent, if this request set it
+    _forces_write = False  # session.modified was set to True
+    _is_restarted = False  # destroy() or clear() was called, so the keys set since then are a new session
     _passive = False
-    _found = False
+    _was_stored = False  # the store had a session when this request opened it
 
-    def __init__(self, interface: Host, environ: Mapping[str, Any]) -> None:
+    def __init__(self, interface: InterfaceParts, environ: Mapping[str, Any]) -> None:
         self.interface = interface
         self._environ = environ
 
     def save_changes(self) -> None:
-        """Save what :meth:`save` found to be unsaved: :meth:`commit`, and what belongs before and after it.
-
-        The subclass says what that is.
-        """
+        """Call :meth:`commit`, and do what the subclass does before and after a commit. :meth:`save` calls this."""
         raise NotImplementedError
 
-    # -- what is known --------------------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------------------------
 
     @property
     def repository(self) -> Repository:
@@ -115,27 +113,27 @@ class SessionWork(LazyDict):
 
     @property
     def record(self) -> Record | None:
-        """The stored session as this request knows it; None while nothing is stored. Opens the session."""
+        """The stored session as this request last read or wrote it; None if none is stored. Opens the session."""
         if not self.is_opened:
             self._open()
         return self._record
 
     @property
     def owner(self) -> Ownership | None:
-        """Whose the stored session is. Opens the session."""
+        """The owner of the stored session; None if nobody is logged in or no session is stored. Opens the session."""
         record = self.record
         return None if record is None else Ownership.parse(record.header.owner)
 
     @property
-    def stored(self) -> Values:
-        """The packed values that this request's changes are compared with. The session must be opened."""
+    def stored_values(self) -> Values:
+        """The packed values with which this request's changes are compared. The session must be open."""
         return self._base
 
     @property
     def superseded(self) -> bool:
-        """True if the cookie's session was ended or got a new id a moment ago, by a login or logout.
+        """True if a login or logout ended the session or changed its ticket a moment ago. Opens the session.
 
-        Then this request is older than that, and must not begin anything on its own account.
+        This request is older than that login or logout. So it must not begin a session by itself.
         """
         if not self.is_opened:
             self._open()
@@ -143,58 +141,61 @@ class SessionWork(LazyDict):
 
     @property
     def is_merge_pending(self) -> bool:
-        """Whether the stored session is a user's and holds a visitor's data that is still to be merged into theirs."""
+        """True if the stored session belongs to a user and has visitor data that was not yet merged into theirs."""
         record = self._record
         return record is not None and record.header.owner != "" and VISITOR_ID_KEY in record.values
 
     def has_touched(self, key: Any) -> bool:
-        """Tell whether this request set or deleted ``key``, or read a value there that it may change in place."""
+        """Return True if this request set or deleted ``key``, or read a mutable value there."""
         return self.is_opened and key in self._touched
 
-    def brought_tickets(self) -> list[Secret]:
-        """Return the tickets that the browser sent, as many as are tried."""
+    def request_tickets(self) -> list[Secret]:
+        """Return the possible tickets in the request's Cookie header."""
         return self.interface.find_tickets(self._environ)
 
-    # -- opening --------------------------------------------------------------------------------------------
+    # -- open -----------------------------------------------------------------------------------------------
 
     def _open(self) -> dict[Any, Any]:
-        """Read the cookie, ask the store, and be a dict from now on."""
+        """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable."""
         self.accessed = True
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
             if record is not None and FLASH_LEASES in record.values:
-                record = self._recover(record)
+                record = self._put_expired_flashes_back(record)
         except StoreError as error:
-            self._reset({})  # opened, so that the answer is a 503 whatever the view makes of it
+            # Open an empty session. Otherwise the response of a view that catches the error would not become a 503.
+            self._reset({})
             raise self._unavailable(error) from error
         if record is None:
             return self._reset({})
         self._record = record
-        self._found = True
+        self._was_stored = True
         return self._reset(record.values)
 
     def _find(self) -> Record | None:
+        """Return the session of the request's first ticket that has one. Raises StoreError."""
         for ticket in self.interface.find_tickets(self._environ):
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
-                    # Renewed a moment ago by a parallel request: end on the same new ticket.
-                    self.cookie = found.ticket
+                    # A parallel request renewed the ticket a moment ago, and its response may not arrive.
+                    self.response_ticket = found.ticket
                 return found
-            self._note(ticket, found)
+            self._remember_absence(ticket, found)
         if self.absence is None and self.interface.settings.cookie.values(self._environ):
             self._reject("malformed", None)
         return None
 
-    def _recover(self, record: Record) -> Record:
-        """Return the session with the flash messages back whose response never came. Raises StoreError."""
+    def _put_expired_flashes_back(self, record: Record) -> Record:
+        """Return the session with the flash messages of expired leases put back. Raises StoreError."""
         repository = self.interface.repository
         edit = partial(with_expired_leases_back, now_ms=repository.now_ms())
         committed = repository.edit(record, edit) if edit(record.values) else None
-        return record if committed is None else committed.record  # a session that is over is found out at the end
+        # If the session has ended meanwhile, the commit of this request finds that out.
+        return record if committed is None else committed.record
 
-    def _note(self, ticket: str, absence: Absence) -> None:
-        """Remember and tell why there is no session for a ticket."""
+    def _remember_absence(self, ticket: str, absence: Absence) -> None:
+        """Set :attr:`absence` and send the signal for a ticket without a session."""
         sid = public_id(self.interface.repository.tickets.fingerprint(ticket))
         if absence is Absence.REUSED:
             self.send(signals.session_reused, sid=sid)
@@ -205,12 +206,12 @@ class SessionWork(LazyDict):
 
     def _reject(self, reason: str, sid: str | None) -> None:
         if sid is not None:
-            log.info("session %s: its ticket was refused (%s)", sid, reason)
+            log.info("session %s: the ticket was refused (%s)", sid, reason)
         self.send(signals.session_rejected, reason=reason, sid=sid)
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Make a page without its session a 503, and make sure that this request writes nothing any more."""
+        """Raise SessionUnavailable (503) for a StoreError in the ``with`` block, and save nothing more."""
         try:
             yield
         except StoreError as error:
@@ -221,105 +222,80 @@ class SessionWork(LazyDict):
         self.failed = True
         return SessionUnavailable()
 
-    # -- changing -------------------------------------------------------------------------------------------
-
-    def describe(self, begun: Begun) -> None:
-        """Say what the list of a user's sessions shows of this one, if it is saved with a new id. For logins."""
-        self.begun = begun
+    # -- change ---------------------------------------------------------------------------------------------
 
     def rotate(self) -> None:
-        """Give the session a new id with this response; its contents stay. For every change of privilege.
+        """Give the session a new ticket with this response, and keep its contents. Use it at a change of privilege.
 
-        The old id is dead from the moment that the response is made. Requests that still carry it see an
-        empty session, and what they write is dropped.
+        The old ticket is dead as soon as the response is made. A request that still sends the old ticket sees an empty
+        session, and its changes are dropped.
         """
-        self.rotating = self.pending = True
-        for key in self.interface.app.extensions.get(KEYS_OF_ONE_ID, ()):
+        self.rotation_requested = self.save_requested = True
+        for key in self.interface.app.extensions.get(DELETED_AT_ROTATION, ()):
             with suppress(KeyError):
                 del self[key]
 
-    def destroy(self) -> None:
-        """End the session in the store, at once: no request that is still running brings it back.
-
-        What is put into the session afterwards is a new one. Raises SessionUnavailable (503) when the
-        store is down: then the session was not ended.
-        """
-        record, self._record = self.record, None
-        self._reset({})
-        self.taken = None
-        self.cleared = False
-        self._restarted = True
-        if record is not None:
-            with self.outage():
-                self._end(record)
-
-    def _end(self, record: Record) -> None:
-        if self.interface.repository.destroy(record):
-            self.cookie = ""
-            self.send(signals.session_destroyed, record)
-        else:
-            # Another request has ended it, or it has expired. The cookie may be that of a later login by now.
-            self.cookie = None
-
-    def give_up(self) -> None:
-        """Save nothing of what this request did or does, and let its answer be a 503 that sets no cookie of ours."""
+    def abort(self) -> None:
+        """Save nothing of this request, and make its response a 503 that sets no session cookie."""
         self.opened()
         self.failed = True
 
-    # -- going on from what is stored -----------------------------------------------------------------------
-
     def continue_from(self, record: Record) -> None:
-        """Go on in the same request from what is stored now. Objects that the view holds stay where values did."""
+        """Use ``record``, the same session as it is stored now. Unchanged values stay the objects that the view has."""
         if self._record is None or record.ticket != self._record.ticket:
-            self.cookie = record.ticket  # it is new, or another request renewed it meanwhile
+            self.response_ticket = record.ticket  # the session is new, or another request renewed its ticket
         self._record = record
         self._reset_keeping_objects(record.values)
 
-    def switch_to(self, record: Record) -> None:
-        """Go on as another session, as if the browser had sent its ticket and this request had changed nothing."""
-        self._record, self.absence, self.cookie, self._found = record, None, record.ticket, True
-        self.rotating = self.cleared = False
+    def start_over_from(self, record: Record) -> None:
+        """Use ``record``, another session, as if the browser had sent its ticket. Forget this request's changes."""
+        self._record, self.absence, self.response_ticket, self._was_stored = record, None, record.ticket, True
+        self.rotation_requested = self.cleared = False
         self._reset(record.values)
 
-    def restate(self, record: Record, keys: Collection[Any]) -> None:
-        """Go on from a record that has other values under ``keys``; forget this request's changes there."""
+    def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
+        """Use ``record``, which has other values under ``keys``. Forget this request's changes of these keys."""
         self._record = record
         self._reload_keys(record.values, keys)
 
     def forget_changes(self) -> None:
-        """Forget what this request changed of the contents since they were read."""
+        """Forget this request's changes of keys and values."""
         self._reset({} if self._record is None else self._record.values)
 
-    # -- saving ---------------------------------------------------------------------------------------------
+    # -- save -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Save what this request did. Raises SessionUnavailable, SessionValueError, SessionTooLargeError."""
+        """Save this request's changes, if there are any, or if the session is due for a refresh or renewal.
+
+        Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
+        """
         record = self._record
         if (
-            self.pending
-            or self.cookie
+            self.save_requested
+            or self.response_ticket
             or (self.is_opened and self._touched)
             or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
         ):
             self.save_changes()
 
     def save_now(self) -> None:
-        """Save what this request did so far, and what it does later at its end. For what must not fail then.
+        """Save this request's changes before its end, when a view must know that they are stored.
 
-        Raises what saving raises: SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
+        Later changes are saved at the end as usual. Raises the same errors as :meth:`save`.
         """
         self.save()
         if self._record is not None:
             self._reset_keeping_objects(self._record.values)
 
     def commit(self, before_create: Callable[[SessionWork, Changes], None]) -> None:
-        """Commit this request's changes, if there are any. Raises what :meth:`save` raises.
+        """Commit this request's changes, if there are any. Raises the same errors as :meth:`save`.
 
-        ``before_create``: called with this object and the changes before they are stored as a new session.
+        ``before_create`` is called with this object and the changes, before a new session is created for a browser
+        whose ticket has no session any more.
         """
         if not self.is_opened:
-            if not self.rotating and not self.brought_tickets():
-                return  # session.permanent was set, and there is no session that it could be said of
+            if not self.rotation_requested and not self.request_tickets():
+                return  # only session.permanent was set, and there is no session
             self._open()
         if self.failed:
             return
@@ -337,140 +313,145 @@ class SessionWork(LazyDict):
     def _commit_new(self, changes: Changes, before_create: Callable[[SessionWork, Changes], None]) -> None:
         if not changes:
             return
-        # clear() too, because it is how many a login view begins: the second click on the button logs in as well.
-        restarted = self._restarted or self.rotating or self.cleared
-        if self.absence is Absence.SUPERSEDED and not restarted:
-            # Whatever this request believes to know is out of date. Its cookie would undo the login or logout.
+        # Many login views call clear() first. If that did not count, a second click on "Sign in" would be dropped.
+        is_restarted = self._is_restarted or self.rotation_requested or self.cleared
+        if self.absence is Absence.SUPERSEDED and not is_restarted:
+            # The browser has made a login or logout since it sent this request. A new cookie would undo that.
             self.discard("superseded")
             return
         if self.absence is not None:
             before_create(self, changes)
-        self._saved_anew(self._create(changes))
+        self._saved_as_new(self.create(changes))
 
-    def _create(self, changes: Changes) -> Record:
-        return self.interface.repository.create(
-            _values_of(changes), permanent=self._begins_permanent(), begun=self.begun
-        )
+    def create(self, changes: Changes, ticket: str | None = None) -> Record | None:
+        """Store ``changes`` as a new session under ``ticket``, or under a random ticket, and return its record.
 
-    def create_at(self, ticket: str) -> bool:
-        """Store what this request holds as a new session under a ticket, and go on there. False: one is there already.
-
-        Nothing may be stored of the session yet. Raises SessionTooLargeError, SessionLimitError, StoreError.
+        Return None if the store has an entry for ``ticket`` already. Raises SessionTooLargeError, SessionLimitError,
+        StoreError.
         """
-        repository, permanent = self.interface.repository, self._begins_permanent()
-        made = repository.create_at(ticket, _values_of(self.changes()), permanent=permanent, begun=self.begun)
-        if made is None:
-            return False
-        self.continue_from(made)
-        self.send(signals.session_created, made)
-        return True
-
-    def _begins_permanent(self) -> bool:
-        return self.interface.settings.permanent if self._permanent is None else self._permanent
+        repository, settings = self.interface.repository, self.interface.settings
+        permanent = settings.permanent if self._permanent is None else self._permanent
+        values = {key: packed for key, packed in changes.items() if packed is not None}
+        if ticket is None:
+            return repository.create(values, permanent=permanent, begun=self.new_login)
+        return repository.create_at(ticket, values, permanent=permanent, begun=self.new_login)
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
-        """``clear()``: the stored session ends, and what was set since, if anything, is the beginning of another."""
-        made = self._create(changes) if changes else None  # first, because should it fail the old one stays
+        """End the stored session after ``clear()``, and make the keys that were set since then a new session."""
+        made = self.create(changes) if changes else None  # first: if it fails, the old session stays
         try:
             self._end(old)
         except StoreError:
             if made is not None:
                 self.interface.repository.withdraw(made)
             raise
-        self._restarted = True
-        self._saved_anew(made)
+        self._is_restarted = True
+        self._saved_as_new(made)
+
+    def _end(self, record: Record) -> None:
+        if self.interface.repository.destroy(record):
+            self.response_ticket = ""
+            self.send(signals.session_destroyed, record)
+        else:
+            # Another request ended the session, or it expired. The browser may have the cookie of a later login by now.
+            self.response_ticket = None
 
     def commit_stored(self, record: Record, changes: Changes) -> None:
-        """Commit ``changes`` over a stored session: move it to a new ticket if its user changes or that is due."""
+        """Commit ``changes`` to a stored session. Rotate its ticket if its user changes, and renew it if that is due.
+
+        Raises SessionTooLargeError, SessionLimitError, StoreError.
+        """
         repository = self.interface.repository
-        stale, renew = repository.due(record)
+        refresh_due, renewal_due = repository.due(record)
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
-        privilege: bool | None = None
-        writes = bool(changes) or self._forced or permanent is not None
-        counts = not self._passive and (writes or self.interface.settings.refresh_each_request)
-        seen = self._forced or (counts and stale)
-        if self.rotating or renew or USER_KEY in changes:
-            privilege, self.rotating = self.rotating or USER_KEY in changes, False
+        privilege: bool | None = None  # True after a rotation, False after a renewal
+        writes = bool(changes) or self._forces_write or permanent is not None
+        is_activity = not self._passive and (writes or self.interface.settings.refresh_each_request)
+        refreshes = self._forces_write or (is_activity and refresh_due)
+        if self.rotation_requested or renewal_due or USER_KEY in changes:
+            privilege, self.rotation_requested = self.rotation_requested or USER_KEY in changes, False
             committed = repository.rotate(
                 record,
                 changes,
                 permanent=permanent,
-                seen=privilege or seen,
+                seen=privilege or refreshes,
                 renewal=not privilege,
-                begun=self.begun,
-                ticket=self.destination,
-                fence=record.header.fence if self.locked else None,
+                begun=self.new_login,
+                ticket=self.next_ticket,
+                fence=record.header.fence if self.holds_lock else None,
             )
             if committed is not None:
-                self.cookie = committed.record.ticket
-        elif writes or seen:
-            committed = repository.commit(record, changes, permanent=permanent, seen=seen)
-            # The cookie lives on with the session, and says the same of being permanent and of the ticket.
-            if committed and (seen or permanent is not None or committed.record.ticket != record.ticket):
-                self.cookie = committed.record.ticket
+                self.response_ticket = committed.record.ticket
+        elif writes or refreshes:
+            committed = repository.commit(record, changes, permanent=permanent, seen=refreshes)
+            # Send the cookie again if its lifetime or its ticket changes.
+            if committed and (refreshes or permanent is not None or committed.record.ticket != record.ticket):
+                self.response_ticket = committed.record.ticket
         else:
-            self._check_followed()
+            self._check_response_ticket()
             return
         if committed is None:
             self.discard("gone")
             return
         self._saved(committed.record)
-        # Only now: a receiver may fail, and what it fails at is saved.
+        # Send signals last. If a receiver raises an error, the error's response must not save the changes again.
         if privilege is not None:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
         if committed.conflicts:
-            self.report(committed)
+            self.send_conflicts(committed)
 
-    def _check_followed(self) -> None:
-        """A response must not set a cookie to where the session was when the request began, if it is elsewhere now.
+    def _check_response_ticket(self) -> None:
+        """Update the cookie of a response that found its session by a renewed ticket and commits nothing.
 
-        The request carried a ticket that had just been renewed, and it may have taken long: by now a login or a logout
-        may have ended what it found. What commits something finds that out by itself.
+        A slow request may find that a login or logout has ended the session meanwhile. Then its cookie would undo that.
         """
-        if self.cookie:
-            found = self.interface.repository.load(self.cookie)
-            self.cookie = found.ticket if isinstance(found, Record) else None
+        if self.response_ticket:
+            found = self.interface.repository.load(self.response_ticket)
+            self.response_ticket = found.ticket if isinstance(found, Record) else None
 
-    def _saved_anew(self, made: Record | None) -> None:
-        self._saved(made)
-        if made is not None:
-            self.cookie = made.ticket
-            self.send(signals.session_created, made)
+    def _saved_as_new(self, record: Record | None) -> None:
+        self._saved(record)
+        if record is not None:
+            self.response_ticket = record.ticket
+            self.send(signals.session_created, record)
 
     def _saved(self, record: Record | None) -> None:
-        """All is saved. Were it saved once more, what others changed must not look like our deletions."""
+        """Reset the change tracking. With the old base, a second save would delete what other requests added."""
         self._record = record
         self._base = {} if record is None else record.values
         self._touched = {}
-        self.pending = self._forced = self.rotating = self.cleared = False
+        self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
-    def report(self, committed: Committed) -> None:
-        """Send a signal for each conflict that a commit decided."""
+    def send_conflicts(self, committed: Committed) -> None:
+        """Send the signal ``session_conflict`` for each conflict of a commit."""
         for conflict in committed.conflicts:
             self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
-        """Drop what this request wrote, because the session is over; say so; leave the cookie to its successor."""
+        """Drop this request's changes because the session has ended or moved. Set no cookie: it may be a newer one's.
+
+        ``reason`` is that of the signal ``session_discarded``.
+        """
         keys = tuple(self.changes())
         sid = None if self._record is None else self._record.sid
         if keys:
             log.warning("session %s: changes to %d keys were dropped (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
-        self._record, self.absence, self.cookie = None, Absence.SUPERSEDED, None
+        self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
         self._reset({})
 
-    def abandon(self) -> None:
-        """Nothing of this request can be saved; what was stored before stays. Flask makes another response."""
+    def rollback(self) -> None:
+        """Forget changes that could not be saved. The stored session stays, and Flask makes an error response."""
         self.forget_changes()
-        self._forced = self.rotating = self.cleared = self.pending = False
-        self._permanent = self.cookie = None
+        self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
+        self._permanent = self.response_ticket = None
         for companion in (self.companions or {}).values():
-            companion.abandon()
+            companion.rollback()
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
-        """Send a signal in the application's name. With a ``record``, the session's public id is its ``sid``."""
+        """Send a signal with the application as sender. A ``record`` adds its public id as the argument ``sid``."""
         if signal.receivers:
             if record is not None:
                 arguments["sid"] = record.sid
@@ -480,7 +461,3 @@ class SessionWork(LazyDict):
         if isinstance(key, str) and key.startswith(VISITOR_PREFIX):
             return f"user_session[{key.removeprefix(VISITOR_PREFIX)!r}]"
         return super()._place_of(key)
-
-
-def _values_of(changes: Changes) -> Values:
-    return {key: packed for key, packed in changes.items() if packed is not None}

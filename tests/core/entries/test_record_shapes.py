@@ -20,7 +20,7 @@ from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.merge_log import MERGE_LOG_KEY, MergeLog
 from flask_cloakroom.core.values import codec, own_keys
 from flask_cloakroom.errors import StoreError, UserDataError
-from flask_cloakroom.login.in_session.device_note import moment_in, read_note, text_in
+from flask_cloakroom.login.in_session.device_note import as_text, as_time, read_note
 from flask_cloakroom.stores.memory import MemoryStore
 
 
@@ -245,16 +245,16 @@ class TestNotes:
     @pytest.mark.parametrize("value", [None, True, 0, -1, 1.5, "5", [], 2**32, 10**300])
     def test_no_times(self, value: Any) -> None:
         """A page shows the beginning of the session instead."""
-        assert moment_in(value) is None
+        assert as_time(value) is None
 
     @pytest.mark.parametrize("value", [None, 5, [], "\ud800", "Firefox \udfff"])
     def test_no_text(self, value: Any) -> None:
         """What cannot be sent as UTF-8 is not shown."""
-        assert text_in(value) is None
+        assert as_text(value) is None
 
     def test_long_text(self) -> None:
         """Is cut, as it is where a login writes it."""
-        assert text_in("x" * 60_000) == "x" * 300
+        assert as_text("x" * 60_000) == "x" * 300
 
 
 def test_errors_show_nothing(repository: Repository) -> None:

@@ -21,8 +21,8 @@ from flask_cloakroom import (
 from flask_cloakroom.cli import sessions
 from flask_cloakroom.core.sessions.owner_index import sessions_index_key
 from flask_cloakroom.login.devices import user_agents
-from flask_cloakroom.login.devices.user_agents import names_in
-from flask_cloakroom.login.in_session.session_login import login_in
+from flask_cloakroom.login.devices.user_agents import browser_and_system
+from flask_cloakroom.login.in_session.session_login import SessionLogin
 from support.sites.login import MakeSite, Site
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -74,13 +74,13 @@ class TestList:
         browser.login("alice")
         (found,) = listed(active_site, browser)
         assert (found.browser, found.system) == ("Firefox 140", "Linux")
-        assert names_in("what/ever") == ("what/ever", None)
-        assert names_in(None) == (None, None)
+        assert browser_and_system("what/ever") == ("what/ever", None)
+        assert browser_and_system(None) == (None, None)
 
     def test_without_the_library_it_is_the_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The extra need not be installed."""
         monkeypatch.setattr(user_agents, "_parser", lambda: None)
-        assert names_in.__wrapped__(FIREFOX) == (FIREFOX, None)
+        assert browser_and_system.__wrapped__(FIREFOX) == (FIREFOX, None)
 
     def test_handles_open_nothing_and_stay(self, active_site: Site) -> None:
         """A handle is neither ticket nor store key nor a part of one, and is the same after the id has changed."""
@@ -282,7 +282,7 @@ class TestLostIndex:
 
 def _present_handle() -> str:
     """Return the handle of the request's session, which the list does not have when the index is lost."""
-    owner = login_in(session).owner
+    owner = SessionLogin(session).owner
     assert owner is not None
     return f"{owner.name}.{owner.handle}"
 

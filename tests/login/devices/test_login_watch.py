@@ -221,7 +221,7 @@ class TestServer:
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         repository = repository_of(server_site)
-        trail: Any = watch._trail
+        trail: Any = watch._session_watch
         key = trail._key
         entry = repository.store.load(key)
         mark, ttl = Tombstone.rotated(repository.now(), key).packed(key)
@@ -236,7 +236,7 @@ class TestServer:
     def test_unreadable(self, server_site: Site) -> None:
         """What cannot be read is not good."""
         watch = watch_of(server_site, server_site.browser("alice"))
-        store, key = repository_of(server_site).store, watch._trail._key  # type: ignore[union-attr]
+        store, key = repository_of(server_site).store, watch._session_watch._key  # type: ignore[union-attr]
         store.replace(key, b"noise", 60, store.load(key).version)
         assert not watch.is_good()
 
@@ -273,7 +273,7 @@ class TestServer:
         browser = site.browser("alice")
         watch = watch_of(site, browser)
         assert watch.is_good()
-        kept = [*vars(watch).values(), *vars(watch._trail).values()]
+        kept = [*vars(watch).values(), *vars(watch._session_watch).values()]
         assert browser.cookies["session"] not in map(str, kept)
         browser.open("/logout")
         assert not watch.is_good()

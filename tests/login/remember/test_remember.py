@@ -377,7 +377,7 @@ class OneUse:
         made = self.issue(remembered.user_id, auth_hash, remembered.lifetime)
         return Used(made, remembered.lifetime)
 
-    def stands(self, remembered: Remembered) -> bool:
+    def is_alive(self, remembered: Remembered) -> bool:
         return remembered.token not in self.revoked
 
     def extend(self, remembered: Remembered) -> str:

@@ -23,7 +23,7 @@ from flask_cloakroom import (
 from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.family import OVERLAP_SECONDS, Standing
-from flask_cloakroom.login.in_session.session_login import ServerLogin
+from flask_cloakroom.login.in_session.session_login import SessionLogin
 from support.sites.login import Browser, MakeSite, Site, ask_at_once
 
 
@@ -275,15 +275,15 @@ class TestParallel:
         """The first to use the token ends the sessions of before, and not the one that the second has just made."""
         browser = remembered(stored)
         first, second = browser.copy(), browser.copy()
-        end_others, answers = ServerLogin.end_others, []
+        end_earlier_sessions, answers = SessionLogin.end_earlier_sessions, []
 
         def overtaken(*arguments: Any) -> None:
             if not answers:
                 answers.append("")
                 answers[0] = second.who
-            end_others(*arguments)
+            end_earlier_sessions(*arguments)
 
-        monkeypatch.setattr(ServerLogin, "end_others", overtaken)
+        monkeypatch.setattr(SessionLogin, "end_earlier_sessions", overtaken)
         assert [first.who, *answers] == ["alice", "alice"]
         assert [first.who, second.who] == ["alice", "alice"]
         assert first.cookies == second.cookies

@@ -108,13 +108,13 @@ class TestDevices:
         (mine, other) = sorted(entries(desk), reverse=True, key=lambda entry: "This device" in entry)
         moment = r"\d{1,2} [A-Z][a-z]+ 20\d\d, \d\d:\d\d UTC"
         assert re.fullmatch(
-            rf"Firefox 140 on Windows 10 This device Signed in from 198\.51\.100\.7 "
-            rf"Since {moment} Last seen now Sign out here",
+            rf"Firefox 140 on Windows 10 This device IP address 198\.51\.100\.7 "
+            rf"Signed in since {moment} Last active now Sign out here",
             mine,
         )
         assert re.fullmatch(
-            rf"Mobile Safari 17 on iOS 17 Remembered Signed in from 2001:db8::1 "
-            rf"Since {moment} Last seen {moment} Sign it out",
+            rf"Mobile Safari 17 on iOS 17 Remembered IP address 2001:db8::1 "
+            rf"Signed in since {moment} Last active {moment} Sign out device",
             other,
         )
         times = re.findall(r'<time class="text-nowrap" datetime="([^"]+)"', desk.get("/account").text)
@@ -128,7 +128,7 @@ class TestDevices:
         page = desk.get("/account").text
         assert "<script>" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-        assert "A browser that does not say which" in page
+        assert "Unknown browser" in page
 
     def test_only_ones_own(self, app: Flask, desk: FlaskClient) -> None:
         """What others are signed in with is not in the list."""
@@ -141,19 +141,19 @@ class TestDevices:
         other.post("/cart/add", data={"product": "desk-bell"})
         assert len(handles(desk)) == 2
         of_other = (set(handles(desk)) & set(handles(third))).pop()
-        assert "That device is signed out." in end(desk, of_other)
+        assert "The device was signed out." in end(desk, of_other)
         page = other.get("/cart").text
         assert "Sign out</button>" not in page
         assert "Desk bell" not in page
         assert is_signed_in(desk)
         assert is_signed_in(third)
         assert len(entries(desk)) == 2
-        assert "was not signed in any more" in end(desk, of_other)
+        assert "was already signed out" in end(desk, of_other)
 
     def test_button_ends_what_remembers_it(self, desk: FlaskClient, phone: FlaskClient) -> None:
         """A device that is remembered is ended for good; a copy of what remembered it is worth nothing."""
         (handle,) = handles(desk)
-        assert "That device is signed out." in end(desk, handle)
+        assert "The device was signed out." in end(desk, handle)
         assert not is_signed_in(without_session(phone))
 
     def test_session_is_over(self, app: Flask, desk: FlaskClient, phone: FlaskClient) -> None:
@@ -164,9 +164,9 @@ class TestDevices:
             session.destroy()
         (_, other) = sorted(entries(desk), reverse=True, key=lambda entry: "This device" in entry)
         assert "Mobile Safari 17 on iOS 17 Remembered" in other
-        assert "Its session is over, and it is signed in again when it comes back." in other
+        assert "The session has expired. The device is signed in again at its next visit." in other
         (handle,) = handles(desk)
-        assert "That device is signed out." in end(desk, handle)
+        assert "The device was signed out." in end(desk, handle)
         assert len(entries(desk)) == 1
         assert not is_signed_in(phone)
 
@@ -181,7 +181,7 @@ class TestDevices:
             for wrong in (handle, "", "nonsense", handle[:-1], "." + handle.partition(".")[2])
         }
         assert len(answers) == 1
-        assert "was not signed in any more" in answers.pop()
+        assert "was already signed out" in answers.pop()
         assert all(is_signed_in(other) for other in others)
         assert is_signed_in(desk)
 
@@ -198,7 +198,7 @@ class TestDevices:
         """One button ends all others, what remembers them too; this one stays, and stays remembered."""
         sign_in(desk := device(app, FIREFOX, remember="y"))
         page = desk.post("/account/devices/end-others", follow_redirects=True).text
-        assert "You are signed out everywhere else: 2 devices." in page
+        assert "You were signed out on 2 other devices." in page
         assert not is_signed_in(phone)
         assert not is_signed_in(without_session(phone))
         assert len(entries(desk)) == 1
@@ -216,12 +216,12 @@ class TestSudo:
 
     def test_just_signed_in(self, desk: FlaskClient) -> None:
         """Who signed in a moment ago is not asked."""
-        age(desk, account.SUDO.total_seconds() - 30)
+        age(desk, account.CONFIRM_WITHIN.total_seconds() - 30)
         assert desk.get("/account/password").status_code == 200
 
     def test_asked(self, desk: FlaskClient) -> None:
         """Later, one is asked; the own password leads on to the page, with a new id for the session."""
-        age(desk, account.SUDO.total_seconds() + 1)
+        age(desk, account.CONFIRM_WITHIN.total_seconds() + 1)
         assert change_password(desk, "a new password").location.startswith("/confirm?")
         response = desk.get("/account/password")
         assert response.location == "/confirm?next=%2Faccount%2Fpassword"
@@ -237,7 +237,7 @@ class TestSudo:
         """Somebody else's password is none, whatever else is sent with it; nobody becomes somebody else."""
         age(desk, 3600)
         page = desk.post("/confirm", data={"password": password, **more}).text
-        assert ("That is not your password." if password else "Enter your password.") in page
+        assert ("Incorrect password." if password else "Enter your password.") in page
         assert desk.get("/account/password").location.startswith("/confirm?")
         with desk:
             desk.get("/account")
@@ -260,7 +260,7 @@ class TestPassword:
         assert response.location == "/account"
         assert before != desk.get_cookie(COOKIE)
         page = desk.get("/account").text
-        assert "Your password is changed. You are signed out everywhere else: 2 devices." in page
+        assert "Your password was changed. You were signed out on 2 other devices." in page
         assert not is_signed_in(phone)
         assert not is_signed_in(without_session(phone))
         assert len(entries(desk)) == 1
@@ -291,12 +291,12 @@ class TestPassword:
     @pytest.mark.parametrize(
         ("password", "repeat", "said"),
         [
-            ("seven77", "seven77", "Take at least 8 characters."),
-            ("x" * 257, "x" * 257, "Take at most 256 characters."),
+            ("seven77", "seven77", "Use at least 8 characters."),
+            ("x" * 257, "x" * 257, "Use at most 256 characters."),
             ("", "", "Enter a new password."),
-            ("long enough", "", "Enter it once more."),
-            ("long enough", "long enouhg", "The two are not the same."),
-            ("long enough", "long enough ", "The two are not the same."),
+            ("long enough", "", "Repeat the password."),
+            ("long enough", "long enouhg", "The passwords do not match."),
+            ("long enough", "long enough ", "The passwords do not match."),
         ],
     )
     def test_refused(

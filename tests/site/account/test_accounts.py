@@ -109,7 +109,7 @@ class TestAuthenticate:
         """With the parameters that the site has, a wrong password takes as long as a name that there is not."""
         monkeypatch.setattr(passwords, "HASHER", PasswordHasher())
         authenticate("tomas", "tea-at-four")  # has a new hash from now on
-        passwords.nobody(passwords.HASHER)
+        passwords.dummy_hash(passwords.HASHER)
         taken: dict[str, list[float]] = {"nobody": [], "mira": [], "tomas": []}
         for _ in range(7):
             for username, times in taken.items():
@@ -167,14 +167,14 @@ class TestUpgrade:
 
     def test_undoes_no_change_of_the_password(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
         """If the password is changed while an old hash is being replaced, the change stays."""
-        changed = passwords.hashed("a new one")
+        changed = passwords.hash_password("a new one")
 
-        def change_and_hash(password: str, hashed: Callable[[str], str] = passwords.hashed) -> str:
+        def change_and_hash(password: str, hashed: Callable[[str], str] = passwords.hash_password) -> str:
             with another_process() as connection:
                 connection.execute(sqlalchemy.update(User).values(password_hash=changed))
             return hashed(password)
 
-        monkeypatch.setattr(passwords, "hashed", change_and_hash)
+        monkeypatch.setattr(passwords, "hash_password", change_and_hash)
         authenticate("mira", RIGHT)
         db.session.rollback()
         assert user().password_hash == changed
@@ -266,7 +266,7 @@ def test_database_is_away(app: Flask, client: FlaskClient) -> None:
     ):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
-        assert "Our guest book does not answer" in answer.text
+        assert "Accounts are temporarily unavailable" in answer.text
     assert stranger.get("/").status_code == 200
     path.rmdir()
     path.with_suffix(".away").rename(path)

@@ -55,7 +55,7 @@ def test_union(browser: Browser, site: Site) -> None:
         expect(at_desk.get_by_role("link", name="Sign in")).to_be_visible()
         at_desk.get_by_role("link", name="Sign in").click()
         fill_login(at_desk, "half-past-nine")
-        expect(at_desk.get_by_role("status")).to_contain_text("3 things from this browser are in your cart now.")
+        expect(at_desk.get_by_role("status")).to_contain_text("3 items from this browser were added to your cart.")
         assert cart_of(at_desk) == {BELL: 2, TEA: 1}
 
         on_phone = phone.new_page()
@@ -63,7 +63,7 @@ def test_union(browser: Browser, site: Site) -> None:
         assert cart_of(on_phone) == {BELL: 1, TIMER: 1}
         on_phone.get_by_role("link", name="Sign in").click()
         fill_login(on_phone, "half-past-nine")
-        expect(on_phone.get_by_role("status")).to_contain_text("2 things from this browser are in your cart now.")
+        expect(on_phone.get_by_role("status")).to_contain_text("2 items from this browser were added to your cart.")
         assert cart_of(on_phone) == cart_of(at_desk) == {BELL: 3, TEA: 1, TIMER: 1}
 
 
@@ -78,7 +78,7 @@ def test_undo(browser: Browser, site: Site, javascript: bool) -> None:
         sign_in(phone).get_by_role("button", name="Undo").click()
         (_, on_phone) = phone.pages
         expect(on_phone.get_by_role("status")).to_have_text(
-            "What came along from this browser is out of your cart again."
+            "The items that were added when you signed in were removed."
         )
         expect(on_phone.get_by_role("button", name="Undo")).to_have_count(0)
         assert cart_of(on_phone) == cart_of(at_desk) == {TEA: 1}
@@ -104,11 +104,11 @@ def test_revoked(browser: Browser, site: Site) -> None:
         at_desk, on_phone = sign_in(desk), sign_in(phone)
         put_into_cart(on_phone, BELL)
         at_desk.goto("/account")
-        at_desk.get_by_role("button", name="Sign it out").click()
-        expect(at_desk.get_by_role("status")).to_have_text("That device is signed out.")
+        at_desk.get_by_role("button", name="Sign out device").click()
+        expect(at_desk.get_by_role("status")).to_have_text("The device was signed out.")
         on_phone.get_by_role("link", name="Cart").click()
         is_a_stranger(on_phone)
-        expect(on_phone.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        expect(on_phone.get_by_text("Your cart is empty.")).to_be_visible()
         assert cart_of(at_desk) == {BELL: 1}
 
 
@@ -119,9 +119,9 @@ def test_new_password_ends_the_others(browser: Browser, site: Site) -> None:
         at_desk, others = sign_in(desk, *who), [sign_in(phone, *who), sign_in(tablet, *who, remember=True)]
         at_desk.goto("/account/password")
         at_desk.get_by_label("New password", exact=True).fill("a quarter to one")
-        at_desk.get_by_label("The new password again").fill("a quarter to one")
-        at_desk.get_by_role("button", name="Change it").click()
-        expect(at_desk.get_by_role("status")).to_contain_text("You are signed out everywhere else: 2 devices.")
+        at_desk.get_by_label("Repeat the new password").fill("a quarter to one")
+        at_desk.get_by_role("button", name="Change password").click()
+        expect(at_desk.get_by_role("status")).to_contain_text("You were signed out on 2 other devices.")
         for page in others:
             page.get_by_role("link", name="Cart").click()
             expect(page.get_by_role("link", name="Sign in")).to_be_visible()
@@ -178,7 +178,7 @@ def test_double_clicks(browser: Browser, site: Site) -> None:
         is_signed_in(page)
         assert cart_of(page) == {TIMER: 1}
         page.get_by_role("button", name="Buy").dblclick()
-        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        expect(page.get_by_text("Your cart is empty.")).to_be_visible()
         assert cart_of(page) == {}
         with Redis.from_url(site.settings["REDIS_URL"], decode_responses=True) as client:
             assert client.hgetall("sched:{stock}") == {"sand-timer": "4"}
@@ -233,10 +233,10 @@ def test_every_form_refuses_other_sites(browser: Browser, site: Site) -> None:
             with page.expect_response(address) as answer:
                 page.get_by_role("button").click()
             assert answer.value.status == 400, path
-            expect(page.get_by_role("heading", level=1)).to_have_text("We are not sure that you meant this")
+            expect(page.get_by_role("heading", level=1)).to_have_text("We blocked this request")
         assert cart_of(page) == {BELL: 1}
         page.goto("/account")
-        expect(page.get_by_role("button", name="Sign it out")).to_have_count(1)
+        expect(page.get_by_role("button", name="Sign out device")).to_have_count(1)
 
 
 @pytest.mark.parametrize("store", ["embedded", "sqlite"])

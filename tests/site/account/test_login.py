@@ -152,7 +152,7 @@ def test_login_rotates(app: Flask, client: FlaskClient) -> None:
     sign_in(client)
     assert ticket_of(client) != before
     page = client.get("/cart").text
-    assert "1 thing from this browser is in your cart now." in page
+    assert "1 item from this browser was added to your cart." in page
     assert "Desk bell" in page
 
     thief = with_ticket(app, before)
@@ -240,7 +240,7 @@ def test_sign_out_and_in_again(client: FlaskClient) -> None:
     sign_in(client, "june", "noon-sharp")
     page = client.get("/cart").text
     assert "June" in page
-    assert "There is nothing in your cart yet." in page
+    assert "Your cart is empty." in page
     client.post("/logout")
     sign_in(client)
     assert "Desk bell" in client.get("/cart").text

@@ -51,7 +51,7 @@ def test_for_each_name(app: Flask) -> None:
     ):
         assert response.status_code == 429
         assert 0 < int(response.headers["Retry-After"]) <= 600
-        assert "That was too many tries" in response.text
+        assert "Too many attempts" in response.text
         assert "Set-Cookie" not in response.headers
     assert attempt(app, "tomas", "tea-at-four").status_code == 302
 

@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sched_site import create_app, passwords, rate_limits, registration
-from sched_site.accounts import LONGEST_USERNAME, User
+from sched_site.accounts import MAX_USERNAME_LENGTH, User
 from sched_site.database import db
-from sched_site.forms import LONGEST_NAME
+from sched_site.forms import MAX_NAME_LENGTH
 from sqlalchemy.exc import IntegrityError
 from werkzeug.test import TestResponse
 
@@ -41,7 +41,7 @@ def test_makes_an_account_and_signs_in(client: FlaskClient) -> None:
         assert current_user.password_hash.startswith("$argon2id$")
     page = client.get("/appointments").text
     assert "Welcome, Änn ☂." in page
-    assert "Times are those of Europe/Paris." in page
+    assert "Times shown in Europe/Paris." in page
     client.post("/logout")
     assert client.post("/login", data={"username": "ann.b-3", "password": GOOD}).location == "/"
 
@@ -68,23 +68,23 @@ def test_a_session_that_was_there(client: FlaskClient) -> None:
     [
         ({"name": ""}, "Enter a name."),
         ({"name": "  "}, "Enter a name."),
-        ({"name": "x" * (LONGEST_NAME + 1)}, "Take at most 80 characters."),
-        ({"name": "A\0nn"}, "There is a character in it that cannot be shown."),
-        ({"name": "nnA\u202e"}, "There is a character in it that cannot be shown."),
+        ({"name": "x" * (MAX_NAME_LENGTH + 1)}, "Use at most 80 characters."),
+        ({"name": "A\0nn"}, "The text contains a character that cannot be displayed."),
+        ({"name": "nnA\u202e"}, "The text contains a character that cannot be displayed."),
         ({"username": ""}, "Enter a username."),
-        ({"username": "a"}, "Take 2 to 64 characters."),
-        ({"username": "a" * (LONGEST_USERNAME + 1)}, "Take 2 to 64 characters."),
-        ({"username": "аnn"}, "Take letters from a to z"),  # with a Cyrillic letter
-        ({"username": "an n"}, "Take letters from a to z"),
-        ({"username": ".ann"}, "Take letters from a to z"),
-        ({"username": "ann\0"}, "Take letters from a to z"),
+        ({"username": "a"}, "Use 2 to 64 characters."),
+        ({"username": "a" * (MAX_USERNAME_LENGTH + 1)}, "Use 2 to 64 characters."),
+        ({"username": "аnn"}, "Use letters from a to z"),  # with a Cyrillic letter
+        ({"username": "an n"}, "Use letters from a to z"),
+        ({"username": ".ann"}, "Use letters from a to z"),
+        ({"username": "ann\0"}, "Use letters from a to z"),
         ({"password": ""}, "Enter a new password."),
-        ({"password": "swan-7!"}, "Take at least 8 characters."),
-        ({"password": "é" * 257}, "Take at most 256 characters."),
-        ({"password": "password1"}, "Many people have that password"),
-        ({"password": "PASSWORD1"}, "Many people have that password"),
-        ({"username": "Anna", "password": "I am annA 1990"}, "Your username is in it"),
-        ({"repeat": "another one"}, "The two are not the same."),
+        ({"password": "swan-7!"}, "Use at least 8 characters."),
+        ({"password": "é" * 257}, "Use at most 256 characters."),
+        ({"password": "password1"}, "Many people use this password"),
+        ({"password": "PASSWORD1"}, "Many people use this password"),
+        ({"username": "Anna", "password": "I am annA 1990"}, "The password contains your username"),
+        ({"repeat": "another one"}, "The passwords do not match."),
         ({"time_zone": "Atlantis/Capital"}, "Not a valid choice"),
         ({"time_zone": "../../etc/passwd"}, "Not a valid choice"),
     ],
@@ -96,7 +96,7 @@ def test_what_is_refused(client: FlaskClient, changes: dict[str, str], error: st
     assert response.status_code == 200
     assert error in response.text
     assert 'aria-invalid="true"' in response.text
-    assert "<title>Error: Make an account" in response.text
+    assert "<title>Error: Create an account" in response.text
     assert GOOD not in response.text
     assert "is-invalid" in response.text
     assert accounts(client.application) == before
@@ -114,13 +114,13 @@ def test_good_passwords(client: FlaskClient, password: str) -> None:
 
 def test_there_are_enough_common_passwords() -> None:
     """Of those long enough to be taken at all, more are refused than OWASP ASVS 5.0 asks for (6.2.4)."""
-    assert sum(len(password) >= passwords.SHORTEST for password in passwords.COMMON) > 3_000
+    assert sum(len(password) >= passwords.MIN_LENGTH for password in passwords.COMMON) > 3_000
 
 
 def test_a_new_password_of_an_account(client: FlaskClient) -> None:
     """The rules hold for a change of the password, too."""
     register(client, username="anna")
-    for password, error in (("password1", "Many people have"), ("anna-anna", "Your username is in it")):
+    for password, error in (("password1", "Many people use"), ("anna-anna", "The password contains your username")):
         page = client.post("/account/password", data={"password": password, "repeat": password}).text
         assert error in page
 
@@ -129,7 +129,7 @@ def test_taken(client: FlaskClient) -> None:
     """A username that somebody has is told at its field, and changes nothing of theirs."""
     response = register(client, username="MIRA")
     assert response.status_code == 200
-    assert registration.TAKEN in response.text
+    assert registration.USERNAME_TAKEN in response.text
     assert client.get("/appointments").status_code == 302
     assert client.post("/login", data={"username": "mira", "password": "half-past-nine"}).status_code == 302
 
@@ -137,7 +137,7 @@ def test_taken(client: FlaskClient) -> None:
 def test_the_work_is_the_same(client: FlaskClient) -> None:
     """The password is hashed once, whether the username is taken or not."""
     for username in ("mira", "nobody"):
-        with mock.patch.object(passwords, "hashed", side_effect=passwords.hashed) as hashed:
+        with mock.patch.object(passwords, "hash_password", side_effect=passwords.hash_password) as hashed:
             register(client, username=username)
         assert hashed.call_count == 1
 
@@ -147,17 +147,17 @@ def test_at_the_same_moment(empty_redis: str, database_url: str) -> None:
     app = create_app({"REDIS_URL": empty_redis, "SQLALCHEMY_DATABASE_URI": database_url})
     number = 8
     barrier = Barrier(number)
-    hashed = passwords.hashed
+    hashed = passwords.hash_password
 
     def hash_together(password: str) -> str:
         result = hashed(password)
         barrier.wait(30)  # all have passed whatever check there may be
         return result
 
-    with mock.patch.object(passwords, "hashed", hash_together), ThreadPoolExecutor(number) as threads:
+    with mock.patch.object(passwords, "hash_password", hash_together), ThreadPoolExecutor(number) as threads:
         responses = list(threads.map(lambda _: register(app.test_client()), range(number)))
     assert sorted(response.status_code for response in responses) == [200] * (number - 1) + [302]
-    assert sum(registration.TAKEN in response.text for response in responses) == number - 1
+    assert sum(registration.USERNAME_TAKEN in response.text for response in responses) == number - 1
     with app.app_context():
         db.engine.dispose()
 
@@ -165,7 +165,7 @@ def test_at_the_same_moment(empty_redis: str, database_url: str) -> None:
 def test_another_constraint(client: FlaskClient) -> None:
     """If it is not the username that the database refuses, nobody is told that it is taken. The error, which is
     logged, holds nothing of what was to be written."""
-    with mock.patch.object(passwords, "hashed", return_value=None), pytest.raises(IntegrityError) as raised:
+    with mock.patch.object(passwords, "hash_password", return_value=None), pytest.raises(IntegrityError) as raised:
         register(client, name="Annabel")
     assert "Annabel" not in str(raised.value)
 

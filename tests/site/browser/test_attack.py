@@ -54,10 +54,10 @@ def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path) -> No
         attacked.shop.seen.forget()
         page.get_by_role("link", name="Attack").click()
         look("attack-new")
-        page.get_by_role("link", name="Go to the other site").click()
-        expect(page.locator("#form")).to_contain_text("It was sent")
-        expect(page.locator("#no-cors")).to_contain_text("It was sent; the answer is hidden")
-        expect(page.locator("#cors")).to_contain_text("your browser did not let this page read the answer")
+        page.get_by_role("link", name="Go to the attacking site").click()
+        expect(page.locator("#form")).to_contain_text("The form was sent")
+        expect(page.locator("#no-cors")).to_contain_text("The request was sent. The browser hides the response")
+        expect(page.locator("#cors")).to_contain_text("Your browser did not let this page read the response")
         look("other-site")
         came = [attacked.shop.seen.wait_for(path) for path in ("/cart/empty", "/cart/add")]
         assert [(seen.has_cookie, seen.refused) for seen in came] == [(True, ANOTHER_SITE)] * 2
@@ -67,15 +67,15 @@ def test_attack_page(browser: Browser, attacked: Attacked, pictures: Path) -> No
             ("POST", 400),
         ]
         page.get_by_role("button", name="Send me my pen").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("We are not sure that you meant this")
+        expect(page.get_by_role("heading", level=1)).to_have_text("We blocked this request")
         look("refused")
-        page.get_by_role("link", name="What was refused, and why").click()
-        refused = page.get_by_role("region", name="What was refused").get_by_role("listitem")
+        page.get_by_role("link", name="View blocked requests").click()
+        refused = page.get_by_role("region", name="Blocked requests").get_by_role("listitem")
         expect(refused.filter(has_text="POST /cart/empty").first).to_contain_text(ANOTHER_SITE)
-        for what in ("POST /cart/add", "POST /logout", "Sec-Fetch-Site: same-site", "cookie: came with it"):
+        for what in ("POST /cart/add", "POST /logout", "Sec-Fetch-Site: same-site", "Session cookie: sent"):
             expect(refused.filter(has_text=what).first).to_be_visible()
-        expect(page.locator("#cart-count")).to_have_text("1 thing in it")
+        expect(page.locator("#cart-count")).to_have_text("1 item")
         look("attack")
-        page.get_by_role("button", name="Send it from here").click()
+        page.get_by_role("button", name="Send the form").click()
         expect(page.get_by_role("status")).to_contain_text("Accepted")
         look("attack-accepted")

@@ -302,7 +302,7 @@ def test_once_more(world: World, victim_of: Callable[[World], Victim]) -> None:
     world.elsewhere.html, world.elsewhere.policy = form(world.url + TARGET), ""
     page.goto(f"{world.stranger}/tests/page")
     page.get_by_role("button").click()
-    page.get_by_role("heading", name="We are not sure that you meant this").wait_for()
+    page.get_by_role("heading", name="We blocked this request").wait_for()
     page.reload()
     eventually(lambda: len(world.shop.seen.all(TARGET)) == 2)
     assert [seen.status for seen in world.shop.seen.all(TARGET)] == [400, 400]
@@ -335,7 +335,7 @@ def test_page_that_was_open_for_two_days(browser: Browser, world: World, monkeyp
         wait_days(monkeypatch, world.shop.app, 2)
         assert victim.post_silently(page, "/cart/change", product="desk-bell", quantity="3") == 302
         world.shop.seen.forget()
-        page.get_by_role("button", name="Empty the cart").click()
+        page.get_by_role("button", name="Empty cart").click()
         expect(page.get_by_text("Your cart is empty.")).to_be_visible()
         assert world.shop.seen.wait_for(TARGET).status == 302
 
@@ -358,6 +358,6 @@ def test_pages_around_a_login(browser: Browser, world: World) -> None:
         expect(page.get_by_text("Desk bell: 2 in your cart.")).to_be_visible()
 
         assert victim.post_silently(older, TARGET) == 400
-        older.get_by_role("button", name="Empty the cart").click()
+        older.get_by_role("button", name="Empty cart").click()
         expect(older.get_by_role("status")).to_have_text("Your cart is empty.")
         expect(older.get_by_role("button", name="Sign out")).to_be_visible()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 #: For what is the same wherever the sessions are.
 ANY_STORE = pytest.mark.parametrize("site", ["redis"], indirect=True)
 # Which of the two it is depends on who is faster, the stream or the buyer.
-PEN_IS_SOLD = re.compile("Fountain pen (has just|is) sold out; it is in your cart.")
+PEN_IS_SOLD = re.compile("Fountain pen (has just|is) sold out. It is in your cart.")
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis", "sqlite"])
@@ -52,7 +52,7 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         for name in ("Desk bell", "Desk bell", "Sand timer"):
             page.get_by_role("button", name=f"Add {name} to the cart").click()
             expect(page.get_by_role("status")).to_contain_text(name)
-        expect(page.locator("#cart-count")).to_have_text("3 things in it")
+        expect(page.locator("#cart-count")).to_have_text("3 items")
         expect(page.get_by_role("article", name="Desk bell")).to_contain_text("2 in your cart")
         anonymous = ticket(context)
 
@@ -64,7 +64,7 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         assert ticket(context) == anonymous
 
         fill_login(page, "half-past-nine")
-        expect(page.get_by_role("status")).to_contain_text("3 things from this browser are in your cart now.")
+        expect(page.get_by_role("status")).to_contain_text("3 items from this browser were added to your cart.")
         signed_in = ticket(context)
         assert signed_in != anonymous
 
@@ -91,7 +91,7 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         expect(page.get_by_role("status")).to_contain_text("You are signed out")
         expect(page.locator("#cart-count")).to_have_count(0)
         page.get_by_role("link", name="Cart").click()
-        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        expect(page.get_by_text("Your cart is empty.")).to_be_visible()
         page.go_back()
         page.go_back()
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
@@ -100,8 +100,8 @@ def test_a_visit(browser: Browser, site: Site, javascript: bool) -> None:
         fill_login(page, "half-past-nine")
         page.get_by_role("link", name="Cart").click()
         expect(page.locator("#cart-total")).to_have_text("€62.00")
-        page.get_by_role("button", name="Empty the cart").click()
-        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        page.get_by_role("button", name="Empty cart").click()
+        expect(page.get_by_text("Your cart is empty.")).to_be_visible()
         assert trouble == []
 
 
@@ -153,7 +153,7 @@ def test_other_browser_is_another_visitor(browser: Browser, site: Site) -> None:
         expect(page.locator("#cart-count")).to_be_visible()
         page = other.new_page()
         page.goto("/cart")
-        expect(page.get_by_text("There is nothing in your cart yet.")).to_be_visible()
+        expect(page.get_by_text("Your cart is empty.")).to_be_visible()
 
 
 def put_into_cart(page: Page, name: str) -> None:
@@ -164,8 +164,8 @@ def put_into_cart(page: Page, name: str) -> None:
 
 def restock(page: Page) -> None:
     page.goto("/session")
-    page.get_by_role("button", name="fill the shelf again").click()
-    expect(page.get_by_text("The shelf is full again.")).to_be_visible()
+    page.get_by_role("button", name="restock the shop").click()
+    expect(page.get_by_text("All products are back in stock.")).to_be_visible()
 
 
 def streams_of(page: Page) -> list[str]:
@@ -186,7 +186,7 @@ def test_product_page(browser: Browser, site: Site) -> None:
             page.get_by_role("link", name=name).first.click()
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
             expect(page.locator("#views")).to_contain_text("Seen")
-        looked_at = page.get_by_role("region", name="You looked at").get_by_role("listitem")
+        looked_at = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
         expect(looked_at).to_have_text(["Desk bell"])
         page.get_by_role("button", name="Add Sand timer to the cart").click()
         expect(page.get_by_role("status")).to_have_text("Sand timer: 1 in your cart.")
@@ -209,7 +209,7 @@ def test_notice(browser: Browser, site: Site, pictures: Path) -> None:
 
         buyer.get_by_role("link", name="Cart").click()
         buyer.get_by_role("button", name="Buy").click()
-        expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+        expect(buyer.get_by_role("status")).to_contain_text("Thank you for your order")
 
         notice = waiting.locator("#notices .alert")
         expect(notice).to_have_count(1)
@@ -237,7 +237,7 @@ def test_notice_is_closed(browser: Browser, site: Site) -> None:
         waiting.goto("/login")  # a page that does not show what is sold out
         buyer.get_by_role("link", name="Cart").click()
         buyer.get_by_role("button", name="Buy").click()
-        expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+        expect(buyer.get_by_role("status")).to_contain_text("Thank you for your order")
         notice = waiting.locator("#notices .alert")
         expect(notice).to_contain_text(PEN_IS_SOLD)
         notice.get_by_role("button", name="Close this notice").click()
@@ -246,7 +246,7 @@ def test_notice_is_closed(browser: Browser, site: Site) -> None:
         another_tab = other.new_page()
         another_tab.goto("/login")
         told = another_tab.locator("#notices .notice-text")
-        expect(told).to_have_text(["Fountain pen is sold out; it is in your cart."])
+        expect(told).to_have_text(["Fountain pen is sold out. It is in your cart."])
         with another_tab.expect_response("**/notices"):
             another_tab.reload()
         put_into_cart(buyer, "Desk bell")
@@ -319,7 +319,7 @@ def test_looks(browser: Browser, site: Site, pictures: Path) -> None:
             put_into_cart(buyer, "Fountain pen")
             buyer.get_by_role("link", name="Cart").click()
             buyer.get_by_role("button", name="Buy").click()
-            expect(buyer.get_by_role("status")).to_contain_text("It is all yours")
+            expect(buyer.get_by_role("status")).to_contain_text("Thank you for your order")
         expect(page.locator("#notices .alert")).to_be_visible()
         look("notice", whole=False)
         page.goto("/")

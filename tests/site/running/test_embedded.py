@@ -74,8 +74,8 @@ def test_greeting(folder: Path) -> None:
     with Site() as site:
         assert site.request("GET", "/").status == 200
         _, said = site.stop()
-    assert "Sessions are in   Redis (embedded/0)" in said
-    assert "A private server, for trying things out." in said
+    assert "Session store     Redis (embedded/0)" in said
+    assert "A private server for the demo." in said
     assert f"{folder}/{REDIS}" in said
     assert "production" not in said
 
@@ -86,7 +86,7 @@ def test_greeting_of_another_server(empty_redis: str) -> None:
         assert site.request("GET", "/").status == 200
         _, said = site.stop()
     address = empty_redis.partition("://")[2]
-    assert f"Sessions are in   Redis ({address})" in said
-    assert f"Redis client on   {address}" in said
+    assert f"Session store     Redis ({address})" in said
+    assert f"Redis client      {address}" in said
     assert "private server" not in said
     assert "default" not in said

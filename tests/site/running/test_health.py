@@ -83,7 +83,7 @@ def test_proxies(empty_redis: str, proxies: int, address: str, scheme: str) -> N
 @pytest.mark.parametrize("proxies", [-1, "one", True, 1.5])
 def test_proxies_make_no_sense(empty_redis: str, proxies: object) -> None:
     """A number that is none is an error that names the setting."""
-    with pytest.raises(SettingError, match="TRUSTED_PROXIES: is how many proxies"):
+    with pytest.raises(SettingError, match="TRUSTED_PROXIES: must be the number of proxies"):
         create_app({"REDIS_URL": empty_redis, "TRUSTED_PROXIES": proxies})
 
 

@@ -89,7 +89,7 @@ def test_one_upgrade_after_the_other(settings: dict[str, str]) -> None:
             database.upgrade()
 
     with app.app_context(), ThreadPoolExecutor(1) as threads:
-        with database.alone():
+        with database.upgrade_connection():
             other = threads.submit(upgrade)
             with pytest.raises(TimeoutError):
                 other.result(A_WHILE)
@@ -151,7 +151,7 @@ def test_a_table_that_is_made_anew(app: Flask) -> None:
     with app.app_context():
         before = db.session.query(Appointment).count()
         db.session.close()
-        with database.alone() as connection:
+        with database.upgrade_connection() as connection:
             operations = Operations(MigrationContext.configure(connection))
             with operations.batch_alter_table("users", recreate="always") as users:
                 users.alter_column("name", type_=sqlalchemy.String(201))

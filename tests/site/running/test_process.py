@@ -39,7 +39,7 @@ def test_says_what_one_needs_to_know(tmp_path: Path) -> None:
         assert site.request("GET", "/health").text == '{"status":"ok"}\n'
         _, said = site.stop()
     assert "SQLite (mine.sqlite3)" in said
-    assert "Accounts are in   SQLite (sched.sqlite3)" in said
+    assert "Accounts          SQLite (sched.sqlite3)" in said
     assert "mira / half-past-nine" in said
 
 
@@ -51,7 +51,7 @@ def test_site_that_attacks() -> None:
         with urlopen(f"http://127.0.0.1:{port}/") as other:
             assert f'action="{site.url}/cart/empty"' in other.read().decode()
         _, said = site.stop()
-        assert f"It is attacked by http://127.0.0.1:{port} " in said
+        assert f"Attacking site    http://127.0.0.1:{port} " in said
     with socket.create_server(("127.0.0.1", port)):
         pass  # nobody listens there any more
     with Site(SCHED_ATTACKER_PORT="off") as site:

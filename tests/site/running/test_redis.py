@@ -18,7 +18,7 @@ from sched_site.catalogue import PRODUCTS
 from support.sched.processes import PATIENCE, Site
 
 COOKIE = "sched_session"
-SOLD = "Thank you! It is all yours"
+SOLD = "Thank you for your order"
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ class TestRecent:
         client.get(f"/product/{slugs[3]}")
         assert self.looked_at(client.get("/").text) == [slugs[3], slugs[6], slugs[5], slugs[4], slugs[2]]
         (key,) = keys.keys("sched:recent:*")
-        assert 0 < keys.ttl(key) <= recent.SECONDS
+        assert 0 < keys.ttl(key) <= recent.EXPIRES_AFTER
 
     def test_only_those_who_look_at_a_product_are_known(self, client: FlaskClient, keys: Redis) -> None:
         """Who looks at the shelf only leaves nothing but the count; an unknown product leaves nothing at all."""
@@ -132,7 +132,7 @@ class TestBuying:
         put_into_cart(client, "sand-timer", 2)
         page = buy(client)
         assert f"{SOLD} for €31.90." in page
-        assert "There is nothing in your cart yet." in page
+        assert "Your cart is empty." in page
         assert keys.hgetall(stock.STOCK) == {"desk-bell": "1", "sand-timer": "3"}
 
     def test_all_or_nothing(self, client: FlaskClient, keys: Redis) -> None:
@@ -141,7 +141,7 @@ class TestBuying:
         put_into_cart(client, "desk-bell", 3)
         put_into_cart(client, "fountain-pen", 2)
         page = buy(client)
-        assert ">Fountain pen: only 1 left. Desk bell: only 2 left. Nothing was bought, and your cart is as it" in page
+        assert ">Fountain pen: only 1 left. Desk bell: only 2 left. Nothing was bought. Your cart is unchanged." in page
         assert SOLD not in page
         assert page.count('name="quantity"') == 3
         assert keys.hgetall(stock.STOCK) == {"tea-for-two": "5", "desk-bell": "2", "fountain-pen": "1"}
@@ -151,25 +151,25 @@ class TestBuying:
         other = app.test_client()
         put_into_cart(other, "fountain-pen")
         put_into_cart(client, "fountain-pen")
-        assert "The last one" in client.get("/product/fountain-pen").text
+        assert "Last one" in client.get("/product/fountain-pen").text
         buy(client)
         for path in ("/", "/product/fountain-pen"):
             page = client.get(path).text
             assert "Sold out" in page
             assert "Fountain pen to the cart" not in page
         assert "Sold out" in other.get("/cart").text
-        assert "Fountain pen: sold out. Nothing was bought, and your cart is as it was." in buy(other)
+        assert "Fountain pen: sold out. Nothing was bought. Your cart is unchanged." in buy(other)
         refused = client.post("/cart/add", data={"product": "fountain-pen"}, follow_redirects=True).text
         assert "Fountain pen is sold out." in refused
         assert 'id="cart-count"' not in refused
 
-        assert "The shelf is full again." in client.post("/restock", follow_redirects=True).text
+        assert "All products are back in stock." in client.post("/restock", follow_redirects=True).text
         assert "Sold out" not in client.get("/").text
         assert SOLD in buy(other)
 
     def test_empty_cart(self, client: FlaskClient, keys: Redis) -> None:
         """Buying nothing is told, and takes nothing."""
-        assert "There is nothing in your cart to buy." in buy(client)
+        assert "Your cart is empty, so nothing was bought." in buy(client)
         assert not keys.exists(stock.STOCK)
 
     @pytest.mark.parametrize("path", ["/cart/buy", "/restock"])
@@ -196,7 +196,7 @@ class TestBuying:
         bell = PRODUCTS["desk-bell"]
         with app.app_context():
             for _ in range(2):
-                assert stock.take("an order", [Line(bell, 1, bell.price)]) == stock.Taken({"desk-bell": 1}, {}, False)
+                assert stock.take("an order", [Line(bell, 1, bell.price)]) == stock.Outcome({"desk-bell": 1}, {}, False)
             assert stock.left()["desk-bell"] == 1
 
 
@@ -220,7 +220,7 @@ def test_many_buy_the_last(two_sites: tuple[Site, Site], keys: Redis, slug: str,
         assert site.request("POST", "/cart/buy", cookie=cookie).status == 302
         page = site.request("GET", "/cart", cookie=cookie).text
         is_served = SOLD in page
-        assert is_served == ("There is nothing in your cart yet." in page)
+        assert is_served == ("Your cart is empty." in page)
         assert is_served != (": sold out. Nothing was bought" in page)
         return is_served
 

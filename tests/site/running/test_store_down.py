@@ -43,7 +43,7 @@ def check_down(client: FlaskClient) -> None:
         response = client.get(path)
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
-        assert "Our cloakroom does not answer" in response.text
+        assert "Your session is temporarily unavailable" in response.text
         assert "Set-Cookie" not in response.headers
     for path, status in (
         ("/health", 200),
@@ -92,7 +92,7 @@ def test_new_visitor_while_redis_is_away(own_redis: RedisServer, fault: Any) -> 
 def check_add_is_refused(client: FlaskClient) -> None:
     response = client.post("/cart/add", data={"product": "desk-bell"})
     assert response.status_code == 503
-    assert "Our cloakroom does not answer" in response.text
+    assert "Your session is temporarily unavailable" in response.text
     assert "Set-Cookie" not in response.headers
 
 
@@ -106,20 +106,20 @@ def test_redis_is_away_and_sessions_are_elsewhere(own_redis: RedisServer, tmp_pa
         for path in ("/", "/product/sand-timer", "/cart", "/session", "/login"):
             page = client.get(path)
             assert page.status_code == 200
-            for missing in ('id="visits"', 'id="views"', "You looked at", "Only", "Sold out"):
+            for missing in ('id="visits"', 'id="views"', "Recently viewed", "Only", "Sold out"):
                 assert missing not in page.text
         assert client.post("/cart/add", data={"product": "wall-calendar"}).location == "/#wall-calendar"
         for path in ("/cart/buy", "/restock"):
             refused = client.post(path)
             assert refused.status_code == 503
             assert int(refused.headers["Retry-After"]) > 0
-            assert "Our stock room does not answer" in refused.text
+            assert "The shop is temporarily unavailable" in refused.text
         page_with_cart = client.get("/cart").text
         assert "Desk bell" in page_with_cart
         assert "Wall calendar" in page_with_cart
         assert client.post("/logout").status_code == 302
     client.post("/cart/add", data={"product": "desk-bell"})
-    assert "Thank you!" in client.post("/cart/buy", follow_redirects=True).text
+    assert "Thank you for your order" in client.post("/cart/buy", follow_redirects=True).text
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -131,7 +131,7 @@ def test_one_time_is_given_away_once(served: Served) -> None:
             )
         )
     assert sorted(answer.status for answer in made) == [200] * 7 + [302]
-    assert sum("You have something at that time" in answer.text for answer in made) == 7
+    assert sum("You already have an appointment at that time" in answer.text for answer in made) == 7
 
 
 def test_the_address_is_what_the_proxy_says(served: Served) -> None:

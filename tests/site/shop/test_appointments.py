@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sched_site import appointments
 from sched_site.accounts import User
 from sched_site.database import db
-from sched_site.diary import LONGEST_NOTES, LONGEST_TITLE, Appointment
+from sched_site.diary import MAX_NOTES_LENGTH, MAX_TITLE_LENGTH, Appointment
 from werkzeug.test import TestResponse
 
 #: When these tests are: Thursday, at noon in Berlin.
@@ -117,14 +117,14 @@ class TestList:
     """The first page."""
 
     def test_upcoming_first(self, mira: FlaskClient) -> None:
-        """What comes is above what is over: the next first there, the last first here. What goes on is marked."""
+        """What comes is above what is over: the next first there, the last first here. The present one is marked."""
         make(mira, "Later", "15:00", "16:00")
         make(mira, "Sooner", "08:00", "09:00")
         make(mira, "Long ago", "2026-11-01T08:00", "2026-11-01T09:00")
         make(mira, "Just over", "2026-11-26T11:00", "2026-11-26T12:00")
         make(mira, "Right now", "2026-11-26T12:00", "2026-11-26T13:00", notes="Bring <cake>.")
         text = outline(mira.get("/appointments").text)
-        order = ["Coming up", "Right now", "Now", "Sooner", "Later", "Over", "Just over", "Long ago"]
+        order = ["Upcoming", "Right now", "Now", "Sooner", "Later", "Past", "Just over", "Long ago"]
         places = [text.index(word) for word in order]
         assert places == sorted(places)
         assert "Right now Now Thu 26 Nov 2026, 12:00 to 13:00 Bring &lt;cake&gt;." in text
@@ -132,7 +132,7 @@ class TestList:
     def test_empty(self, mira: FlaskClient) -> None:
         """Who has none is told so."""
         text = outline(mira.get("/appointments").text)
-        assert "Nothing. All of your time is yours." in text
+        assert "You have no upcoming appointments." in text
         assert "Over" not in text
 
     def test_bound(self, app: Flask, mira: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +140,11 @@ class TestList:
         monkeypatch.setattr(appointments, "LISTED", 2)
         for hour in range(10, 12):
             make(mira, "One", f"{hour}:00", f"{hour + 1}:00")
-        assert "of them" not in outline(mira.get("/appointments").text)
+        assert "listed here" not in outline(mira.get("/appointments").text)
         make(mira, "One", "12:00", "13:00")
         text = outline(mira.get("/appointments").text)
         assert text.count("One") == 2
-        assert "These are 2 of them. The weeks have all." in text
+        assert "Only 2 appointments are listed here. The week view shows all of them." in text
 
     @pytest.mark.parametrize(
         ("starts", "ends", "expected"),
@@ -173,7 +173,7 @@ class TestWeek:
         assert "Week 48 , Mon 23 Nov 2026 to Sun 29 Nov 2026" in text
         assert "Friday 27 November 2026 from 22:00 Night train" in text
         assert "Saturday 28 November 2026 until 06:00 Night train" in text
-        assert "Monday 23 November 2026 Nothing" in text
+        assert "Monday 23 November 2026 No appointments" in text
         assert page.count('aria-current="date"') == 1
         assert "Thursday 26 November 2026 Today" in text
 
@@ -208,7 +208,7 @@ class TestForm:
         """What is typed is the time of the user's zone, kept in UTC; one is led to its week, which says so."""
         response = send(mira, "new", title="  Dentist ", notes="Floor 2\r\nRing twice  ")
         assert response.location == "/appointments/week/2026-W48"
-        assert "“Dentist” is in your calendar." in mira.get(response.location).text
+        assert "“Dentist” was added to your calendar." in mira.get(response.location).text
         assert all_of(app) == [("Dentist", "27 09:00", "27 10:00")]
         with app.app_context():
             assert db.session.query(Appointment).one().notes == "Floor 2\nRing twice"
@@ -228,23 +228,23 @@ class TestForm:
     @pytest.mark.parametrize(
         ("form", "error"),
         [
-            ({"title": ""}, "Say what it is."),
-            ({"title": "   "}, "Say what it is."),
-            ({"title": "x" * (LONGEST_TITLE + 1)}, "Take at most 120 characters."),
-            ({"title": "a\0b"}, "There is a character in it that cannot be shown."),
-            ({"notes": "x" * (LONGEST_NOTES + 1)}, "Take at most 4,000 characters."),
-            ({"notes": "a\0b"}, "There is a character in it that cannot be shown."),
-            ({"starts": ""}, "Say when it begins."),
-            ({"ends": ""}, "Say when it ends."),
-            ({"starts": "tomorrow"}, "Give a day and a time, such as"),
-            ({"starts": "2026-02-30T10:00"}, "Give a day and a time, such as"),
-            ({"ends": "2101-01-01T10:00"}, "Take a year from 1970 to 2100."),
-            ({"starts": "0001-01-01T00:00"}, "Take a year from 1970 to 2100."),
-            ({"ends": "9999-12-31T23:59"}, "Take a year from 1970 to 2100."),
-            ({"starts": "11:00", "ends": "11:00"}, "It has to end later than it begins."),
-            ({"starts": "11:01", "ends": "11:00"}, "It has to end later than it begins."),
-            ({"starts": "2027-03-28T02:30", "ends": "2027-03-28T04:00"}, "There is no 02:30 on that day"),
-            ({"starts": "2027-03-28T01:30", "ends": "2027-03-28T02:00"}, "There is no 02:00 on that day"),
+            ({"title": ""}, "Enter a title."),
+            ({"title": "   "}, "Enter a title."),
+            ({"title": "x" * (MAX_TITLE_LENGTH + 1)}, "Use at most 120 characters."),
+            ({"title": "a\0b"}, "The text contains a character that cannot be displayed."),
+            ({"notes": "x" * (MAX_NOTES_LENGTH + 1)}, "Use at most 4,000 characters."),
+            ({"notes": "a\0b"}, "The text contains a character that cannot be displayed."),
+            ({"starts": ""}, "Enter a start time."),
+            ({"ends": ""}, "Enter an end time."),
+            ({"starts": "tomorrow"}, "Enter a date and a time, such as"),
+            ({"starts": "2026-02-30T10:00"}, "Enter a date and a time, such as"),
+            ({"ends": "2101-01-01T10:00"}, "Use a year from 1970 to 2100."),
+            ({"starts": "0001-01-01T00:00"}, "Use a year from 1970 to 2100."),
+            ({"ends": "9999-12-31T23:59"}, "Use a year from 1970 to 2100."),
+            ({"starts": "11:00", "ends": "11:00"}, "The end must be later than the start."),
+            ({"starts": "11:01", "ends": "11:00"}, "The end must be later than the start."),
+            ({"starts": "2027-03-28T02:30", "ends": "2027-03-28T04:00"}, "02:30 does not exist on that day"),
+            ({"starts": "2027-03-28T01:30", "ends": "2027-03-28T02:00"}, "02:00 does not exist on that day"),
         ],
     )
     @pytest.mark.parametrize("is_new", [True, False])
@@ -317,7 +317,10 @@ class TestForm:
                 assert response.status_code == 302
                 break
             assert response.status_code == 200
-            assert "You have something at that time: “In the way”, Fri 27 Nov 2026, 10:00 to 11:00." in response.text
+            assert (
+                "You already have an appointment at that time: “In the way”, Fri 27 Nov 2026, 10:00 to 11:00."
+                in response.text
+            )
             assert 'id="form-error" role="alert"' in response.text
         assert (all_of(app) == before) != is_free
 
@@ -334,7 +337,7 @@ class TestForm:
             assert there in page
         response = send(mira, number, title="Later", starts="10:30", ends="11:30", version="1")
         assert response.location == "/appointments/week/2026-W48"
-        assert "“Later” is changed." in mira.get(response.location).text
+        assert "“Later” was saved." in mira.get(response.location).text
         assert all_of(app) == [("Later", "27 09:30", "27 10:30")]
 
 
@@ -348,7 +351,7 @@ class TestTwoTabs:
         mira.get("/")
         response = send(mira, number, title="Second tab", version="1")
         assert response.status_code == 200
-        assert "It was changed meanwhile" in response.text
+        assert "The appointment was changed in" in response.text
         assert "It is “First tab” now, Fri 27 Nov 2026, 12:00 to 13:00." in response.text
         assert 'value="Second tab"' in response.text
         assert all_of(app) == [("First tab", "27 11:00", "27 12:00")]
@@ -386,7 +389,7 @@ class TestDelete:
         assert 'name="version" type="hidden" value="1"' in page
         response = mira.post(f"/appointments/{number}/delete", data={"version": "1"})
         assert response.location == "/appointments"
-        assert "“Dentist” is deleted." in mira.get("/appointments").text
+        assert "“Dentist” was deleted." in mira.get("/appointments").text
         assert all_of(app) == []
 
     def test_changed_meanwhile(self, app: Flask, mira: FlaskClient) -> None:
@@ -394,7 +397,7 @@ class TestDelete:
         number = make(mira)
         send(mira, number, title="Wedding", version="1")
         response = mira.post(f"/appointments/{number}/delete", data={"version": "1"})
-        assert "It was changed meanwhile." in response.text
+        assert "The appointment was changed in the meantime." in response.text
         assert "Wedding" in outline(response.text)
         assert len(all_of(app)) == 1
         assert mira.post(f"/appointments/{number}/delete", data={"version": "2"}).status_code == 302
@@ -410,7 +413,7 @@ class TestTimeZone:
         assert '<option selected value="Europe/Berlin">Berlin</option>' in mira.get("/appointments/time-zone").text
         assert mira.post("/appointments/time-zone", data={"time_zone": "Asia/Kathmandu"}).status_code == 302
         text = outline(mira.get("/appointments").text)
-        assert "Times are those of Asia/Kathmandu." in text
+        assert "Times shown in Asia/Kathmandu." in text
         assert "Fri 27 Nov 2026, 14:45 to 15:45" in text
         assert all_of(app) == [("Dentist", "27 09:00", "27 10:00")]
         make(mira, "Typed there", "16:00", "17:00")

@@ -17,7 +17,7 @@ from sched_site.cart import Line
 from flask_cloakroom import MISSING
 
 PATIENCE = 20
-SOLD = "Thank you! It is all yours"
+SOLD = "Thank you for your order"
 ALREADY = "Nothing was bought twice."
 
 
@@ -55,7 +55,7 @@ class TestLogin:
         add(other, "desk-bell", "tea-for-two")
         sign_in(other)
         add(client, "desk-bell", "sand-timer")
-        assert "2 things from this browser are in your cart now." in sign_in(client)
+        assert "2 items from this browser were added to your cart." in sign_in(client)
         together = {"desk-bell": 2, "tea-for-two": 1, "sand-timer": 1}
         assert quantities(client) == quantities(other) == together
 
@@ -70,20 +70,20 @@ class TestLogin:
         assert quantities(client) == {"desk-bell": 1}
 
     def test_undo(self, client: FlaskClient, other: FlaskClient) -> None:
-        """The button takes out what came along and nothing else, on any device, and once."""
+        """The button takes out what the login added and nothing else, on any device, and once."""
         sign_in(other)
         add(other, "desk-bell")
         add(client, "desk-bell", "sand-timer")
         assert 'action="/cart/undo"' in sign_in(client)
         add(other, "tea-for-two")
-        assert "2 things came along" in other.get("/cart").text
+        assert "2 items were added to your cart" in other.get("/cart").text
         assert "out of your cart again" in other.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == quantities(other) == {"desk-bell": 1, "tea-for-two": 1}
-        assert "nothing to undo any more" in client.post("/cart/undo", follow_redirects=True).text
+        assert "nothing left to undo" in client.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == {"desk-bell": 1, "tea-for-two": 1}
 
     def test_what_is_left_after_an_undo_can_be_bought(self, app: Flask, client: FlaskClient) -> None:
-        """Also if the whole cart came along and something was added since."""
+        """Also if the whole cart came with the login and something was added since."""
         add(client, "desk-bell")
         sign_in(client)
         add(client, "sand-timer")
@@ -98,14 +98,14 @@ class TestLogin:
         sign_in(client)
         client.post("/cart/buy")
         add(client, "sand-timer")
-        assert "came along" not in client.get("/cart").text
+        assert "when you signed in" not in client.get("/cart").text
         client.post("/cart/undo")
         assert quantities(client) == {"sand-timer": 1}
 
     def test_undo_of_a_visitor(self, client: FlaskClient) -> None:
         """A visitor has nothing to undo, and keeps what is in the cart."""
         add(client, "desk-bell")
-        assert "nothing to undo any more" in client.post("/cart/undo", follow_redirects=True).text
+        assert "nothing left to undo" in client.post("/cart/undo", follow_redirects=True).text
         assert quantities(client) == {"desk-bell": 1}
 
 
@@ -144,7 +144,7 @@ class TestBuyingOnce:
         """Let something happen in the next purchase, after it has read the cart: around its taking the stock."""
         original = stock.take
 
-        def take(order: str, lines: list[Line]) -> stock.Taken:
+        def take(order: str, lines: list[Line]) -> stock.Outcome:
             monkeypatch.setattr(stock, "take", original)
             before()
             taken = original(order, lines)

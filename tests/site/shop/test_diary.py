@@ -15,7 +15,7 @@ from flask import Flask
 from sched_site import create_app, diary
 from sched_site.accounts import User
 from sched_site.database import db
-from sched_site.diary import Appointment, ChangedError, OverlapError, Plan
+from sched_site.diary import Appointment, AppointmentDraft, ChangedError, OverlapError
 
 TEN = datetime(2026, 11, 27, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -24,8 +24,8 @@ A_WHILE = 0.5
 THREADS = 8
 
 
-def plan(title: str = "Dentist", starts: datetime = TEN) -> Plan:
-    return Plan(title, "", starts, starts + HOUR)
+def plan(title: str = "Dentist", starts: datetime = TEN) -> AppointmentDraft:
+    return AppointmentDraft(title, "", starts, starts + HOUR)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def titles(app: Flask) -> list[str]:
 
 def as_a_page(call: Callable[..., Any], user_id: int, number: int, *rest: Any) -> Any:
     """Do it as a page does, which has read the appointment before, and keeps it."""
-    present = diary.of(user_id, number)
+    present = diary.get(user_id, number)
     assert present is not None
     assert present.version == 1
     return call(user_id, number, *rest)
@@ -167,7 +167,7 @@ def test_many_at_the_same_moment(app: Flask, run: Callable[..., Future[Any]]) ->
 def test_the_database_knows_that_time_goes_on(app: Flask) -> None:
     """Whatever the pages may forget: an appointment that ends before it begins is refused below them."""
     with app.app_context(), pytest.raises(sqlalchemy.exc.IntegrityError):
-        diary.add(ids(app)["mira"], Plan("x", "", TEN, TEN))
+        diary.add(ids(app)["mira"], AppointmentDraft("x", "", TEN, TEN))
 
 
 def test_moments_come_back_as_they_were(app: Flask) -> None:

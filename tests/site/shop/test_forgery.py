@@ -83,7 +83,7 @@ class TestTokens:
         client = silent(app)
         refused = client.post("/cart/add", data={"product": "desk-bell"})
         assert refused.status_code == 400
-        assert "open our page again, and repeat what you did" in refused.text
+        assert "open our page again and repeat the action" in refused.text
         assert client.get_cookie(COOKIE) is not None
 
         def token(path: str) -> str:
@@ -97,7 +97,7 @@ class TestTokens:
         assert client.post("/login", data=data).location == "/"
         data["csrf_token"] = token("/cart")
         assert client.post("/cart/empty", data=data).location == "/cart"
-        assert "There is nothing in your cart yet." in client.get("/cart").text
+        assert "Your cart is empty." in client.get("/cart").text
 
     def test_where_tokens_are_demanded(self, make_app: Callable[..., Flask]) -> None:
         """With CSRF_REQUIRE_TOKEN strangers' forms have a token too, and work."""
@@ -117,7 +117,7 @@ class TestTokens:
             secrets = [session["csrf_token"], session["_login_secret"]]
         assert 'session["csrf_token"]' in page
         assert not any(secret in page for secret in secrets)
-        assert "a secret: the forms" in page
+        assert "(secret, not shown)" in page
 
 
 class TestRefusal:
@@ -131,7 +131,7 @@ class TestRefusal:
         for path in links:
             response = client.post(path, headers=headers)
             assert response.status_code == 400
-            assert "We are not sure that you meant this" in response.text
+            assert "We blocked this request" in response.text
             assert "Error 400: The request comes from another site." in response.text
             assert "Set-Cookie" not in response.headers
             assert f'<a class="btn btn-primary" href="{links[path]}">' in response.text
@@ -150,8 +150,8 @@ class TestMessages:
         [
             ("success", "success", "status", ""),
             ("info", "info", "status", ""),
-            ("warning", "warning", "alert", "Note: "),
-            ("error", "danger", "alert", "Not done: "),
+            ("warning", "warning", "alert", "Warning: "),
+            ("error", "danger", "alert", "Error: "),
             ("message", "info", "status", ""),  # Flask's own, for who names none
         ],
     )
@@ -240,8 +240,23 @@ class TestAttackPage:
         """The page leads to the other site's port, and looking at it begins no session."""
         response = client.get("/attack", base_url="http://localhost:8000")
         assert 'href="http://localhost:4711/"' in response.text
-        assert "Nothing yet." in response.text
+        assert "No requests have been blocked yet." in response.text
         assert "Set-Cookie" not in response.headers
+
+    def test_empty_cart(self, client: FlaskClient) -> None:
+        """With nothing to lose the page says so, and offers something for the cart; then it says what is at stake."""
+        page = client.get("/attack").text
+        assert "an attack has nothing to change" in page
+        assert "Your cart has" not in page
+        filled = client.post("/attack/fill-cart", follow_redirects=True)
+        assert filled.request.path == "/attack"
+        assert "Your cart has <strong>1 item</strong>." in " ".join(filled.text.split())
+        assert "fill-cart" not in filled.text
+        client.post("/cart/empty")
+        client.post("/login", data={"username": "mira", "password": "half-past-nine"})
+        signed_in = " ".join(client.get("/attack").text.split())
+        assert "Your cart is empty, and you are signed in as" in signed_in
+        assert "fill-cart" in signed_in
 
     def test_holds_no_secret_and_has_a_bound(self, app: Flask, client: FlaskClient) -> None:
         """Of a refused request the page shows the address as the site spells it, two headers, cut and as text, and
@@ -250,16 +265,16 @@ class TestAttackPage:
         ticket = client.get_cookie(COOKIE)
         assert ticket is not None
         headers = {"Sec-Fetch-Site": "<script>", "Origin": "http://" + "x" * 5_000}
-        for number in range(forgery.KEEP + 3):
+        for number in range(forgery.MAX_REFUSALS + 3):
             client.post(f"/cart/empty?password=a-secret-{number}", data={"csrf_token": "a-token"}, headers=headers)
         client.post("/logout", headers={"Sec-Fetch-Site": "cross-site"})
         page = client.get("/attack").text
         refusals = page.split('<li class="refusal')[1:]
-        assert len(refusals) == forgery.KEEP
+        assert len(refusals) == forgery.MAX_REFUSALS
         assert "POST /logout" in refusals[0]
-        assert "Origin:</dt> <dd>not said" in refusals[0]
+        assert "Origin:</dt> <dd>not sent" in refusals[0]
         assert "POST /cart/empty" in refusals[1]
-        assert all("came with it" in refusal for refusal in refusals)
+        assert all("Session cookie:</dt> <dd>sent<" in refusal for refusal in refusals)
         for missing in ("a-secret", "a-token", "<script>", "x" * 100, ticket.value):
             assert missing not in "".join(refusals)
 
@@ -269,7 +284,7 @@ class TestAttackPage:
             inner for action, inner in FORM.findall(client.get("/attack").text) if action == "/attack/from-here"
         ]
         assert not TOKEN.search(inner)
-        assert "Accepted: your browser said" in client.post("/attack/from-here", follow_redirects=True).text
+        assert "Accepted: your browser reported" in client.post("/attack/from-here", follow_redirects=True).text
         assert silent(app).post("/attack/from-here").status_code == 400
 
     def test_other_site(self) -> None:

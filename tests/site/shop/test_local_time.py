@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sched_site.diary import Appointment
-from sched_site.local_time import NoSuchTimeError, begin_of, clock, clock_face, instant, zone_names
-from sched_site.week import days_of, in_days
+from sched_site.local_time import NoSuchTimeError, format_time, start_of_day, to_local, to_utc, zone_names
+from sched_site.week import days_of_week, split_by_day
 
 BERLIN, BEIRUT, HAVANA = (ZoneInfo(name) for name in ("Europe/Berlin", "Asia/Beirut", "America/Havana"))
 
@@ -31,39 +31,39 @@ def utc(text: str) -> datetime:
 )
 def test_instant(shown: str, moment: str) -> None:
     """What a clock shows is a moment, which is the first one where there are two; and back."""
-    found = instant(datetime.fromisoformat(shown), BERLIN)
+    found = to_utc(datetime.fromisoformat(shown), BERLIN)
     assert found == utc(moment)
     assert found.tzinfo is UTC
-    assert clock_face(found, BERLIN) == datetime.fromisoformat(shown)
+    assert to_local(found, BERLIN) == datetime.fromisoformat(shown)
 
 
 @pytest.mark.parametrize("shown", ["2026-03-29 02:00", "2026-03-29 02:30", "2026-03-29 02:59"])
 def test_no_such_time(shown: str) -> None:
     """What no clock ever shows is an error."""
     with pytest.raises(NoSuchTimeError):
-        instant(datetime.fromisoformat(shown), BERLIN)
+        to_utc(datetime.fromisoformat(shown), BERLIN)
 
 
 def test_a_day_that_was_left_out() -> None:
     """A whole day can be missing: Samoa had no 30 December 2011."""
     with pytest.raises(NoSuchTimeError):
-        instant(datetime(2011, 12, 30, 12), ZoneInfo("Pacific/Apia"))
+        to_utc(datetime(2011, 12, 30, 12), ZoneInfo("Pacific/Apia"))
 
 
 def test_clock() -> None:
     """A time is written short, and with its zone in the hour that comes twice."""
-    assert clock(utc("2026-10-24 00:30"), BERLIN) == "02:30"
-    assert clock(utc("2026-10-25 00:30"), BERLIN) == "02:30 CEST"
-    assert clock(utc("2026-10-25 01:30"), BERLIN) == "02:30 CET"
-    assert clock(utc("2026-10-25 02:00"), BERLIN) == "03:00"
+    assert format_time(utc("2026-10-24 00:30"), BERLIN) == "02:30"
+    assert format_time(utc("2026-10-25 00:30"), BERLIN) == "02:30 CEST"
+    assert format_time(utc("2026-10-25 01:30"), BERLIN) == "02:30 CET"
+    assert format_time(utc("2026-10-25 02:00"), BERLIN) == "03:00"
 
 
 def test_begin_of_a_day() -> None:
     """A day begins at midnight; where there is none, when the clocks were set forward; the first one of two."""
-    assert begin_of(date(2026, 7, 1), BERLIN) == utc("2026-06-30 22:00")
-    assert begin_of(date(2026, 3, 29), BEIRUT) == utc("2026-03-28 22:00")  # which is 01:00
-    assert clock(begin_of(date(2026, 3, 29), BEIRUT), BEIRUT) == "01:00"
-    assert begin_of(date(2026, 11, 1), HAVANA) == utc("2026-11-01 04:00")
+    assert start_of_day(date(2026, 7, 1), BERLIN) == utc("2026-06-30 22:00")
+    assert start_of_day(date(2026, 3, 29), BEIRUT) == utc("2026-03-28 22:00")  # which is 01:00
+    assert format_time(start_of_day(date(2026, 3, 29), BEIRUT), BEIRUT) == "01:00"
+    assert start_of_day(date(2026, 11, 1), HAVANA) == utc("2026-11-01 04:00")
 
 
 def test_zone_names() -> None:
@@ -78,7 +78,7 @@ def test_zone_names() -> None:
 
 def week(monday: date, zone: ZoneInfo, *times: str) -> list[list[str]]:
     appointment = Appointment(title="x", starts=utc(times[0]), ends=utc(times[1]))
-    return [[part.when for part in day.parts] for day in in_days(days_of(monday), [appointment], zone)]
+    return [[entry.hours for entry in day.entries] for day in split_by_day(days_of_week(monday), [appointment], zone)]
 
 
 MONDAY = date(2026, 11, 23)
@@ -117,8 +117,8 @@ def test_week_in_another_zone() -> None:
 
 def test_a_day_of_23_hours() -> None:
     """A day is whole from its first to its last moment, also when it is short."""
-    sunday = begin_of(date(2026, 3, 29), BERLIN)
-    monday = begin_of(date(2026, 3, 30), BERLIN)
+    sunday = start_of_day(date(2026, 3, 29), BERLIN)
+    monday = start_of_day(date(2026, 3, 30), BERLIN)
     assert monday - sunday == timedelta(hours=23)
     times = [f"{moment:%Y-%m-%d %H:%M}" for moment in (sunday, monday)]
     assert week(date(2026, 3, 23), BERLIN, *times) == [[]] * 6 + [["all day"]]

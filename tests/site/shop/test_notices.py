@@ -16,7 +16,7 @@ from sched_site import notices, stock
 from support.sched.processes import PATIENCE, RedisServer, Site, Stream, eventually, site_environment
 
 PEN_IS_SOLD = (
-    'event: sold-out\ndata: {"slug": "fountain-pen", "text": "Fountain pen has just sold out; it is in your cart."}\n'
+    'event: sold-out\ndata: {"slug": "fountain-pen", "text": "Fountain pen has just sold out. It is in your cart."}\n'
 )
 
 
@@ -47,7 +47,7 @@ def buy(site: Site, *slugs: str) -> None:
 def open_stream(site: Site, cookie: str) -> Stream:
     stream = site.listen(cookie)
     assert stream.response.status == 200
-    assert stream.next() == f"retry: {notices.AGAIN * 1000}\n"
+    assert stream.next() == f"retry: {notices.RETRY_SECONDS * 1000}\n"
     return stream
 
 
@@ -81,7 +81,7 @@ def test_sold_before_the_stream_began(site: Site) -> None:
     buy(site, "fountain-pen")
     with open_stream(site, cookie) as stream:
         assert stream.next() == (
-            'event: gone\ndata: {"slug": "fountain-pen", "text": "Fountain pen is sold out; it is in your cart."}\n'
+            'event: gone\ndata: {"slug": "fountain-pen", "text": "Fountain pen is sold out. It is in your cart."}\n'
         )
 
 
@@ -142,14 +142,14 @@ def test_too_many(empty_redis: str) -> None:
         streams = [open_stream(site, cookie) for _ in range(2)]
         with site.listen(cookie) as refused:
             assert refused.response.status == 200
-            assert refused.next() == f"retry: {notices.LATER * 1000}\n"
+            assert refused.next() == f"retry: {notices.BUSY_RETRY_SECONDS * 1000}\n"
             assert refused.next() == ""
         assert site.request("GET", "/cart", cookie=cookie).status == 200
         streams.pop().close()
 
         def is_let_in() -> bool:
             with site.listen(cookie) as another:
-                return another.next() == f"retry: {notices.AGAIN * 1000}\n"
+                return another.next() == f"retry: {notices.RETRY_SECONDS * 1000}\n"
 
         eventually(is_let_in)
         streams.pop().close()

@@ -19,7 +19,8 @@ from support.sched.processes import PATIENCE, RedisServer, Site, eventually
 
 PASSWORDS = {"mira": "half-past-nine", "tomas": "tea-at-four", "vera": "a-quarter-to-six"}
 PAGES = ("/operator", "/operator/charts")
-FORMS = ("/operator/end", "/operator/end-all")
+END_ALL = "/operator/users/1/end-all"
+FORMS = ("/operator/end", END_ALL)
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ class TestAccess:
         mira = signed_in(app, "mira")
         response = (mira.post if path in FORMS else mira.get)(path)
         assert response.status_code == 403
-        assert "This page is not for you" in response.text
-        assert "What goes on" not in mira.get("/account").text
+        assert "You do not have access to this page" in response.text
+        assert "Activity" not in mira.get("/account").text
 
     @pytest.mark.parametrize("names", [None, [], "", "veranda,mira", ["veranda"], "ver"])
     def test_who_is_not_named(self, make_app: Callable[..., Flask], names: object) -> None:
@@ -80,7 +81,12 @@ class TestAccess:
         """Who has not lately shown who they are is asked for the password; the open page's charts go on."""
         with vera.session_transaction() as kept:
             kept["_fresh_at"] = 0
-        for ask, path in ((vera.get, "/operator"), (vera.post, "/operator/end"), (vera.post, "/operator/end-all")):
+        for ask, path in (
+            (vera.get, "/operator"),
+            (vera.post, "/operator/end"),
+            (vera.get, END_ALL),
+            (vera.post, END_ALL),
+        ):
             assert ask(path).location.partition("?")[0] == "/confirm"
         assert vera.get("/operator/charts").status_code == 200
 
@@ -92,31 +98,58 @@ class TestEnding:
         """The button of a session ends that one, and says so; pressed again it says that it was over."""
         desk, phone = signed_in(app, "mira"), signed_in(app, "mira")
         page = vera.get("/operator").text
-        assert re.findall(r"(?:on \d|nowhere)[^<]*", page) == ["nowhere", "on 2 devices", "nowhere", "on 1 device"]
+        found = re.findall(r"(?:not )?signed in(?: on \d[^<]*)?", page.partition("Users and their sessions")[2])
+        assert found == ["not signed in", "signed in on 2 devices", "not signed in", "signed in on 1 device"]
         part = page.partition("mira")[2].partition("tomas")[0]
         handle = re.findall(r'name="handle" value="([^"]+)"', part)[0]
-        for text in ("That session is ended.", "That session was over already."):
+        for text in ("The session was ended.", "The session had already ended."):
             assert text in vera.post("/operator/end", data={"handle": handle}, follow_redirects=True).text
         assert sorted([is_signed_in(desk), is_signed_in(phone)]) == [False, True]
 
     def test_all(self, app: Flask, vera: FlaskClient) -> None:
         """The button of a user ends all of theirs, and nobody else's."""
         devices, tomas = [signed_in(app, "mira") for _ in range(2)], signed_in(app, "tomas")
-        user = re.search(r'name="user" value="(\d+)"', vera.get("/operator").text)
-        assert user
-        page = vera.post("/operator/end-all", data={"user": user[1]}, follow_redirects=True).text
-        assert "Mira is signed out everywhere: 2 sessions." in page
+        (path,) = set(
+            re.findall(r'href="(/operator/users/\d+/end-all)" aria-describedby="name-1"', vera.get("/operator").text)
+        )
+        page = vera.post(path, follow_redirects=True).text
+        assert "Mira was signed out everywhere: 2 sessions ended." in page
         assert [is_signed_in(device) for device in (*devices, tomas, vera)] == [False, False, True, True]
 
-    @pytest.mark.parametrize("user", ["", "0", "99", "mira", "9" * 30])
+    def test_all_is_confirmed(self, app: Flask, vera: FlaskClient) -> None:
+        """The list has no button for it: a page asks first, with the user's devices, a token, and a way back."""
+        mira = signed_in(app, "mira")
+        assert 'end-all" method' not in vera.get("/operator").text
+        assert not re.search(r"<form[^>]*end-all", vera.get("/operator").text)
+        page = " ".join(vera.get(END_ALL).text.split())
+        assert "<h1" in page
+        assert "End all sessions of Mira?" in page
+        assert "Mira will be signed out on 1 device" in page
+        assert "This is your own account" not in page
+        assert re.search(rf'<form method="post" action="{END_ALL}"> <input type="hidden" name="csrf_token"', page)
+        assert '<a class="btn btn-outline-secondary" href="/operator">Cancel</a>' in page
+        assert is_signed_in(mira)
+
+    def test_own_sessions(self, vera: FlaskClient) -> None:
+        """An operator who ends their own sessions is warned before, and signed out after."""
+        (own,) = set(re.findall(r"/operator/users/\d+/end-all", vera.get("/operator").text))
+        assert "This is your own account" in vera.get(own).text
+        assert vera.post(own, follow_redirects=True).request.path == "/login"
+
+    def test_nothing_to_end(self, vera: FlaskClient) -> None:
+        """For a user who is not signed in the page says so."""
+        assert "Mira is not signed in on any device" in vera.get(END_ALL).text
+
+    @pytest.mark.parametrize("user", ["0", "99", "mira", "-1", "9" * 30])
     def test_no_such_user(self, vera: FlaskClient, user: str) -> None:
         """A user that there is not is a 404."""
-        assert vera.post("/operator/end-all", data={"user": user}).status_code == 404
+        assert vera.get(f"/operator/users/{user}/end-all").status_code == 404
+        assert vera.post(f"/operator/users/{user}/end-all").status_code == 404
 
     def test_pages_of_users(self, app: Flask, vera: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         """More users than fit are on further pages."""
-        monkeypatch.setattr(operators, "USERS", 3)
-        assert "Those after" in vera.get("/operator").text
+        monkeypatch.setattr(operators, "USERS_PER_PAGE", 3)
+        assert "Next page" in vera.get("/operator").text
         page = vera.get("/operator?page=2").text
         assert "vera" in page
         assert "mira" not in page
@@ -164,7 +197,7 @@ class TestTraffic:
         """The page draws each of the three, with what it is in words, and has the numbers in a table."""
         for page in (vera.get("/operator").text, vera.get("/operator/charts").text):
             assert re.findall(r'id="chart-(\w+)"', page) == ["requests", "logins", "conflicts"]
-            assert 'aria-label="Logins in each of the last 60 minutes, 1 at most' in page
+            assert 'aria-label="Logins in each of the last 60 minutes, at most 1 in one minute' in page
             assert re.search(r'<rect x="\d+" y="[\d.]+" width="8" height="30.0"', page)
             assert re.search(r'<td class="text-end">1</td><td class="text-end">0</td>', page)
             assert " style=" not in page
@@ -181,7 +214,7 @@ class TestTraffic:
         with Redis.from_url(empty_redis) as client:
             keys = list(client.scan_iter("sched:traffic:*"))
             assert keys
-            assert all(0 < client.ttl(key) <= traffic.KEPT for key in keys)
+            assert all(0 < client.ttl(key) <= traffic.EXPIRES_AFTER for key in keys)
 
     def test_costs_nothing(self, empty_redis: str) -> None:
         """A request that needs no store asks nothing for being counted."""
@@ -197,8 +230,8 @@ class TestTraffic:
         app = create_app({"REDIS_URL": own_redis.url})
         client = app.test_client()
         own_redis.stop()
-        monkeypatch.setattr(traffic, "PAUSE", 0.0)
-        app.extensions[traffic.EXTENSION_KEY]._next = 0.0
+        monkeypatch.setattr(traffic, "DELIVERY_INTERVAL", 0.0)
+        app.extensions[traffic.EXTENSION_KEY]._next_delivery = 0.0
         for _ in range(3):
             assert client.get("/health").status_code == 200
         eventually(lambda: "sched-traffic" not in {thread.name for thread in threading.enumerate()})

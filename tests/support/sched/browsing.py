@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Literal, Protocol
 
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 COOKIE = "sched_session"
@@ -21,12 +23,17 @@ ARGUMENTS = (
     "--no-first-run",
     f"--host-resolver-rules={RESOLVER}",
 )
+#: Views that show no page: a stream, a line for programs, a style sheet, a part of a page.
+NO_PAGES = {"/notices", "/health", "/health/ready", "/dark.css", "/operator/charts"}
 #: Milliseconds that a browser waits for anything, at most.
 LONGEST_WAIT = 10_000
 expect.set_options(timeout=LONGEST_WAIT)
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 MOBILE: ViewportSize = {"width": 390, "height": 844}
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+#: Widths of a small phone, a phone, a tablet and a desk, in CSS pixels.
+WIDTHS = (320, 390, 768, 1280)
 
 
 def chromium() -> str | None:
@@ -80,6 +87,13 @@ def sign_in(context: BrowserContext, name: str = "Mira", password: str = "half-p
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("status")).to_contain_text(f"Welcome, {name}.")
     return page
+
+
+def paths_of(app: Flask) -> list[str]:
+    """Return the paths of all pages of the site, and of a page that does not exist. Ids in them are 1."""
+    rules = [rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
+    named = [re.sub("<[^>]*>", "1", rule.replace("<slug>", "desk-bell")) for rule in rules if "static" not in rule]
+    return ["/nothing-here", *(path for path in named if path not in NO_PAGES)]
 
 
 def put_into_cart(page: Page, *names: str) -> None:

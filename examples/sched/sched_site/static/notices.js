@@ -1,9 +1,9 @@
-// Tells when something in the cart is sold out. Without this script the pages tell it when they are loaded next.
+// Shows a notice when a product in the cart is sold out. Without this script the next page shows that.
 "use strict";
 {
   const place = document.getElementById("notices");
   const pattern = document.getElementById("notice");
-  // What was sold out when this page was made, which it says itself, and what was told in this tab before.
+  // Products that were sold out when the page was made, and products with an earlier notice in this tab.
   const known = new Set(`${place.dataset.known} ${sessionStorage.getItem("told") ?? ""}`.split(" "));
   let source = null;
 
@@ -18,7 +18,7 @@
     place.append(notice);
   };
 
-  // Browsers allow six connections to a site, so a page that nobody sees gives its own up.
+  // Browsers allow six connections to a site, so a hidden page closes its stream.
   const openOrClose = () => {
     if (document.visibilityState === "hidden") {
       source?.close();

@@ -1,1 +1,1 @@
-"""Access to views: decorators, permissions, and the answers to refused requests."""
+"""Access to views: decorators, permissions, and the responses to refused requests."""

@@ -1,4 +1,4 @@
-"""Decorators for views that are for those who are logged in."""
+"""Decorators for views that need a login: ``login_required`` and ``fresh_login_required``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any, TypeVar, overload
 
 from ...context import this_app
 from ..lifecycle import is_fresh
-from ..request.loading import user_of
-from ..request.state import LoginState, this_login
+from ..request.current_user import user_of
+from ..request.state import LoginState, login_state
+from ..setup.realm import Realm
 from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: HTTP methods for which nobody has to be logged in: a CORS preflight request comes without cookies.
+#: HTTP methods that need no login: a browser sends a CORS preflight request without cookies.
 EXEMPT_METHODS = {"OPTIONS"}
 
 
 def login_required(view: F) -> F:
-    """Call the view only if the user is authenticated; else :meth:`LoginManager.unauthorized` answers.
+    """Call the view only if the user is authenticated; otherwise return :meth:`LoginManager.unauthorized`.
 
-    Write it below ``@app.route``. The view may be async. OPTIONS requests pass, because a CORS preflight request
-    comes without cookies; with LOGIN_DISABLED all do.
+    Write the decorator below ``@app.route``. The view may be async. OPTIONS requests need no login, because browsers
+    send CORS preflight requests without cookies. With LOGIN_DISABLED no request needs a login.
     """
-    return guarded(view, refuse_strangers)
+    return guard(view, refuse_anonymous)
 
 
 @overload
@@ -39,25 +40,29 @@ def fresh_login_required(*, max_age: timedelta | float) -> Callable[[F], F]: ...
 
 
 def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | None = None) -> F | Callable[[F], F]:
-    """Call the view only if the user is authenticated, and freshly: for what a thief of a cookie must not do.
+    """Call the view only if the login is fresh. Use it for views that a thief of a cookie must not reach.
 
-    With ``max_age``, a time or seconds, only if they showed who they are no longer ago than that; the field calls
-    that sudo. Else :meth:`LoginManager.unauthorized` or :meth:`LoginManager.needs_refresh` answers.
+    A login is fresh if it was made with a password in this session, and not by a remember token. With ``max_age``, a
+    timedelta or a number of seconds, this must also be at most so long ago. Otherwise the response is
+    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.needs_refresh` for others.
 
     Raises ValueError for an age that is not above zero.
     """
-    refuse = refuse_stale(checked_age(max_age))
-    return (lambda view: guarded(view, refuse)) if view is None else guarded(view, refuse)
+    refuse = refuse_not_fresh(checked_age(max_age))
+    return (lambda view: guard(view, refuse)) if view is None else guard(view, refuse)
 
 
-def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
-    """Return what refuses those who are not freshly logged in, within the last so many seconds if it is a number."""
+def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
+    """Return a function that returns the response to a login that is not fresh, and None for a fresh one.
+
+    ``seconds``: how long ago the login may have become fresh; None for any time.
+    """
 
     def refuse(state: LoginState) -> Any:
-        refused = refuse_strangers(state)
+        refused = refuse_anonymous(state)
         if refused is not None or is_fresh(state, seconds):
             return refused
-        if state.impersonator is not None:  # a refresh view could not make it fresh
+        if state.impersonator is not None:  # a refresh view cannot make this login fresh
             return state.realm.forbidden("it impersonates somebody")
         return state.realm.needs_refresh()
 
@@ -65,7 +70,7 @@ def refuse_stale(seconds: float | None) -> Callable[[LoginState], Any]:
 
 
 def checked_age(max_age: timedelta | float | None) -> float | None:
-    """Return it in seconds. Raises ValueError for an age that is not above zero."""
+    """Return an age in seconds. Raises ValueError for an age that is not above zero."""
     if max_age is None:
         return None
     seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
@@ -74,31 +79,34 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
     return seconds
 
 
-def refuse_strangers(state: LoginState) -> Any:
-    """Return the response for those who are not logged in; None for those who are.
+def refuse_anonymous(state: LoginState) -> Any:
+    """Return the response to an anonymous user, and None for a logged-in one.
 
     Raises the 401 of an authenticator that refused the request's credential.
     """
     if is_set(user_of(state), "is_authenticated"):
         return None
-    if state.refused is not None:
-        raise state.refused
+    if state.refusal is not None:
+        raise state.refusal
     return state.realm.unauthorized()
 
 
-def lets_pass(state: LoginState) -> bool:
-    """Tell whether nobody has to be logged in for this request."""
+def needs_no_login(state: LoginState) -> bool:
+    """Return whether the request needs no login: its method is OPTIONS, or LOGIN_DISABLED is on."""
     return state.request.method in EXEMPT_METHODS or state.settings.disabled
 
 
-def guarded(view: F, refuse: Callable[[LoginState], Any], find_state: Callable[[], LoginState] = this_login) -> F:
-    """Return ``view`` behind ``refuse``, which returns the response for those whom it does not let in, else None."""
+def guard(view: F, refuse: Callable[[LoginState], Any], realm: Realm | None = None) -> F:
+    """Return a view that runs ``view`` only if ``refuse`` returns None; otherwise it returns the value of ``refuse``.
+
+    ``realm``: the realm whose login is checked; None for the application's own users.
+    """
     is_async = inspect.iscoroutinefunction(view)
 
     @wraps(view)
     def decorated(*args: Any, **kwargs: Any) -> Any:
-        state = find_state()
-        refused = None if lets_pass(state) else refuse(state)
+        state = login_state(realm)
+        refused = None if needs_no_login(state) else refuse(state)
         if refused is not None:
             return refused
         return (this_app().ensure_sync(view) if is_async else view)(*args, **kwargs)

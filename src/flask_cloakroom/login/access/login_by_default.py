@@ -1,4 +1,4 @@
-"""Login required by default: for an application or a blueprint, but for what is marked as public."""
+"""``require_login``: all views of an application or a blueprint need a login, except those marked as public."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
-from ..request.state import state_of_realm, this_login
+from ..request.state import login_state
 from ..setup.realm import Realm, realms_of
-from .decorators import lets_pass, refuse_strangers
-from .public import is_public, unwrapped
+from .decorators import needs_no_login, refuse_anonymous
+from .public import is_public, wrapped_functions
 
-#: Where an application keeps what it requires.
+#: The key in ``app.extensions`` of an application's requirements.
 _KEY: Final = "flask_cloakroom.login.access.login_by_default"
 
 
 def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> None:
-    """Let nobody into a view of this application or blueprint who is not logged in, unless it is :func:`public`.
+    """Require a login for all views of an application or blueprint, except those marked as :func:`public`.
 
-    Also into views that are added later, and those of blueprints in it. If a blueprint and what it is in require
-    different kinds of login, the blueprint's is asked for, and not both. Public without a mark are static files, the
-    login views, and OPTIONS; with LOGIN_DISABLED everything is. ``manager``: whose login; else the application's.
+    This holds also for views that are added later, and for blueprints inside. If a blueprint and the application
+    require logins of different kinds, a view of the blueprint needs only the blueprint's kind. Static files, login
+    views and OPTIONS requests need no login. With LOGIN_DISABLED no request needs one.
 
-    Raises AssertionError, Flask's own, for a blueprint that is registered already or an application that serves.
+    ``manager``: the manager or user kind whose login is required; by default the application's own manager.
+
+    Raises AssertionError, as Flask does, if the blueprint is registered already or the application has served.
     """
     if isinstance(target, Blueprint):
         target.record(lambda setup: _of(setup.app).add(_name_of(setup), manager))  # type: ignore[arg-type]
@@ -34,28 +36,28 @@ def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> No
         _of(target).add(None, manager)
 
 
-def _of(app: Flask) -> _Access:
-    found: _Access | None = app.extensions.get(_KEY)
+def _of(app: Flask) -> _Requirements:
+    found: _Requirements | None = app.extensions.get(_KEY)
     if found is None:
-        found = _Access()
-        # One for all, so that it knows which requirement is the nearest.
+        found = _Requirements()
+        # One function for all blueprints: it must choose the requirement of the innermost one.
         app.before_request(found.refuse)
         app.extensions[_KEY] = found
     return found
 
 
 def _name_of(setup: BlueprintSetupState) -> str:
-    """Return the blueprint's name as a request has it: with those of the blueprints around it."""
+    """Return a blueprint's name as in ``request.blueprints``: with the names of the blueprints around it."""
     return f"{setup.name_prefix}.{setup.name}".lstrip(".")
 
 
-class _Access:
-    """What an application requires. Lives as long as it does."""
+class _Requirements:
+    """The logins that an application's views need. Lives as long as the application."""
 
     def __init__(self) -> None:
-        #: By blueprint, None for the application: whose logins it needs; None for those of its manager.
+        #: By blueprint (None for the application): the realms whose login it needs; None for the application's own.
         self._managers: dict[str | None, list[Realm | None]] = {}
-        #: To which endpoints the login views lead that are paths or URLs.
+        #: The endpoints of login views that are given as paths or URLs.
         self.endpoints: dict[Any, str | None] = {}
 
     def add(self, blueprint: str | None, manager: Realm | None) -> None:
@@ -64,40 +66,40 @@ class _Access:
             required.append(manager)
 
     def refuse(self) -> Any:
-        """Return the response for those who are not let in; None for all others. Called before each request."""
+        """Return the response to a request without the required login; None for others. Called before each request."""
         request, app = this_request(), this_app()
         if request.endpoint is None:
-            return None  # there is no such page, or not for this method, and nothing to protect: 404 or 405
+            return None  # no view: Flask answers with a 404 or 405
         names = (*request.blueprints, None)
         required = next((self._managers[name] for name in names if name in self._managers), [])
         if not required or _is_for_everybody(app, request, app.view_functions.get(request.endpoint)):
             return None
         for manager in required:
-            state = this_login() if manager is None else state_of_realm(manager)
-            refused = None if lets_pass(state) else refuse_strangers(state)
+            state = login_state(manager)
+            refused = None if needs_no_login(state) else refuse_anonymous(state)
             if refused is not None:
                 return refused
         return None
 
 
 def _is_for_everybody(app: Flask, request: Request, view: Any) -> bool:
-    if is_public(view, request.method) or any(_is_static(step) for step in unwrapped(view)):
+    if is_public(view, request.method) or any(_is_static(step) for step in wrapped_functions(view)):
         return True
     views = [pair for realm in realms_of(app) for pair in realm.login_views]
     return any(_endpoint_of(app, request, view, blueprint) == request.endpoint for blueprint, view in views)
 
 
 def _is_static(view: Any) -> bool:
-    """Tell whether a function is Flask's own for static files; not a class's that does it another way."""
+    """Return whether a view is Flask's own function for static files. An override in a subclass is not."""
     if getattr(view, "__func__", None) in (Flask.send_static_file, Blueprint.send_static_file):
         return True
-    # For an application's folder Flask has a lambda.
+    # Flask registers a lambda for the application's static folder.
     return getattr(view, "__module__", None) == "flask.app" and getattr(view, "__name__", None) == "<lambda>"
 
 
 def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str | None) -> str | None:
-    """Return the endpoint of a login view, be it an endpoint, a path or a URL; None for one elsewhere."""
-    if login_view.startswith("."):  # as url_for() has it: of the blueprint that it is for, or of the request's
+    """Return the endpoint of a login view: an endpoint, a path or a URL. None for a login view of another site."""
+    if login_view.startswith("."):  # relative to a blueprint, as in url_for()
         return f"{blueprint or request.blueprint or ''}{login_view}".removeprefix(".")
     if not login_view.startswith(("https://", "http://", "/")):
         return login_view
@@ -105,21 +107,21 @@ def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str |
     known: dict[Any, str | None] = app.extensions[_KEY].endpoints
     key = (login_view, request.root_path, own)
     if key not in known:
-        known[key] = _matched(app, *key)
+        known[key] = _endpoint_at(app, *key)
     return known[key]
 
 
-def _matched(app: Flask, url: str, root: str, own: str | None) -> str | None:
-    """Return the endpoint at a path or URL.
+def _endpoint_at(app: Flask, url: str, root: str, own: str | None) -> str | None:
+    """Return the endpoint at a path or URL; None if no view of this application is there.
 
-    What a request says of its host decides nothing: anybody can name there the host of a login view that is elsewhere.
+    The request's Host header is not used: an attacker can send there the host of a login view of another site.
     """
     parts = urlsplit(url)
     if parts.netloc and parts.netloc != own:
         return None
     try:
         found = app.url_map.bind(own or "localhost").match(unquote(parts.path or "/").removeprefix(root), method="GET")
-    except HTTPException:  # there is nothing, or something else
+    except HTTPException:  # no view, a redirect, or a view without GET
         return None
     endpoint: str = found[0]
     return endpoint

@@ -1,4 +1,4 @@
-"""The login page's URL, with the page that was asked for in it."""
+"""The URL of the login page, with the URL of the requested page in its query."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..setup.settings import settings_of
 
 
 def expand_login_view(login_view: str) -> str:
-    """Return the URL of a login view: ``login_view`` itself if it is a URL or a path, else the URL of that endpoint."""
+    """Return the URL of a login view: ``login_view`` itself if it is a URL or path, otherwise the endpoint's URL."""
     if login_view.startswith(("https://", "http://", "/")):
         return login_view
     return url_for(login_view)
 
 
 def make_next_param(login_url: str, current_url: str) -> str:
-    """Return ``current_url`` as short as the page at ``login_url`` understands it: a path, if both have one origin.
+    """Return ``current_url`` for the query of ``login_url``: only path and query if both URLs have the same origin.
 
-    The path begins with exactly one slash, so that it names no other host.
+    The path begins with exactly one slash. A path with two would be the URL of another host.
     """
     login, current = urlsplit(login_url), urlsplit(current_url)
     if login.scheme in ("", current.scheme) and login.netloc in ("", current.netloc):
@@ -30,9 +30,10 @@ def make_next_param(login_url: str, current_url: str) -> str:
 
 
 def login_url(login_view: str, next_url: str | None = None, next_field: str = "next") -> str:
-    """Return the URL of ``login_view`` (see :func:`expand_login_view`) with ``next_url`` in its query.
+    """Return the URL of a login view, with ``next_url`` in its query under the name ``next_field``.
 
-    FORCE_HOST_FOR_REDIRECTS, if set, is its host. Raises werkzeug's BuildError for an endpoint that there is not.
+    ``login_view`` is an endpoint, a path or a URL. FORCE_HOST_FOR_REDIRECTS, if set, becomes the URL's host. Raises
+    werkzeug's BuildError if there is no such endpoint.
     """
     base = expand_login_view(login_view)
     if next_url is None:

@@ -1,4 +1,4 @@
-"""Permissions: a function of the user decides. What roles there are is the application's business."""
+"""``permission_required``: a function of the application decides whether the user may see a view."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..request.state import LoginState
-from ..setup.callbacks import verdict
-from .decorators import guarded, refuse_strangers
+from ..setup.callbacks import is_allowed
+from .decorators import guard, refuse_anonymous
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
-    """Call the view only if the user is authenticated and ``predicate(user)``, which may be async, is true.
+    """Call the view only if the user is authenticated and ``predicate(user)`` is true. ``predicate`` may be async.
 
-    Further parameters of ``predicate`` are given the parts of the URL that have their names. Else
-    :meth:`LoginManager.unauthorized` or :meth:`LoginManager.forbidden` answers. Write it below ``@app.route``.
+    Other parameters of ``predicate`` get the URL variables of the same names. Otherwise the response is
+    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.forbidden` for others. Write the
+    decorator below ``@app.route``.
 
-    Raises TypeError if ``predicate`` is no function; at the request, if it returns a function or a coroutine, or has a
-    parameter without a default that the URL has no part for.
+    Raises TypeError if ``predicate`` is no function. A request raises TypeError if ``predicate`` returns a function or
+    coroutine, or has a required parameter for which the URL has no variable.
     """
-    refuse = without_permission(predicate)
-    return lambda view: guarded(view, refuse)
+    refuse = refuse_without_permission(predicate)
+    return lambda view: guard(view, refuse)
 
 
-def without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
-    """Return what refuses those whom ``predicate`` does not let in."""
+def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
+    """Return a function that returns the response to a user whom ``predicate`` does not allow, and None for others."""
     if not callable(predicate):
         raise TypeError(f"permission_required() takes a function of the user, not {type(predicate).__name__}")
     parts = _parts_of(predicate)
 
     def refuse(state: LoginState) -> Any:
-        refused = refuse_strangers(state)
+        refused = refuse_anonymous(state)
         if refused is not None:
             return refused
         given = state.request.view_args or {}
         named = {name: given[name] for name in parts if name in given}
-        return None if verdict(predicate, state.user, **named) else state.realm.forbidden()
+        return None if is_allowed(predicate, state.user, **named) else state.realm.forbidden()
 
     return refuse
 
@@ -49,7 +50,7 @@ def _parts_of(predicate: Callable[..., Any]) -> list[str]:
         parameters = list(inspect.signature(predicate).parameters.values())
     except ValueError:  # it is not written in Python
         return []
-    # What functools.partial() gives is the application's to say, and not the visitor's.
+    # An argument of functools.partial() is the application's. A URL variable of that name must not replace it.
     given = getattr(predicate, "keywords", {}) if isinstance(predicate, partial) else {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [parameter.name for parameter in parameters[1:] if parameter.kind in named and parameter.name not in given]

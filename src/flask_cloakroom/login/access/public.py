@@ -1,4 +1,4 @@
-"""Which views are for everybody: a mark on the function itself, never on its name, which another may have too."""
+"""``public``: marks a view that needs no login. The function has the mark, because two views may share a name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _MARK: Final = "_flask_cloakroom_public"
 
 
 def public(view: V) -> V:
-    """Mark a view as being for everybody, where :func:`require_login` wants a login of all others.
+    """Mark a view as public, so that :func:`require_login` requires no login for it. Returns the view.
 
-    Above or below ``@app.route``; for a class of views on the class, on one of its methods, or in ``decorators``. The
-    mark is on this function, at whatever URLs it serves, and shows through decorators that use ``functools.wraps``. A
-    class does not have it from its parents. What else the view asks for, as with :func:`login_required`, holds.
+    Write the decorator above or below ``@app.route``. For a class-based view, write it on the class, on one of its
+    methods, or in ``decorators``. The mark holds for all URLs of the view, and also if another decorator with
+    ``functools.wraps`` is above it. A subclass does not inherit the mark. :func:`login_required` on the same view still
+    requires a login.
 
-    Raises TypeError for a bound method, whose function belongs to other objects as well: mark it in the class.
+    Raises TypeError for a bound method, because the mark would hold for all objects of its class.
     """
     if isinstance(view, MethodType):
         raise TypeError(f"mark {view.__qualname__} as public in its class, because all of its objects share it")
@@ -30,17 +31,17 @@ def public(view: V) -> V:
 
 
 def is_public(view: Any, method: str) -> bool:
-    """Tell whether a view is marked for this HTTP method. ``view`` is what Flask calls for an endpoint."""
+    """Return whether a view is marked as public for this HTTP method. ``view`` is from ``app.view_functions``."""
     if _is_marked(view):
         return True
     cls = getattr(view, "view_class", None)
     if not isinstance(cls, type):
         return False
-    return _MARK in vars(cls) or any(_is_marked(step) for step in _steps(cls, method))
+    return _MARK in vars(cls) or any(_is_marked(step) for step in _handlers(cls, method))
 
 
-def unwrapped(view: Any) -> Iterator[Any]:
-    """Yield the view and what it wraps, from the outside to the inside."""
+def wrapped_functions(view: Any) -> Iterator[Any]:
+    """Yield a view and the functions that it wraps, the outermost first."""
     seen: set[int] = set()
     while view is not None and id(view) not in seen:
         seen.add(id(view))
@@ -49,11 +50,11 @@ def unwrapped(view: Any) -> Iterator[Any]:
 
 
 def _is_marked(view: Any) -> bool:
-    return any(_MARK in getattr(step, "__dict__", ()) for step in unwrapped(view))
+    return any(_MARK in getattr(step, "__dict__", ()) for step in wrapped_functions(view))
 
 
-def _steps(cls: type, method: str) -> Iterator[Any]:
-    """Yield the functions of a class of views that will answer."""
+def _handlers(cls: type, method: str) -> Iterator[Any]:
+    """Yield the functions of a class-based view that run for an HTTP method."""
     yield getattr(cls, "dispatch_request", None)
     if issubclass(cls, MethodView):
         handler = getattr(cls, method.lower(), None)

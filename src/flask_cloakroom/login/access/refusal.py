@@ -1,4 +1,4 @@
-"""The answers to those who may not see a page: the handler's, a redirect to a login view, a 401 or a 403."""
+"""Responses to users who may not see a page: the handler's, a redirect to a login view, a 401 or a 403."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ... import signals
 from ...context import this_app, this_request
 from ...core.values.own_keys import FLASHES
 from ...redirects import safe_path
-from ..request.state import known_state_of
+from ..request.state import LoginState
 from ..setup.callbacks import call
 from ..setup.realm import Realm
 from .login_url import expand_login_view, login_url, make_next_param
@@ -21,80 +21,82 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 def unauthorized(realm: Realm) -> Any:
-    """Return the response for those who are not logged in: the handler's, or a redirect to the login view.
+    """Return the response to an anonymous user: the handler's response, or a redirect to the login view.
 
-    Raises a 401 if there is neither.
+    Raises a 401 if the realm has neither.
     """
     app = this_app()
     _log_refusal(realm, "nobody is logged in")
     signals.user_unauthorized.send(app)
     if realm.unauthorized_callback is not None:
-        return _answered(realm.unauthorized_callback)
+        return _response_of(realm.unauthorized_callback)
     views = realm.blueprint_login_views
     found = (views[name] for name in (*request.blueprints, None) if name in views)
-    return _sent_to(app, realm, next(found, realm.login_view), realm.login_message, realm.login_message_category)
+    return _redirect_to(app, realm, next(found, realm.login_view), realm.login_message, realm.login_message_category)
 
 
 def needs_refresh(realm: Realm) -> Any:
-    """Return the response for those whose login is not fresh: the handler's, or a redirect to the refresh view.
+    """Return the response to a login that is not fresh: the handler's, or a redirect to the refresh view.
 
-    Raises a 401 if there is neither.
+    Raises a 401 if the realm has neither.
     """
     app = this_app()
     _log_refusal(realm, "the login is not fresh")
     signals.user_needs_refresh.send(app)
     if realm.needs_refresh_callback is not None:
-        return _answered(realm.needs_refresh_callback)
-    return _sent_to(app, realm, realm.refresh_view, realm.needs_refresh_message, realm.needs_refresh_message_category)
+        return _response_of(realm.needs_refresh_callback)
+    return _redirect_to(
+        app, realm, realm.refresh_view, realm.needs_refresh_message, realm.needs_refresh_message_category
+    )
 
 
 def forbidden(realm: Realm, reason: str) -> Any:
-    """Return the response for those who are logged in and must not see the page: the handler's.
+    """Return the handler's response to a logged-in user without permission. ``reason`` is for the log.
 
-    Raises a 403 if there is none. ``reason`` is for the log.
+    Raises a 403 if the realm has no handler.
     """
     _log_refusal(realm, reason)
     if realm.forbidden_callback is not None:
-        return _answered(realm.forbidden_callback)
+        return _response_of(realm.forbidden_callback)
     abort(403)
     return None
 
 
 def _log_refusal(realm: Realm, reason: str) -> None:
-    state = known_state_of(this_request(), realm)
-    # The session is not opened for the log's sake.
-    by_session = state is not None and state.loaded and not state.ignores_session
+    state: LoginState | None = this_request().__dict__.get(realm.state_name)
+    # The log names the session only if it was opened already: opening it would cost a store command.
+    by_session = state is not None and state.is_loaded and not state.ignores_session
     named = state.login.log_name if state is not None and by_session else "no session"
     log.info("%s: %s was refused: %s", named, request.endpoint, reason)
 
 
-def _sent_to(app: Flask, realm: Realm, view: str | None, message: Any, category: str) -> Any:
+def _redirect_to(app: Flask, realm: Realm, view: str | None, message: Any, category: str) -> Any:
     if not view:
         abort(401)
     if message:
         _flash_once(message if realm.localize_callback is None else realm.localize_callback(message), category)
-    if not _can_be_shown(request):
-        # Whoever comes back there by a redirect would get a 405; what they know is the page with the button.
-        return redirect(login_url(view, next_url=_page_before(request)))
+    if not _answers_get(request):
+        # After the login, a redirect to this URL would be a GET and answer 405. The page with the form is right.
+        return redirect(login_url(view, next_url=_previous_page(request)))
     wanted = make_next_param(expand_login_view(view), request.url)
     if wanted.startswith("/") and safe_path(wanted, "") is None:
-        return redirect(login_url(view))  # no login view would lead there again
+        return redirect(login_url(view))  # login views refuse such a path as unsafe
     if realm.settings_for(app).next_in_session:
         session["next"] = wanted
         return redirect(login_url(view))
     return redirect(login_url(view, next_url=request.url))
 
 
-def _answered(handler: Callable[[], Any]) -> Any:
-    """Return a handler's response. Raises TypeError for None, which means "go on" where it would be returned."""
+def _response_of(handler: Callable[[], Any]) -> Any:
+    """Return a handler's response. Raises TypeError for None, with which Flask would run the refused view."""
     answer = call(handler)
     if answer is None:
-        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() must return a response, and returned None")
+        raise TypeError(f"{getattr(handler, '__name__', 'the handler')}() returned None. It must return a response")
     return answer
 
 
 def _flash_once(message: Any, category: str) -> None:
-    """Flash a message, unless it waits already: a page that polls for a night would fill the session with it."""
+    """Flash a message if the session does not hold it yet: a page that polls all night would fill the session."""
     waiting = session.get(FLASHES)
     said = [str(category), str(message)]
     told = waiting if isinstance(waiting, list) else []
@@ -102,12 +104,12 @@ def _flash_once(message: Any, category: str) -> None:
         flash(message, category=category)
 
 
-def _can_be_shown(request: Request) -> bool:
-    """Tell whether the URL of a request can be visited by a link."""
+def _answers_get(request: Request) -> bool:
+    """Return whether the URL of a request answers GET, so that a redirect can lead to it."""
     rule = request.url_rule
     return rule is None or rule.methods is None or "GET" in rule.methods
 
 
-def _page_before(request: Request) -> str | None:
-    """Return the page of this site that a request came from, if it says so."""
+def _previous_page(request: Request) -> str | None:
+    """Return the path of the page of this site that sent the request, from its Referer header; None if unknown."""
     return safe_path(request.referrer, request.host) if request.referrer else None

@@ -1,4 +1,4 @@
-"""What Flask-Login 0.6.3 still has and calls deprecated, and private names that other packages use."""
+"""Deprecated names of Flask-Login 0.6.3, and private names of it that other packages use."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from ...context import this_app, this_request
-from ..request.loading import load
-from ..request.state import state_of
+from ..request.current_user import load
+from ..request.state import login_state
 from ..setup.realm import Realm
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -21,7 +20,7 @@ def _warn(old: str, new: str) -> None:
 
 
 def _private(name: str) -> Any:
-    """Return a property that is the attribute of this name, under the private name that Flask-Login has for it."""
+    """Return a property for the attribute ``name``, to be used under Flask-Login's private name of it."""
     return property(lambda self: getattr(self, name), lambda self, value: setattr(self, name, value))
 
 
@@ -33,16 +32,16 @@ class DeprecatedNames(Realm):
     _header_callback = _private("header_callback")
 
     def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
-        """Set up logins for the application: :meth:`.manager.LoginManager.init_app`."""
+        """Make this the application's manager: see :meth:`.manager.LoginManager.init_app`."""
         raise NotImplementedError
 
     def setup_app(self, app: Flask, add_context_processor: bool = True) -> None:
-        """Do :meth:`init_app`. Deprecated."""
+        """Call :meth:`init_app`. Deprecated."""
         _warn("setup_app()", "init_app()")
         self.init_app(app, add_context_processor)
 
     def header_loader(self, callback: C) -> C:
-        """Register what returns the user that the value of the header AUTH_HEADER_NAME stands for. Deprecated."""
+        """Register a function that returns the user for the value of the header AUTH_HEADER_NAME. Deprecated."""
         _warn("header_loader()", "request_loader(), which is given the whole request")
         self.header_callback = callback
         return callback
@@ -58,11 +57,9 @@ class DeprecatedNames(Realm):
         current_app.config["LOGIN_DISABLED"] = value
 
     def _load_user(self) -> None:
-        load(state_of(this_app(), this_request(), self))
+        load(login_state(self))
 
     def _update_request_context_with_user(self, user: Any = None) -> None:
-        """Make ``user`` the request's, and nobody's beyond it."""
+        """Set the user of the request only. None for an anonymous user."""
         somebody = user is not None
-        state_of(this_app(), this_request(), self).set_user(
-            user if somebody else self.anonymous_user(), private=somebody
-        )
+        login_state(self).set_user(user if somebody else self.anonymous_user(), private=somebody)

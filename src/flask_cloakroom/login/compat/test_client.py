@@ -1,4 +1,4 @@
-"""A test client that is logged in from the start."""
+"""``FlaskLoginClient``: a test client that is logged in from the start."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from ..in_session.session_login import description
+from ..in_session.session_login import login_values
 from ..setup.realm import realm_of
 
 
 class FlaskLoginClient(FlaskClient):
-    """Set as ``app.test_client_class``; then ``app.test_client(user=user)`` is logged in as that user.
+    """A test client for ``app.test_client_class``: ``app.test_client(user=user)`` is logged in as that user.
 
-    ``fresh_login=False`` for a login that is not fresh. The session is as after ``login_user()``, so it passes
+    ``fresh_login=False`` makes a login that is not fresh. The session has the keys of ``login_user()``, so it passes
     SESSION_PROTECTION for requests with the client's own User-Agent.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take Flask's arguments, ``user`` and ``fresh_login``."""
+        """Take the arguments of Flask's client, and ``user`` and ``fresh_login``."""
         user = kwargs.pop("user", None)
         fresh = kwargs.pop("fresh_login", True)
         super().__init__(*args, **kwargs)
         if user is None:
             return
-        described = description(
+        values = login_values(
             user,
             realm_of(self.application).id_of(user),
             fresh=fresh,
@@ -32,4 +32,4 @@ class FlaskLoginClient(FlaskClient):
             user_agent=self.environ_base.get("HTTP_USER_AGENT"),
         )
         with self.session_transaction() as session:
-            session.update(described)
+            session.update(values)

@@ -1,1 +1,1 @@
-"""A user's logins on all devices: listed, watched and ended."""
+"""The logins of a user on all devices: list, watch and end them."""

@@ -1,4 +1,4 @@
-"""A user's sessions, on all their devices: to see them, to end one or all."""
+"""The list of a user's sessions on all devices, and the end of one or all of them."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from typing import Any
 from flask import has_request_context
 
 from ... import signals
-from ...context import this_app, this_request
+from ...context import this_app
 from ...core.entries.envelope import Header
 from ...core.entries.ownership import Ownership
 from ...core.sessions.repository import Repository
 from ...core.sessions.session_registry import SessionRegistry
+from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions.interface import ServerSessionInterface
-from ..in_session.device_note import moment_in, read_note, text_in
+from ..in_session.device_note import as_text, as_time, read_note
 from ..in_session.session_login import SessionLogin
 from ..lifecycle import log_out
-from ..request.loading import user_of
-from ..request.state import state_of
-from ..setup.config import USER_ID
+from ..request.current_user import user_of
+from ..request.state import login_state
 from ..setup.realm import Realm
 from ..setup.users import is_set
-from .user_agents import names_in
+from .user_agents import browser_and_system
 
 log = logging.getLogger("flask_cloakroom.login")
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveSession:
-    """One of a user's sessions, as a page may show it. Nothing in it opens the session."""
+    """One session of a user, for a page that lists them. Nothing in it opens the session."""
 
-    #: For :func:`.actions.revoke_session`. It stays the same when the session's id changes.
+    #: The argument of :func:`.actions.revoke_session`. A rotation does not change it.
     handle: str
-    #: When the login was made, in UTC; of one that was not made by this package, when its session began.
+    #: The time of the login, in UTC; for a login that this package did not make, the time when its session began.
     created: datetime
-    #: The last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
+    #: The time of the last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
     last_seen: datetime
-    #: Where the login came from, as Flask had it; to be shown, and never a reason for anything.
+    #: The address of the login (``request.remote_addr``). Only show it, because a proxy's header can be forged.
     address: str | None
-    #: The User-Agent header of the login; whatever the browser chose to say.
+    #: The User-Agent header of the login. Browsers may send any text.
     user_agent: str | None
-    #: The browser and the system in words ("Firefox 140", "Windows"). Without the extra ``agents``, and for what it
-    #: does not know, the browser is the header as it is, and the system None.
+    #: Browser and system in words ("Firefox 140", "Windows"). Without the extra ``agents``, and for an unknown browser,
+    #: the whole header and None.
     browser: str | None
     system: str | None
-    #: Whether it is the session of this request.
+    #: Whether this is the session of the present request.
     current: bool
-    #: Whether the login was remembered: with ``remember=True``, or by the cookie of an earlier one.
+    #: Whether the login has a remember token.
     remembered: bool
-    #: False if the session is over, and the browser would be logged in again by its remember token.
+    #: False if the session is over and only the remember token is left, which would log the browser in again.
     live: bool = True
 
 
-class Activity:
-    """The sessions of one realm's users. With the state of a request, one of them may be the current one."""
+class Devices:
+    """The sessions of one realm's users. In a request, one of them may be the current session."""
 
     def __init__(self, realm: Realm) -> None:
-        """For the present application, and the present request if there is one.
+        """Take the present application, and the present request if there is one.
 
         Raises CloakroomError if the realm's sessions are not on the server.
         """
@@ -71,23 +71,23 @@ class Activity:
         self._repository: Repository = interface.repository
         self._realm = realm
         self._app = app
-        self._state = state_of(app, this_request(), realm) if has_request_context() else None
+        self._state = login_state(realm) if has_request_context() else None
 
     def sessions(self, user: Any = None) -> list[ActiveSession]:
-        """Return the sessions of ``user``, else of the current user: :func:`.actions.active_sessions`."""
-        found = self._owners().logins(self._name_of(user))
+        """Return the sessions of ``user``, by default the current user: see :func:`.actions.active_sessions`."""
+        found = self._registry().logins(self._owner_name(user))
         current = self._current_handle()
-        return [_described(header, owner, owner.handle == current, live) for header, owner, live in found]
+        return [_active_session(header, owner, owner.handle == current, live) for header, owner, live in found]
 
     def revoke(self, handle: str, *, operator: bool = False) -> bool:
-        """End the session with this handle: :func:`.actions.revoke_session`."""
+        """End the session with this handle: see :func:`.actions.revoke_session`."""
         name, _, its_handle = handle.partition(".")
-        owners = self._owners()
-        if not operator and name != self._name_of(None):
+        owners = self._registry()
+        if not operator and name != self._owner_name(None):
             log.info("a session was not revoked, because it is not the user's own")
             return False
-        self._check_index(name)
-        if self._state and its_handle and its_handle == self._current_handle() and self._is_current(name):
+        self._warn_if_index_lost(name)
+        if self._state and its_handle and its_handle == self._current_handle() and self._is_logged_in(name):
             log_out(self._state)
             owners.end(name, its_handle)
             self._report_revoked(handle, operator)
@@ -102,11 +102,11 @@ class Activity:
         signals.session_revoked.send(self._app, handle=handle, operator=operator)
 
     def end_all(self, user: Any = None, *, keep_current: bool = False) -> int:
-        """End all sessions of ``user``, else of the current user: :func:`.actions.logout_everywhere`."""
-        owners, user_id = self._owners(), self._id_of(user)
+        """End all sessions of ``user``, by default the current user: see :func:`.actions.logout_everywhere`."""
+        owners, user_id = self._registry(), self._id_of(user)
         name = self._repository.tickets.owner_name(str(user_id))
-        is_mine = self._is_current(name)
-        self._check_index(name)
+        is_mine = self._is_logged_in(name)
+        self._warn_if_index_lost(name)
         ended = 0
         if self._state and is_mine and not keep_current:
             log_out(self._state)
@@ -117,17 +117,18 @@ class Activity:
         return ended
 
     def end_everybody(self) -> int:
-        """End the sessions of all users of the realm, and what remembers them; return how many sessions ended."""
+        """End the sessions and remember tokens of all users of the realm, and return the number of ended sessions."""
         return self._repository.owners.end_everybody()
 
-    def _owners(self) -> SessionRegistry:
+    def _registry(self) -> SessionRegistry:
         self._repository.owners.require()
         return self._repository.owners
 
-    def _check_index(self, name: str) -> None:
+    def _warn_if_index_lost(self, name: str) -> None:
         """Warn if the session of this request is the owner's and the owner index has lost it."""
         login = self._login()
-        record, owner = (None, None) if login is None else (login.record, login.owner)
+        session = None if login is None else login.server_session
+        record, owner = (None, None) if session is None else (session.record, session.owner)
         if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
             return
         log.warning(
@@ -141,20 +142,20 @@ class Activity:
         if user is None:
             user = None if self._state is None else user_of(self._state)
             if user is None or not is_set(user, "is_authenticated"):
-                raise RuntimeError("nobody is logged in: give the user whose sessions are meant")
+                raise RuntimeError("nobody is logged in. Give the user whose sessions you mean")
         return self._realm.id_of(user)
 
-    def _name_of(self, user: Any) -> str:
+    def _owner_name(self, user: Any) -> str:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
     def _login(self) -> SessionLogin | None:
-        """Return the session's login, by which the request's user may be logged in."""
+        """Return the login in the request's session; None without a request, or with a credential in the request."""
         return None if self._state is None or self._state.ignores_session else self._state.login
 
-    def _is_current(self, name: str) -> bool:
-        """Tell whether the owner of that name is logged in by the session of this request."""
+    def _is_logged_in(self, name: str) -> bool:
+        """Return whether the owner with this name is logged in by the session of the request."""
         login = self._login()
-        mine = None if login is None else login.session.get(USER_ID)
+        mine = None if login is None else login.session.get(USER_KEY)
         return mine is not None and self._repository.tickets.owner_name(str(mine)) == name
 
     def _current_handle(self) -> str | None:
@@ -163,15 +164,15 @@ class Activity:
         return None if owner is None else owner.handle
 
 
-def _described(header: Header, owner: Ownership, current: bool, live: bool) -> ActiveSession:
+def _active_session(header: Header, owner: Ownership, current: bool, live: bool) -> ActiveSession:
     note = read_note(owner.note)
-    agent = text_in(note.get("agent"))
-    browser, system = names_in(agent)
+    agent = as_text(note.get("agent"))
+    browser, system = browser_and_system(agent)
     return ActiveSession(
         handle=f"{owner.name}.{owner.handle}",
-        created=datetime.fromtimestamp(moment_in(note.get("at")) or header.created, UTC),
+        created=datetime.fromtimestamp(as_time(note.get("at")) or header.created, UTC),
         last_seen=datetime.fromtimestamp(header.seen, UTC),
-        address=text_in(note.get("address")),
+        address=as_text(note.get("address")),
         user_agent=agent,
         browser=browser,
         system=system,

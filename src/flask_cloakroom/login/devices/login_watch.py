@@ -1,4 +1,4 @@
-"""Is this login still good? For what goes on when the request is over: an event stream, a websocket."""
+"""``LoginWatch``: says after the request whether its login still holds, for an event stream or a websocket."""
 
 from __future__ import annotations
 
@@ -6,76 +6,76 @@ import logging
 from typing import Any
 
 from ...core.sessions.watch import Trail
+from ...core.values.own_keys import USER_KEY
 from ...sessions import ServerSession
-from ..in_session.session_login import auth_hash_of
+from ..in_session.session_login import AUTH_HASH, FORCED, auth_hash_of, login_problem
 from ..request import impersonation
-from ..request.loading import problem_with, user_of
+from ..request.current_user import user_of
 from ..request.state import LoginState
 from ..setup.callbacks import call
-from ..setup.config import AUTH_HASH, FORCED, USER_ID
 from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 
 
 class LoginWatch:
-    """Watches one login. Lives as long as whoever holds it, in any thread, and keeps no ticket."""
+    """Says whether one login still holds. It can be used in any thread, also after the request, and has no ticket."""
 
     def __init__(self, state: LoginState) -> None:
-        """Watch the login of a request. Raises as :func:`.actions.login_watch` does."""
+        """Watch the login of a request. Raises as :func:`.actions.login_watch`."""
         user, realm = user_of(state), state.realm
         if realm.user_callback is None:
-            raise RuntimeError("to watch a login needs a user_loader, by which the user is looked up again")
+            raise RuntimeError("login_watch() needs a user_loader, because it loads the user again")
         if not is_set(user, "is_authenticated"):
             raise RuntimeError("nobody is logged in, so there is no login to watch")
         self._app, self._realm = state.app, realm
         self._impersonated: Any = None
-        self._trail: Trail | None = None
+        self._session_watch: Trail | None = None
         self._is_over = False
         if state.source in ("session", "remember"):
             session = state.session
-            self._user_id: Any = session[USER_ID]
+            self._user_id: Any = session[USER_KEY]
             self._auth_hash: object = session.get(AUTH_HASH)
             self._forced = session.get(FORCED) is True
             if state.impersonator is not None:
                 self._impersonated = realm.id_of(user)
-            self._follow(state)
+            self._watch_session(state)
         else:
             self._user_id, self._auth_hash, self._forced = realm.id_of(user), auth_hash_of(user), False
 
-    def _follow(self, state: LoginState) -> None:
+    def _watch_session(self, state: LoginState) -> None:
         session = state.session
         if not isinstance(session, ServerSession):
             return
         session.save_now()
         record, owner = session.record, session.owner
         if record is None or owner is None:
-            self._is_over = True  # another request has ended it while this one came here
+            self._is_over = True  # a parallel request has ended the session
             return
         only_renewals = state.impersonator is not None
-        self._trail = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
+        self._session_watch = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
-        """Tell whether the login still holds: one store command, and the user is loaded anew.
+        """Return whether the login still holds. This costs one store command and one call of the user_loader.
 
-        False after a logout, a revocation, the expiry of the session or another login in it; if the user is not there
-        any more or not active, ``session_auth_hash()`` is another one, or an impersonation ended. Once False, always
-        False. It does not count as activity, so a session that is used by nothing else expires.
+        False after a logout, a revocation, the end of the session, another login in it, or the end of an impersonation.
+        False also if the user is gone or not active, or if ``session_auth_hash()`` has changed. After the first False
+        the answer stays False. A call does not count as activity, so the session may expire meanwhile.
 
-        Raises StoreError if the store is down, and what the user_loader raises: then nothing is known, so stop, or
-        ask again before anything else is sent.
+        Raises StoreError if the store is down, and the errors of the user_loader. Then send nothing more before a later
+        call returns True.
         """
         if self._is_over:
             return False
         problem = None
-        if self._trail is not None and not self._trail.is_live():
+        if self._session_watch is not None and not self._session_watch.is_live():
             problem = "its session has ended"
         else:
             with self._app.app_context():
                 problem = self._problem_with_user()
         if problem is not None:
             self._is_over = True
-            named = "no session" if self._trail is None else f"session {self._trail.sid}"
+            named = "no session" if self._session_watch is None else f"session {self._session_watch.sid}"
             log.info("%s: a watched login has ended, because %s", named, problem)
         return not self._is_over
 
@@ -84,7 +84,7 @@ class LoginWatch:
         if load is None:
             return "there is no user_loader any more"
         user = call(load, self._user_id)
-        problem = problem_with(user, self._auth_hash, forced=self._forced)
+        problem = login_problem(user, self._auth_hash, forced=self._forced)
         if problem is None and self._impersonated is not None:
-            problem = impersonation.problem_with(self._realm, user, call(load, self._impersonated))
+            problem = impersonation.impersonation_problem(self._realm, user, call(load, self._impersonated))
         return problem

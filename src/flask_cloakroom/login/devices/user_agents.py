@@ -1,4 +1,4 @@
-"""What a User-Agent header says, in words: by a library that knows browsers, if it is installed."""
+"""Browser and system of a User-Agent header in words, by the library ua-parser if it is installed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 
 @lru_cache(256)
-def names_in(user_agent: str | None) -> tuple[str | None, str | None]:
-    """Return browser and system, as ("Firefox 140", "Windows 10"). What is not known: the header as it is, and None.
+def browser_and_system(user_agent: str | None) -> tuple[str | None, str | None]:
+    """Return browser and system of a User-Agent header, as ("Firefox 140", "Windows 10").
 
-    The names come from the package ua-parser, the extra ``agents``.
+    For an unknown browser, or without the extra ``agents``, return the whole header; for an unknown system, None.
     """
     parse = _parser()
     if not user_agent or parse is None:
         return user_agent or None, None
     found = parse(user_agent)
     browser, system = found.user_agent, found.os
-    named = user_agent if browser is None or browser.family == "Other" else _joined(browser)
-    return named, None if system is None or system.family == "Other" else _joined(system)
+    named = user_agent if browser is None or browser.family == "Other" else _with_version(browser)
+    return named, None if system is None or system.family == "Other" else _with_version(system)
 
 
-def _joined(part: Any) -> str:
+def _with_version(part: Any) -> str:
     return f"{part.family} {part.major}" if part.major else str(part.family)
 
 

@@ -1,1 +1,1 @@
-"""The keys that a login has in the session."""
+"""The keys of a login in the session, and the device note."""

@@ -1,4 +1,4 @@
-"""What a session notes of its login, for the list of a user's sessions: where it came from, and how."""
+"""The device note: address, browser and time of a login, for the list of a user's sessions."""
 
 from __future__ import annotations
 
@@ -6,40 +6,39 @@ import json
 import time
 from typing import Any, Final
 
+from flask import Request
 from flask.sessions import SessionMixin
 
 from ...core.entries.ownership import Begun
 from ...sessions import ServerSession
 
-#: Characters of a User-Agent header that are kept: those of today's browsers have 60 to 250.
+#: The most characters of a User-Agent header that are stored. Headers of today's browsers have 60 to 250.
 LONGEST_AGENT: Final = 300
-#: Characters of an address: the longest text of an IPv6 address has 45 (RFC 4291, 2.2), and a zone may follow.
+#: The most characters of an address. The longest IPv6 address has 45 (RFC 4291, 2.2), and a zone may follow.
 LONGEST_ADDRESS: Final = 64
-#: The latest time that a session's header holds, in seconds since the epoch.
+#: The latest time that a session's header can hold, in seconds since the epoch.
 LATEST: Final = 2**32 - 1
 
 
-def begun_by(
-    session: SessionMixin, address: str | None, user_agent: str | None, *, remembered: bool, handle: str
-) -> Begun:
-    """Return what is said of a login for :func:`active_sessions`. Nothing of the browser if the session is sealed.
+def describe_login(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> Begun:
+    """Return the description of a login that a request makes, for :func:`active_sessions`.
 
-    With SESSION_ENCRYPTION only the ticket opens what a session holds, so what can be read without one must not be
-    there.
+    ``handle``: the handle of the login's remember tokens, "" for a new one. With SESSION_ENCRYPTION the description has
+    neither address nor browser, because it is stored in the header, which can be read without the ticket.
     """
     note: dict[str, Any] = {"at": int(time.time())}
     if remembered:
         note["remembered"] = True
     if isinstance(session, ServerSession) and not session.repository.encrypts:
-        if address:
-            note["address"] = address[:LONGEST_ADDRESS]
-        if user_agent:
-            note["agent"] = user_agent[:LONGEST_AGENT]
+        if request.remote_addr:
+            note["address"] = request.remote_addr[:LONGEST_ADDRESS]
+        if agent := request.headers.get("User-Agent"):
+            note["agent"] = agent[:LONGEST_AGENT]
     return Begun(json.dumps(note), handle)
 
 
 def read_note(text: str) -> dict[str, Any]:
-    """Return what :func:`begun_by` wrote; an empty dict for what is no note."""
+    """Return the device note in a text of :func:`describe_login`; an empty dict for any other text."""
     try:
         note = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -47,18 +46,21 @@ def read_note(text: str) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def is_remembered_by(text: str) -> bool:
-    """Tell whether a note says that the login is remembered."""
+def was_remembered(text: str) -> bool:
+    """Return whether the device note in a text says that the login has a remember token."""
     return read_note(text).get("remembered") is True
 
 
-def moment_in(value: object) -> int | None:
-    """Return a note's value if it is a time, in seconds since the epoch."""
+def as_time(value: object) -> int | None:
+    """Return a value of a device note if it is a time in seconds since the epoch; else None."""
     return value if type(value) is int and 0 < value <= LATEST else None
 
 
-def text_in(value: object) -> str | None:
-    """Return a note's value if it is text that a page can show: JSON can spell half of a surrogate pair."""
+def as_text(value: object) -> str | None:
+    """Return a value of a device note, shortened, if it is text that a page can show; else None.
+
+    JSON can spell half of a surrogate pair, which no page can encode.
+    """
     if not isinstance(value, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a login is in the session: written at its begin, compared at each load, removed at its end."""
+"""The login in a session: its keys are written when it begins, compared at each load, and removed when it ends."""
 
 from __future__ import annotations
 
@@ -7,28 +7,47 @@ import logging
 import secrets
 import time
 from collections import UserDict
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from flask import Request, current_app
+from flask import current_app
 from flask import session as main_session
 from flask.sessions import SessionMixin
 
 from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
-from ...core.entries.record import Record
-from ...core.values.own_keys import is_user_id
+from ...core.values.own_keys import USER_KEY, is_user_id
 from ...errors import SessionLimitError
 from ...secret import HiddenContents, Secret
 from ...sessions import ServerSession
-from ...sessions.work import KEYS_OF_ONE_ID
-from ..setup.config import AUTH_HASH, BROWSER, FORCED, FRESH, FRESH_AT, IMPERSONATED, SECRET, USER_ID
-from .browser import browser_id
-from .device_note import begun_by
+from ...sessions.concurrent_login import join
+from ...sessions.work import DELETED_AT_ROTATION
+from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 
-_KEYS: Final = (USER_ID, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED, SECRET)
+#: Keys of the session, most with Flask-Login's names. Whether the user has logged in in this session, and not by a
+#: remember token.
+FRESH: Final = "_fresh"
+#: When the login became fresh, in seconds since the epoch.
+FRESH_AT: Final = "_fresh_at"
+#: A digest of the User-Agent header of the browser that logged in.
+BROWSER: Final = "_id"
+#: A digest of ``session_auth_hash()``.
+AUTH_HASH: Final = "_auth_hash"
+#: True if the login was forced for a user who is not active.
+FORCED: Final = "_forced"
+#: The id of the user as whom the logged-in user sees the site.
+IMPERSONATED: Final = "_impersonated"
+#: A random text that is replaced when the login begins, is confirmed or changes its user. CSRF tokens depend on it.
+SECRET: Final = "_login_secret"  # noqa: S105  a key, and no secret
+
+_KEYS: Final = (USER_KEY, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED, SECRET)
+#: The keys that a login may have in the session. "next" is there with USE_SESSION_FOR_NEXT; the two of remembering are
+#: Flask-Login's, and not written any more.
+SESSION_KEYS = {*_KEYS, "_remember", "_remember_seconds", "next"}
 
 #: Random bytes in a login's secret: 128 bits, as OWASP ASVS 5.0, 7.2.3, asks for. Flask's own session shows its
 #: contents to the browser that has it, so the secret must not be guessable from anything else there.
@@ -36,10 +55,10 @@ _SECRET_BYTES: Final = 16
 
 
 def auth_hash_of(user: Any) -> str:
-    """Return a digest of what ``user.session_auth_hash()`` returns (str or bytes); "" if there is none, or it is None.
+    """Return a digest of ``user.session_auth_hash()``, in hexadecimal; "" if the user has no such method or it is None.
 
-    Only the digest is kept, because Flask's own session shows its contents to the visitor. Raises TypeError for
-    anything else.
+    Only the digest is stored, because Flask's own session shows its contents to the visitor. Raises TypeError if the
+    value is neither str nor bytes.
     """
     given = getattr(user, "session_auth_hash", None)
     if callable(given):
@@ -53,40 +72,63 @@ def auth_hash_of(user: Any) -> str:
     return sha256(b"flask_cloakroom.session_auth_hash:" + given).hexdigest()
 
 
-def has_auth_hash(kept: object, user: Any) -> bool:
-    """Tell whether a kept digest is that of the user as they are now.
+def browser_id(user_agent: str | None) -> str:
+    """Return a digest of a User-Agent header, in hexadecimal, for SESSION_PROTECTION.
 
-    A login from before the application had ``session_auth_hash()`` keeps none, and then nobody knows what it was.
+    Addresses are left out: they change while people travel, and anybody can write another one into a proxy's header.
     """
-    given = kept if isinstance(kept, str) else ""
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), auth_hash_of(user).encode())
+    return sha256((user_agent or "").encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Description(HiddenContents, UserDict[str, Any]):
-    """The keys of a login in its session, and their values. The repr shows none of them."""
+def is_same_digest(stored: object, digest: str) -> bool:
+    """Return whether a stored digest is this one, in a time that does not depend on the difference.
+
+    A stored value that is no text counts as "", the digest of a user without ``session_auth_hash()``.
+    """
+    given = stored if isinstance(stored, str) else ""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), digest.encode())
+
+
+def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
+    """Return why an earlier login of a user does not hold any more, as the end of a sentence; None if it holds.
+
+    ``auth_hash`` is the digest that was stored with the login; ``unknown_hash`` says that none was. ``forced`` logins
+    hold also for a user who is not active.
+    """
+    if user is None:
+        return "the user is not there any more"
+    if not forced and not is_set(user, "is_active"):
+        return "the user is not active"
+    if not unknown_hash and not is_same_digest(auth_hash, auth_hash_of(user)):
+        return "session_auth_hash() is another one by now"
+    return None
+
+
+class LoginValues(HiddenContents, UserDict[str, Any]):
+    """The keys of a new login and their values. The repr shows none of them."""
 
     def __repr__(self) -> str:
-        return "<Description>"
+        return "<LoginValues>"
 
 
-def description(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> Description:
-    """Return what the session keeps of a login, key by key."""
-    described = Description(
-        {USER_ID: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: str(_new_secret())}
+def login_values(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> LoginValues:
+    """Return the keys of a new login in its session, with their values."""
+    values = LoginValues(
+        {USER_KEY: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: str(_new_secret())}
     )
     digest = auth_hash_of(user)
     if digest:
-        described[AUTH_HASH] = digest
+        values[AUTH_HASH] = digest
     if fresh:
-        described[FRESH_AT] = int(time.time())
+        values[FRESH_AT] = int(time.time())
     if forced:
-        described[FORCED] = True
-    return described
+        values[FORCED] = True
+    return values
 
 
 @dataclass(slots=True)
-class KeptLogin:
-    """What a session keeps of its login for the next requests. Nothing in it was checked."""
+class StoredLogin:
+    """The login that a session holds, from an earlier request. Nothing in it was checked."""
 
     user_id: Any
     impersonated: Any
@@ -95,230 +137,157 @@ class KeptLogin:
     browser: Any
 
     def __repr__(self) -> str:
-        return "<KeptLogin>"
+        return "<StoredLogin>"
 
 
 class SessionLogin:
-    """The login in one session: its keys there, and the session around them. Lives as long as the request."""
+    """The login in one session. Lives as long as the request.
 
-    __slots__ = ("session",)
+    A session on the server has an id, an owner and an end. A session in Flask's cookie, or of another extension, has
+    none of these: there only its keys change.
+    """
+
+    __slots__ = ("server_session", "session")
 
     def __init__(self, session: SessionMixin) -> None:
         self.session = session
+        #: The session, if it is on the server; else None.
+        self.server_session = session if isinstance(session, ServerSession) else None
 
-    # -- asked ----------------------------------------------------------------------------------------------
-
-    def kept(self) -> KeptLogin | None:
-        """Return what the session keeps of a login; None if nobody is logged in."""
+    def stored(self) -> StoredLogin | None:
+        """Return the login that the session holds; None if nobody is logged in."""
         get = self.session.get
-        user_id = get(USER_ID)
+        user_id = get(USER_KEY)
         if user_id is None:
             return None
-        return KeptLogin(user_id, get(IMPERSONATED), get(AUTH_HASH), get(FORCED) is True, get(BROWSER))
+        return StoredLogin(user_id, get(IMPERSONATED), get(AUTH_HASH), get(FORCED) is True, get(BROWSER))
 
     @property
     def exists(self) -> bool:
-        """Whether the session keeps anything of a login."""
-        return any(key in self.session for key in _KEYS)
-
-    @property
-    def record(self) -> Record | None:
-        """The stored session as this request read it; None if it is not on the server, or not stored yet."""
-        return None
+        """Whether the session has any key of a login."""
+        return not self.session.keys().isdisjoint(_KEYS)
 
     @property
     def owner(self) -> Ownership | None:
-        """What the stored session says of its owner."""
-        return None
-
-    @property
-    def is_superseded(self) -> bool:
-        """Whether the request is older than a login or logout that its browser has made meanwhile."""
-        return False
-
-    @property
-    def may_change_browser(self) -> bool:
-        """Whether SESSION_PROTECTION = "strong" spares the session, should its browser call itself something else.
-
-        Flask's permanent session outlives the browser window, and with it an update of the browser. On the server
-        sessions are permanent unless told otherwise, and strong means strong.
-        """
-        return self.session.permanent
+        """The owner and handle of the stored session; None without an owner, and for a session not on the server."""
+        return None if self.server_session is None else self.server_session.owner
 
     @property
     def log_name(self) -> str:
-        """How the log names the session. Opens nothing."""
-        return "session in cookie"
+        """The name of the session in the log. It opens nothing."""
+        return "session in cookie" if self.server_session is None else f"session {self.server_session.sid or 'new'}"
 
-    def begun(self, request: Request, *, remembered: bool, handle: str = "") -> Begun:
-        """Return what the list of the user's sessions says of a login that this request makes: :func:`begun_by`."""
-        agent = request.headers.get("User-Agent")
-        return begun_by(self.session, request.remote_addr, agent, remembered=remembered, handle=handle)
+    # -- changes ----------------------------------------------------------------------------------------------
 
-    # -- begun, changed and ended ---------------------------------------------------------------------------
+    def begin(self, values: LoginValues, begun: Begun = NOTHING_BEGUN) -> bool:
+        """Write a login into the session in the place of any other one, and return whether the login was made.
 
-    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
-        """Write a login into the session, in the place of any other, under a new id. All else in the session stays.
+        The session gets a new ticket and keeps its other contents. ``begun`` is the description for the list of the
+        user's sessions. If SESSION_LIMIT_POLICY is "refuse", the session is saved at once. Then False means that the
+        user has too many sessions, and that this session is as before.
 
-        ``begun`` is what the list of sessions says of it. Where a limit may refuse the login, it is saved at once, so
-        that this can say so: False, and the session is as before. Raises what saving raises.
+        Raises SessionUnavailable (503) and the other errors of saving.
         """
-        for key in _KEYS:
-            if key not in described:
-                self.session.pop(key, None)
-        self.session.update(described)
+        server = self.server_session
+        before: dict[str, Any] | None = None
+        if server is not None:
+            limit = server.repository.owners.limit
+            server.new_login = begun
+            if limit is not None and limit.policy == "refuse":
+                before = self._current_values()
+        self._write(values)
         self._renew_id()
-        _void_tokens()
+        if server is None or before is None:
+            return True
+        try:
+            server.save_now()
+        except SessionLimitError as error:
+            return self._undo(before, error)
         return True
 
-    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of this ticket, or go on with it there: :meth:`ServerSession.join`.
+    def join(self, values: LoginValues, begun: Begun, ticket: str, *, first: bool) -> bool:
+        """Begin a login in the session of a ticket, or go on in it: see :func:`.concurrent_login.join`.
 
-        False: that session has ended, is another user's, or is one too many; then nobody is logged in. A session that
-        is not on the server is no other request's, so there the login just begins.
+        ``first``: whether this request is the first one with the ticket. Return whether the user is logged in. False
+        means that the session of the ticket has ended, is another user's, or is one too many. A session that is not on
+        the server has no ticket, so there the login begins as in :meth:`begin`.
         """
-        return self.begin(described, begun)
+        if self.server_session is None:
+            return self.begin(values, begun)
+        before = self._current_values()
+        self.server_session.new_login = begun
+        try:
+            joined = join(self.server_session, ticket, values, first=first)
+        except SessionLimitError as error:
+            return self._undo(before, error)
+        if not joined:
+            # Else the login's keys would be saved as a new session, and the user would be logged in after all.
+            self._write(before)
+            log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
+        return joined and self.session.get(USER_KEY) == values[USER_KEY]
 
     def rotate(self) -> None:
-        """Void the CSRF tokens of a confirmed or changed login, and give its session a new id, if it has one."""
+        """Give the session of a confirmed or changed login a new ticket, and make its CSRF tokens invalid."""
         self.session[SECRET] = str(_new_secret())
         self._renew_id()
-        _void_tokens()
 
     def end(self) -> None:
-        """End the login: on the server with the whole session, in Flask's cookie its own keys.
+        """End the login. On the server the whole session ends; in Flask's cookie only the login's keys are removed.
 
-        Raises SessionUnavailable (503) if the store is down: then it has not ended.
+        Raises SessionUnavailable (503) if the store is down; then the login has not ended.
         """
-        self._remove()
-        _void_tokens()
+        if self.server_session is None:
+            self._write({})
+        else:
+            self.server_session.destroy()
+        _drop_csrf_secret()
 
-    def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
-        """End the sessions that a login has had before, where the store can tell which those are.
+    def end_earlier_sessions(self, user_id: Any, handle: str, ticket: str) -> None:
+        """End the earlier sessions of a login with this handle, if the store has an owner index.
 
-        Not that of ``ticket``, in which the login goes on: a parallel request may have made it already.
+        The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
+        if self.server_session is None or not self.server_session.repository.owners.is_kept:
+            return
+        with self.server_session.outage():
+            repository = self.server_session.repository
+            tickets = repository.tickets
+            spare = tickets.fingerprint(ticket)
+            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
 
-    def give_up(self) -> None:
-        """Let nothing of this request be saved, and its answer be a 503."""
-
-    def _renew_id(self) -> None:
-        """Give the session a new id, where it has one."""
-
-    def _remove(self) -> None:
-        for key in _KEYS:
-            self.session.pop(key, None)
-
-
-class CookieLogin(SessionLogin):
-    """The login in a session that is not on the server: Flask's own, in its cookie, or an extension's."""
-
-    __slots__ = ()
-
-
-class ServerLogin(SessionLogin):
-    """The login in a session on the server, which has an id, an owner and an end."""
-
-    __slots__ = ()
-    session: ServerSession
-
-    @property
-    def record(self) -> Record | None:
-        """See :attr:`SessionLogin.record`."""
-        return self.session.record
-
-    @property
-    def owner(self) -> Ownership | None:
-        """See :attr:`SessionLogin.owner`."""
-        return self.session.owner
-
-    @property
-    def is_superseded(self) -> bool:
-        """See :attr:`SessionLogin.is_superseded`."""
-        return self.session.superseded
-
-    @property
-    def may_change_browser(self) -> bool:
-        """Never: see :attr:`SessionLogin.may_change_browser`."""
-        return False
-
-    @property
-    def log_name(self) -> str:
-        """See :attr:`SessionLogin.log_name`."""
-        return f"session {self.session.sid or 'new'}"
-
-    def begin(self, described: Description, begun: Begun = NOTHING_BEGUN) -> bool:
-        """See :meth:`SessionLogin.begin`."""
-        limit = self.session.repository.owners.limit
-        may_refuse = limit is not None and limit.policy == "refuse"
-        before = self._written() if may_refuse else {}
-        super().begin(described, begun)
-        self.session.describe(begun)
-        try:
-            if may_refuse:
-                self.session.save_now()
-        except SessionLimitError as error:
-            return self._refused(before, error)
-        return True
-
-    def join(self, described: Description, begun: Begun, ticket: str, *, first: bool) -> bool:
-        """See :meth:`SessionLogin.join`."""
-        before = self._written()
-        self.session.describe(begun)
-        try:
-            joined = self.session.join(ticket, described, first=first)
-        except SessionLimitError as error:
-            return self._refused(before, error)
-        if not joined:
-            # What is in this session now must not be saved as another one's beginning.
-            self._restore(before)
-            log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
-        return joined and self.session.get(USER_ID) == described[USER_ID]
-
-    def end_others(self, user_id: Any, handle: str, ticket: str) -> None:
-        """See :meth:`SessionLogin.end_others`."""
-        repository = self.session.repository
-        if repository.owners.is_kept:
-            with self.session.outage():
-                tickets = repository.tickets
-                spare = tickets.fingerprint(ticket)
-                repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
-
-    def give_up(self) -> None:
-        """See :meth:`SessionLogin.give_up`."""
-        self.session.give_up()
+    def abort(self) -> None:
+        """Save nothing of this request, and answer it with a 503, if the session is on the server."""
+        if self.server_session is not None:
+            self.server_session.abort()
 
     def _renew_id(self) -> None:
-        self.session.rotate()
+        _drop_csrf_secret()
+        if self.server_session is not None:
+            self.server_session.rotate()
 
-    def _remove(self) -> None:
-        self.session.destroy()
-
-    def _written(self) -> dict[str, Any]:
-        """Return the keys of the session's login; nothing if :func:`description` cannot have made them."""
+    def _current_values(self) -> dict[str, Any]:
+        """Return the login's keys and values in the session, or an empty dict if other code wrote one of them."""
         found = {key: self.session[key] for key in _KEYS if key in self.session}
         return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
 
-    def _refused(self, before: dict[str, Any], error: SessionLimitError) -> bool:
+    def _undo(self, before: dict[str, Any], error: SessionLimitError) -> bool:
         log.info("%s: a login was refused: %s", self.log_name, error)
-        self._restore(before)
+        self._write(before)
         return False
 
-    def _restore(self, before: dict[str, Any]) -> None:
+    def _write(self, values: Mapping[str, Any]) -> None:
+        """Write these keys of a login, and remove its other ones, also those that cannot be decoded."""
         for key in _KEYS:
-            self.session.pop(key, None)
-        self.session.update(before)
-
-
-def login_in(session: SessionMixin) -> SessionLogin:
-    """Return the login in a session, of the class that fits the session."""
-    return ServerLogin(session) if isinstance(session, ServerSession) else CookieLogin(session)
+            if key not in values:
+                with suppress(KeyError):
+                    del self.session[key]
+        self.session.update(values)
 
 
 def secret_of(session: SessionMixin) -> Secret | None:
     """Return the secret of the session's login: "" if other code wrote the login, None if nobody is logged in."""
-    if session.get(USER_ID) is None:
+    if session.get(USER_KEY) is None:
         return None
     return Secret(secret) if isinstance(secret := session.get(SECRET), str) else Secret()
 
@@ -327,12 +296,12 @@ def _new_secret() -> Secret:
     return Secret(secrets.token_urlsafe(_SECRET_BYTES))
 
 
-def _void_tokens() -> None:
-    """Drop the CSRF secret of the application's own session.
+def _drop_csrf_secret() -> None:
+    """Remove the CSRF secret from the application's own session, so that earlier CSRF tokens are invalid for ever.
 
-    A token is made with the secret of each login as well. That alone would let a token from before a login of another
-    kind of user be good again after the logout.
+    A CSRF token is also made with the secret of each login. With these secrets alone, a token from before a login of
+    another kind of user would be valid again after the logout.
     """
-    for key in current_app.extensions.get(KEYS_OF_ONE_ID, ()):
+    for key in current_app.extensions.get(DELETED_AT_ROTATION, ()):
         if key in main_session:
             del main_session[key]

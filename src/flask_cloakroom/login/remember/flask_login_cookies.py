@@ -1,7 +1,7 @@
-"""The remember cookies that Flask-Login issued: an id and a signature, for ever. Taken once, and replaced.
+"""Remember cookies of Flask-Login: a user id and a signature, valid for ever. Each is accepted once, and replaced.
 
-Only with REMEMBER_COOKIE_ACCEPT_LEGACY, for the time of a move: such a cookie carries neither a time nor the user's
-``session_auth_hash()``, so whoever has a copy of one that was never used here can use it, once.
+This is only for the time of a move to this package, with REMEMBER_COOKIE_ACCEPT_LEGACY. Such a cookie has neither a
+time nor the user's ``session_auth_hash()``, so a stolen cookie that was never used here logs the thief in once.
 """
 
 from __future__ import annotations
@@ -11,47 +11,52 @@ from typing import Any, Protocol, runtime_checkable
 from flask import Flask
 
 from ...errors import SettingError
-from .secret_keys import decode_cookie, reading_keys
+from .secret_keys import decode_cookie, verifying_keys
 from .tokens import Remembered, RememberTokens
 
-#: Stands in each of Flask-Login's cookies, and in none of ours.
+#: Each cookie of Flask-Login has this character, and no token of this package has it.
 SEPARATOR = "|"
 
 
 @runtime_checkable
 class AcceptsForeign(Protocol):
-    """Tokens that can take the place of credentials which others have issued and somebody has checked."""
+    """Remember tokens that can replace a foreign credential, whose signature the caller has checked."""
 
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
-        """Return what a credential stands for from now on; None if it was spent. ``lifetime`` is in seconds."""
+        """Return the contents of a new token for a foreign credential; None if the credential was used before.
 
-    def spend(self, foreign: str) -> None:
-        """See to it that a credential is never accepted."""
+        ``lifetime``: the lifetime of the new token, in seconds.
+        """
+
+    def refuse(self, foreign: str) -> None:
+        """Refuse a foreign credential from now on."""
 
 
-def accepting(tokens: RememberTokens) -> AcceptsForeign:
-    """Return the tokens, which can take the place of Flask-Login's. Raises SettingError if they cannot."""
+def as_accepting(tokens: RememberTokens) -> AcceptsForeign:
+    """Return the tokens, typed as AcceptsForeign. Raises SettingError if they cannot replace Flask-Login's."""
     if not isinstance(tokens, AcceptsForeign):
-        problem = "needs remember tokens with the methods accept() and spend(), which remember_tokens has not"
+        problem = "needs remember tokens with the methods accept() and refuse(). Add them to those of remember_tokens"
         raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)
     return tokens
 
 
 def exchange(app: Flask, tokens: RememberTokens, cookie: str, lifetime: int) -> Remembered | None:
-    """Put a token of ours in the place of a cookie of Flask-Login's, and return what it says.
+    """Replace a cookie of Flask-Login by a new token, and return the contents of the token.
 
-    ``lifetime`` is the new token's, in seconds. None: the signature is by no key that is fit, or the cookie was spent.
+    ``lifetime``: the lifetime of the new token, in seconds. None means that the signature is wrong or by a weak key, or
+    that the cookie was used before.
     """
-    user_id = _checked(app, cookie)
-    return None if user_id is None else accepting(tokens).accept(user_id, cookie, lifetime)
+    user_id = _user_id_in(app, cookie)
+    return None if user_id is None else as_accepting(tokens).accept(user_id, cookie, lifetime)
 
 
-def spend(app: Flask, tokens: RememberTokens, cookie: str) -> None:
-    """End what was made of a cookie of Flask-Login's, and let nothing be made of it if it was never used."""
-    if _checked(app, cookie) is not None:
-        accepting(tokens).spend(cookie)
+def refuse(app: Flask, tokens: RememberTokens, cookie: str) -> None:
+    """Refuse a cookie of Flask-Login from now on, and revoke the token that replaced it."""
+    if _user_id_in(app, cookie) is not None:
+        as_accepting(tokens).refuse(cookie)
 
 
-def _checked(app: Flask, cookie: str) -> str | None:
-    found: list[Any] = [decode_cookie(cookie, key) for key in reading_keys(app)]
+def _user_id_in(app: Flask, cookie: str) -> str | None:
+    """Return the user id of a cookie with a good signature; None for others."""
+    found: list[Any] = [decode_cookie(cookie, key) for key in verifying_keys(app)]
     return next((user_id for user_id in found if user_id), None)

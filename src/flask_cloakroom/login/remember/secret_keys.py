@@ -1,4 +1,4 @@
-"""What is signed with the application's SECRET_KEY, and which keys may do it."""
+"""SECRET_KEY and SECRET_KEY_FALLBACKS: which keys are strong enough, and the cookies that Flask-Login signs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: Bytes below which a key is refused outside debug and tests: anybody can try all of them.
+#: A shorter key, in bytes, is refused outside debug mode and tests: an attacker can try all of them.
 SHORTEST_KEY: Final = 8
-#: Bytes below which a key is complained of: OWASP ASVS 5.0 (11.2.3) asks for 128 bits.
+#: A shorter key, in bytes, causes a warning: OWASP ASVS 5.0, 11.2.3, asks for 128 bits.
 SHORT_KEY: Final = 16
 
-#: Keys that stand in documentation, tutorials and templates (CVE-2023-27524). Whoever knows them signs in as anybody.
+#: Keys in documentation, tutorials and templates (CVE-2023-27524). With one of these, anybody can log in as any user.
 WELL_KNOWN_KEYS: Final = frozenset(
     {
         "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
@@ -65,7 +65,7 @@ WELL_KNOWN_KEYS: Final = frozenset(
 
 
 def as_key(key: str | bytes) -> SecretBytes:
-    """Return a key's bytes, those that Flask-Login takes for a str."""
+    """Return a key as bytes. A str is encoded as Flask-Login does: Latin-1 if possible, otherwise UTF-8."""
     if isinstance(key, bytes):
         return SecretBytes(key)
     try:
@@ -75,7 +75,7 @@ def as_key(key: str | bytes) -> SecretBytes:
 
 
 def secret_key(key: str | bytes | None = None) -> SecretBytes:
-    """Return the bytes of ``key``, or of the application's SECRET_KEY. Raises RuntimeError if there is none."""
+    """Return ``key``, by default the application's SECRET_KEY, as bytes. Raises RuntimeError without a key."""
     if key is None:
         return secret_key(current_app.secret_key or "")
     if not key:
@@ -84,69 +84,71 @@ def secret_key(key: str | bytes | None = None) -> SecretBytes:
 
 
 def _keys_of(app: Flask) -> list[SecretBytes]:
-    """Return SECRET_KEY_FALLBACKS, and SECRET_KEY as the last."""
+    """Return SECRET_KEY_FALLBACKS and then SECRET_KEY."""
     return [as_key(key) for key in (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key) if key]
 
 
-def reading_keys(app: Flask) -> list[SecretBytes]:
-    """Return the keys by which a signature may have been made, the present one last; those alone that are fit.
+def verifying_keys(app: Flask) -> list[SecretBytes]:
+    """Return the keys that may verify a signature: SECRET_KEY_FALLBACKS and then SECRET_KEY, without weak keys.
 
-    Fallbacks (SECRET_KEY_FALLBACKS) are only ever for reading: what is made new is signed with the last
-    (CVE-2025-47278).
+    Only the last key may sign. A fallback is an old key that may have leaked (CVE-2025-47278).
     """
-    return [key for key in _keys_of(app) if problem_with(app, key) is None]
+    return [key for key in _keys_of(app) if key_problem(app, key) is None]
 
 
 def signing_keys(app: Flask) -> list[SecretBytes]:
-    """Return the same if the present key is fit for signing. Raises :class:`SettingError`."""
+    """Return the same keys for signing. Raises :class:`SettingError` if SECRET_KEY is missing or weak."""
     if not app.secret_key:
         raise SettingError(
             "SECRET_KEY",
-            "must be set for logins that are remembered, because their cookie is signed with it; "
+            "must be set for logins that are remembered, because their cookie is signed with it. "
             "python -c 'import secrets; print(secrets.token_hex())' makes one",
         )
     key = as_key(app.secret_key)
-    problem = problem_with(app, key)
+    problem = key_problem(app, key)
     if problem is not None:
         raise SettingError("SECRET_KEY", problem)
     if len(key) < SHORT_KEY:
-        log.warning("SECRET_KEY is shorter than %d bytes: it can be found by trying", SHORT_KEY)
-    return reading_keys(app)
+        log.warning("SECRET_KEY is shorter than %d bytes, so an attacker may find it by trying", SHORT_KEY)
+    return verifying_keys(app)
 
 
-def problem_with(app: Flask, key: str | bytes) -> str | None:
-    """Return why the key must not be used; None if it may, as any may in debug mode and in tests."""
+def key_problem(app: Flask, key: str | bytes) -> str | None:
+    """Return why a key must not be used, as the end of a sentence; None if it may.
+
+    In debug mode and in tests every key may be used.
+    """
     if app.debug or app.testing:
         return None
     advice = "python -c 'import secrets; print(secrets.token_hex())' makes a better one"
     raw = as_key(key)
     if len(raw) < SHORTEST_KEY:
-        return f"is shorter than {SHORTEST_KEY} bytes, so anybody finds it by trying; {advice}"
+        return f"is shorter than {SHORTEST_KEY} bytes, so an attacker finds it by trying; {advice}"
     if raw.decode("latin1").lower() in WELL_KNOWN_KEYS:
-        return f"is one that everybody knows, so anybody can sign in as anybody; {advice}"
+        return f"is one that everybody knows, so anybody can log in as any user; {advice}"
     return None
 
 
 def encode_cookie(payload: str, key: str | bytes | None = None) -> str:
-    """Return ``payload`` with a signature by ``key``, or by the application's SECRET_KEY: Flask-Login's function.
+    """Return ``payload`` with a signature by ``key``, by default by the application's SECRET_KEY. From Flask-Login.
 
-    The signature has neither a time nor a purpose: it is for an application's own use, and no remembered login is
-    made of it here. Raises RuntimeError if there is no key.
+    The signature has neither a time nor a purpose. It is for an application's own use; this package makes no remember
+    cookie with it. Raises RuntimeError without a key.
     """
     return f"{payload}|{_digest(payload, secret_key(key)).decode()}"
 
 
 def decode_cookie(cookie: str, key: str | bytes | None = None) -> str | None:
-    """Return the payload of :func:`encode_cookie`, or None if the signature is not by ``key``.
+    """Return the payload of a cookie from :func:`encode_cookie`; None if the signature is not by ``key``.
 
-    Without ``key`` those of the application count: SECRET_KEY and SECRET_KEY_FALLBACKS.
+    Without ``key``, SECRET_KEY and SECRET_KEY_FALLBACKS are tried.
     """
     cookie = Secret(cookie)
     if "|" not in cookie:
         return None
     payload = cookie.rpartition("|")[0]
     keys = _keys_of(current_app) if key is None else [as_key(key)]
-    # Bytes, because compare_digest refuses a str unless it is ASCII.
+    # Bytes, because compare_digest() raises TypeError for a str that is not ASCII.
     given = SecretBytes(cookie.rpartition("|")[2].encode("utf-8", "replace"))
     good = [hmac.compare_digest(_digest(payload, one), given) for one in keys if one]
     return payload if any(good) else None

@@ -1,4 +1,4 @@
-"""Remember tokens without a store: signed with SECRET_KEY, and good until they expire."""
+"""Remember tokens without a store: signed with SECRET_KEY, and valid until they expire."""
 
 from __future__ import annotations
 
@@ -14,38 +14,43 @@ from itsdangerous import BadData, URLSafeSerializer
 from ...core.clock import is_within
 from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
 from ...secret import Secret, SecretBytes
-from .secret_keys import reading_keys, signing_keys
+from .secret_keys import signing_keys, verifying_keys
 from .tokens import LONGEST_TOKEN, Remembered, Used
 
-#: The first thing in a token's contents, so that another kind, should there be one, is told from this.
+#: The first item of a token's contents, so that a later format can be told from this one.
 VERSION: Final = 1
 
 
 class SignedTokens:
-    """Tokens that carry everything themselves, signed with SECRET_KEY: they need no store.
+    """Tokens whose contents are signed with SECRET_KEY, so that they need no store.
 
-    Nor can one be revoked alone: a copy is good until it expires, ``session_auth_hash()`` changes, or the key does.
+    A single token cannot be revoked. A copy is valid until it expires, or until ``session_auth_hash()`` or the key
+    changes.
     """
 
     def __init__(self, app: Flask, *, kind: str = "", clock: Callable[[], float] = time.time) -> None:
-        """``kind`` is the name of the UserKind that has them, and ``clock`` returns seconds since the epoch."""
+        """Make the tokens of an application.
+
+        ``kind``: the name of the UserKind, "" for the application's own users. ``clock`` returns seconds since the
+        epoch.
+        """
         self._app = app
         self._kind = kind
         self._clock = clock
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
-        """Sign one with the present key."""
+        """Return a new token, signed with SECRET_KEY."""
         contents = [VERSION, user_id, int(self._clock()), lifetime, auth_hash]
         signed = self._serializer(signing_keys(self._app)).dumps(contents)
         token = Secret(signed if isinstance(signed, str) else signed.decode("ascii"))
-        del signed  # a plain copy, which an error report would show
+        del signed  # an error report would show this plain text
         if len(token) > LONGEST_TOKEN:
-            raise ValueError(f"a user's id of {len(user_id)} characters does not fit into a cookie")
+            raise ValueError(f"a user's id of {len(user_id)} characters does not fit into a cookie. Use shorter ids")
         return token
 
     def resolve(self, token: str) -> Remembered | None:
-        """Check the signature by the present key and its fallbacks, then the time."""
-        keys = reading_keys(self._app)
+        """Return the contents of a token whose signature and time are good; None for others."""
+        keys = verifying_keys(self._app)
         if not keys:
             return None
         try:
@@ -60,39 +65,40 @@ class SignedTokens:
         return None
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used:
-        """Use it as often as one likes. A foreign one is replaced."""
+        """Return the result of a use. The token stays valid, but the cookie of Flask-Login is replaced."""
         if remembered.auth_hash is not None:
             return Used()
         return Used(self.issue(remembered.user_id, auth_hash, remembered.lifetime), remembered.lifetime)
 
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered:
-        """Accept it as often as it comes: without a store nobody knows whether it came before."""
+        """Return the contents of a new token. Without a store, the credential is accepted each time."""
         return Remembered(user_id, None, 0, lifetime, foreign)
 
-    def spend(self, foreign: str) -> None:
-        """Do nothing, for that reason."""
+    def refuse(self, foreign: str) -> None:
+        """Do nothing: without a store, a credential cannot be refused."""
 
-    def stands(self, remembered: Remembered) -> bool:
-        """Yes: nobody can revoke it."""
+    def is_alive(self, remembered: Remembered) -> bool:
+        """Return True: a signed token cannot be revoked."""
         return True
 
     def renew(self, remembered: Remembered, auth_hash: str) -> str:
-        """Issue another one; those of before end with the digest that they carry."""
+        """Return a new token with another digest. The earlier ones are refused for their digest."""
         return self.issue(remembered.user_id, auth_hash, max(1, remembered.lifetime - remembered.age))
 
     def extend(self, remembered: Remembered) -> str:
-        """Issue another one."""
+        """Return a new token with the whole lifetime."""
         return self.issue(remembered.user_id, remembered.auth_hash or "", remembered.lifetime)
 
     def revoke(self, token: str) -> str:
-        """Do nothing: a signature cannot be taken back."""
+        """Return "": a signed token cannot be revoked."""
         return ""
 
     def revoke_login(self, owner: Ownership) -> None:
-        """Do nothing: what was not shown is not known either."""
+        """Do nothing: a signed token cannot be revoked."""
 
     def _serializer(self, keys: list[SecretBytes]) -> URLSafeSerializer:
-        # The salt keeps apart what else is signed with this key, and applications that share it (CVE-2020-17526).
+        # The salt separates these tokens from other signatures by this key, and from applications with the same key
+        # (CVE-2020-17526).
         namespace = self._app.config.get("SESSION_NAMESPACE") or self._app.name
         of_kind = f"-of-kind:{self._kind}" if self._kind else ""
         salt = f"flask_cloakroom.login.remember.tokens{of_kind}:{namespace}"

@@ -1,12 +1,12 @@
-"""Remember tokens over sessions on the server: random, for one device, good for one use, and revocable."""
+"""Remember tokens in the sessions' store: random, for one device, valid for one use, and revocable."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
 
 from flask import Flask
 
@@ -20,11 +20,28 @@ from .tokens import Remembered, Used
 
 log = logging.getLogger("flask_cloakroom.login")
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _matches: Final = re.compile(PATTERN).fullmatch
 
 
+def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
+    """Return the method with SessionUnavailable (503) in place of StoreError. Nobody is logged in or out then."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except StoreError as error:
+            log.error("the store of remembered logins failed: %s", error)
+            raise SessionUnavailable from error
+
+    return guarded
+
+
 class StoredTokens:
-    """Tokens whose families are in the sessions' store. They need no key, and hold nothing but random bytes.
+    """Remember tokens whose families are in the sessions' store. A token is random and needs no key.
 
     Every method raises SessionUnavailable (503) if the store is down.
     """
@@ -34,29 +51,89 @@ class StoredTokens:
         self._repository = repository
         self._families = repository.families
 
+    @_unavailable_if_down
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
-        """Begin a family."""
-        with _outage():
-            return self._families.issue(user_id, auth_hash, lifetime, begun)
+        """Begin a family, and return its first token."""
+        return self._families.issue(user_id, auth_hash, lifetime, begun)
 
+    @_unavailable_if_down
     def resolve(self, token: str) -> Remembered | None:
-        """Ask the store. If the token is an old one, its family and the login that was made of it end."""
+        """Return the contents of a token; None if it is not valid. The use of an old token ends its login."""
+        found = self._find(token)
+        if found is not None and found[1] is Standing.OLD:
+            self._report(found[0])
+        return self._remembered(token, found)
+
+    @_unavailable_if_down
+    def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
+        """Put the next token in the place of this one, or find the one that a parallel request has put there."""
+        used = self._families.use(_family_of(remembered), remembered.token, auth_hash)
+        left = max(1, remembered.lifetime - remembered.age)
+        return None if used is None else Used(used.token, left, used.ticket, used.first)
+
+    @_unavailable_if_down
+    def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
+        """Begin a family with a foreign credential, once; a parallel request finds that family.
+
+        Later requests are refused without an alarm: all devices of a user have the same credential.
+        """
+        token = self._families.begin_with(foreign, user_id, lifetime)
+        return self._remembered(token, self._find(token))
+
+    @_unavailable_if_down
+    def refuse(self, foreign: str) -> None:
+        """End the family that this browser has just begun with the credential, or let none begin."""
+        found = self._find(self._families.spend(foreign))
+        if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
+            self._families.end(found[0])
+
+    @_unavailable_if_down
+    def is_alive(self, remembered: Remembered) -> bool:
+        """Look the family up again."""
+        return self._families.stands(_family_of(remembered))
+
+    @_unavailable_if_down
+    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
+        """Put another token with this digest in its place, in the same family."""
+        return self._families.renew(_family_of(remembered), auth_hash)
+
+    @_unavailable_if_down
+    def extend(self, remembered: Remembered) -> str | None:
+        """Let the family live for its whole lifetime from now, and return the same token; None if it has ended."""
+        return remembered.token if self._families.extend(_family_of(remembered)) else None
+
+    @_unavailable_if_down
+    def revoke(self, token: str) -> str:
+        """End the token's family. If the token is an old one, the session of its successor ends too."""
         found = self._find(token)
         if found is None:
-            return None
+            return ""
         family, standing = found
         if standing is Standing.OLD:
-            with _outage():
-                self._report(family)
-        return self._remembered(token, family, standing)
+            self._report(family)
+        else:
+            self._families.end(family)
+            if standing is Standing.LATE:
+                self._end_sessions(family)
+        return family.owner.handle
 
-    def _remembered(self, token: str, family: Family, standing: Standing) -> Remembered | None:
-        if standing in (Standing.OLD, Standing.LATE):
+    @_unavailable_if_down
+    def revoke_login(self, owner: Ownership) -> None:
+        """End the family of a login."""
+        self._families.end_login(owner.name, owner.handle)
+
+    def _find(self, token: str) -> tuple[Family, Standing] | None:
+        return self._families.find(token) if _matches(token) else None
+
+    def _remembered(self, token: str, found: tuple[Family, Standing] | None) -> Remembered | None:
+        if found is None or found[1] in (Standing.OLD, Standing.LATE):
             return None
+        family, standing = found
+        left = family.header.deadline - self._repository.now_ms() // 1000
         return Remembered(
             family.user_id,
             family.auth_hash,
-            family.lifetime - self._left(family),
+            family.lifetime - left,
             family.lifetime,
             token,
             family.owner.handle,
@@ -65,11 +142,12 @@ class StoredTokens:
         )
 
     def _report(self, family: Family) -> None:
-        """End the login of a family whose old token came back: either that is a copy, or the new one is with somebody.
+        """End the login of a family whose old token was used again, and send the signal.
 
-        Nobody can tell which, so both parties have to log in again (and only one of them can).
+        A thief has a copy either of the old token or of the current one. Nobody can tell which, so both browsers have
+        to log in again, which only the user can.
         """
-        log.warning("%r: an old token came back, which may be a copy; the login ends on its device", family)
+        log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
         self._end_sessions(family)
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
@@ -78,87 +156,7 @@ class StoredTokens:
         if self._repository.owners.is_kept:
             self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
-    def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Make the next token, or find out which one a parallel request has made."""
-        assert remembered.family is not None
-        with _outage():
-            used = self._families.use(remembered.family, remembered.token, auth_hash)
-        if used is None:
-            return None
-        return Used(used.token, max(1, self._left(remembered.family)), used.ticket, used.first)
 
-    def _left(self, family: Family) -> int:
-        return family.header.deadline - self._repository.now_ms() // 1000
-
-    def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
-        """Begin a family with it, once; a parallel request finds that.
-
-        Whoever comes later is refused, and that is no alarm: all devices of a user have the same one.
-        """
-        with _outage():
-            token = self._families.begin_with(foreign, user_id, lifetime)
-        found = self._find(token)
-        return None if found is None else self._remembered(token, *found)
-
-    def spend(self, foreign: str) -> None:
-        """End the family that this browser has just begun with it, or see to it that none begins."""
-        with _outage():
-            token = self._families.spend(foreign)
-        found = self._find(token)
-        if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
-            with _outage():
-                self._families.end(found[0])
-
-    def stands(self, remembered: Remembered) -> bool:
-        """Ask the store again."""
-        assert remembered.family is not None
-        with _outage():
-            return self._families.stands(remembered.family)
-
-    def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Put another token in its place, in the same family."""
-        assert remembered.family is not None
-        with _outage():
-            return self._families.renew(remembered.family, auth_hash)
-
-    def extend(self, remembered: Remembered) -> str | None:
-        """Write a later deadline. The token stays; it changes when it is used."""
-        assert remembered.family is not None
-        with _outage():
-            return remembered.token if self._families.extend(remembered.family) else None
-
-    def revoke(self, token: str) -> str:
-        """End the token's family. If it is an old one of it, somebody else has the present one, and ends as well."""
-        found = self._find(token)
-        if found is None:
-            return ""
-        family, standing = found
-        with _outage():
-            if standing is Standing.OLD:
-                self._report(family)
-            else:
-                self._families.end(family)
-                if standing is Standing.LATE:
-                    self._end_sessions(family)
-        return family.owner.handle
-
-    def revoke_login(self, owner: Ownership) -> None:
-        """End the family of that handle."""
-        with _outage():
-            self._families.end_login(owner.name, owner.handle)
-
-    def _find(self, token: str) -> tuple[Family, Standing] | None:
-        if not _matches(token):
-            return None
-        with _outage():
-            return self._families.find(token)
-
-
-@contextmanager
-def _outage() -> Iterator[None]:
-    """Let a request whose login cannot be looked up be a 503: nobody is logged in or out by that."""
-    try:
-        yield
-    except StoreError as error:
-        log.error("the store of remembered logins failed: %s", error)
-        raise SessionUnavailable from error
+def _family_of(remembered: Remembered) -> Family:
+    assert remembered.family is not None, "stored tokens are used with the result of resolve()"
+    return remembered.family

@@ -1,4 +1,4 @@
-"""Tokens that log a visitor in again after their session is over: what they say, and what makes and checks them."""
+"""``RememberTokens``: the protocol of remember tokens, with the contents of a token and the result of its use."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Final, Protocol
 from ...core.entries.family import Family
 from ...core.entries.ownership import Begun, Ownership
 
-#: Characters: a cookie has 4096 bytes (RFC 6265bis, 5.6), with its name.
+#: The most characters of a token. A cookie has 4096 bytes with its name (RFC 6265bis, 5.6).
 LONGEST_TOKEN: Final = 3900
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a good token says."""
+    """The contents of a valid token."""
 
     user_id: str
-    #: Digest of the user's ``session_auth_hash()`` when it was issued; "" if there was none, None if nobody knows.
+    #: The digest of the user's ``session_auth_hash()`` when the token was issued; "" if the user had none, None if this
+    #: is unknown.
     auth_hash: str | None
-    #: For how many seconds it has lived, and for how many it may.
+    #: The age and the whole lifetime of the token, in seconds.
     age: int
     lifetime: int
     token: str
-    #: Names the login in the list of its user's sessions; "" where there is none.
+    #: The handle of the login in the list of the user's sessions; "" without such a list.
     handle: str = ""
-    #: Whether it has been used a moment ago, and is good only to go on with the login that was made of it.
+    #: Whether a parallel request has just used the token. Then it only leads to the login of that request.
     used: bool = False
-    #: What is stored of it, if anything is.
+    #: The token family in the store, for stored tokens.
     family: Family | None = None
 
     def __repr__(self) -> str:
@@ -36,14 +37,14 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the use of a token leads to. No tuple, because error reporters look into those."""
+    """The result of the use of a token. It is no tuple, because error reporters show the items of a tuple."""
 
-    #: The token that takes its place, and for how many seconds; None: it stays.
+    #: The next token and its lifetime in seconds; None if the browser keeps its token.
     token: str | None = None
     lifetime: int = 0
-    #: The ticket of the session in which all who used the token end up; None: each gets one of its own.
+    #: The ticket of the session that all parallel uses of the token share; None if each gets its own session.
     ticket: str | None = None
-    #: Whether this request was the first who used it.
+    #: Whether this request was the first one that used the token.
     first: bool = True
 
     def __repr__(self) -> str:
@@ -51,40 +52,44 @@ class Used:
 
 
 class RememberTokens(Protocol):
-    """Makes, checks and ends remember tokens. A request asks one object; it may live as long as the application."""
+    """Issues, checks and revokes remember tokens. One object may serve one request or the whole application."""
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = ...) -> str:
-        """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters. ``lifetime`` is in seconds.
+        """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters.
 
-        ``begun`` is what the list of the user's sessions says of the login. Raises SettingError if the application is
-        not set up for it, ValueError for an id that doesn't fit.
+        ``auth_hash``: the digest of the user's ``session_auth_hash()``, "" without one. ``lifetime`` is in seconds.
+        ``begun``: the description of the login for the list of the user's sessions. Raises SettingError if the
+        application lacks a setting for remember tokens, and ValueError for an id that does not fit into a token.
         """
         ...
 
     def resolve(self, token: str) -> Remembered | None:
-        """Return what a token says; None if it was forged, is not of this application, has expired or was revoked."""
+        """Return the contents of a token; None if it is forged, expired, revoked or of another application."""
         ...
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Use a token to log in the user, who has this digest; None if it was revoked meanwhile."""
+        """Use a token for a login, and return the result; None if the token was revoked meanwhile.
+
+        ``auth_hash``: the digest of the user as loaded in this request.
+        """
         ...
 
-    def stands(self, remembered: Remembered) -> bool:
-        """Tell whether a token that was used has not been revoked since. Asked once the login is there."""
+    def is_alive(self, remembered: Remembered) -> bool:
+        """Return whether a used token has not been revoked since. Called when the login is stored."""
         ...
 
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Return the token that takes the place of this one now that the user has another digest; None if it ended."""
+        """Return a token with another digest in place of this one; None if this one was revoked."""
         ...
 
     def extend(self, remembered: Remembered) -> str | None:
-        """Let the login be remembered for its whole lifetime from now; return the token, None if it was revoked."""
+        """Let the token live for its whole lifetime from now, and return it or a new one; None if it was revoked."""
         ...
 
     def revoke(self, token: str) -> str:
-        """End a token and all that were made of it. Return the handle of their login, "" if there is none."""
+        """Revoke a token and its successors, and return the handle of their login, "" if there is none."""
         ...
 
     def revoke_login(self, owner: Ownership) -> None:
-        """End what remembers this login, which the browser may not have shown."""
+        """Revoke the tokens of a login, which the browser may not have sent."""
         ...

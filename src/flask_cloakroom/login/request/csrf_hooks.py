@@ -1,11 +1,11 @@
-"""Requests whose user is shown by a header: no other site can have made a browser send them.
+"""Functions of the login that the CSRF protection calls: the secret of each login, and logins by a header.
 
-The proof is the header itself: ``Authorization``, or one that an authenticator is registered for. A page of another
-site cannot set it, unless the application allows that site to by CORS; and browsers add ``Authorization`` by themselves
-for a few schemes only, which do not count.
+A request with a credential in a header needs no CSRF token: ``Authorization``, or a header that an authenticator is
+registered for. A page of another site cannot set such a header, unless the application allows that by CORS. The few
+schemes of ``Authorization`` that browsers send by themselves do not count.
 
-A proxy that logs people in by a cookie of its own may add ``Authorization`` as well, also to what another site made a
-browser send. Where the browser says that it was a form or an image that sent the request, that is found out.
+A proxy that logs users in by its own cookie may add ``Authorization``, also to a forged request. The browser's header
+Sec-Fetch-Mode shows that: a form or an image of another site sent the request, and no script.
 """
 
 from __future__ import annotations
@@ -17,37 +17,40 @@ from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
 from ...cookies import has_cookie
+from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
 from ..in_session.session_login import secret_of
-from ..setup.authenticators import shows_credential
-from ..setup.config import USER_ID
+from ..setup.authenticators import has_unforgeable_credential
 from ..setup.realm import cookie_name, realms_of
-from .loading import user_of
-from .remember_cookies import tokens_in
-from .state import state_of
+from .current_user import user_of
+from .remember_cookies import sent_tokens
+from .state import login_state
 
-#: Fetch Metadata (W3C), 2.2: how scripts send what has headers of theirs; None: no browser, or an old one.
+#: Values of Sec-Fetch-Mode for requests with headers that a script set (Fetch Metadata, W3C, 2.2). None: an old
+#: browser, or no browser.
 _OF_SCRIPTS: Final = (None, "cors", "same-origin")
 
 
-def is_shown_by_header() -> bool:
-    """Tell whether the present request has such a header, and its user was found by what it shows and by no cookie.
+def has_header_login() -> bool:
+    """Return whether the request's user was found by a credential in a header, and by no cookie.
 
-    Not if the request brings the cookie of a session, or one that remembers a login, of whichever kind of user: the
-    view may act by that. If nobody is found and a credential was refused, raises that refusal (a 401).
+    False if the request has a session cookie or a remember cookie of any kind of user, because the view may use that
+    login. If a credential was refused and no user was found, raises the refusal (a 401).
     """
     app, request = this_app(), this_request()
-    realms = [one for one in realms_of(app) if one.has_loader and shows_credential(request, one.authenticators)]
+    realms = [
+        one for one in realms_of(app) if one.has_loader and has_unforgeable_credential(request, one.authenticators)
+    ]
     if not realms or _brings_login_cookie(app, request):
         return False
     if request.headers.get("Sec-Fetch-Mode") not in _OF_SCRIPTS:
-        return False  # whoever put the header in, it was no page
+        return False  # no page set the header, but a proxy
     refusal: HTTPException | None = None
     for realm in realms:
-        state = state_of(app, request, realm)
+        state = login_state(realm)
         try:
             user_of(state)
-        except HTTPException as error:  # it may be the credential of another kind of user
+        except HTTPException as error:  # the credential may be one of another kind of user
             refusal = refusal or error
         else:
             if state.source in ("header", "request_loader"):
@@ -58,10 +61,10 @@ def is_shown_by_header() -> bool:
 
 
 def login_secrets(resume: bool) -> list[Secret]:
-    """Return a text for each login of the request's browser: :data:`.hooks.LOGIN_SECRETS`.
+    """Return the secret of each login of the request's browser: see :data:`.hooks.LOGIN_SECRETS`.
 
-    ``resume``: begin a remembered login first. Without that a forged request could pass with a token of a session where
-    nobody is logged in, and its view would then be asked for by the remembered user.
+    ``resume``: log in by remember token first. Without that, a forged request could pass with the CSRF token of an
+    anonymous session, and its view would then run for the remembered user.
 
     The session of another kind of user is opened only if the browser has a cookie of that kind.
     """
@@ -72,9 +75,9 @@ def login_secrets(resume: bool) -> list[Secret]:
     for realm in realms_of(app):
         if realm.may_have_login(app, request):
             session = realm.session_of(request)
-            if resume and session.get(USER_ID) is None and realm.has_loader and not realm.has_finished(request):
-                state = state_of(app, request, realm)
-                if tokens_in(state):
+            if resume and session.get(USER_KEY) is None and realm.has_loader and not realm.has_finished(request):
+                state = login_state(realm)
+                if sent_tokens(state):
                     user_of(state)
             secret = secret_of(session)
             if secret is not None:

@@ -1,7 +1,8 @@
-"""Seeing the site as another user, for support: with a way back, and no way up.
+"""Impersonation: a support member sees the site as another user.
 
-The session stays that of who impersonates, with their id, their hash and their place in the owner index, so that
-whatever ends their login ends this too. The other user is one key more, and is asked for anew at each load.
+The session stays the support member's, with their user id, their auth hash and their place in the owner index. So the
+end of their login ends the impersonation. The other user's id is one more key of the session, and that user is loaded
+anew at each request.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
 
 from ... import signals
-from ..setup.callbacks import verdict
-from ..setup.config import IMPERSONATED, USER_ID
+from ...core.values.own_keys import USER_KEY
+from ..in_session.session_login import IMPERSONATED
+from ..setup.callbacks import is_allowed
 from ..setup.realm import Realm
 from ..setup.users import is_set
 from .state import LoginState
@@ -22,37 +24,37 @@ from .state import LoginState
 log = logging.getLogger("flask_cloakroom.login")
 
 
-def problem_with(realm: Realm, impersonator: Any, user: Any) -> str | None:
-    """Return why the one must not impersonate the other; None if they may."""
+def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
+    """Return why a user must not impersonate another one, as the end of a sentence; None if they may."""
     if user is None:
         return "the impersonated user is not there any more"
     if not is_set(user, "is_active"):
         return "the impersonated user is not active"
     allowed = realm.impersonation_callback
-    if allowed is None or not verdict(allowed, impersonator, user):
+    if allowed is None or not is_allowed(allowed, impersonator, user):
         return "impersonating this user is not allowed"
     return None
 
 
 def start(state: LoginState, user: Any) -> None:
-    """Do :func:`.actions.impersonate`, for a state that has its user."""
+    """Begin an impersonation: see :func:`.actions.impersonate`. The state must have its user."""
     realm, impersonator = state.realm, state.user
     if isinstance(user, LocalProxy):
         user = user._get_current_object()
     if realm.impersonation_callback is None or realm.user_callback is None:
         raise RuntimeError(
-            "nothing says who may impersonate whom: decorate a function (impersonator, user) -> bool with "
+            "no function says who may impersonate whom. Decorate a function (impersonator, user) -> bool with "
             "@login_manager.impersonation_allowed, beside the user_loader; docs/access.md shows it"
         )
     if state.impersonator is not None:
         raise RuntimeError("this session impersonates somebody already: call stop_impersonating() first")
-    by_session = not state.ignores_session and state.session.get(USER_ID) is not None
+    by_session = not state.ignores_session and state.session.get(USER_KEY) is not None
     if not by_session or not is_set(impersonator, "is_authenticated"):
         raise RuntimeError("nobody is logged in by this session who could impersonate somebody")
     user_id = realm.id_of(user)
-    if str(user_id) == str(state.session[USER_ID]):
+    if str(user_id) == str(state.session[USER_KEY]):
         raise ValueError("nobody can impersonate themselves")
-    problem = problem_with(realm, impersonator, user)
+    problem = impersonation_problem(realm, impersonator, user)
     if problem is not None:
         log.info("%s: an impersonation was refused: %s", state.login.log_name, problem)
         raise Forbidden
@@ -64,7 +66,7 @@ def start(state: LoginState, user: Any) -> None:
 
 
 def stop(state: LoginState) -> bool:
-    """Do :func:`.actions.stop_impersonating`, for a state that has its user."""
+    """End the impersonation: see :func:`.actions.stop_impersonating`. The state must have its user."""
     user, impersonator = state.user, state.impersonator
     if impersonator is None:
         return False
@@ -72,10 +74,10 @@ def stop(state: LoginState) -> bool:
     state.login.rotate()
     log.info("%s: an impersonation ends", state.login.log_name)
     state.set_user(impersonator, private=True, source=state.source)
-    tell_end(state, user, impersonator)
+    send_ended(state, user, impersonator)
     return True
 
 
-def tell_end(state: LoginState, user: Any, impersonator: Any) -> None:
-    """Say that an impersonation ended."""
+def send_ended(state: LoginState, user: Any, impersonator: Any) -> None:
+    """Send the signal that an impersonation ended."""
     signals.impersonation_ended.send(state.app, user=user, impersonator=impersonator)

@@ -1,33 +1,55 @@
-"""The remember tokens that a browser sends: found in its cookies, and ended."""
+"""The remember cookie of a request: log in again by its token, revoke the token, renew it, and send the cookie."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from typing import Any, Final
 
+from flask import Response
+
+from ... import signals
 from ...cookies import MAX_TRIES
 from ...core.entries.ownership import Ownership
+from ...core.values.own_keys import USER_KEY
 from ...secret import Secret
-from ..in_session.device_note import is_remembered_by
-from ..remember.flask_login_cookies import SEPARATOR, exchange, spend
-from ..remember.tokens import Remembered
+from ...sessions.outage import SessionUnavailable
+from ..in_session.device_note import describe_login, was_remembered
+from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
+from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
+from ..remember.tokens import Remembered, RememberTokens
 from .state import LoginState
 
+log = logging.getLogger("flask_cloakroom.login")
 
-def tokens_in(state: LoginState) -> list[Secret]:
-    """Return the remember tokens that the browser sent: those that can be one, the first few."""
+#: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is extended when a tenth of its lifetime has passed. A user loses
+#: at most that tenth, and the images of a page do not each cost a write.
+REFRESH_PART: Final = 10
+#: A token with a long lifetime is extended after so many seconds.
+REFRESH_SECONDS: Final = 600
+
+
+# -- the tokens of the request --------------------------------------------------------------------------------
+
+
+def sent_tokens(state: LoginState) -> list[Secret]:
+    """Return the values of the remember cookie that look like a token, the first :data:`MAX_TRIES` of them.
+
+    With REMEMBER_COOKIE_ACCEPT_LEGACY, as many cookies of Flask-Login follow.
+    """
     if not state.request.environ.get("HTTP_COOKIE"):
         return []
     found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
-        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes that some have
+        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes around some values
         found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TRIES]
     return found
 
 
 def resolve(state: LoginState, token: str) -> Remembered | None:
-    """Return what one of these tokens says, or the token that takes the place of a cookie of Flask-Login's.
+    """Return the contents of a sent token; None if the token is not valid.
 
-    None if it is good for nothing.
+    A cookie of Flask-Login is replaced by a new token, whose contents are returned.
     """
     if SEPARATOR in token:
         return exchange(state.app, state.tokens, token, state.settings.remember_for)
@@ -35,45 +57,168 @@ def resolve(state: LoginState, token: str) -> Remembered | None:
 
 
 def revoke(state: LoginState, token: str) -> str:
-    """End one of these tokens and all that were made of it. Return the handle of their login, "" if there is none."""
+    """Revoke the family of a sent token, and return the handle of its login, "" if there is none."""
     if SEPARATOR in token:
-        spend(state.app, state.tokens, token)
+        refuse(state.app, state.tokens, token)
         return ""
     return state.tokens.revoke(token)
 
 
-def remembered_in(state: LoginState, user_id: object) -> Iterator[Remembered]:
-    """Yield what those of these tokens say that are good and this user's."""
-    for token in tokens_in(state):
+def sent_tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
+    """Yield the contents of each sent token that is valid and belongs to this user."""
+    for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is not None and remembered.user_id == str(user_id):
             yield remembered
 
 
-def forget(state: LoginState, owner: Ownership | None) -> None:
-    """End what remembers the browser, and let the response delete the cookie. At the end of the login of ``owner``.
+# -- log in again ---------------------------------------------------------------------------------------------
 
-    Raises SessionUnavailable (503) if the store is down.
+
+def log_in_again(state: LoginState) -> Any:
+    """Log in the user of a sent remember token, not freshly, and return the user; None if no token is valid."""
+    realm = state.realm
+    if realm.user_callback is None or state.remember_cookie == "":
+        return None
+    login = state.login
+    for token in sent_tokens(state):
+        remembered = resolve(state, token)
+        if remembered is None:
+            log.info("%s: a remember token was refused (forged, expired, revoked)", login.log_name)
+            continue
+        if not remembered.used and login.server_session is not None and login.server_session.superseded:
+            # The browser sent this request before a login or logout that is done by now. The token must not undo that.
+            log.info("%s: a remember token was not used: the request is older than that", login.log_name)
+            return None
+        user = realm.user_with_id(remembered.user_id)
+        problem = login_problem(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
+        if problem is None:
+            return user if _use_token(state, login, user, remembered) else None
+        log.info("%s: a remember token was refused, because %s", login.log_name, problem)
+        revoke(state, token)
+        state.set_remember_cookie("")
+    return None
+
+
+def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
+    """Log a remembered user in, or join the login that a parallel request made with the same token.
+
+    Return False if the token was revoked meanwhile or the session could not be joined.
     """
-    ended = {revoke(state, token) for token in tokens_in(state)}
-    if owner is not None and owner.handle not in ended and is_remembered_by(owner.note):
-        state.tokens.revoke_login(owner)  # a browser may have lost its cookie, or have been made to lose it
-    if state.remember or state.settings.cookie.values(state.request.environ):
-        state.set_remember("")
+    tokens, user_id = state.tokens, state.realm.id_of(user)
+    user_agent = state.request.headers.get("User-Agent")
+    values = login_values(user, user_id, fresh=False, forced=False, user_agent=user_agent)
+    used = tokens.use(remembered, values.get(AUTH_HASH, ""))
+    if used is None:
+        log.info("%s: a remember token was refused, because it was revoked meanwhile", login.log_name)
+        return False
+    if used.token is not None:
+        # At once, because the browser's own token is used up: if the rest fails, the browser still needs this one.
+        state.set_remember_cookie(used.token, used.lifetime)
+    new_login = describe_login(login.session, state.request, remembered=True, handle=remembered.handle)
+    if used.ticket is None:
+        begins = login.begin(values, new_login)
+    else:
+        if used.first:
+            # A browser sends its token because it has lost its session. If a thief has that session, made with a copy
+            # of the token, the thief must now send the copy, and the copy is detected as used twice.
+            login.end_earlier_sessions(user_id, remembered.handle, used.ticket)
+        begins = login.join(values, new_login, used.ticket, first=used.first)
+    # A revocation ends the token first and then the sessions. If the token is alive now, a later revocation finds the
+    # session of this request.
+    if begins and not _is_alive(tokens, login, remembered):
+        log.info("%s: a remember token was revoked while it was used", login.log_name)
+        login.end()
+        state.remember_cookie = None
+        begins = False
+    if not begins:
+        return False
+    if used.token is None:
+        state.remember_cookie = None  # an invalid token before this one may have asked for the deletion of the cookie
+    state.used_token = remembered
+    if used.first:
+        signals.user_loaded_from_cookie.send(state.app, user=user)
+    return True
 
 
-def forget_others(state: LoginState, user_id: str) -> str:
-    """End what else this browser is remembered by: other users would be logged in again when this session is over.
+def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembered) -> bool:
+    try:
+        return tokens.is_alive(remembered)
+    except SessionUnavailable:
+        # The login may be revoked by now, so the browser must not get its ticket.
+        login.abort()
+        raise
 
-    Return the handle of the login that remembers this one, "" if there is none.
+
+# -- revoke ---------------------------------------------------------------------------------------------------
+
+
+def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
+    """Revoke the sent tokens and those of a login that ends, and let the response delete the cookie.
+
+    ``owner``: owner and handle of that login, if it is on the server. Raises SessionUnavailable (503) if the store is
+    down.
+    """
+    ended = {revoke(state, token) for token in sent_tokens(state)}
+    if owner is not None and owner.handle not in ended and was_remembered(owner.note):
+        state.tokens.revoke_login(owner)  # the browser may have lost its cookie
+    if state.remember_cookie or state.settings.cookie.values(state.request.environ):
+        state.set_remember_cookie("")
+
+
+def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
+    """Revoke the sent tokens of other users, who would be logged in again when this session is over.
+
+    Return the handle of the sent token of this user, "" if there is none.
     """
     handle = ""
-    for token in tokens_in(state):
+    for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is not None and remembered.user_id == user_id:
             handle = remembered.handle
         else:
-            # Also one that is good for nothing any more: if somebody has the one that took its place, that ends too.
+            # An old token too: somebody else may have the token that replaced it, and that ends with its family.
             revoke(state, token)
-            state.set_remember("")
+            state.set_remember_cookie("")
     return handle
+
+
+# -- send -----------------------------------------------------------------------------------------------------
+
+
+def send(state: LoginState, response: Response) -> None:
+    """Set or delete the remember cookie in a response, if the login of the request asks for that."""
+    if state.settings.refresh_each_request and _may_refresh(state):
+        try:
+            _refresh(state)
+        except SessionUnavailable:
+            log.warning("a remember token was not extended, because the store is down; the next request will")
+    if state.remember_cookie and state.used_token is not None:
+        try:
+            if not state.tokens.is_alive(state.used_token):
+                state.remember_cookie = None  # a parallel request may have set the token of a later login
+        except SessionUnavailable:
+            pass  # the browser's own token is used up, so it needs the new one
+    if state.remember_cookie:
+        state.settings.cookie.set(response, state.remember_cookie, state.remember_cookie_age)
+    elif state.remember_cookie is not None:
+        state.settings.cookie.delete(response)
+
+
+def _may_refresh(state: LoginState) -> bool:
+    """Return whether a user is logged in by the session, without impersonation, and the cookie does not change yet."""
+    by_session = state.private and not state.ignores_session
+    return by_session and state.impersonator is None and state.remember_cookie is None
+
+
+def _refresh(state: LoginState) -> None:
+    """Extend the sent token of the logged-in user, if a tenth of its lifetime or ten minutes have passed."""
+    session = state.realm.session_of(state.request)
+    for remembered in sent_tokens_of(state, session.get(USER_KEY)):
+        if remembered.used or remembered.auth_hash != session.get(AUTH_HASH, ""):
+            continue
+        if remembered.age >= min(remembered.lifetime / REFRESH_PART, REFRESH_SECONDS):
+            extended = state.tokens.extend(remembered)
+            if extended is not None:
+                state.set_remember_cookie(extended, remembered.lifetime)
+        return

@@ -1,7 +1,7 @@
-"""What one request knows of its login.
+"""``LoginState``: what one request knows of its login in one realm.
 
-It is kept on the request object: an application context may have been pushed around several requests, and then what
-lies on ``g`` belongs to all of them.
+The request object holds the state. ``g`` would not do: an application context may be pushed around several requests,
+which would then share one user.
 """
 
 from __future__ import annotations
@@ -14,125 +14,110 @@ from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException
 
 from ...context import this_app, this_request
-from ..in_session.session_login import SessionLogin, login_in
-from ..remember.flask_login_cookies import accepting
+from ..in_session.session_login import SessionLogin
+from ..remember.flask_login_cookies import as_accepting
 from ..remember.tokens import Remembered, RememberTokens
 from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
 
-#: By what a request's user was found: their session; the cookie that remembers a login, which made them one in this
-#: request; an authenticator; one by a credential that browsers send by themselves; a request_loader.
+#: How a request's user was found: "session"; "remember", by a remember token, which began a session in this request;
+#: "header", by an authenticator; "browser", by an authenticator and a credential that browsers send by themselves;
+#: "request_loader".
 LoginSource = Literal["session", "remember", "header", "browser", "request_loader"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class LoginState:
-    """Lives as long as the request. Made when the request first asks for its user of one realm."""
+    """Lives as long as the request. :func:`login_state` makes it when the request first asks for the realm's user."""
 
     app: Flask
     request: Request
     realm: Realm
-    #: As they are when the request first asks for its user, and then until it ends.
+    #: The settings of the request's first use of the realm. They hold until the request ends.
     settings: LoginSettings
+    #: The request's user, or an anonymous one. Valid if ``loaded`` is true.
     user: Any = None
-    #: Whether ``user`` is known, be it an anonymous one.
-    loaded: bool = False
-    #: By what the user was found.
+    is_loaded: bool = False
+    #: How the user was found; None for an anonymous user.
     source: LoginSource | None = None
-    #: The user who is really logged in, if ``user`` is one whom they impersonate.
+    #: The user who is really logged in, if they impersonate ``user``; else None.
     impersonator: Any = None
-    #: The answer to a credential that an authenticator refused.
-    refused: HTTPException | None = None
+    #: The response to a credential that an authenticator refused.
+    refusal: HTTPException | None = None
     #: Whether the request brought a credential of its own, good or bad, so that its session counts for nothing.
     ignores_session: bool = False
-    #: Whether a loader runs right now; if that asks for the current user, nobody is logged in yet.
-    loading: bool = False
-    #: Whether somebody was logged in at any time of the request, so that the response is theirs alone.
+    #: Whether a loader runs. If the loader asks for the current user, it gets an anonymous one.
+    is_loading: bool = False
+    #: Whether a user was logged in at any time of the request, so that caches must not store the response.
     private: bool = False
-    #: Whether the browser shall be told to throw away what it keeps of this site.
+    #: Whether the response tells the browser to delete the data that it stores of this site.
     clear_site_data: bool = False
-    #: The remember token that the response shall set, "" to delete the cookie, None to leave it alone.
-    remember: str | None = None
-    #: By what the user was logged in again in this request, if they were.
-    resumed: Remembered | None = None
-    #: Seconds that the cookie with that token shall live.
-    remember_for: int = 0
-    _login: SessionLogin | None = None
+    #: The remember token that the response sets, "" to delete the cookie, None to leave the cookie alone.
+    remember_cookie: str | None = None
+    #: The lifetime of the cookie with that token, in seconds.
+    remember_cookie_age: int = 0
+    #: The remember token that logged the user in again in this request.
+    used_token: Remembered | None = None
+    #: The login in the request's session. None until it is used, and again after each call of :func:`login_state`.
+    session_login: SessionLogin | None = None
     _tokens: RememberTokens | None = None
 
     @property
-    def session(self) -> SessionMixin:
-        """Where the login is kept. Looked up anew each time: tests and extensions put another one in its place."""
-        return self.realm.session_of(self.request)
+    def login(self) -> SessionLogin:
+        """The login in the request's session of this realm."""
+        if self.session_login is None:
+            self.session_login = SessionLogin(self.realm.session_of(self.request))
+        return self.session_login
 
     @property
-    def login(self) -> SessionLogin:
-        """The login in that session."""
-        session = self.realm.session_of(self.request)
-        if self._login is None or self._login.session is not session:
-            self._login = login_in(session)
-        return self._login
+    def session(self) -> SessionMixin:
+        """The request's session of this realm."""
+        return self.login.session
 
     @property
     def tokens(self) -> RememberTokens:
-        """What issues and checks remember tokens. Raises SettingError if it must take Flask-Login's, and cannot."""
+        """The remember tokens of the realm. Raises SettingError if they cannot replace Flask-Login's, and must."""
         if self._tokens is None:
             tokens = self.realm.tokens_for(self.app)
             if self.settings.accept_legacy:
-                accepting(tokens)
+                as_accepting(tokens)
             self._tokens = tokens
         return self._tokens
-
-    @property
-    def user_agent(self) -> str | None:
-        """What the browser calls itself."""
-        return self.request.headers.get("User-Agent")
 
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
     ) -> None:
-        """Make ``user`` the request's. ``private``: it is somebody, and not an anonymous one."""
+        """Set the request's user. ``private``: whether this is a logged-in user and not an anonymous one."""
         self.user = user
         self.source = source
         self.impersonator = impersonator
-        self.refused = None
+        self.refusal = None
         self.ignores_session = source in ("header", "browser")
-        self.loaded = True
+        self.is_loaded = True
         self.private = self.private or private
 
     def refuse(self, answer: HTTPException) -> None:
-        """Let nobody be logged in for the rest of the request, because its credential was refused with this answer."""
+        """Make the request anonymous to its end, because its credential was refused with this response."""
         self.set_user(self.realm.anonymous_user(), private=False)
-        self.refused = answer
+        self.refusal = answer
         self.ignores_session = True
 
-    def set_remember(self, token: str, lifetime: int = 0) -> None:
-        """Let the response set this token for so many seconds, or delete the cookie if it is ""."""
-        self.remember = token
-        self.remember_for = lifetime
+    def set_remember_cookie(self, token: str, lifetime: int = 0) -> None:
+        """Let the response set this remember token for ``lifetime`` seconds, or delete the cookie if it is ""."""
+        self.remember_cookie = token
+        self.remember_cookie_age = lifetime
 
 
-def state_of(app: Flask, request: Request, realm: Realm) -> LoginState:
-    """Return what this request knows of its login, perhaps nothing yet. Raises RuntimeError as ``check_set_up()``."""
+def login_state(realm: Realm | None = None) -> LoginState:
+    """Return the login state of the present request, for the realm of the application's own users or another one.
+
+    Raises RuntimeError outside of a request, and for a realm that the application does not have.
+    """
+    app, request = this_app(), this_request()
+    realm = realm_of(app) if realm is None else realm
     state: LoginState | None = request.__dict__.get(realm.state_name)
     if state is None:
-        realm.check_set_up(app)
-        state = request.__dict__[realm.state_name] = LoginState(app, request, realm, realm.settings_for(app))
+        state = LoginState(app, request, realm, realm.settings_for(app))
+        request.__dict__[realm.state_name] = state
+    state.session_login = None  # tests and extensions may have put another session in the place of the last call's
     return state
-
-
-def known_state_of(request: Request, realm: Realm) -> LoginState | None:
-    """Return the same, or None if the request never asked."""
-    state: LoginState | None = request.__dict__.get(realm.state_name)
-    return state
-
-
-def this_login() -> LoginState:
-    """Return what the present request knows of its login. Raises RuntimeError if the application has no realm."""
-    request, app = this_request(), this_app()
-    return state_of(app, request, realm_of(app))
-
-
-def state_of_realm(realm: Realm) -> LoginState:
-    """Return what the present request knows of its login in a realm. Raises RuntimeError if the realm is not set up."""
-    return state_of(this_app(), this_request(), realm)

@@ -1,4 +1,4 @@
-"""Logins by what a request itself shows, such as an API token in a header: asked before any session is looked at."""
+"""Authenticators find a request's user by a credential in it, such as an API token, before the session is read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from .users import is_set
 if TYPE_CHECKING:
     from flask import Request
 
-#: Schemes that browsers send by themselves once they were used (RFC 7617, RFC 7616, RFC 4559): also with a request
-#: that another site made them send.
+#: Schemes that browsers send by themselves after the first use (RFC 7617, RFC 7616, RFC 4559), also with a request that
+#: a page of another site makes.
 SENT_BY_BROWSERS: Final = frozenset({"basic", "digest", "negotiate", "ntlm"})
 
-
-#: Headers that browsers set, or let a page of any site set (Fetch standard: forbidden and CORS-safelisted request
-#: headers), or that proxies set; beside those that begin with the prefixes.
+#: Headers that browsers set, that a page of any site may set, or that proxies set (Fetch standard: forbidden and
+#: CORS-safelisted request headers). So do all headers with the prefixes below.
 _OF_BROWSERS: Final = frozenset(
     {
         "accept",
@@ -53,15 +52,15 @@ _OF_BROWSERS: Final = frozenset(
     }
 )
 _PREFIXES_OF_BROWSERS: Final = ("accept-", "access-control-", "content-", "proxy-", "sec-", "x-forwarded-")
-#: RFC 9110, 5.6.2.
+#: A header's name: RFC 9110, 5.6.2.
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+", re.ASCII).fullmatch
 
 
 class Refused(CloakroomError, Unauthorized):
-    """A credential was shown, and it is no good: the answer is a 401, and nothing else is tried.
+    """An authenticator raises this error for a credential that is not valid. The response is a 401.
 
-    For an authenticator to raise. ``reason`` is for the log and not for the visitor; ``challenge`` is the header
-    WWW-Authenticate, in the place of that of the authenticator.
+    The request stays anonymous: its session and its other credentials are not tried. ``reason`` is for the log; the
+    visitor does not see it. ``challenge``: the header WWW-Authenticate, in place of the authenticator's.
     """
 
     def __init__(self, reason: str, challenge: str | None = None) -> None:
@@ -73,46 +72,49 @@ class Refused(CloakroomError, Unauthorized):
         return self.reason
 
     def get_headers(self, *arguments: Any, **named: Any) -> list[tuple[str, str]]:
-        """Return the response's headers, as werkzeug asks for them."""
+        """Return the headers of the response, with WWW-Authenticate. Werkzeug calls this."""
         headers = super().get_headers(*arguments, **named)
         return headers if self.challenge is None else [*headers, ("WWW-Authenticate", self.challenge)]
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """A function that finds the user of a request, and what it is asked for."""
+    """A function of the application that finds the user of a request, and the credentials that it is called for."""
 
     function: Callable[..., Any]
-    #: The scheme of the Authorization header that is this one's alone, in lower case; None: it is asked every time.
+    #: The scheme of the Authorization header that it is called for, in lower case; None for every request.
     scheme: str | None = None
-    #: What WWW-Authenticate says where this one refused.
+    #: The value of WWW-Authenticate in the 401.
     challenge: str | None = None
-    #: Another header that is this one's alone; None as above.
+    #: The header that it is called for, in place of Authorization; None for every request.
     header: str | None = None
 
     @classmethod
-    def made(
+    def create(
         cls, function: Callable[..., Any], scheme: str | None, challenge: str | None, header: str | None
     ) -> Authenticator:
-        """Return one with the scheme's usual challenge if none is given. Raises ValueError for a header that cannot be.
+        """Return an authenticator, with the scheme's usual challenge unless one is given.
 
-        That is one that a page of another site can set, or that browsers set.
+        Raises ValueError for a header that browsers set or that a page of another site can set.
         """
-        if header is not None and (scheme is not None or not _is_own(header)):
+        if header is not None and (scheme is not None or not _is_custom_header(header)):
             raise ValueError(
-                f'header={header!r}: give a header that browsers do not know, as "X-API-Key", and no scheme with it; '
-                "for the header Authorization give its scheme"
+                f"header={header!r} is a header of browsers, or has a scheme beside it. Give a header that browsers do "
+                'not know, such as "X-API-Key", without a scheme; for the header Authorization give only its scheme'
             )
         if scheme is not None and challenge is None:
             challenge = 'Basic realm="login", charset="UTF-8"' if scheme.lower() == "basic" else scheme
         return cls(function, None if scheme is None else scheme.lower(), challenge, header)
 
     def user_of(self, request: Request) -> Any:
-        """Return the user, None for a request that is not this one's. Raises :class:`Refused`."""
+        """Return the user of a request; None if it has no credential for this authenticator.
+
+        Raises :class:`Refused` if the credential is not valid.
+        """
         if self.scheme is not None:
             if scheme_of(request) != self.scheme:
                 return None
-            # Not in a local variable, because its repr() shows the password.
+            # request.authorization is in no local variable, because its repr() shows the password.
             if request.authorization is None or request.authorization.type != self.scheme:
                 raise Refused(f"the header for {self.scheme} cannot be read")
         if self.header is not None and self.header not in request.headers:
@@ -127,19 +129,19 @@ class Authenticator:
         return user
 
 
-def _is_own(header: str) -> bool:
+def _is_custom_header(header: str) -> bool:
     name = header.lower()
     return bool(_NAME(name)) and name not in _OF_BROWSERS and not name.startswith(_PREFIXES_OF_BROWSERS)
 
 
-def shows_credential(request: Request, authenticators: list[Authenticator]) -> bool:
-    """Tell whether a request has a header for credentials that no other site can make a browser send."""
+def has_unforgeable_credential(request: Request, authenticators: list[Authenticator]) -> bool:
+    """Return whether a request has a credential in a header that no page of another site can make a browser send."""
     if scheme_of(request) not in SENT_BY_BROWSERS | {""}:
         return True
     return any(one.header is not None and one.header in request.headers for one in authenticators)
 
 
 def scheme_of(request: Request) -> str:
-    """Return the scheme of the Authorization header, in lower case; "" if there is none."""
+    """Return the scheme of the Authorization header, in lower case; "" without the header."""
     header = request.headers.get("Authorization", "")
     return header.split(None, 1)[0].lower() if header.strip() else ""

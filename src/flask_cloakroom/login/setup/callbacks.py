@@ -1,4 +1,4 @@
-"""Calling an application's functions, async ones too, and taking them at their word: yes, or else no."""
+"""Call an application's callbacks, sync or async, and reject answers that are true by accident, such as a coroutine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from .users import Flag
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call an application's function, which may be async.
+    """Call an application's function, which may be async, and return its value.
 
-    In an async view there is a loop in this thread, and a second one needs a thread of its own.
+    An async view has an event loop in this thread. Then an async function runs in a thread of its own, because a thread
+    can have only one loop.
     """
     if not inspect.iscoroutinefunction(function):
         return function(*arguments, **named)
-    # Here, because it takes longer to import than all of this package, and few applications need it.
+    # Imported here, because asyncio takes longer to import than this package, and few applications need it.
     import asyncio
     import contextvars
     from concurrent.futures import ThreadPoolExecutor
@@ -32,23 +33,24 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
             return pool.submit(context.run, function, *arguments, **named).result()
         finally:
-            # What it set is seen here, as where there is no loop and no thread.
+            # Context variables that the function set, such as the request's user, are seen by the caller.
             for variable, value in context.items():
                 if variable.get(context) is not value:
                     variable.set(value)
 
 
-def verdict(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
-    """Return what the function, which may be async, says.
+def is_allowed(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+    """Return whether a function, which may be async, returns a true value.
 
-    Raises TypeError if it returns a coroutine or a function: both count as true, and neither was asked.
+    Raises TypeError if the function returns a coroutine or another function: both are true for Python, although they
+    say nothing.
     """
-    said = call(function, *arguments, **named)
-    if inspect.isawaitable(said):
-        close = getattr(said, "close", None)
+    answer = call(function, *arguments, **named)
+    if inspect.isawaitable(answer):
+        close = getattr(answer, "close", None)
         if close is not None:
-            close()  # or Python warns that nobody awaited it
-        raise TypeError("what decides returned a coroutine, which would count as true: decorate an async function")
-    if callable(said) and not isinstance(said, Flag):
-        raise TypeError("what decides returned a function or method, which would count as true: call it")
-    return bool(said)
+            close()  # else Python warns that nobody awaited the coroutine
+        raise TypeError("the deciding function returned a coroutine, which is always true. Decorate an async function")
+    if callable(answer) and not isinstance(answer, Flag):
+        raise TypeError("the deciding function returned a function or method, which is always true. Call it there")
+    return bool(answer)

@@ -1,6 +1,6 @@
-"""``Realm``: one kind of user in an application: its loaders and handlers, and what else logins ask of it.
+"""``Realm``: one group of users with its loaders, settings and handlers: the application's own users or a user kind.
 
-It knows no request's login. :class:`.manager.LoginManager` is a realm that logs its users in and out, and answers.
+A realm does not know the login of a request. :class:`.manager.LoginManager` is a realm with functions for views.
 """
 
 from __future__ import annotations
@@ -12,82 +12,93 @@ from flask import Flask, Request
 from flask.sessions import SessionMixin
 
 from ...context import this_session
+from ...core.values.own_keys import is_user_id
 from ...sessions.interface import ServerSessionInterface
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
 from ..remember.tokens import RememberTokens
 from .authenticators import Authenticator
-from .config import ID_ATTRIBUTE, LOGIN_MESSAGE, LOGIN_MESSAGE_CATEGORY, REFRESH_MESSAGE, REFRESH_MESSAGE_CATEGORY
+from .callbacks import call
 from .settings import LoginSettings, settings_of
 from .users import AnonymousUserMixin
 
 C = TypeVar("C", bound=Callable[..., Any])
 
-#: Where an application keeps its own realm.
+#: Flask-Login's messages, which translations of it know, and the category of both.
+LOGIN_MESSAGE: Final = "Please log in to access this page."
+REFRESH_MESSAGE: Final = "Please reauthenticate to access this page."
+MESSAGE_CATEGORY: Final = "message"
+#: The method of a user object that returns the user's id.
+ID_ATTRIBUTE: Final = "get_id"
+
+#: The key in ``app.extensions`` of the realm of the application's own users.
 EXTENSION_KEY: Final = "flask_cloakroom.login"
-#: And where those of its other kinds of user, by name.
+#: The key in ``app.extensions`` of the user kinds, a dict by name.
 KINDS_KEY: Final = "flask_cloakroom.login.kinds"
 
 
 class Realm:
-    """What an application declares for one kind of user. Lives as long as the process; set up before it serves."""
+    """The declarations of an application for one group of users. Lives as long as the process.
+
+    Set its attributes, and register its functions, before the first request.
+    """
 
     #: The name of a :class:`.kinds.UserKind`; "" for the application's own users.
     name = ""
-    #: Under what a request keeps its state.
+    #: The name under which the request object holds the login state.
     state_name = "_flask_cloakroom_login"
-    #: Under what a request notes that its response is finished.
+    #: The name under which the request object notes that its response is finished.
     finished_name = f"{state_name}_finished"
 
     def __init__(self) -> None:
-        #: Makes the user of those who are not logged in: a class or another callable without arguments.
+        #: Returns an anonymous user: a class, or another callable without arguments.
         self.anonymous_user: Callable[[], Any] = AnonymousUserMixin
-        #: The endpoint, path or URL where one logs in. None: whoever would be sent there gets a 401.
+        #: The endpoint, path or URL of the login page. None: a page that needs a login answers with a 401.
         self.login_view: str | None = None
-        #: The same by blueprint name, where that has another one. None as a value: a 401 for that blueprint's pages.
+        #: The login pages of blueprints, by blueprint name. None as a value: a 401 for that blueprint's pages.
         self.blueprint_login_views: dict[str | None, str | None] = {}
-        #: What is flashed to who is sent to log in, if anything; and its category.
+        #: The message that is flashed before the redirect to the login page, None for none; and its category.
         self.login_message: Any = LOGIN_MESSAGE
-        self.login_message_category = LOGIN_MESSAGE_CATEGORY
-        #: The endpoint, path or URL where those who are logged in show again who they are. None: they get a 401.
+        self.login_message_category = MESSAGE_CATEGORY
+        #: The endpoint, path or URL of the page that asks a logged-in user for the password again. None: a 401.
         self.refresh_view: str | None = None
-        #: What is flashed to who is sent there, if anything; and its category.
+        #: The message that is flashed before the redirect to that page, None for none; and its category.
         self.needs_refresh_message: Any = REFRESH_MESSAGE
-        self.needs_refresh_message_category = REFRESH_MESSAGE_CATEGORY
-        #: "basic", "strong" or None; SESSION_PROTECTION in the application's configuration comes before it.
+        self.needs_refresh_message_category = MESSAGE_CATEGORY
+        #: "basic", "strong" or None, if the application does not set SESSION_PROTECTION.
         self.session_protection: str | None = "basic"
-        #: Translates the two messages.
+        #: Translates the two messages above.
         self.localize_callback: Callable[[Any], Any] | None = None
-        #: Make the response for those who are not logged in, or not freshly.
+        #: Return the response to an anonymous user, and to a login that is not fresh. None: a redirect or a 401.
         self.unauthorized_callback: Callable[[], Any] | None = None
         self.needs_refresh_callback: Callable[[], Any] | None = None
-        #: Makes the response for those who are logged in and must not see the page. None: they get a 403.
+        #: Returns the response to a logged-in user without permission. None: a 403.
         self.forbidden_callback: Callable[[], Any] | None = None
-        #: The method of user objects that returns the id.
+        #: The name of the method of user objects that returns the user's id.
         self.id_attribute = ID_ATTRIBUTE
-        #: Makes what issues and checks remember tokens, given the application. None: stored ones for sessions on the
-        #: server, signed ones for others.
+        #: Returns the :class:`RememberTokens` of an application. None: stored tokens for sessions on the server, signed
+        #: tokens for others.
         self.remember_tokens: Callable[[Flask], RememberTokens] | None = None
-        #: Those registered with :meth:`authenticator`, in that order.
+        #: The authenticators, in the order of their registration: see :meth:`authenticator`.
         self.authenticators: list[Authenticator] = []
-        #: Decides who may impersonate whom. None: nobody.
+        #: Returns whether a user may impersonate another one. None: nobody may.
         self.impersonation_callback: Callable[[Any, Any], Any] | None = None
-        #: Returns the user of an id, or None: see :meth:`user_loader`.
+        #: Returns the user with an id, or None: see :meth:`user_loader`.
         self.user_callback: Callable[[Any], Any] | None = None
-        #: Returns the user that a request shows by itself, or None: see :meth:`request_loader`.
+        #: Returns the user of a request without a login, or None: see :meth:`request_loader`.
         self.request_callback: Callable[[Any], Any] | None = None
-        #: The same for a header's value: ``header_loader``, which is deprecated.
+        #: The same for the value of the header AUTH_HEADER_NAME: ``header_loader``, which is deprecated.
         self.header_callback: Callable[[str], Any] | None = None
 
     # -- loaders and handlers, each usable as a decorator ---------------------------------------------------
 
     def user_loader(self, callback: C) -> C:
-        """Register what returns the user of an id, as ``get_id()`` gave it, or None if there is no such user."""
+        """Register a function that returns the user with an id, or None. The id is a value of ``get_id()``."""
         self.user_callback = callback
         return callback
 
     def request_loader(self, callback: C) -> C:
-        """Register what returns the user that a request shows by itself (a header, a token), or None."""
+        """Register a function that returns the user of a request, or None. It is called if no session has a login."""
         self.request_callback = callback
         return callback
 
@@ -100,17 +111,21 @@ class Realm:
     ) -> Callable[[C], C]: ...
 
     def authenticator(self, scheme: Any = None, *, header: str | None = None, challenge: str | None = None) -> Any:
-        """Register what finds the user of a request by a credential in it, before any session is looked at.
+        """Register a function that finds the user of a request by a credential, before the session is read.
 
-        They are asked in their order, each with the request. One returns the user; or None, if the request shows
-        nothing of its kind; or raises :class:`Refused`, and then the answer is a 401. With a ``scheme``, as "Bearer",
-        it is asked only if that is the Authorization header's, and then None is a refusal too, as is a header that
-        cannot be read. With a ``header``, as "X-API-Key", likewise if the request has that one; ValueError for one that
-        browsers know. ``challenge`` is the 401's header WWW-Authenticate.
+        The functions are called in the order of their registration, each with the request. A function returns the user,
+        or None if the request has no credential for it. It raises :class:`Refused` for a credential that is not valid;
+        then the response is a 401.
+
+        ``scheme``: call the function only for this scheme of the Authorization header, such as "Bearer". None is then a
+        refusal too, and so is a header that cannot be read. ``header``: the same for another header, such as
+        "X-API-Key". ``challenge``: the header WWW-Authenticate of the 401.
+
+        Raises ValueError for a header that browsers know, because a page of another site could send it.
         """
 
         def register(callback: C) -> C:
-            self.authenticators.append(Authenticator.made(callback, scheme, challenge, header))
+            self.authenticators.append(Authenticator.create(callback, scheme, challenge, header))
             return callback
 
         if callable(scheme):
@@ -119,79 +134,85 @@ class Realm:
         return register
 
     def unauthorized_handler(self, callback: C) -> C:
-        """Register what makes the response for those who are not logged in."""
+        """Register a function that returns the response to an anonymous user."""
         self.unauthorized_callback = callback
         return callback
 
     def needs_refresh_handler(self, callback: C) -> C:
-        """Register what makes the response for those whose login is not fresh."""
+        """Register a function that returns the response to a login that is not fresh."""
         self.needs_refresh_callback = callback
         return callback
 
     def forbidden_handler(self, callback: C) -> C:
-        """Register what makes the response for those who are logged in and must not see the page."""
+        """Register a function that returns the response to a logged-in user without permission."""
         self.forbidden_callback = callback
         return callback
 
     def impersonation_allowed(self, callback: C) -> C:
-        """Register what decides, of an impersonator and a user, whether the one may :func:`impersonate` the other.
+        """Register a function ``(impersonator, user)`` that returns whether the one may :func:`impersonate` the other.
 
-        It is asked at the begin, and then at every request.
+        It is called when an impersonation begins, and at each later request of it.
         """
         self.impersonation_callback = callback
         return callback
 
     @property
     def has_loader(self) -> bool:
-        """Whether anybody can be logged in."""
+        """Whether the realm has a loader or an authenticator. Without one nobody can be logged in."""
         callbacks = (self.user_callback, self.request_callback, self.header_callback)
         return bool(self.authenticators) or any(callback is not None for callback in callbacks)
 
-    # -- what logins ask ------------------------------------------------------------------------------------
+    # -- used by the rest of this package -------------------------------------------------------------------
 
     @property
     def login_views(self) -> list[tuple[str | None, str]]:
-        """Where one logs in: all of them, each with the blueprint that it is for."""
+        """All login pages, each with the name of its blueprint, None for the application's."""
         views = [(None, self.login_view), *self.blueprint_login_views.items()]
         return [(blueprint, view) for blueprint, view in views if view]
 
     def id_of(self, user: Any) -> Any:
-        """Return the user's id. Raises ValueError for one that has none."""
+        """Return a user's id. Raises ValueError for a user without an id."""
         user_id = getattr(user, self.id_attribute)()
         if user_id is None:
             raise ValueError(f"{self.id_attribute}() of the user returned None, so there is nobody to log in")
         return user_id
 
-    def check_set_up(self, app: Flask) -> None:
-        """Raise RuntimeError if the application does not know this realm."""
-        realm_of(app)
+    def user_with_id(self, user_id: object) -> Any:
+        """Return the user with an id that an earlier login stored; None for no user, and for a value that is no id."""
+        load = self.user_callback
+        return call(load, user_id) if load is not None and is_user_id(user_id) else None
 
     def settings_for(self, app: Flask) -> LoginSettings:
-        """Return the settings that hold for this realm's logins. Raises :class:`~flask_cloakroom.SettingError`."""
+        """Return the settings of this realm's logins in an application.
+
+        Raises RuntimeError if the application does not have this realm, and
+        :class:`~flask_cloakroom.SettingError` for a wrong setting.
+        """
+        realm_of(app)
         return settings_of(app)
 
     def interface_for(self, app: Flask) -> Any:
-        """Return what opens and saves the sessions in which its logins are kept."""
+        """Return the session interface of the sessions that hold this realm's logins."""
         return app.session_interface
 
     def session_of(self, request: Request) -> SessionMixin:
-        """Return the session in which a request's login is kept."""
+        """Return the session of a request that holds its login."""
         return this_session()
 
     def cookie_names(self, app: Flask) -> tuple[str, str]:
-        """Return the names of the cookies of this realm's logins: the session's, and the one that remembers."""
+        """Return the names of this realm's session cookie and remember cookie."""
         return cookie_name(self.interface_for(app), app), self.settings_for(app).cookie.name
 
     def may_have_login(self, app: Flask, request: Request) -> bool:
-        """Tell whether it is worth opening :meth:`session_of` a request to look for a login there."""
+        """Return whether a request may have a login of this realm, so that its session must be opened."""
         return True
 
     def has_finished(self, request: Request) -> bool:
-        """Tell whether a request's cookies of this realm are sent already, so that no login can begin any more."""
+        """Return whether the response has this realm's cookies already, so that no login can begin any more."""
         return self.finished_name in request.__dict__
 
     def tokens_for(self, app: Flask) -> RememberTokens:
-        """Return what issues and checks the application's remember tokens."""
+        """Return the remember tokens of an application, for this realm."""
         if self.remember_tokens is not None:
             return self.remember_tokens(app)
         interface = self.interface_for(app)
@@ -199,23 +220,23 @@ class Realm:
             return StoredTokens(app, interface.repository)
         return SignedTokens(app, kind=self.name)
 
-    # -- the answers to refused requests, by the class that can find the request's login ----------------------
+    # -- responses to refused requests: LoginManager has them -------------------------------------------------
 
     def unauthorized(self) -> Any:
-        """Return the response for those who are not logged in. Raises a 401 if there is none."""
+        """Return the response to an anonymous user. Raises a 401 if the realm has none."""
         raise NotImplementedError
 
     def needs_refresh(self) -> Any:
-        """Return the response for those whose login is not fresh. Raises a 401 if there is none."""
+        """Return the response to a login that is not fresh. Raises a 401 if the realm has none."""
         raise NotImplementedError
 
     def forbidden(self, reason: str = ...) -> Any:
-        """Return the response for those who are logged in and must not see the page. Raises a 403 if there is none."""
+        """Return the response to a logged-in user without permission. Raises a 403 if the realm has none."""
         raise NotImplementedError
 
 
 def realm_of(app: Flask) -> Realm:
-    """Return the realm of the application's own users. Raises RuntimeError if it has none."""
+    """Return the realm of an application's own users. Raises RuntimeError if the application has no manager."""
     realm: Realm | None = app.extensions.get(EXTENSION_KEY)
     if realm is None:
         raise RuntimeError(f"the application {app.name!r} has no LoginManager: call login_manager.init_app(app) first")
@@ -223,14 +244,14 @@ def realm_of(app: Flask) -> Realm:
 
 
 def realms_of(app: Flask) -> list[Realm]:
-    """Return the application's realms: that of its own users, if it has one, and those of its other kinds of user."""
+    """Return all realms of an application: that of its own users, if it has one, then its user kinds."""
     own: Realm | None = app.extensions.get(EXTENSION_KEY)
     kinds: dict[str, Realm] = app.extensions.get(KINDS_KEY, {})
     return [*kinds.values()] if own is None else [own, *kinds.values()]
 
 
 def cookie_name(interface: Any, app: Flask) -> str:
-    """Return the name of the session cookie of a session interface, ours or Flask's."""
+    """Return the name of the session cookie of a session interface, this package's or Flask's."""
     if isinstance(interface, ServerSessionInterface):
         return interface.settings.cookie.name
     name: str = interface.get_cookie_name(app)

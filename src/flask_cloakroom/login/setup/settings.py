@@ -1,7 +1,7 @@
-"""The settings of ``app.config`` that concern logins, checked here.
+"""The login settings in ``app.config``, read and checked.
 
-They are checked at start, and again when one of them has another value than before: applications and their tests set
-some of them late, as they may with Flask-Login.
+They are checked at start, and again when one of them changes: with Flask-Login, applications and tests may set some of
+them late.
 """
 
 from __future__ import annotations
@@ -9,57 +9,50 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ...cookies import MAX_AGE_LIMIT, Cookie, Finder, read_cookie
 from ...errors import SettingError
 from ...settings import Reader
 from ..remember.tokens import LONGEST_TOKEN
-from .config import (
-    AUTH_HEADER_NAME,
-    COOKIE_DURATION,
-    COOKIE_HTTPONLY,
-    COOKIE_NAME,
-    COOKIE_SAMESITE,
-    COOKIE_SECURE,
-    USE_SESSION_FOR_NEXT,
-)
 
 if TYPE_CHECKING:
     from flask import Flask
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: Says that a setting was not made, where None is a value.
+#: The value of a setting that is not set, where None means something else.
 UNSET: Final = object()
 
+#: Flask-Login's defaults for the settings that it has.
 DEFAULTS: Final[dict[str, Any]] = {
-    "AUTH_HEADER_NAME": AUTH_HEADER_NAME,
+    "AUTH_HEADER_NAME": "Authorization",
     "FORCE_HOST_FOR_REDIRECTS": None,
     "LOGIN_DISABLED": False,
     "LOGOUT_CLEAR_SITE_DATA": ("cache", "storage"),
-    "REMEMBER_COOKIE_NAME": COOKIE_NAME,
-    "REMEMBER_COOKIE_DURATION": COOKIE_DURATION,
+    "REMEMBER_COOKIE_NAME": "remember_token",
+    "REMEMBER_COOKIE_DURATION": timedelta(days=365),
     "REMEMBER_COOKIE_DOMAIN": None,
     "REMEMBER_COOKIE_PATH": None,
-    "REMEMBER_COOKIE_SECURE": COOKIE_SECURE,
-    "REMEMBER_COOKIE_HTTPONLY": COOKIE_HTTPONLY,
-    "REMEMBER_COOKIE_SAMESITE": COOKIE_SAMESITE,
+    "REMEMBER_COOKIE_SECURE": False,
+    "REMEMBER_COOKIE_HTTPONLY": True,
+    "REMEMBER_COOKIE_SAMESITE": None,
     "REMEMBER_COOKIE_PARTITIONED": False,
     "REMEMBER_COOKIE_REFRESH_EACH_REQUEST": False,
     "REMEMBER_COOKIE_ACCEPT_LEGACY": False,
     "SESSION_PROTECTION": UNSET,
-    "USE_SESSION_FOR_NEXT": USE_SESSION_FOR_NEXT,
+    "USE_SESSION_FOR_NEXT": False,
 }
-#: What the remember cookie has from the session's cookie unless it is said for itself. Were it sent where that one is
-#: not, it would be the weaker of two keys to the same door.
-_FROM_SESSION: Final = ("SECURE", "SAMESITE", "PARTITIONED")
+#: Attributes that the remember cookie takes from the session cookie if REMEMBER_COOKIE_… does not set them. A remember
+#: cookie that is sent over plain HTTP would give away what a secure session cookie protects.
+_DEFAULTS_FROM_SESSION: Final = ("SECURE", "SAMESITE", "PARTITIONED")
 _NAMES: Final = (
     *DEFAULTS,
-    *(f"SESSION_COOKIE_{part}" for part in ("PATH", *_FROM_SESSION)),
+    *(f"SESSION_COOKIE_{part}" for part in ("PATH", *_DEFAULTS_FROM_SESSION)),
     "APPLICATION_ROOT",
 )
-#: Clear Site Data (W3C), section 3.1, and what browsers added.
+#: The values of the header Clear-Site-Data (W3C, section 3.1), with those that browsers added.
 _CLEARABLE: Final = (
     "cache",
     "cookies",
@@ -72,46 +65,46 @@ _CLEARABLE: Final = (
 )
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?").fullmatch
-#: What a token of ours can consist of. A cookie of the name that holds anything else is not looked at.
-_PLAUSIBLE: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
+#: The characters of a remember token. A cookie with others is ignored.
+_TOKEN_PATTERN: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
 
 _CACHE: Final = "flask_cloakroom.login settings"
 
 
 @dataclass(frozen=True, slots=True)
 class LoginSettings:
-    """All of them, checked."""
+    """The login settings of one application, checked."""
 
     cookie: Cookie
-    #: Lists what could be tokens in a request's Cookie header, in the browser's order.
+    #: Lists the values in a request's Cookie header that look like remember tokens, in the browser's order.
     find_tokens: Finder
-    #: Seconds that a login is remembered.
+    #: The lifetime of a remember token, in seconds.
     remember_for: int
     refresh_each_request: bool
-    #: Whether the cookies of Flask-Login are taken.
+    #: Whether remember cookies of Flask-Login are accepted.
     accept_legacy: bool
     disabled: bool
-    #: "basic", "strong" or None; UNSET: what the manager says.
+    #: "basic", "strong" or None; UNSET for the value of the manager's attribute.
     protection: Any
     next_in_session: bool
     forced_host: str | None
-    #: The value of the header Clear-Site-Data at a logout, or None.
+    #: The value of the header Clear-Site-Data at a logout; None for no header.
     clear_site_data: str | None
     auth_header: str
 
-    def of_kind(self, kind: str) -> LoginSettings:
-        """Return those of another kind of user: with a cookie of its own."""
+    def for_kind(self, kind: str) -> LoginSettings:
+        """Return these settings with the remember cookie of another kind of user."""
         cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
-        # Flask-Login has one kind of user: its cookie of a customer would be good as that of the operator with that id.
-        return replace(self, cookie=cookie, find_tokens=cookie.finder(_PLAUSIBLE), accept_legacy=False)
+        # Flask-Login has one kind of user. Its cookie of customer 7 would log in the operator with the id 7.
+        return replace(self, cookie=cookie, find_tokens=cookie.finder(_TOKEN_PATTERN), accept_legacy=False)
 
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:
-        """Return the application's settings. Raises :class:`SettingError`, which names the first wrong one."""
+        """Return the application's settings. Raises :class:`SettingError` for the first wrong one."""
         read = Reader({**DEFAULTS, **app.config})
-        unsaid = [part for part in _FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
+        missing = [part for part in _DEFAULTS_FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
         read = read.with_overrides(
-            {f"REMEMBER_COOKIE_{part}": app.config.get(f"SESSION_COOKIE_{part}", False) for part in unsaid}
+            {f"REMEMBER_COOKIE_{part}": app.config.get(f"SESSION_COOKIE_{part}", False) for part in missing}
         )
         cookie = read_cookie(read, "REMEMBER")
         if cookie.name == read["SESSION_COOKIE_NAME"]:
@@ -119,7 +112,7 @@ class LoginSettings:
         protection = read["SESSION_PROTECTION"]
         return cls(
             cookie=cookie,
-            find_tokens=cookie.finder(_PLAUSIBLE),
+            find_tokens=cookie.finder(_TOKEN_PATTERN),
             remember_for=min(read.seconds("REMEMBER_COOKIE_DURATION", at_least=1), MAX_AGE_LIMIT),
             refresh_each_request=read.boolean("REMEMBER_COOKIE_REFRESH_EACH_REQUEST"),
             accept_legacy=read.boolean("REMEMBER_COOKIE_ACCEPT_LEGACY"),
@@ -133,12 +126,12 @@ class LoginSettings:
 
 
 def settings_of(app: Flask) -> LoginSettings:
-    """Return the application's settings, read anew if one has changed. Raises :class:`SettingError`."""
+    """Return the application's settings, read again if one has changed. Raises :class:`SettingError`."""
     get = app.config.get
     values = [get(name, UNSET) for name in _NAMES]
-    kept: tuple[list[Any], LoginSettings] | None = app.extensions.get(_CACHE)
-    if kept is not None and kept[0] == values:
-        return kept[1]
+    cached: tuple[list[Any], LoginSettings] | None = app.extensions.get(_CACHE)
+    if cached is not None and cached[0] == values:
+        return cached[1]
     settings = LoginSettings.read(app)
     if settings.disabled and not (app.debug or app.testing):
         log.warning("LOGIN_DISABLED is on: login_required lets everybody in")
@@ -147,9 +140,9 @@ def settings_of(app: Flask) -> LoginSettings:
 
 
 def checked_protection(mode: Any) -> str | None:
-    """Return "basic", "strong" or None. Raises :class:`SettingError`.
+    """Return a mode of SESSION_PROTECTION: "basic", "strong" or None.
 
-    A mistyped mode must not mean that there is none.
+    Raises :class:`SettingError` for any other value, because a mistyped "strong" must not switch the protection off.
     """
     if mode is None or mode is False or mode == "":
         return None

@@ -1,4 +1,4 @@
-"""User objects: the flags ``is_authenticated``, ``is_active``, ``is_anonymous`` in both forms, and what to inherit."""
+"""User objects: base classes, and the flags ``is_authenticated``, ``is_active``, ``is_anonymous`` in both forms."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any, Final
 
 from ...sessions import register_type
 
-#: The names for which :data:`flask_cloakroom.current_user` takes both forms.
+#: The attributes that :data:`flask_cloakroom.current_user` has in both forms: as a value and as a method.
 FLAGS: Final = frozenset({"is_authenticated", "is_active", "is_anonymous"})
 
 
 class Flag(int):
-    """True or False, to be read (``user.is_active``, today's form) or called (``user.is_active()``, the older one).
+    """A bool that can be read (``user.is_active``, today's form) or called (``user.is_active()``, the older form).
 
-    It is equal to a bool, prints as one, and is true where one is. Only ``is True`` fails, because nothing but True
-    is True, and JSON has it as 1 or 0. Put ``bool()`` around it there.
+    It equals a bool and prints as one. Two things differ: ``is True`` is false, and JSON has 1 or 0. Use ``bool()``
+    there.
     """
 
     __slots__ = ()
 
     def __new__(cls, value: object) -> Flag:
-        """Return the flag for whatever is true or false."""
+        """Return the flag for the truth of a value."""
         return super().__new__(cls, bool(value))
 
     def __call__(self) -> bool:
-        """Return it as a bool."""
+        """Return the flag as a bool."""
         return bool(self)
 
     def __repr__(self) -> str:
@@ -38,39 +38,43 @@ register_type(Flag, name="flask_cloakroom.Flag", encode=bool, decode=bool)
 
 
 def as_flag(value: Any, name: str) -> Any:
-    """Return what a flag's attribute says: called if it is a method, so that no method counts as true.
+    """Return the value of the user attribute ``name``: ``value``, or its return value if it is a method.
 
-    Raises TypeError if the method is a coroutine function, whose coroutine would count as true.
+    Without the call, every method would be true. Raises TypeError if the method is async.
     """
     if not callable(value) or isinstance(value, Flag):
         return value
-    said = value()
-    if inspect.isawaitable(said):
-        close = getattr(said, "close", None)
+    answer = value()
+    if inspect.isawaitable(answer):
+        close = getattr(answer, "close", None)
         if close is not None:
-            close()  # or Python warns that nobody awaited it
-        raise TypeError(f"{name} of a user object must not be async: everything that it says would count as true")
-    return Flag(said)
+            close()  # else Python warns that nobody awaited the coroutine
+        raise TypeError(f"{name} of a user object must not be async: its coroutine is always true. Make it a property")
+    return Flag(answer)
 
 
 def is_set(user: Any, name: str) -> bool:
-    """Tell what the user object says, in either form. Raises AttributeError if it says nothing, TypeError as above."""
+    """Return whether a flag of a user object is true, in either form.
+
+    Raises AttributeError if the object does not have the flag, and TypeError if the flag is async.
+    """
     return bool(as_flag(getattr(user, name), name))
 
 
 class UserMixin:
-    """For a user class: says that the user is active, authenticated and not anonymous, and takes the id from ``id``.
+    """Base class for users: active, authenticated, not anonymous, and ``get_id()`` returns ``id``.
 
-    A class that overrides ``is_active``, as a property, a method or a column, decides about ``is_authenticated`` too.
+    ``is_authenticated`` is the value of ``is_active``. A class may override ``is_active`` with a property, a method or
+    a database column.
     """
 
-    # A class with __eq__ loses it otherwise.
+    # Python sets __hash__ to None in a class that defines __eq__.
     __hash__ = object.__hash__
 
     @property
     def is_active(self) -> bool:
-        """True. Say False for an account that is switched off: it cannot log in, and a login of it ends."""
-        return Flag(True)  # type: ignore[return-value]  # as good as a bool, and can be called
+        """True. Return False for a disabled account: it cannot log in, and its logins end at their next request."""
+        return Flag(True)  # type: ignore[return-value]  # a bool that can be called
 
     @property
     def is_authenticated(self) -> bool:
@@ -83,19 +87,19 @@ class UserMixin:
         return Flag(False)  # type: ignore[return-value]
 
     def get_id(self) -> str:
-        """Return ``id`` as a str. Raises NotImplementedError if there is no ``id``."""
+        """Return ``id`` as a str. Raises NotImplementedError if the user has no ``id``."""
         try:
             return str(self.id)  # type: ignore[attr-defined]
         except AttributeError:
             raise NotImplementedError("No `id` attribute - override `get_id`") from None
 
     def __eq__(self, other: object) -> Any:
-        """Two user objects are the same user if they have the same id."""
+        """Return whether both objects have the same id."""
         return self.get_id() == other.get_id() if isinstance(other, UserMixin) else NotImplemented
 
 
 class AnonymousUserMixin:
-    """What ``current_user`` is when nobody is logged in."""
+    """The class of ``current_user`` when nobody is logged in."""
 
     @property
     def is_authenticated(self) -> bool:

@@ -1,1 +1,1 @@
-"""``user_session``: a dict that belongs to the user and is the same on every device."""
+"""``user_session``: a dict that belongs to a user and is the same on every device."""

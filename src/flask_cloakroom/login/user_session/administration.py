@@ -1,4 +1,4 @@
-"""All that belongs to a user: deleted, or handed out. For views, commands and workers alike."""
+"""Delete or export the data of a user. Views, commands and workers call this."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ..setup.realm import Realm
 from .mappings import StoredSession
 
 
-def delete_of(realm: Realm, user: Any) -> bool:
-    """Delete the data of one user of the realm: :func:`.actions.delete_user_data`."""
-    repository, name = _named(realm, user)
+def delete_data(realm: Realm, user: Any) -> bool:
+    """Delete the data of a user of the realm: see :func:`.actions.delete_user_data`."""
+    repository, name = _repository_and_owner(realm, user)
     deleted = repository.user_data.delete(name)
     session = realm.session_of(this_request()) if has_request_context() else None
     if isinstance(session, ServerSession):
         found = (session.companions or {}).get(name)
         if isinstance(found, StoredSession):
-            found.drop()  # what this request has of it is late as well
+            found.drop()  # else the save of this request would bring its own changes back
     return deleted
 
 
-def export_of(realm: Realm, user: Any) -> str:
-    """Return the data of one user of the realm as JSON: :func:`.actions.export_user_data`."""
-    repository, name = _named(realm, user)
+def export_data(realm: Realm, user: Any) -> str:
+    """Return the data of a user of the realm as JSON text: see :func:`.actions.export_user_data`."""
+    repository, name = _repository_and_owner(realm, user)
     return to_json(repository.user_data.load(name).values)
 
 
-def _named(realm: Realm, user: Any) -> tuple[Repository, str]:
+def _repository_and_owner(realm: Realm, user: Any) -> tuple[Repository, str]:
     interface = realm.interface_for(this_app())
     if not isinstance(interface, ServerSessionInterface):
         raise CloakroomError(
-            "what belongs to users is on the server: Session(app) or Cloakroom(app) of flask_cloakroom"
+            "user data needs sessions on the server: Session(app) or Cloakroom(app) of flask_cloakroom"
         )
     if user is None:
-        raise ValueError("give the user, or their id; None is nobody")
+        raise ValueError("the user is None. Give a user object or the id of a user")
     user_id = realm.id_of(user) if hasattr(user, realm.id_attribute) else user
     return interface.repository, interface.repository.tickets.owner_name(str(user_id))

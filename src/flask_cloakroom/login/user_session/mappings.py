@@ -1,4 +1,4 @@
-"""The dicts behind ``user_session``: a visitor's, a user's stored one, and that of a refused request."""
+"""The dicts behind ``user_session``: for a visitor, for a user, and for a request with a refused credential."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from ...core.values.lazy import LazyDict
 from ...core.values.own_keys import VISITOR_ID_KEY
 from ...errors import SessionValueError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import MergedValue, values_of
+from ...sessions.merge_at_login import MergedValue, unpack_changes
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
 
 class UserSession(MutableMapping[Any, Any]):
-    """What belongs to a user, used like a dict whose keys are str: the same on every device, outliving every session.
+    """The data of a user, a dict with str as keys: the same on every device, and kept when every session is over.
 
-    A visitor who is not logged in has one inside their session; a login merges it into the user's. Nothing is read
-    before the first use. What a view changes, also deep inside a value, is saved with the response.
+    A visitor who is not logged in has one inside the session; a login merges it into the user's. It is read at its
+    first use. Changes, also inside a value, are saved with the response.
     """
 
     def __repr__(self) -> str:
-        # Never the contents: what is printed is logged.
+        # Without the contents, because a repr may be logged.
         return f"<{type(self).__name__}>"
 
     def copy(self) -> dict[str, Any]:
-        """Return a plain dict with what it holds."""
+        """Return the contents as a plain dict."""
         return dict(self)
 
     @property
     def merged(self) -> tuple[MergedValue, ...]:
-        """What the last login with something to merge changed, for as long as that can be undone: a day."""
+        """The changes of the last merge of visitor data, as long as it can be undone: for a day."""
         return ()
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
-        """Take what that brought back out, at once, and return what changed by it. What was edited since stays.
+        """Undo the last merge at once, and return the changes. Values that were edited since the merge stay.
 
-        Nothing happens if there is nothing to undo, or if it was undone.
+        Without a merge to undo, nothing changes and the result is empty.
         """
         return ()
 
 
 class VisitorSession(UserSession):
-    """The visitor's: keys inside their session, each by itself, with the id of what they will bring at a login."""
+    """The data of a visitor: each key is a key of the visitor's session. The session also gets a visitor id."""
 
     def __init__(self, session: ServerSession) -> None:
         self._session = session
@@ -81,9 +81,9 @@ class VisitorSession(UserSession):
 
 
 class StoredSession(LazyDict, UserSession):
-    """A user's: an entry of its own in the store, loaded at the first use and saved right before the session."""
+    """The data of a user: an entry of its own in the store, loaded at the first use and saved before the session."""
 
-    _held: UserRecord | None = None
+    _record: UserRecord | None = None
 
     def __init__(self, session: ServerSession, user_id: str, name: str) -> None:
         self._session = session
@@ -97,14 +97,15 @@ class StoredSession(LazyDict, UserSession):
     def _open(self) -> dict[Any, Any]:
         with self._session.outage():
             held = self._user_data.load(self._name)
-        return self._go_on(held)
+        return self._begin_from(held)
 
-    def _go_on(self, held: UserRecord) -> dict[Any, Any]:
-        self._held = held
+    def _begin_from(self, held: UserRecord) -> dict[Any, Any]:
+        self._record = held
         return self._reset(held.values)
 
     def _unpack(self, key: Any) -> Any:
-        # Not as a session does, where it counts as missing: whoever finds nothing begins anew, over what is there.
+        # An error, and not a missing key as in a session: a view that finds no cart would begin a new one and overwrite
+        # the user's data.
         with self._session.outage():
             value = unpack_value(key, self._base[key])
         self._data[key] = value
@@ -116,7 +117,7 @@ class StoredSession(LazyDict, UserSession):
         super().__setitem__(_checked(key), value)
 
     def clear(self) -> None:
-        """Delete every key, also those whose values cannot be decoded."""
+        """Delete every key, also keys whose values cannot be decoded."""
         for key in list(self.opened()):
             del self[key]
 
@@ -125,57 +126,57 @@ class StoredSession(LazyDict, UserSession):
 
     @property
     def merged(self) -> tuple[MergedValue, ...]:
-        """Do :attr:`UserSession.merged`."""
+        """The changes of the last merge: see :attr:`UserSession.merged`."""
         self.opened()
-        assert self._held is not None
-        undo = self._user_data.undoable(self._held)
-        return () if undo is None else values_of(undo.changed)
+        assert self._record is not None
+        undo = self._user_data.undoable(self._record)
+        return () if undo is None else unpack_changes(undo.changed)
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
-        """Do :meth:`UserSession.undo_merge`; what the request changed so far is saved by it."""
+        """Undo the last merge: see :meth:`UserSession.undo_merge`. The request's earlier changes are saved first."""
         self.save()
         with self._session.outage():
             undone = self._user_data.undo(self._name)
         if undone is None:
             return ()
         self._reset_keeping_objects(undone.record.values)
-        self._held = undone.record
-        return values_of(undone.changed)
+        self._record = undone.record
+        return unpack_changes(undone.changed)
 
     # -- saving, as the session's companion ------------------------------------------------------------------
 
     def save(self) -> None:
-        """Save what the request changed; if that is nothing, at times that it was used."""
+        """Save the changes of the request. Without changes, write the time of the last use when that is due."""
         self.closed = self._session.closed
-        if not self.is_opened or self._held is None:
+        if not self.is_opened or self._record is None:
             return
         changes = self.changes()
-        is_due = not self._session.passive and self._user_data.is_due(self._held)
+        is_due = not self._session.passive and self._user_data.is_due(self._record)
         if not changes and not is_due:
             return
         with self._session.outage():
-            saved = self._user_data.commit(self._held, changes)
+            saved = self._user_data.commit(self._record, changes)
         if saved is None:
             self.forget()
             if changes:
                 self._discard(tuple(changes), "gone")
             return
-        self._held = saved.record
+        self._record = saved.record
         self._reset_keeping_objects(saved.record.values)
         self._report(saved)
 
-    def abandon(self) -> None:
-        """Forget what could not be saved; what was stored before stays."""
-        if self._held is not None:
-            self._reset(self._held.values)
+    def rollback(self) -> None:
+        """Drop the changes that could not be saved. The stored data stays."""
+        if self._record is not None:
+            self._reset(self._record.values)
 
     def forget(self) -> None:
-        """Load anew at the next use."""
+        """Load the data again at the next use."""
         self.is_opened = False
-        self._held = None
+        self._record = None
 
     def drop(self) -> None:
-        """Forget what the request changed, because all of it was deleted, and say so; load anew at the next use."""
+        """Drop the changes of the request, because the user's data was deleted, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         self.forget()
         if keys:
@@ -192,7 +193,7 @@ class StoredSession(LazyDict, UserSession):
 
 
 class RefusedSession(LazyDict, UserSession):
-    """Of a request whose credential was refused: neither the user's nor the visitor's, so empty, and not saved."""
+    """The data in a request whose credential was refused: it belongs to nobody, so it is empty and is not saved."""
 
     def __init__(self, session: ServerSession) -> None:
         self._session = session
@@ -203,14 +204,14 @@ class RefusedSession(LazyDict, UserSession):
         return self._reset({})
 
     def save(self) -> None:
-        """Say what is not saved."""
+        """Log the changes that are not saved, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
             log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
-    def abandon(self) -> None:
-        """Forget it."""
+    def rollback(self) -> None:
+        """Drop the changes."""
         self._reset({})
 
 

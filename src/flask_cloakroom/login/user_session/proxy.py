@@ -1,4 +1,4 @@
-"""``user_session``: what belongs to the user who makes this request, or to the visitor who is nobody yet."""
+"""``user_session``: the data of the request's user, or of a visitor who is not logged in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import will_merge
-from ..request.loading import user_of
-from ..request.state import state_of_realm
+from ..request.current_user import user_of
+from ..request.state import login_state
 from ..setup.realm import Realm, realm_of
 from ..setup.users import is_set
 from .mappings import RefusedSession, StoredSession, UserSession, VisitorSession
 
 
 def current_user_session(realm: Realm) -> UserSession:
-    """Return that of the present request. Raises RuntimeError, CloakroomError and SettingError as ``user_session``."""
-    state = state_of_realm(realm)
+    """Return the user session of the present request for a realm. Raises as :data:`user_session`."""
+    state = login_state(realm)
     user, session = user_of(state), state.session
     if not isinstance(session, ServerSession):
         raise CloakroomError(
@@ -40,7 +40,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
     if _has_login_to_save(session, found) and not session.closed:
-        # So that what is read now is what the merge made of it; and that comes after the login's commit.
+        # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now()
         found.save()
         found.forget()
@@ -48,7 +48,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
 
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
-    """Tell whether the session holds something that is to be merged, from this request's login or one before."""
+    """Return whether the session holds visitor data to merge, for this request's login or an earlier one."""
     if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
         return will_merge(session)
     return not found.is_opened and session.is_merge_pending
@@ -62,14 +62,15 @@ def _companion(session: ServerSession, name: str, make: Callable[[], StoredSessi
     return session.companions[name]
 
 
-def user_session_of(find_realm: Callable[[], Realm]) -> UserSession:
-    """Return a proxy for what belongs to the user of a realm, typed as what it stands for."""
+def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:
+    """Return a proxy for the user session of a realm."""
     return cast(UserSession, LocalProxy(lambda: current_user_session(find_realm())))
 
 
-#: What belongs to the user who makes this request: the same on every device, outliving every session. A visitor's is in
-#: their session, and merged into the user's at the login. Used like a dict with str as keys; see :class:`UserSession`.
+#: The data of the request's user: a dict with str as keys that is the same on every device and outlives every session.
+#: The data of a visitor is in the visitor's session, and is merged into the user's data at the login. See
+#: :class:`UserSession`.
 #:
-#: Raises RuntimeError without a LoginManager and a loader, CloakroomError if sessions are not on the server,
-#: SettingError if SESSION_ENCRYPTION is on and there is no SECRET_KEY.
-user_session: UserSession = user_session_of(lambda: realm_of(this_app()))
+#: Raises RuntimeError without a LoginManager or without a loader, CloakroomError if the sessions are not on the server,
+#: and SettingError if SESSION_ENCRYPTION is on and SECRET_KEY is not set.
+user_session: UserSession = user_session_proxy(lambda: realm_of(this_app()))

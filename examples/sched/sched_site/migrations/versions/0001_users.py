@@ -1,4 +1,4 @@
-"""The accounts."""
+"""Create the table of users."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table of accounts.
+    """Create the table of users, if it does not exist.
 
-    The site made it without migrations once. Such a table is this very one, so it is taken as it is.
+    Earlier versions of the site created the same table without a migration. Such a table stays as it is.
     """
     if sa.inspect(op.get_bind()).has_table("users"):
         return
@@ -30,5 +30,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table."""
+    """Drop the table of users."""
     op.drop_table("users")

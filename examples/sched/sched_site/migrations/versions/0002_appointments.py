@@ -1,4 +1,4 @@
-"""The appointments, and the time zone that each user lives in."""
+"""Create the table of appointments, and add a time zone to users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Let users have a time zone, and make the table of appointments. Moments in it are UTC."""
+    """Add the time zone, and create the table of appointments. Its times are UTC."""
     op.add_column("users", sa.Column("time_zone", sa.String(64), nullable=False, server_default="UTC"))
     op.create_table(
         "appointments",
@@ -25,12 +25,12 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.CheckConstraint("starts < ends", name="appointments_start_before_end"),
     )
-    # For what every page asks: those of one user that end after some moment.
+    # For the query of every page: the appointments of one user that end after a given time.
     op.create_index("appointments_by_user", "appointments", ["user_id", "ends"])
 
 
 def downgrade() -> None:
-    """Drop both."""
+    """Drop the table of appointments and the time zone."""
     op.drop_index("appointments_by_user", table_name="appointments")
     op.drop_table("appointments")
     with op.batch_alter_table("users") as users:
