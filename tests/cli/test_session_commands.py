@@ -1,4 +1,4 @@
-"""``flask sessions``."""
+"""``flask sessions count`` and ``flask sessions purge``."""
 
 from __future__ import annotations
 

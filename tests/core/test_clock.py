@@ -1,4 +1,4 @@
-"""A clock that is set back makes nothing good again, and logs nobody out without need."""
+"""A clock that is set back makes no used ticket good again, and logs out no user without need."""
 
 from __future__ import annotations
 

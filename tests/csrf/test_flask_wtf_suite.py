@@ -1,4 +1,4 @@
-"""Flask-WTF's own tests of its protection, unchanged, against this one."""
+"""Flask-WTF's own tests of its CSRF protection, unchanged, run on this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FlaskRedis: its settings, and the clients that it can have."""
+"""The settings of FlaskRedis, and the clients that it makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greenlets in place of threads: a bounded pool that waits without blocking the others."""
+"""Greenlets in the place of threads: a greenlet that waits for a connection does not block the others."""
 
 from __future__ import annotations
 

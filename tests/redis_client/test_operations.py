@@ -1,4 +1,4 @@
-"""Every group of operations that Flask-Redis's documentation names, on a real server, through the instance."""
+"""Each group of operations in Flask-Redis's documentation, on a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster whose slots move and whose masters fail while visitors change their sessions."""
+"""A cluster moves slots and loses masters while visitors change their sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""valkey-py as the only driver: every kind of URL, with options in it, for the client and for sessions."""
+"""valkey-py as the only driver: every kind of URL, for the client and for sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentinel's master killed and paused while visitors change their sessions: what is lost, and how long it takes."""
+"""Sentinel's master is killed and paused while visitors change their sessions: losses and times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bounded pool for everything that asks for a URL, seen from the server's side."""
+"""One pool for all users of a URL, seen from the server's side."""
 
 from __future__ import annotations
 

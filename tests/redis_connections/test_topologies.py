@@ -1,4 +1,4 @@
-"""FlaskRedis and sessions on a real cluster and on a real Sentinel setup, where nothing goes wrong."""
+"""FlaskRedis and sessions on a real cluster and a real Sentinel setup, without failures."""
 
 from __future__ import annotations
 

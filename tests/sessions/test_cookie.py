@@ -1,4 +1,4 @@
-"""The cookie's attributes, and what is done with cookies that are none of ours."""
+"""The session cookie's attributes, and cookies with wrong or foreign values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs: promises 1 and 2, as the store and as Redis itself count."""
+"""The number of store commands of a request: promises 1 and 2, counted at the store and in Redis itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``flask.session`` behaves as a dict does, over requests."""
+"""``flask.session`` behaves as a dict, across requests."""
 
 from __future__ import annotations
 

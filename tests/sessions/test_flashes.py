@@ -1,4 +1,4 @@
-"""Flash messages: each is shown once, by the response that rendered it, and kept while none did."""
+"""Each flash message is shown once, by a response that was rendered; until then it is kept."""
 
 from __future__ import annotations
 

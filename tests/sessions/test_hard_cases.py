@@ -1,4 +1,4 @@
-"""Found by people who looked for them: each was wrong once."""
+"""Hard cases, each of which was a fault once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a session lives, and when its cookie is sent again."""
+"""Idle timeout, absolute timeout, renewal, and when the cookie is sent again."""
 
 from __future__ import annotations
 

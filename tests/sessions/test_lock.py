@@ -1,4 +1,4 @@
-"""``session.lock()``: one request at a time, for what cannot be merged."""
+"""``session.lock()``: one request at a time, for changes that cannot be merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eight processes on one session: the promise of no lost updates under a load that no browser makes."""
+"""Eight processes change one session: no update is lost under a load that no browser makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis stopped before a request, during one, hanging, and started again: promise 10."""
+"""Promise 10: Redis is stopped before and during a request, hangs, and starts again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that run at the same time: promises 3, 4 and 7, each interleaving forced and not hoped for."""
+"""Promises 3, 4 and 7: parallel requests, each in an order that the test forces."""
 
 from __future__ import annotations
 

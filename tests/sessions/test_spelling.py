@@ -1,4 +1,4 @@
-"""Code of the study note that the product came from, in its own spelling, over the drop-in."""
+"""Code from a tutorial for Flask-Session runs unchanged on the drop-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 7: the id changes whenever ``_user_id`` does, whoever changes it, on every store."""
+"""Promise 7: every change of ``_user_id`` rotates the ticket, on every store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session refuses, and that what was stored before stays; sealed sessions; registered types."""
+"""Values that a session refuses, encrypted sessions, and registered types."""
 
 from __future__ import annotations
 

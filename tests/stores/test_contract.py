@@ -1,4 +1,4 @@
-"""Every store of the table holds the contract that is public in flask_cloakroom.testing."""
+"""Every store of the table passes the public contract in flask_cloakroom.testing."""
 
 from __future__ import annotations
 

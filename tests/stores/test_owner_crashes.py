@@ -1,4 +1,4 @@
-"""The owner index after thousands of random operations, and crashes between any two of their steps."""
+"""The owner index is right after thousands of random operations with crashes between any two steps."""
 
 from __future__ import annotations
 

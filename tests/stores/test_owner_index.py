@@ -1,4 +1,4 @@
-"""The owner index and the stored sessions agree, whatever is done at once."""
+"""The owner index and the stored sessions agree, also under parallel operations."""
 
 from __future__ import annotations
 

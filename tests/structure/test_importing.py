@@ -1,4 +1,4 @@
-"""What ``import flask_cloakroom`` costs and needs."""
+"""The cost of ``import flask_cloakroom``, and the packages that it needs."""
 
 from __future__ import annotations
 

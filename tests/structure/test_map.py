@@ -1,4 +1,4 @@
-"""The map in CONTRIBUTING.md, and the way of a request there, beside the package as it is."""
+"""The map, the tree of tests and the way of a request in CONTRIBUTING.md, compared with the files."""
 
 from __future__ import annotations
 

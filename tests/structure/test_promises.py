@@ -1,4 +1,4 @@
-"""The promises in ``docs/promises.md`` beside the marks of the tests that prove them."""
+"""Every promise in ``docs/promises.md`` has a test with its mark."""
 
 from __future__ import annotations
 

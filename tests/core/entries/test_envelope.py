@@ -1,4 +1,4 @@
-"""How a session lies in the store."""
+"""The bytes of a session in the store: their format, damage, and encryption."""
 
 from __future__ import annotations
 

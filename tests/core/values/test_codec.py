@@ -1,4 +1,4 @@
-"""What goes in comes out, and nothing else does: the typed codec."""
+"""Every value comes out of the codec as it went in, and damaged bytes are an error."""
 
 from __future__ import annotations
 

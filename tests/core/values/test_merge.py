@@ -1,4 +1,4 @@
-"""What two requests did to one session becomes one session: laws of the merge."""
+"""Laws of the three-way merge: the changes of two requests become one session."""
 
 from __future__ import annotations
 

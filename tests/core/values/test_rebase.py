@@ -1,4 +1,4 @@
-"""A request's changes on top of what another request stored: bytes in, bytes out."""
+"""Put a request's changes on top of the values that another request stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value that the codec does not take is an error that names its place and type."""
+"""A value that the codec cannot store is an error with the value's place and type."""
 
 from __future__ import annotations
 

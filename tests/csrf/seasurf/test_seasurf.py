@@ -1,4 +1,4 @@
-"""What Flask-SeaSurf documents, against the drop-in of its name, and what its uses cost."""
+"""The documented behaviour of Flask-SeaSurf, shown on the drop-in, and what each use costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flask-Login's own tests, unchanged, against the drop-in."""
+"""Flask-Login's own tests, unchanged, run on the drop-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code of older and newer texts, in its own spelling, over the drop-in and over both kinds of session."""
+"""Code from older and newer tutorials for Flask-Login runs unchanged on the drop-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of a user's sessions, and their end: one, all, everybody's; and the limit on their number."""
+"""The list of a user's sessions, their revocation, and the limit on their number."""
 
 from __future__ import annotations
 

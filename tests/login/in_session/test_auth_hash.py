@@ -1,4 +1,4 @@
-"""``update_session_auth_hash()``: one device stays logged in when the password changes."""
+"""``update_session_auth_hash()``: this device stays logged in when the password changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cookie that was captured before a login ended or moved gives an anonymous page: whichever, whatever ended it."""
+"""A stolen copy of a cookie gives an anonymous page after the login has ended or moved."""
 
 from __future__ import annotations
 

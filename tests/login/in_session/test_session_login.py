@@ -1,4 +1,4 @@
-"""What a login is to its session: rotation, the end, and what others may keep."""
+"""A login in its session: rotation of the ticket, logout, and ends that the application decides."""
 
 from __future__ import annotations
 

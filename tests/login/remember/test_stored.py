@@ -1,4 +1,4 @@
-"""Remember tokens over sessions on the server: random, hashed, of one device, good for one use, and revocable."""
+"""Stored remember tokens: random, hashed, good for one use on one device, and revocable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the user of a request lives, what asks for them, and what that costs."""
+"""``current_user``: when it is loaded, in which contexts, and at what cost."""
 
 from __future__ import annotations
 

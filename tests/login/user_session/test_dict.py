@@ -1,4 +1,4 @@
-"""``user_session`` as a dict, of a visitor and of a user, and what it costs."""
+"""``user_session`` as a dict, for visitors and users, and what each use costs."""
 
 from __future__ import annotations
 

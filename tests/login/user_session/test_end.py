@@ -1,4 +1,4 @@
-"""Undoing a merge, deleting and exporting what is a user's, encryption, and what can't be read."""
+"""Undo a merge, delete and export a user's data, encryption, and entries that cannot be read."""
 
 from __future__ import annotations
 

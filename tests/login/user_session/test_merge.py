@@ -1,4 +1,4 @@
-"""What a visitor had becomes their user's: exactly once, whoever crashes, retries, or logs in at the same time."""
+"""A visitor's data is merged into the user's data exactly once, also with crashes, retries and parallel logins."""
 
 from __future__ import annotations
 

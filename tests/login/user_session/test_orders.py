@@ -1,4 +1,4 @@
-"""What belongs to a user, under two operations at once: every order that their calls of the store can have."""
+"""Two operations on a user's data at once, in every order of their calls to the store."""
 
 from __future__ import annotations
 

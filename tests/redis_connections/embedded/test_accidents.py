@@ -1,4 +1,4 @@
-"""The embedded server in trouble: what belongs to it is killed, deleted or closed while processes use it."""
+"""The embedded server's process, socket or folder is killed, deleted or closed while processes use it."""
 
 from __future__ import annotations
 

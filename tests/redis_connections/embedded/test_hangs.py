@@ -1,4 +1,4 @@
-"""The embedded server hangs (SIGSTOP): a page is a 503 within SESSION_STORE_TIMEOUT, in whatever state it strikes."""
+"""The embedded server hangs (SIGSTOP): a page is a 503 within SESSION_STORE_TIMEOUT."""
 
 from __future__ import annotations
 

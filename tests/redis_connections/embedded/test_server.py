@@ -1,4 +1,4 @@
-"""The embedded server's life: one for all processes, for as long as one of them uses it, and its data for longer."""
+"""One embedded server for all processes: it ends with the last process, and the data stays."""
 
 from __future__ import annotations
 

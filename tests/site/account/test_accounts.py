@@ -1,4 +1,4 @@
-"""Accounts and their passwords: what is compared, what is upgraded, and how the accounts come to be there."""
+"""Accounts and passwords: comparison, upgrade of old hashes, and how the first accounts are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every page of the site, with records in the store that are hostile or damaged under a right checksum."""
+"""Every page of the site, with hostile or damaged records in the store under a right checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site while its Redis or its session store cannot be reached, and afterwards."""
+"""The site while its Redis or its session store is down, and afterwards."""
 
 from __future__ import annotations
 

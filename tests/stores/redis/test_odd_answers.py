@@ -1,4 +1,4 @@
-"""Answers that a verb of RedisStore does not expect are a StoreError, on sockets and through a client."""
+"""An answer that RedisStore does not expect is a StoreError, on its own sockets and through a client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLiteStore beside other writers, with colliding keys, clocks that jump, interruptions, and as a URL."""
+"""SQLiteStore beside other writers, with colliding keys, clocks that jump, and interruptions."""
 
 from __future__ import annotations
 

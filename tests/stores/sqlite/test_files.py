@@ -1,4 +1,4 @@
-"""What can be wrong with a file, a folder or a disk, and what SQLiteStore makes of it."""
+"""A file, a folder or a disk that is unusable, and what SQLiteStore does then."""
 
 from __future__ import annotations
 
