@@ -12,11 +12,11 @@ from flask import Flask
 
 from flask_cloakroom import Session
 from support.redis.clients import Outside
-from support.requests_on_app import MakeApp
 from support.servers.groups import SixNodeCluster
 from support.servers.redis_server import RedisServer
 from support.servers.sentinel import SentinelSetup
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
+from support.sites.requests_on_app import MakeApp
 from support.sites.stores import stores_closed_after
 
 

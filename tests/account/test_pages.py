@@ -1,4 +1,4 @@
-"""The ready-made pages: what they show, what their forms end, and whose templates they are made of."""
+"""The ready-made account pages: their contents, their forms, and templates of the application in their place."""
 
 from __future__ import annotations
 

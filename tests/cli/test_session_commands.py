@@ -1,4 +1,4 @@
-"""``flask sessions``."""
+"""``flask sessions count`` and ``flask sessions purge``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom.cli import sessions
-from support.requests_on_app import MakeApp, send
+from support.sites.requests_on_app import MakeApp, send
 
 
 @pytest.fixture

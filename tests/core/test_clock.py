@@ -1,4 +1,4 @@
-"""A clock that is set back makes nothing good again, and logs nobody out without need."""
+"""A clock that is set back makes no used ticket good again, and logs out no user without need."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def test_leases(left: int, running: bool) -> None:
     assert is_running(1_000_000 + left, 1_000_000, 30) is running
 
 
+@pytest.mark.promise(4)
 class TestTombstones:
     """Of sessions that ended, changed their privileges, or were renewed."""
 
@@ -103,6 +104,7 @@ class TestTombstones:
         assert shop.repository.carried_by(record.ticket) is not None
 
 
+@pytest.mark.promise(4)
 class TestRememberTokens:
     """Stored ones. Signed ones are tried in tests/login."""
 
@@ -148,6 +150,7 @@ class TestRememberTokens:
         assert families.find(families.exchange("foreign", "ada", HOUR)) is None
 
 
+@pytest.mark.promise(4)
 class TestSessions:
     """They stay, and their times are put right."""
 

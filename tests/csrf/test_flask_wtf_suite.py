@@ -1,18 +1,14 @@
-"""Flask-WTF's own tests of its protection, unchanged, against this one."""
+"""Flask-WTF's own tests of its CSRF protection, unchanged, run on this package."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
-import flask_cloakroom
 from support import ROOT
+from support.processes import SOURCE
+from support.suites import fetch, run_suite
 
 RELEASE = "Flask-WTF==1.3.0"
 MODULES = ("test_csrf_extension.py", "test_csrf_form.py")
@@ -60,49 +56,19 @@ sys.modules["flask_wtf.csrf"] = shim
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of tests of the release's source distribution, as pip fetches it."""
-    folder = tmp_path_factory.mktemp("flask-wtf")
-    download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder), RELEASE]
-    result = subprocess.run(
-        [sys.executable, "-m", "pip", *download], capture_output=True, text=True, timeout=100, check=False
-    )
-    archives = list(folder.glob("*.tar.gz"))
-    if result.returncode or not archives:
-        reason = f"{RELEASE} cannot be fetched: {result.stderr.strip()[-500:]}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(folder / "sdist", filter="data")
-    (tests,) = (folder / "sdist").glob("*/tests")
+    """The folder of tests of the release, with the shim beside them."""
+    tests = fetch(RELEASE, tmp_path_factory.mktemp("flask-wtf"))
     (tests / "shim.py").write_text(CONFTEST)
     return tests
 
 
 def test_flask_wtfs_own_tests(suite: Path) -> None:
     """All pass but those that differ on purpose: exactly those."""
-    report = suite / "report.xml"
-    options = ["-q", "-p", "shim", "-p", "no:cacheprovider", "--rootdir", str(suite), f"--junitxml={report}"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *MODULES],
-        cwd=suite,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(flask_cloakroom.__file__).parents[1]), str(suite)])},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert report.exists(), result.stdout + result.stderr
-    cases = list(ElementTree.parse(report).iter("testcase"))
-    bad = {
-        (case.get("classname"), case.get("name"))
-        for case in cases
-        if any(child.tag in ("failure", "error", "skipped") for child in case)
-    }
-    assert len(cases) == TESTS
-    assert {name for _, name in bad} == DIFFERENT | {DIFFERENT_IN_EXTENSION}, result.stdout[-3000:]
-    assert len(bad) == len(DIFFERENT) + 1
-    assert ("test_csrf_extension", DIFFERENT_IN_EXTENSION) in bad
+    outcome = run_suite(suite, list(MODULES), [SOURCE, suite], ["-p", "shim"])
+    assert outcome.count == TESTS
+    assert {name for _, name in outcome.bad} == DIFFERENT | {DIFFERENT_IN_EXTENSION}, outcome.output
+    assert len(outcome.bad) == len(DIFFERENT) + 1
+    assert ("test_csrf_extension", DIFFERENT_IN_EXTENSION) in outcome.bad
 
 
 @pytest.mark.parametrize("name", sorted(DIFFERENT | {DIFFERENT_IN_EXTENSION}))

@@ -1,4 +1,4 @@
-"""Forms of WTForms and of Flask-WTF, with the packages themselves."""
+"""CSRF tokens in forms of the packages WTForms and Flask-WTF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the headers and the body hold, there is an answer: passed, or a CSRFError."""
+"""Any headers and any body have an answer: the request passes, or is refused with a CSRFError."""
 
 from __future__ import annotations
 

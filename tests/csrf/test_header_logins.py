@@ -1,4 +1,4 @@
-"""A request whose user is shown by a header needs no token: another site cannot make a browser send it."""
+"""A request with a login in a header needs no token, because another site cannot make a browser send that header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens and logins: a login that begins, is confirmed, changes or ends voids the tokens from before, of every kind."""
+"""A login, a confirmation, a change of user and a logout make all older CSRF tokens invalid."""
 
 from __future__ import annotations
 

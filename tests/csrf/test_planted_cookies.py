@@ -1,4 +1,4 @@
-"""Cookies that a sibling domain plants under a name that only looks like one of ours."""
+"""A sibling domain plants a cookie whose name only looks like a name of this package."""
 
 from __future__ import annotations
 

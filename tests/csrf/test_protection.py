@@ -1,4 +1,4 @@
-"""The protection as a whole: what it covers, what it leaves alone, what it costs, and what it says of a refusal."""
+"""The protection as a whole: which views it covers, what it costs, and how it explains a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens: what they are bound to, when they change, and where a request may carry them."""
+"""CSRF tokens: their session, their changes, and the places in a request that may carry them."""
 
 from __future__ import annotations
 

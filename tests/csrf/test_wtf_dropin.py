@@ -1,4 +1,4 @@
-"""The import name flask_wtf where Flask-WTF is not installed, and where it is.
+"""The import name ``flask_wtf``, with and without Flask-WTF installed.
 
 script/test-packages does the same with the built packages, installed and removed in either order.
 """

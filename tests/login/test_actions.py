@@ -1,4 +1,4 @@
-"""What views do with logins: each verb once, as a method of the manager, behind the function of its name."""
+"""Each function for views calls the method of the same name on the manager."""
 
 from __future__ import annotations
 

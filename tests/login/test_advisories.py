@@ -1,4 +1,4 @@
-"""One test for each published vulnerability that a login must not have, named after it: browsers and captured cookies.
+"""One test for each published vulnerability of login packages, with browsers and stolen cookies.
 
 Those that concern a session whether somebody is logged in or not are in ``tests/sessions`` as well.
 """

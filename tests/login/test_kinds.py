@@ -1,4 +1,4 @@
-"""Several kinds of user side by side: each with a session of its own, and worth nothing as the other."""
+"""Several kinds of user side by side: each has its own session, and a login of one is no login of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a response tells caches: ``Vary`` in one line, by whole names."""
+"""The headers for caches: ``Vary`` in one line, compared by whole names."""
 
 from __future__ import annotations
 

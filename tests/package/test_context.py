@@ -1,4 +1,4 @@
-"""The objects behind Flask's proxies, under the present Flask and under one with a merged context."""
+"""The objects behind Flask's proxies, with the present Flask and with a merged context."""
 
 from __future__ import annotations
 

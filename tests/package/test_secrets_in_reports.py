@@ -1,4 +1,4 @@
-"""No error report shows a ticket, a token, a key or what a session holds, whoever's code it was that failed."""
+"""No error report shows a ticket, token, key or session value, wherever the error was raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FlaskRedis on several applications, and as an object where nobody expects one."""
+"""FlaskRedis on several applications, in copies, and in ``repr()``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FlaskRedis: its settings, and the clients that it can have."""
+"""The settings of FlaskRedis, and the clients that it makes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session, SettingError
-from support.redis.clients import limit_of, make_app, make_client, run
+from support.processes import run
+from support.redis.clients import limit_of, make_app, make_client
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 
 

@@ -1,4 +1,4 @@
-"""Greenlets in place of threads: a bounded pool that waits without blocking the others."""
+"""Greenlets in the place of threads: a greenlet that waits for a connection does not block the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.redis.clients import require_or_skip, run
+from support.processes import run
+from support.redis.clients import require_or_skip
 from support.servers.special import VolatileRedisServer
 
 GREENLETS = """

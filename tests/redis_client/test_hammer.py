@@ -1,4 +1,4 @@
-"""16 threads in each of 4 forked processes on one instance, with a bound far below the number of threads."""
+"""16 threads in each of 4 forked processes use one instance with far fewer connections than threads."""
 
 from __future__ import annotations
 

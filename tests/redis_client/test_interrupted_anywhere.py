@@ -1,4 +1,4 @@
-"""An exception at any one instruction between taking a connection and giving it back: every count stays right."""
+"""An exception at any instruction between taking a connection and giving it back: every count stays right."""
 
 from __future__ import annotations
 

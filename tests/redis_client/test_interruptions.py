@@ -1,4 +1,4 @@
-"""What comes between a command and its answer: no answer is taken for another's."""
+"""An exception between a command and its answer: no later command gets that answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every group of operations that Flask-Redis's documentation names, on a real server, through the instance."""
+"""Each group of operations in Flask-Redis's documentation, on a real server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from flask_cloakroom import FlaskRedis
 from support import ROOT
-from support.redis.clients import make_app, make_client, run
+from support.processes import run
+from support.redis.clients import make_app, make_client
 from support.redis.operations import GROUPS, Talk
 from support.servers.special import GuardedRedisServer, VolatileRedisServer
 

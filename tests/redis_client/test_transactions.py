@@ -1,4 +1,4 @@
-"""multi(), exec(), discard(): whose a transaction is, and when it is over."""
+"""``multi()``, ``exec()`` and ``discard()``: which thread owns a transaction, and when the transaction is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster whose slots move and whose masters fail while visitors change their sessions."""
+"""A cluster moves slots and loses masters while visitors change their sessions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from flask import session
 from flask_cloakroom import FlaskRedis
 from flask_cloakroom.redis_connections.endpoint import RETRIES
 from support.redis.session_load import Load, Outage, Visitor, make_app
-from support.requests_on_app import send, ticket_of
 from support.servers.groups import SixNodeCluster
+from support.sites.requests_on_app import send, ticket_of
 
 #: Seconds that the URL below gives a node for its answer.
 TIMEOUT = 0.5

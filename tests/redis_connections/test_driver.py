@@ -1,4 +1,4 @@
-"""valkey-py as the only driver: every kind of URL, with options in it, for the client and for sessions."""
+"""valkey-py as the only driver: every kind of URL, for the client and for sessions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.redis.clients import run
+from support.processes import run
 from support.servers.groups import SixNodeCluster
 from support.servers.sentinel import SentinelSetup
 from support.servers.special import GuardedRedisServer

@@ -1,4 +1,4 @@
-"""Sentinel's master killed and paused while visitors change their sessions: what is lost, and how long it takes."""
+"""Sentinel's master is killed and paused while visitors change their sessions: losses and times."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from flask_cloakroom import FlaskRedis
 from flask_cloakroom.signals import redis_lost, redis_moved, redis_restored
 from support.clock import CalmClock
 from support.redis.session_load import LONGEST, MARGIN, Load, Outage, Visitor, make_app
-from support.requests_on_app import send
 from support.servers.groups import FAILOVER_TIMEOUT, wait_until
 from support.servers.sentinel import SentinelSetup
+from support.sites.requests_on_app import send
 
 
 def load_on(setup: SentinelSetup) -> Load:

@@ -1,4 +1,4 @@
-"""One bounded pool for everything that asks for a URL, seen from the server's side."""
+"""One pool for all users of a URL, seen from the server's side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from flask import Flask, session
 from flask_cloakroom import FlaskRedis, Session, StoreError
 from flask_cloakroom.redis_connections import connect
 from flask_cloakroom.stores.redis.store import RedisStore
-from support.redis.clients import Outside, in_threads, join, limit_of, make_app, make_client, run
+from support.processes import run
+from support.redis.clients import Outside, in_threads, join, limit_of, make_app, make_client
 from support.servers.groups import wait_until
 from support.servers.special import Proxy, VolatileRedisServer
 

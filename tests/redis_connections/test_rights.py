@@ -1,4 +1,4 @@
-"""The rights that docs/deployment.md names are enough for all that the package does over Redis, and each is needed."""
+"""The Redis permissions in docs/deployment.md are enough for all commands, and each permission is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FlaskRedis and sessions on a real cluster and on a real Sentinel setup, where nothing goes wrong."""
+"""FlaskRedis and sessions on a real cluster and a real Sentinel setup, without failures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import FlaskRedis, Session
-from support.requests_on_app import send, ticket_of
 from support.servers.groups import ServerGroup, SixNodeCluster
 from support.servers.sentinel import SentinelSetup
+from support.sites.requests_on_app import send, ticket_of
 
 
 @pytest.fixture(params=["six_node_cluster", "sentinel_setup"], ids=["cluster", "sentinel"])

@@ -1,4 +1,4 @@
-"""Redis URLs: what each part becomes, and that no wrong one tells a part of a password."""
+"""Redis URLs: the meaning of each part. No error about a URL shows a part of the password."""
 
 from __future__ import annotations
 

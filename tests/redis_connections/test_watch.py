@@ -1,4 +1,4 @@
-"""What is told of an outage, in log lines and signals: once for each, however many connections notice."""
+"""An outage is reported once in the log and once as a signal, however many connections fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cookie's attributes, and what is done with cookies that are none of ours."""
+"""The session cookie's attributes, and cookies with wrong or foreign values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flask import Flask, session
 
 from flask_cloakroom import session_rejected
 from flask_cloakroom.cookies import Cookie
-from support.requests_on_app import MakeApp, entries, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 @pytest.fixture
@@ -81,6 +81,7 @@ def test_ticket_is_never_adopted(app: Flask) -> None:
     assert send(app, "/read", made_up).text == "None"
 
 
+@pytest.mark.promise(8)
 def test_ticket_is_nowhere_in_the_store(app: Flask) -> None:
     """GHSA-hrqr-hxpp-chr3: neither keys nor data hold the ticket."""
     ticket = ticket_of(send(app, "/fill"))
@@ -256,6 +257,7 @@ def test_refused_cookies_are_told(app: Flask) -> None:
     assert unknown not in str(told)
 
 
+@pytest.mark.promise(11)
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -290,6 +292,7 @@ def test_unreadable_record(app: Flask, garbage: Any, caplog: pytest.LogCaptureFi
     assert send(app, "/read", again).text == "alice"
 
 
+@pytest.mark.promise(11)
 def test_pickle_never_runs(app: Flask, tmp_path: Any) -> None:
     """CVE-2021-33026: a pickle under a session's key, or inside a value, is not executed."""
     canary = tmp_path / "canary"

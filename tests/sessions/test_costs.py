@@ -1,4 +1,4 @@
-"""What a request costs: promises 1 and 2, as the store and as Redis itself count."""
+"""The number of store commands of a request: promises 1 and 2, counted at the store and in Redis itself."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import redis
 from flask import Flask, session
 
 from flask_cloakroom import Session
-from support.requests_on_app import MakeApp, entries, send, ticket_of
 from support.servers.redis_server import RedisServer
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def add_views(app: Flask) -> None:
     app.add_url_rule("/iter", "iter", lambda: str(list(session)))
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.parametrize(
     ("path", "calls"),
     [
@@ -57,6 +58,7 @@ def test_store_commands(app: Flask, path: str, calls: list[str]) -> None:
     assert store.calls == calls
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.parametrize("path", ["/alone", "/read", "/in", "/len", "/iter", "/clear", "/destroy"])
 def test_visitor_without_cookie(app: Flask, path: str) -> None:
     """Who brings no ticket and leaves nothing costs no command, gets no cookie, and no entry is made."""
@@ -67,6 +69,7 @@ def test_visitor_without_cookie(app: Flask, path: str) -> None:
     assert entries(app) == 0
 
 
+@pytest.mark.promise(1)
 def test_untouched_page_says_nothing(app: Flask) -> None:
     """A page that leaves the session alone has neither Vary nor Set-Cookie, also for a visitor with a ticket."""
     ticket = ticket_of(send(app, "/fill"))
@@ -104,12 +107,14 @@ def test_set_cookie_is_never_cached(app: Flask) -> None:
     assert response.cache_control.max_age is None
 
 
+@pytest.mark.promise(2)
 def test_change_sends_no_cookie(app: Flask) -> None:
     """A visitor who has the ticket is not sent it again at each change."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket_of(send(app, "/write", ticket)) is None
 
 
+@pytest.mark.promise(1)
 def test_rendered_page_leaves_the_session_alone(app: Flask) -> None:
     """A template that doesn't mention the session doesn't touch it."""
     from flask import render_template_string
@@ -121,6 +126,7 @@ def test_rendered_page_leaves_the_session_alone(app: Flask) -> None:
     assert store.calls == []
 
 
+@pytest.mark.promise(1, 2)
 def test_commands_as_redis_counts_them(own_redis_server: RedisServer) -> None:
     """MONITOR sees 0, 1 and 2 commands of clients; what the script does inside the server is marked as such."""
     app = Flask("shop")

@@ -1,4 +1,4 @@
-"""``flask.session`` behaves as a dict does, over requests."""
+"""``flask.session`` behaves as a dict, across requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import SessionValueError
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 
 def run(app: Flask, work: Any, ticket: str | None = None) -> tuple[Any, str | None]:
@@ -133,6 +133,7 @@ def test_missing_key_is_a_key_error(app: Flask) -> None:
     assert run(app, work)[0] == "done"
 
 
+@pytest.mark.promise(6)
 def test_nested_changes_are_saved(app: Flask) -> None:
     """A change deep inside a value is saved without ``session.modified``."""
     _, ticket = run(app, fill)
@@ -141,12 +142,14 @@ def test_nested_changes_are_saved(app: Flask) -> None:
     assert run(app, lambda: session["cart"], ticket)[0] == {"items": [1, 2, {"id": 3, "quantity": 2}]}
 
 
+@pytest.mark.promise(6)
 def test_one_object_in_one_request(app: Flask) -> None:
     """Reading a key twice gives the same object, so that changes through either are one."""
     _, ticket = run(app, fill)
     assert run(app, lambda: session["cart"] is session["cart"] is session.get("cart"), ticket)[0]
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize("key", [5, None, True, (1, "a"), 2.5, b"bytes", frozenset({1})])
 def test_keys_keep_their_types(app: Flask, key: Any) -> None:
     """A key that is not a str is found again as what it is."""
@@ -155,6 +158,7 @@ def test_keys_keep_their_types(app: Flask, key: Any) -> None:
     assert type(run(app, lambda: next(iter(session)), ticket)[0]) is type(key)
 
 
+@pytest.mark.promise(5)
 def test_key_of_an_unknown_type(app: Flask) -> None:
     """A key that can't be stored is refused where it is set."""
 
@@ -216,6 +220,7 @@ def test_test_client_transaction(app: Flask) -> None:
         assert transaction["user"] == "alice"
 
 
+@pytest.mark.promise(6)
 def test_change_after_the_response_is_reported(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """What a streamed body writes into the session comes too late: it is logged, with the key."""
     from flask import stream_with_context

@@ -1,4 +1,4 @@
-"""Flash messages: each is shown once, by the response that rendered it, and kept while none did."""
+"""Each flash message is shown once, by a response that was rendered; until then it is kept."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from flask_cloakroom.core.values.flashes import LEASE_MS
 from flask_cloakroom.core.values.own_keys import FLASH_LEASES, FLASHES
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.schedules import Turns, in_every_order
-from support.requests_on_app import MakeApp, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, send, ticket_of
+from support.sites.watched_store import watch
+
+pytestmark = pytest.mark.promise(3)
 
 PAGE = "{% for message in get_flashed_messages() %}[{{ message }}]{% endfor %}"
 

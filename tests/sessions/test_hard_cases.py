@@ -1,4 +1,4 @@
-"""Found by people who looked for them: each was wrong once."""
+"""Hard cases, each of which was a fault once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.values import codec
 from support.clock import CalmClock
-from support.requests_on_app import MakeApp, entries, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 @pytest.fixture

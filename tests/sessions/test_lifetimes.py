@@ -1,4 +1,4 @@
-"""How long a session lives, and when its cookie is sent again."""
+"""Idle timeout, absolute timeout, renewal, and when the cookie is sent again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import passive, session_reused
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 HOUR = 3600
 
@@ -40,6 +40,7 @@ def max_age(response: Any) -> int | None:
     return None
 
 
+@pytest.mark.promise(4)
 def test_idle_time(make_app: MakeApp) -> None:
     """A session that nobody uses for PERMANENT_SESSION_LIFETIME is over, whatever the store says."""
     app = make_app(PERMANENT_SESSION_LIFETIME=timedelta(hours=1))
@@ -103,6 +104,7 @@ def test_refresh_after(make_app: MakeApp) -> None:
     assert ticket_of(send(app, "/read", ticket)) == ticket
 
 
+@pytest.mark.promise(4)
 def test_absolute_limit(make_app: MakeApp) -> None:
     """SESSION_ABSOLUTE_LIFETIME ends a session that is in use; its cookie never promises more."""
     app = make_app(PERMANENT_SESSION_LIFETIME=HOUR, SESSION_ABSOLUTE_LIFETIME=timedelta(hours=2))
@@ -116,6 +118,7 @@ def test_absolute_limit(make_app: MakeApp) -> None:
     assert send(app, "/read", ticket).text == "None"
 
 
+@pytest.mark.promise(4)
 def test_absolute_limit_survives_rotation(make_app: MakeApp) -> None:
     """A new id does not make the session younger."""
     app = make_app(SESSION_ABSOLUTE_LIFETIME=2 * HOUR, PERMANENT_SESSION_LIFETIME=10 * HOUR)
@@ -197,6 +200,7 @@ def test_cookie_lifetime_is_capped(make_app: MakeApp) -> None:
     assert max_age(send(app, "/fill")) == 400 * 24 * HOUR
 
 
+@pytest.mark.promise(7)
 def test_renewal_is_periodic(make_app: MakeApp) -> None:
     """SESSION_RENEW_EVERY gives a new ticket, and the use of the old one after the overlap is reported."""
     app = make_app(SESSION_RENEW_EVERY=HOUR)

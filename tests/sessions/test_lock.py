@@ -1,4 +1,4 @@
-"""``session.lock()``: one request at a time, for what cannot be merged."""
+"""``session.lock()``: one request at a time, for changes that cannot be merged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flask_cloakroom import (
     locked_session,
     passive,
 )
-from support.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_async_views(app: Flask) -> None:
     assert send(app, "/other", ticket).text == "in"
 
 
+@pytest.mark.promise(3)
 def test_changes_before_and_under_the_lock_are_saved(app: Flask) -> None:
     """What was changed before the block, in it and after it is there, and the id stays."""
 
@@ -108,6 +109,7 @@ def test_changes_before_and_under_the_lock_are_saved(app: Flask) -> None:
     }
 
 
+@pytest.mark.promise(3)
 def test_values_are_fresh_under_the_lock(app: Flask) -> None:
     """What another request saved meanwhile is seen inside, and its own change of other keys survives."""
 
@@ -217,6 +219,7 @@ def test_exception_gives_the_lock_back(app: Flask) -> None:
         assert send(app, "/next", ticket).text == "mine"
 
 
+@pytest.mark.promise(4)
 def test_lock_against_logout(app: Flask) -> None:
     """A session that ends under the lock stays ended."""
 

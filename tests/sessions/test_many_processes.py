@@ -1,4 +1,4 @@
-"""Eight processes on one session: the promise of no lost updates under a load that no browser makes."""
+"""Eight processes change one session: no update is lost under a load that no browser makes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import Session
-from support.requests_on_app import send, ticket_of
 from support.servers.redis_server import RedisServer
+from support.sites.requests_on_app import send, ticket_of
+
+pytestmark = pytest.mark.promise(3)
 
 PROCESSES = 8
 REQUESTS = 500

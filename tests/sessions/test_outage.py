@@ -1,4 +1,4 @@
-"""Redis stopped before a request, during one, hanging, and started again: promise 10."""
+"""Promise 10: Redis is stopped before and during a request, hangs, and starts again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from flask import Flask, Response, session
 
 from flask_cloakroom import Session, StoreError
 from support.clock import CalmClock
-from support.requests_on_app import MakeApp, send, ticket_of
 from support.servers.redis_server import RedisServer
+from support.sites.requests_on_app import MakeApp, send, ticket_of
+
+pytestmark = pytest.mark.promise(10)
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.6

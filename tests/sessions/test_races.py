@@ -1,4 +1,4 @@
-"""Requests that run at the same time: promises 3, 4 and 7, each interleaving forced and not hoped for."""
+"""Promises 3, 4 and 7: parallel requests, each in an order that the test forces."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import session_conflict, session_discarded
-from support.requests_on_app import MakeApp, entries, send, ticket_of
-from support.watched_store import watch
+from support.sites.requests_on_app import MakeApp, entries, send, ticket_of
+from support.sites.watched_store import watch
 
 
 class Meanwhile:
@@ -101,6 +101,7 @@ RACES = {
 }
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("race", RACES)
 def test_two_commits(app: Flask, meanwhile: Meanwhile, race: str) -> None:
     """Both requests read, one saves, then the other: what each did is there."""
@@ -114,6 +115,7 @@ def test_two_commits(app: Flask, meanwhile: Meanwhile, race: str) -> None:
     assert stored == expected
 
 
+@pytest.mark.promise(3)
 def test_conflict_is_told(app: Flask, meanwhile: Meanwhile) -> None:
     """What can't be merged is reported with key, base, theirs and mine."""
     told: list[Any] = []
@@ -140,6 +142,7 @@ def test_conflict_is_told(app: Flask, meanwhile: Meanwhile) -> None:
     assert show(app, ticket) == {"cart": "{'apple': 3, 'pear': 3}"}
 
 
+@pytest.mark.promise(4, 9)
 @pytest.mark.parametrize("logout", ["session.destroy()", "session.clear()"])
 @pytest.mark.parametrize("change", ["session['n'] = 1", "session['user'] = 'alice'", "pass"])
 def test_logout_wins(app: Flask, meanwhile: Meanwhile, logout: str, change: str) -> None:
@@ -160,6 +163,7 @@ def test_logout_wins(app: Flask, meanwhile: Meanwhile, logout: str, change: str)
         assert [(one["keys"], one["reason"]) for one in told] == [(("n",), "gone")]
 
 
+@pytest.mark.promise(4)
 def test_first_touch_after_the_logout(app: Flask) -> None:
     """A request that began before a logout and first touches the session after it begins no new one."""
 
@@ -175,6 +179,7 @@ def test_first_touch_after_the_logout(app: Flask) -> None:
     assert show(app, ticket) == {}
 
 
+@pytest.mark.promise(4)
 def test_logout_between_load_and_store(app: Flask) -> None:
     """The same one step later: the logout comes right before the compare-and-set."""
     ticket = fill(app)
@@ -185,6 +190,7 @@ def test_logout_between_load_and_store(app: Flask) -> None:
     assert show(app, ticket) == {}
 
 
+@pytest.mark.promise(4, 7)
 def test_login_is_not_undone(app: Flask, meanwhile: Meanwhile) -> None:
     """A request under way at a login saves nothing and sets no cookie; the new ticket stays the browser's."""
     ticket = fill(app)
@@ -202,6 +208,7 @@ def test_login_is_not_undone(app: Flask, meanwhile: Meanwhile) -> None:
     assert show(app, ticket) == {}
 
 
+@pytest.mark.promise(4, 7)
 def test_old_ticket_after_a_login(app: Flask) -> None:
     """A request with the old ticket sees an empty session; what it writes is dropped, and it sets no cookie."""
     ticket = fill(app)
@@ -221,6 +228,7 @@ def test_second_click_on_login(app: Flask, fresh: str) -> None:
     assert show(app, ticket_of(again)) == {"user": "'root'"}
 
 
+@pytest.mark.promise(3, 7)
 def test_rotation_takes_along_what_others_wrote(app: Flask) -> None:
     """A change that another request saves while the session moves is in the new one."""
     ticket = fill(app)
@@ -231,6 +239,7 @@ def test_rotation_takes_along_what_others_wrote(app: Flask) -> None:
     assert show(app, ticket) == {}
 
 
+@pytest.mark.promise(4, 9)
 def test_logout_while_the_session_moves(app: Flask) -> None:
     """A logout that comes between the two steps of a rotation ends both sessions."""
     ticket = fill(app)
@@ -243,6 +252,7 @@ def test_logout_while_the_session_moves(app: Flask) -> None:
     assert entries(app) == 1
 
 
+@pytest.mark.promise(7)
 def test_two_logins_at_once(app: Flask) -> None:
     """Two rotations of one session: one wins, the other's is withdrawn and sets no cookie."""
     ticket = fill(app)
@@ -255,6 +265,7 @@ def test_two_logins_at_once(app: Flask) -> None:
     assert entries(app) == 2  # the session, and the tombstone in its old place
 
 
+@pytest.mark.promise(3, 7)
 def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
     """A periodic renewal: requests with the old ticket end on the same new one, and what they write is kept."""
     app = make_app(SESSION_RENEW_EVERY=1000)
@@ -279,6 +290,7 @@ def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
     assert send(app, "/show", new_ticket).json == {"n": 1, "m": 1}
 
 
+@pytest.mark.promise(3, 7)
 def test_commit_follows_a_renewal(make_app: MakeApp) -> None:
     """A request that read before a renewal and saves after it saves into the successor, and says its ticket."""
     app = make_app(SESSION_RENEW_EVERY=1000)
@@ -304,6 +316,7 @@ def test_commit_follows_a_renewal(make_app: MakeApp) -> None:
     assert send(app, "/show", ticket_of(response)).json == {"n": 1, "slow": 1}
 
 
+@pytest.mark.promise(4, 9)
 def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
     """A logout that read before a renewal ends the successor: renewal never outruns it."""
     app = make_app(SESSION_RENEW_EVERY=1000)
@@ -327,6 +340,7 @@ def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
     assert send(app, "/show", new_ticket).json == {}
 
 
+@pytest.mark.promise(4, 9)
 def test_logout_after_a_login_of_another_tab(app: Flask, meanwhile: Meanwhile) -> None:
     """A logout that read the session before it moved to a new id ends it there; and not the browser's new cookie."""
     ticket = fill(app)
@@ -346,6 +360,7 @@ def test_logout_of_what_is_gone_touches_no_cookie(app: Flask, meanwhile: Meanwhi
     assert ticket_of(send(app, "/change", ticket, method="POST", data="session.destroy()")) is None
 
 
+@pytest.mark.promise(3, 7)
 def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> None:
     """Of requests that find a renewal due at the same time one renews; all end on its ticket, nothing is lost."""
     app = make_app(SESSION_RENEW_EVERY=1000)
@@ -370,6 +385,7 @@ def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> N
     assert send(app, "/show", ticket_of(response)).json == {"n": 1, "other": 1, "first": 1}
 
 
+@pytest.mark.promise(3)
 def test_flash_messages_of_parallel_requests(app: Flask, meanwhile: Meanwhile) -> None:
     """Both messages are kept; one that comes while others are shown is kept for the next page."""
     from flask import flash, get_flashed_messages

@@ -1,9 +1,7 @@
-"""Code of the study note that the product came from, in its own spelling, over the drop-in."""
+"""Code from a tutorial for Flask-Session runs unchanged on the drop-in."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,14 @@ import pytest
 from flask import Flask, redirect, request, session, url_for
 from redis import Redis
 
-from support import DROPIN
+from support.dropins import imported
 from support.servers.redis_server import RedisServer
 
 
 @pytest.fixture
 def flask_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The drop-in, as if it were installed."""
-    monkeypatch.syspath_prepend(str(DROPIN))
-    sys.modules.pop("flask_session", None)
-    yield importlib.import_module("flask_session")
-    sys.modules.pop("flask_session", None)
+    yield from imported("flask_session", monkeypatch)
 
 
 def make_site(flask_session: Any, server: RedisServer) -> Flask:

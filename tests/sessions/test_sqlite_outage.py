@@ -18,7 +18,9 @@ from flask import Flask, session
 from flask_cloakroom import Session
 from flask_cloakroom.stores.sqlite.file import Connection
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
-from support.requests_on_app import send, ticket_of
+from support.sites.requests_on_app import send, ticket_of
+
+pytestmark = pytest.mark.promise(10)
 
 #: Seconds, as configured below, and what a slow CI machine may add to it.
 TIMEOUT = 0.5

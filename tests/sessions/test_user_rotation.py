@@ -1,4 +1,4 @@
-"""Promise 7: the id changes whenever ``_user_id`` does, whoever changes it, on every store."""
+"""Promise 7: every change of ``_user_id`` rotates the ticket, on every store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from flask import Flask, session
 
 from flask_cloakroom import LockLostError, session_rotated
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
+
+pytestmark = pytest.mark.promise(7)
 
 
 @pytest.fixture

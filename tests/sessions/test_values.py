@@ -1,4 +1,4 @@
-"""What a session refuses, and that what was stored before stays; sealed sessions; registered types."""
+"""Values that a session refuses, encrypted sessions, and registered types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flask import Flask, session
 from markupsafe import Markup
 
 from flask_cloakroom import SessionTooLargeError, SessionValueError, register_type
-from support.requests_on_app import MakeApp, send, ticket_of
+from support.sites.requests_on_app import MakeApp, send, ticket_of
 
 VALUES: dict[str, Any] = {
     "tuple": (1, (2, "x")),
@@ -52,6 +52,7 @@ def add_views(app: Flask) -> None:
     app.add_url_rule("/show", "show", lambda: dict(session))
 
 
+@pytest.mark.promise(5)
 def test_types_over_requests(make_app: MakeApp) -> None:
     """Every value comes back equal and of its type in the next request."""
     app = make_app()
@@ -64,6 +65,7 @@ def test_types_over_requests(make_app: MakeApp) -> None:
     assert {key: type(value) for key, value in back.items()} == {key: type(value) for key, value in values.items()}
 
 
+@pytest.mark.promise(6)
 def test_change_inside_a_registered_value(make_app: MakeApp) -> None:
     """A dataclass is watched like any other value."""
     app = make_app()
@@ -79,12 +81,13 @@ class Shop:
     pass
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(
     ("value", "path", "kind"),
     [
-        (Shop(), "session['bad']", "test_values.Shop"),
-        ({"items": [1, Shop()]}, "session['bad']['items'][1]", "test_values.Shop"),
-        ([{"a": (1, {2: Shop()})}], "session['bad'][0]['a'][1][2]", "test_values.Shop"),
+        (Shop(), "session['bad']", f"{__name__}.Shop"),
+        ({"items": [1, Shop()]}, "session['bad']['items'][1]", f"{__name__}.Shop"),
+        ([{"a": (1, {2: Shop()})}], "session['bad'][0]['a'][1][2]", f"{__name__}.Shop"),
         (defaultdict(list), "session['bad']", "collections.defaultdict"),
         ({"x": bytearray(b"secret")}, "session['bad']['x']", "bytearray"),
     ],
@@ -113,6 +116,7 @@ def test_unknown_type(make_app: MakeApp, value: Any, path: str, kind: str) -> No
     assert send(app, "/show", ticket).json == {"user": "alice"}
 
 
+@pytest.mark.promise(5)
 def test_too_large(make_app: MakeApp) -> None:
     """An error that names the limit, the setting and the largest key with its size; what was stored stays."""
     app = make_app(SESSION_MAX_BYTES=2000)
@@ -161,6 +165,7 @@ def sealed_app(make_app: MakeApp) -> Flask:
     return app
 
 
+@pytest.mark.promise(8)
 def test_sealed_store_shows_nothing(sealed_app: Flask) -> None:
     """With SESSION_ENCRYPTION neither keys nor values of a session are in the store; with the ticket all is there."""
     ticket = ticket_of(send(sealed_app, "/fill"))
@@ -175,6 +180,7 @@ def test_sealed_store_shows_nothing(sealed_app: Flask) -> None:
     assert send(sealed_app, "/show", ticket).json == {"user": "alice", "n": 2}
 
 
+@pytest.mark.promise(8)
 def test_sealed_record_of_another(sealed_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A record that is copied under another ticket's key opens nothing: it is a 503, as a store's stray answer is."""
     victim, attacker = ticket_of(send(sealed_app, "/fill")), ticket_of(send(sealed_app, "/write"))
@@ -188,6 +194,7 @@ def test_sealed_record_of_another(sealed_app: Flask, caplog: pytest.LogCaptureFi
     assert send(sealed_app, "/show", victim).json == {"user": "alice"}
 
 
+@pytest.mark.promise(8)
 def test_plain_record_where_sealed_ones_are_expected(make_app: MakeApp) -> None:
     """CVE-2026-39324: no fallback. Once encryption is on, a record that is not sealed is not believed."""
     plain, sealed = make_app(), make_app(SESSION_ENCRYPTION=True)

@@ -1,4 +1,4 @@
-"""Every store of the table holds the contract that is public in flask_cloakroom.testing."""
+"""Every store of the table passes the public contract in flask_cloakroom.testing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from support.stores.backends import BACKENDS, Backend, Surroundings
 IN_EVERY_ORDER = {"memory", "sqlite", "redis-url", "redis-subclass-decoding", "redis-cluster", "valkey-client"}
 
 
+@pytest.mark.promise(3, 4)
 class TestEveryStore(StoreContract):
     """The contract, on each row of the table."""
 

@@ -1,4 +1,4 @@
-"""Forked children: nothing that the parent has open is used by the child, and nothing is lost between them."""
+"""Forked processes: the child uses no connection of the parent, and no data is lost between them."""
 
 from __future__ import annotations
 

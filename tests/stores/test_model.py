@@ -1,4 +1,4 @@
-"""Any sequence of calls does the same on every store as on a dict with a version beside each value."""
+"""Random sequences of calls have the same results on every store as on a dict with versions."""
 
 from __future__ import annotations
 

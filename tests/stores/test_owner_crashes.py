@@ -1,4 +1,4 @@
-"""The owner index after thousands of random operations, and crashes between any two of their steps."""
+"""The owner index is right after thousands of random operations with crashes between any two steps."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from flask_cloakroom.stores import Store, StoreOptions, open_store
 from flask_cloakroom.testing.interleaving import InterleavingOwners
 from flask_cloakroom.testing.stage import pack_dict
 from support.stores.backends import Backend, Surroundings, named, prefix
+
+pytestmark = pytest.mark.promise(9)
 
 KINDS = named("memory", "sqlite", "redis-url", "redis-client-decoding", "redis-cluster", "valkey-client")
 TICKETS = Tickets("test")

@@ -1,4 +1,4 @@
-"""The owner index and the stored sessions agree, whatever is done at once."""
+"""The owner index and the stored sessions agree, also under parallel operations."""
 
 from __future__ import annotations
 
@@ -156,6 +156,7 @@ def test_simultaneous_logins_of_processes(kind: str, policy: str, surroundings: 
     store.close()
 
 
+@pytest.mark.promise(9)
 class TestRevocation:
     """What is ended stays ended."""
 

@@ -1,4 +1,4 @@
-"""No error, no report of one with local variables, and no name of a store tells a key, data or a password."""
+"""No error, no report with local variables and no name of a store shows a key, data or a password."""
 
 from __future__ import annotations
 

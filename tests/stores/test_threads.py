@@ -1,4 +1,4 @@
-"""Many threads on one store: no error, no crossed replies, nothing lost."""
+"""Many threads on one store: no error, no mixed-up answers, no lost data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock of the tests that bound a wait."""
+"""The clock for tests that bound a wait."""
 
 from __future__ import annotations
 

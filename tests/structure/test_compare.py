@@ -1,4 +1,4 @@
-"""``benchmarks/run --compare``: two revisions measured side by side."""
+"""``benchmarks/run --compare`` measures two revisions side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, as it stands there.
+"""Every Python block of the documentation runs.
 
 The blocks of one file are one program: a process of its own runs them in order, in an empty folder, with warnings as
 errors. A block that cannot run has ``<!-- not run: reason -->`` right above it.

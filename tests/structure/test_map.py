@@ -1,4 +1,4 @@
-"""The map in CONTRIBUTING.md, and the way of a request there, beside the package as it is."""
+"""The map, the tree of tests and the way of a request in CONTRIBUTING.md, compared with the files."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def section(title: str) -> str:
     return found[1]
 
 
-def paths_in_map() -> Iterator[str]:
-    """Yield the paths of the map, from the package's folder on. Those of folders end with a slash."""
-    block = re.search(r"^```text\n(.*?)^```", section("The map"), re.MULTILINE | re.DOTALL)
+def paths_in_map(title: str = "The map") -> Iterator[str]:
+    """Yield the paths of a tree in CONTRIBUTING.md, from its top folder on. Those of folders end with a slash."""
+    block = re.search(r"^```text\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
     assert block is not None
     above: list[str] = []
     for line in block[1].splitlines():
@@ -91,6 +91,28 @@ class TestMap:
 def out_of_order(names: list[str], layers: list[set[str]]) -> list[tuple[str, str]]:
     """Return the neighbours in a list of which the later one stands below the earlier one."""
     return [(one, other) for one, other in pairwise(names) if stands_below(other, one, layers)]
+
+
+class TestTreeOfTests:
+    """The tree of ``tests/``."""
+
+    def test_it_has_every_folder(self) -> None:
+        """And no other one."""
+        folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("*.py")}
+        assert {f"{folder}/" for folder in folders} - {"./"} == set(paths_in_map("The tests"))
+
+    def test_a_folder_is_seen_at_a_glance(self) -> None:
+        """None below ``tests/`` has more than 15 files and folders."""
+        for folder in {path.parent for path in (ROOT / "tests").glob("*/**/*.py")}:
+            assert sum(path.name != "__pycache__" for path in folder.iterdir()) <= 15, folder
+
+    def test_tests_follow_the_folders_of_the_source(self) -> None:
+        """A folder of the package that has tests of its own has them at the same place in ``tests/``."""
+        source = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+        others = {"package", "redis_client", "site", "structure", "support", "typing"}
+        for path in (ROOT / "tests").rglob("test_*.py"):
+            folder = path.parent.relative_to(ROOT / "tests")
+            assert folder.parts[0] in others or folder.as_posix() in source | {"sessions/settings"}, path
 
 
 class TestWayOfARequest:

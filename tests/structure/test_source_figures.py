@@ -1,4 +1,4 @@
-"""The size of the package, and what the measures of its source count: shown on small packages."""
+"""The size of the package, and the measures of its source on small samples."""
 
 from __future__ import annotations
 

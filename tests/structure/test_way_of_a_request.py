@@ -1,4 +1,4 @@
-"""The way of a request through the package: the files whose code runs, and the moves between these files."""
+"""The way of a request through the package: the files that run, and the moves between these files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool that forces interleavings does what the contract's tests rely on."""
+"""The tool that forces interleavings, on which the contract's tests rely."""
 
 from __future__ import annotations
 

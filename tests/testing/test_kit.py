@@ -1,4 +1,4 @@
-"""The public kit, used as somebody would who wrote a store: a sound one passes, and each fault is found by name."""
+"""The public kit for authors of stores: a sound store passes, and each fault is found by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries as the version wrote them whose entries did not name their keys: every kind, frozen, read and rewritten."""
+"""Entries of an earlier version, which did not name their keys: each kind is read and rewritten from frozen bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a session lies in the store."""
+"""The bytes of a session in the store: their format, damage, and encryption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.memory import MemoryStore
-from support.values import HASHABLE, Colour, Point, Right, identical
+from support.values.every_type import HASHABLE, Colour, Point, Right, identical
 
 SECONDS = st.integers(0, 2**32 - 1)
 MILLISECONDS = st.integers(0, 2**64 - 1)
@@ -282,6 +282,7 @@ class TestKeys:
         assert SEAL.key.hex()[:6] not in str(raised.value)
 
 
+@pytest.mark.promise(11)
 class TestDamage:
     """What is not what was written is an EnvelopeError, which makes a new session and a log line."""
 
@@ -416,6 +417,7 @@ def resealed(data: bytes, header: Header) -> bytes:
     return with_checksum(flags | data[1] & 2, rest)
 
 
+@pytest.mark.promise(8)
 class TestSealed:
     """Promise 8: SESSION_ENCRYPTION."""
 

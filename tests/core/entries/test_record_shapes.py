@@ -1,4 +1,4 @@
-"""What is decoded from a record has the shape that this package writes, or counts as missing, or is a StoreError."""
+"""A decoded record has the shape that this package writes. Otherwise it counts as missing, or is a StoreError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ticket, and what is derived from it."""
+"""The ticket, its fingerprint and the public id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the place of a session: each kind comes out of the store as it went in, in one known format."""
+"""Each kind of tombstone comes out of the store as it went in, in one frozen format."""
 
 from __future__ import annotations
 

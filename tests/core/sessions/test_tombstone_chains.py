@@ -1,4 +1,4 @@
-"""Tombstones that lead in a circle, or on and on: what follows them ends, by number and not by time."""
+"""Tombstones that lead in a circle, or on and on: the search stops after a fixed number of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Login required by default: what is let through, and what is not."""
+"""Login required by default: which views stay open."""
 
 from __future__ import annotations
 

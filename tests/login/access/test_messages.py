@@ -1,4 +1,4 @@
-"""What is flashed to who is sent to log in."""
+"""The flash message for a visitor who is sent to the login page."""
 
 from __future__ import annotations
 

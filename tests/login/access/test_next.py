@@ -1,4 +1,4 @@
-"""Where a visitor may be sent: ``safe_next``, and the ``next`` that ``login_required`` writes."""
+"""Redirect targets: ``safe_next``, and the parameter ``next`` that ``login_required`` writes."""
 
 from __future__ import annotations
 

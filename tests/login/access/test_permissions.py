@@ -1,4 +1,4 @@
-"""``permission_required``: what a function of the user decides, and what is no decision."""
+"""``permission_required``: only True from the predicate lets a user pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fresh_login_required(max_age=…)``: a view that wants to see the password again before long."""
+"""``fresh_login_required(max_age=…)``: a view that asks for the password again after some minutes."""
 
 from __future__ import annotations
 

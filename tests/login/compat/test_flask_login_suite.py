@@ -1,18 +1,14 @@
-"""Flask-Login's own tests, unchanged, against the drop-in."""
+"""Flask-Login's own tests, unchanged, run on the drop-in."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
-import flask_cloakroom
-from support import ROOT
+from support import DROPIN, ROOT
+from support.processes import SOURCE
+from support.suites import fetch, run_suite
 
 RELEASE = "Flask-Login==0.6.3"
 TESTS = 114
@@ -50,46 +46,19 @@ flask.Flask.__init__ = init_with_sessions
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test module of the release's source distribution, as pip fetches it."""
+    """The test module of the release, in a folder of its own."""
     folder = tmp_path_factory.mktemp("flask-login")
-    download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder), RELEASE]
-    result = subprocess.run(
-        [sys.executable, "-m", "pip", *download], capture_output=True, text=True, timeout=100, check=False
-    )
-    archives = list(folder.glob("*.tar.gz"))
-    if result.returncode or not archives:
-        reason = f"{RELEASE} cannot be fetched: {result.stderr.strip()[-500:]}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(folder / "sdist", filter="data")
-    (module,) = (folder / "sdist").glob("*/tests/test_login.py")
-    return module.rename(folder / "test_login.py")
+    return (fetch(RELEASE, folder) / "test_login.py").rename(folder / "test_login.py")
 
 
 @pytest.mark.parametrize("kind", ["cookie", "server"])
 def test_flask_logins_own_tests(suite: Path, kind: str) -> None:
     """All pass but those that differ on purpose: exactly those."""
-    report = suite.parent / f"{kind}.xml"
     (suite.parent / "conftest.py").write_text(CONFTEST if kind == "server" else "")
-    paths = [ROOT / "dropin" / "src", Path(flask_cloakroom.__file__).parents[1]]
-    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(suite.parent), f"--junitxml={report}"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, suite.name],
-        cwd=suite.parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert report.exists(), result.stdout + result.stderr
-    cases = list(ElementTree.parse(report).iter("testcase"))
-    bad = {case.get("name") for case in cases if any(child.tag in ("failure", "error", "skipped") for child in case)}
-    assert len(cases) == TESTS
+    outcome = run_suite(suite.parent, [suite.name], [DROPIN, SOURCE], [])
+    assert outcome.count == TESTS
     expected = DIFFERENT | DIFFERENT_ON_THE_SERVER if kind == "server" else DIFFERENT
-    assert bad == expected, result.stdout[-3000:]
+    assert {name for _, name in outcome.bad} == expected, outcome.output
 
 
 @pytest.mark.parametrize("name", sorted(DIFFERENT | DIFFERENT_ON_THE_SERVER))

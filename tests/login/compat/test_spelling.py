@@ -1,9 +1,8 @@
-"""Code of older and newer texts, in its own spelling, over the drop-in and over both kinds of session."""
+"""Code from older and newer tutorials for Flask-Login runs unchanged on the drop-in."""
 
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from flask import Flask, redirect, render_template_string, request, url_for
 
 from flask_cloakroom import Cloakroom, CSRFClient
-from support import DROPIN
+from support.dropins import imported
 
 FORM = """
 {% if current_user.is_authenticated %}in{% else %}out{% endif %}
@@ -22,15 +21,7 @@ FORM = """
 @pytest.fixture
 def flask_login(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The drop-in, as if it were installed."""
-
-    def forget() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "flask_login"]:
-            del sys.modules[name]
-
-    monkeypatch.syspath_prepend(str(DROPIN))
-    forget()
-    yield importlib.import_module("flask_login")
-    forget()
+    yield from imported("flask_login", monkeypatch)
 
 
 def user_class(flask_login: Any, form: str) -> Any:

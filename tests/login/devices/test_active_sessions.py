@@ -1,4 +1,4 @@
-"""The list of a user's sessions, and their end: one, all, everybody's; and the limit on their number."""
+"""The list of a user's sessions, their revocation, and the limit on their number."""
 
 from __future__ import annotations
 
@@ -121,6 +121,7 @@ class TestList:
             do(site, site.browser(), active_sessions)
 
 
+@pytest.mark.promise(9)
 class TestRevocation:
     """Ending sessions."""
 
@@ -199,6 +200,7 @@ def lose_index(site: Site, user: str) -> None:
         repository.store.release(owner, claim.key)
 
 
+@pytest.mark.promise(9)
 class TestLostIndex:
     """The store has lost some of the owner index, so sessions may go on that nobody can list or end."""
 
@@ -344,6 +346,7 @@ class TestReports:
         assert heard == [("revoked", True), ("alice", 1)]
         assert [phone.who, desk.who] == ["nobody", "nobody"]
 
+    @pytest.mark.promise(9)
     def test_commands(self, active_site: Site) -> None:
         """``flask sessions list`` and ``end``: one login, a user's, everybody's."""
         run = active_site.app.test_cli_runner().invoke
@@ -377,6 +380,7 @@ class TestReports:
         assert "live sessions: 0;" in run(sessions, ["count"]).output
 
 
+@pytest.mark.promise(9)
 def test_everybody_of_one_application(make_site: MakeSite) -> None:
     """Another application on the same store, of another namespace, keeps its users and what remembers them."""
     site, other = (make_site("server", store="sqlite:///s.db", SESSION_NAMESPACE=name) for name in ("one", "two"))

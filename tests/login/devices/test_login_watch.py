@@ -1,4 +1,4 @@
-"""``login_watch``: whether a login is still good, for what goes on after its request."""
+"""``login_watch``: a stream that outlives its request asks whether its login is still good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``update_session_auth_hash()``: one device stays logged in when the password changes."""
+"""``update_session_auth_hash()``: this device stays logged in when the password changes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def change_password(site: Site, browser: Browser, user: str = "alice") -> Any:
     return browser.open("/work")
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize("remember", [False, True])
 def test_this_device_stays(site: Site, remember: bool) -> None:
     """Its session, and its remember token if it has one; all others of the user end."""

@@ -1,4 +1,4 @@
-"""A cookie that was captured before a login ended or moved gives an anonymous page: whichever, whatever ended it."""
+"""A stolen copy of a cookie gives an anonymous page after the login has ended or moved."""
 
 from __future__ import annotations
 
@@ -123,6 +123,7 @@ def forget_marks(site: Site) -> None:
             store.delete(key)
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize(("event", "names", "when", "store"), cells())
 def test_replay(theft: Theft, event: Event, names: tuple[str, ...], when: str, store: str) -> None:
     """Nobody is logged in by it, at the first request and at those that follow with whatever that one set."""

@@ -1,4 +1,4 @@
-"""What a login is to its session: rotation, the end, and what others may keep."""
+"""A login in its session: rotation of the ticket, logout, and ends that the application decides."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def test_login_and_logout(site: Site) -> None:
     assert browser.open("/members").status_code == 401
 
 
+@pytest.mark.promise(7)
 def test_contents_stay_at_the_login(site: Site) -> None:
     """Promise 7: a cart of before is there afterwards."""
     browser = site.browser()
@@ -35,6 +36,7 @@ def test_contents_stay_at_the_login(site: Site) -> None:
     assert browser.open("/contents").json == {"cart": ["apple"]}
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("path", ["/login?user=alice", "/login?user=bob", "/confirm"])
 def test_the_id_changes(server_site: Site, path: str) -> None:
     """At a login, also one of the same user, and at a confirmation: the ticket of before opens nothing."""
@@ -46,6 +48,7 @@ def test_the_id_changes(server_site: Site, path: str) -> None:
     assert before.who == "nobody"
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("change", ["session['_user_id'] = 'bob'", "session.pop('_user_id')"])
 def test_the_id_changes_with_the_user_whoever_does_it(server_site: Site, change: str) -> None:
     """Code that writes ``_user_id`` by itself, as some packages do, rotates too."""
@@ -59,6 +62,7 @@ def test_the_id_changes_with_the_user_whoever_does_it(server_site: Site, change:
     assert browser.open("/contents").json == {"cart": ["apple"]}
 
 
+@pytest.mark.promise(7)
 def test_the_id_changes_under_the_lock(server_site: Site) -> None:
     """A login inside ``session.lock()`` is never saved under the old ticket, not for a moment."""
     browser = server_site.browser()
@@ -82,6 +86,7 @@ def test_the_id_changes_under_the_lock(server_site: Site) -> None:
     assert told[0] == "privilege"
 
 
+@pytest.mark.promise(7)
 def test_the_id_changes_before_the_lock(server_site: Site) -> None:
     """Nor is a login that came before the lock."""
     browser = server_site.browser()
@@ -164,6 +169,7 @@ class TestInFlight:
 class TestLogout:
     """What ``logout_user()`` leaves."""
 
+    @pytest.mark.promise(7, 9)
     def test_ends_the_session_in_the_store(self, server_site: Site) -> None:
         """The cookie of before is of no use, at once and for good; nothing but the tombstone is stored."""
         browser = server_site.browser("alice")
@@ -224,6 +230,7 @@ class TestLogout:
             assert before.who == "nobody"
 
 
+@pytest.mark.promise(10)
 class TestOutage:
     """Promise 10: when the store is down nobody is logged in or out by it."""
 
@@ -316,6 +323,7 @@ class TestEnds:
         assert browser.who == "nobody"
         assert site.loads == []
 
+    @pytest.mark.promise(9)
     def test_password_changed(self, site: Site) -> None:
         """Another ``session_auth_hash()`` ends every login that was made with the old one, wherever."""
         browser, other = site.browser("alice", remember=True), site.browser("alice")

@@ -1,4 +1,4 @@
-"""REMEMBER_COOKIE_ACCEPT_LEGACY: the cookies that Flask-Login issued, taken once and replaced."""
+"""REMEMBER_COOKIE_ACCEPT_LEGACY: each remember cookie of Flask-Login is accepted once and replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins that are remembered, over both kinds of session; and the signed tokens of Flask's own."""
+"""Remembered logins over both kinds of session, and signed remember tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remember tokens over sessions on the server: random, hashed, of one device, good for one use, and revocable."""
+"""Stored remember tokens: random, hashed, good for one use on one device, and revocable."""
 
 from __future__ import annotations
 
@@ -125,6 +125,7 @@ class TestToken:
             assert len(one) >= 22, "128 bits are 22 characters (ASVS 5.0, 7.2.3)"
         assert "alice" not in first
 
+    @pytest.mark.promise(8)
     @pytest.mark.parametrize("encrypted", [False, True])
     def test_a_stolen_store_is_of_no_use(self, make_site: MakeSite, url: str, encrypted: bool) -> None:
         """GHSA-hrqr-hxpp-chr3: no part of a token is in it, before and after a use; sealed, nor the user's id."""
@@ -440,6 +441,7 @@ class TestOwnSession:
         assert browser.who == "alice"
 
 
+@pytest.mark.promise(9)
 class TestEnd:
     """What was ended stays ended."""
 

@@ -1,4 +1,4 @@
-"""Where the user of a request lives, what asks for them, and what that costs."""
+"""``current_user``: when it is loaded, in which contexts, and at what cost."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def count(site: Site) -> CountedStore:
     return repository.store  # type: ignore[no-any-return]
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.parametrize(
     ("path", "calls"),
     [
@@ -81,6 +82,7 @@ def test_store_commands(server_site: Site, path: str, calls: list[str]) -> None:
     assert len(server_site.loads) == (0 if not calls or path.startswith("/login") else 1)
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.parametrize(("path", "commands"), [("/members", {"get": 1}), ("/alone", {}), ("/page", {})])
 def test_redis_commands(
     make_site: MakeSite, own_redis_server: RedisServer, path: str, commands: dict[str, int]
@@ -99,6 +101,7 @@ def test_redis_commands(
     assert ours == commands
 
 
+@pytest.mark.promise(1)
 def test_a_visitor_without_cookies_costs_nothing(server_site: Site) -> None:
     """Asking who they are asks no store and no loader."""
     server_site.browser("alice")
@@ -109,6 +112,7 @@ def test_a_visitor_without_cookies_costs_nothing(server_site: Site) -> None:
     assert server_site.loads == []
 
 
+@pytest.mark.promise(1)
 def test_a_page_that_asks_nothing_leaves_flasks_session_alone(make_site: MakeSite) -> None:
     """Nor does it vary on the cookie over Flask's own session."""
     site = make_site("cookie", REMEMBER_COOKIE_REFRESH_EACH_REQUEST=True)

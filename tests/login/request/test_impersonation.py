@@ -1,4 +1,4 @@
-"""``impersonate``: another user's view of the site, with a way back and no way up."""
+"""``impersonate``: a support member sees the site as another user, and gets no further permission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log gives a reason for every refusal, names the session by its public id, and gives nothing away."""
+"""The log gives a reason for each refusal and the session's public id, and no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users are never mixed up, however contexts are pushed around requests: by threads, nested, preserved, streaming."""
+"""Threads, nested contexts, preserved contexts and streams never get each other's user."""
 
 from __future__ import annotations
 

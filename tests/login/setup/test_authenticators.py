@@ -1,4 +1,4 @@
-"""Authenticators: users who show who they are with each request, asked before any session."""
+"""Authenticators: users with a credential in each request, which counts before any session."""
 
 from __future__ import annotations
 

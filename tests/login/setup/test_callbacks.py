@@ -1,4 +1,4 @@
-"""Everything that an application hands over may be async, in front of sync and async views."""
+"""Each callback of an application may be async, in front of sync and async views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of logins: read by their names, checked, and read anew when they change."""
+"""The login settings: their names, their checks, and changes while the application runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What user objects say of themselves, in both forms."""
+"""The flags of user objects, such as ``is_active``, as properties and as methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``user_session`` as a dict, of a visitor and of a user, and what it costs."""
+"""``user_session`` as a dict, for visitors and users, and what each use costs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def browser_of(site: Site, user: str | None) -> Browser:
 class TestADict:
     """Used like ``session``, whoever it belongs to."""
 
+    @pytest.mark.promise(5)
     def test_what_goes_in_comes_out(self, site: Site, user: str | None) -> None:
         """With its type, in another request."""
         browser = browser_of(site, user)
@@ -42,6 +43,7 @@ class TestADict:
         )
         assert browser.do("answer = [len(user_session), 'a' in user_session, 'z' in user_session]") == [3, True, False]
 
+    @pytest.mark.promise(6)
     def test_nested_changes_are_saved(self, site: Site, user: str | None) -> None:
         """Without announcing them."""
         browser = browser_of(site, user)
@@ -73,6 +75,7 @@ class TestADict:
         with pytest.raises(SessionValueError, match="key of user_session"):
             browser_of(site, user).do(f"user_session[{key}] = 1")
 
+    @pytest.mark.promise(5)
     def test_an_unknown_type_names_the_key(self, site: Site, user: str | None) -> None:
         """And what was stored before stays, in the session too."""
         browser = browser_of(site, user)
@@ -88,6 +91,7 @@ class TestADict:
         )
 
 
+@pytest.mark.promise(1, 2)
 class TestCosts:
     """In store commands."""
 

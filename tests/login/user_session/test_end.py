@@ -1,4 +1,4 @@
-"""Undoing a merge, deleting and exporting what is a user's, encryption, and what can't be read."""
+"""Undo a merge, delete and export a user's data, encryption, and entries that cannot be read."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ class TestUndo:
         assert browser.show() == {"count": 2}
 
 
+@pytest.mark.promise(4)
 class TestDeleting:
     """Delete wins."""
 
@@ -173,6 +174,7 @@ user_session.update(
         text.encode()
 
 
+@pytest.mark.promise(8)
 class TestEncryption:
     """SESSION_ENCRYPTION seals it, with SECRET_KEY."""
 
@@ -214,6 +216,7 @@ class TestEncryption:
         assert site.stored("alice") == {"x": "needle", "y": 1}
 
 
+@pytest.mark.promise(10, 11)
 class TestUnreadable:
     """What can't be read is never overwritten in silence."""
 

@@ -1,4 +1,4 @@
-"""What a visitor had becomes their user's: exactly once, whoever crashes, retries, or logs in at the same time."""
+"""A visitor's data is merged into the user's data exactly once, also with crashes, retries and parallel logins."""
 
 from __future__ import annotations
 
@@ -150,6 +150,7 @@ class TestStrategies:
 MOST_CALLS = 14
 
 
+@pytest.mark.promise(3)
 class TestCrashes:
     """The process dies at each store command of a login, before it took effect or after, and the browser goes on."""
 
@@ -269,6 +270,7 @@ def _fails(*_: Any) -> Any:
     raise StoreError("the store failed")
 
 
+@pytest.mark.promise(3)
 class TestAtTheSameTime:
     """Two requests of one browser, or two devices."""
 

@@ -1,4 +1,4 @@
-"""Any sequence of edits, logins on several devices, crashes, retries, logouts and undos, beside a model of it."""
+"""Random sequences of edits, logins, crashes, retries, logouts and undos do the same as a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs to a user, under two operations at once: every order that their calls of the store can have."""
+"""Two operations on a user's data at once, in every order of their calls to the store."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from flask_cloakroom.stores import Store
 from flask_cloakroom.stores.memory import MemoryStore
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.schedules import Turns, in_every_order
+
+pytestmark = pytest.mark.promise(3)
 
 TICKETS = Tickets("shop")
 NAME = TICKETS.owner_name("alice")

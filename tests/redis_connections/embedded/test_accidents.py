@@ -1,4 +1,4 @@
-"""The embedded server in trouble: what belongs to it is killed, deleted or closed while processes use it."""
+"""The embedded server's process, socket or folder is killed, deleted or closed while processes use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import KEEPER_LOCK, OPTIONS, SERVER_LOCK, USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError, find_program
-from support.redis.embedded_users import PATIENCE, Processes, User, ask, can_lock, run, wait_until
+from support.clock import PATIENCE, wait_until
+from support.redis.embedded_users import Processes, User, ask, can_lock, run
 
 
 class TestAccidents:

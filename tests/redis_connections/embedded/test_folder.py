@@ -1,4 +1,4 @@
-"""What the embedded server's folder may be, and what an error says when there is no server."""
+"""The folder of the embedded server: permissions, links, long paths, and errors without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded server hangs (SIGSTOP): a page is a 503 within SESSION_STORE_TIMEOUT, in whatever state it strikes."""
+"""The embedded server hangs (SIGSTOP): a page is a 503 within SESSION_STORE_TIMEOUT."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from flask_cloakroom import FlaskRedis, Session
 from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerLateError
+from support.clock import wait_until
 from support.redis.clients import in_threads, join
-from support.redis.embedded_users import Processes, User, can_lock, wait_until
+from support.redis.embedded_users import Processes, User, can_lock
 
 #: Seconds: the default of SESSION_STORE_TIMEOUT, which the tests leave as it is.
 TIMEOUT = 2.0

@@ -1,4 +1,4 @@
-"""The embedded server's life: one for all processes, for as long as one of them uses it, and its data for longer."""
+"""One embedded server for all processes: it ends with the last process, and the data stays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 from flask_cloakroom.testing.parallel import run_in_threads
-from support.redis.embedded_users import PATIENCE, Processes, User, ask, can_lock, run, start, wait_until
+from support.clock import PATIENCE, wait_until
+from support.redis.embedded_users import Processes, User, ask, can_lock, run, start
 
 
 class TestOneServer:

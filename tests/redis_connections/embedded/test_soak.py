@@ -1,4 +1,4 @@
-"""Users, keepers and servers are killed at random: there are never two servers, and no acknowledged write is lost."""
+"""Users, keepers and servers are killed at random: never two servers, and no acknowledged write is lost."""
 
 from __future__ import annotations
 

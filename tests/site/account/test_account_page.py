@@ -1,4 +1,4 @@
-"""The account page: the list of devices, and the change of the password behind the question who one is."""
+"""The account page: the list of devices, and the change of the password after a confirmation."""
 
 from __future__ import annotations
 

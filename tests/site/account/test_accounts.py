@@ -1,4 +1,4 @@
-"""Accounts and their passwords: what is compared, what is upgraded, and how the accounts come to be there."""
+"""Accounts and passwords: comparison, upgrade of old hashes, and how the first accounts are made."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class TestUpgrade:
 
 
 class TestStart:
-    """How the accounts come to be there. How the tables do, is in test_site_migrations.py."""
+    """How the accounts come to be there. How the tables do, is in ``running/test_migrations.py``."""
 
     def test_another_process_makes_an_account_first(self, app: Flask) -> None:
         """Between the look for the accounts and their making another process may make one; the rest is made."""

@@ -1,4 +1,4 @@
-"""Signing in and out, over every store."""
+"""Sign in and sign out, over every store."""
 
 from __future__ import annotations
 

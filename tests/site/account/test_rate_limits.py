@@ -1,4 +1,4 @@
-"""How often one may try a password."""
+"""The limit on attempts to guess a password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts of one's own."""
+"""Registration of new accounts."""
 
 from __future__ import annotations
 

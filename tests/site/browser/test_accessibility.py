@@ -1,4 +1,4 @@
-"""What axe says of every page: the rules of WCAG and good practice that a program can check.
+"""axe checks every page: the rules of WCAG and good practice that a program can check.
 
 The script comes with the package axe-playwright-python, which ``tests/requirements.txt`` pins: nothing is downloaded
 by the tests. The browser's debugger puts it into each page, of which the site's policy for scripts says nothing.

@@ -1,4 +1,4 @@
-"""The page that shows an attack, and the site that attacks, in a real browser."""
+"""The page that shows an attack, and the attacking site, in a real browser."""
 
 from __future__ import annotations
 

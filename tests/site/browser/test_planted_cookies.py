@@ -1,4 +1,4 @@
-"""A cookie that a sibling domain plants in a real browser, under a name that only looks like the session's."""
+"""A sibling domain plants a cookie in a real browser, under a name that only looks like the session's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a real browser goes with what ``safe_next`` lets through: to this site, and nowhere else."""
+"""A real browser follows the targets that ``safe_next`` accepts, and always stays on this site."""
 
 from __future__ import annotations
 

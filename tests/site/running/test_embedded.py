@@ -1,4 +1,4 @@
-"""The site as it runs when nothing is set: everything in a private server that starts and ends with it."""
+"""The site without any setting: everything is in a private server that starts and ends with the site."""
 
 from __future__ import annotations
 

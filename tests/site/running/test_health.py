@@ -1,4 +1,4 @@
-"""What proxies and operators ask the site, and whose word it takes behind them."""
+"""Health checks, and the headers of proxies that the site trusts."""
 
 from __future__ import annotations
 

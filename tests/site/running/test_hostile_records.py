@@ -1,4 +1,4 @@
-"""Every page of the site, with records in the store that are hostile or damaged under a right checksum."""
+"""Every page of the site, with hostile or damaged records in the store under a right checksum."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def app(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
     return app
 
 
+@pytest.mark.promise(11)
 class TestPages:
     """A record is a session, or none, or a 503: never an error page, and no exception leaves the application."""
 

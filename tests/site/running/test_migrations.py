@@ -1,4 +1,4 @@
-"""How the tables come to be as the code wants them."""
+"""Migrations of the database's tables."""
 
 from __future__ import annotations
 

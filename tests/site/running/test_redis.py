@@ -1,4 +1,4 @@
-"""What the site keeps in Redis beside the sessions: looks that are counted, what was looked at, and the stock."""
+"""The site's own data in Redis: view counters, recently viewed items, and the stock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of two visitors behind a real nginx that keeps what it may for everybody (``proxy_cache``)."""
+"""Pages of two visitors behind a real nginx with a shared cache (``proxy_cache``)."""
 
 from __future__ import annotations
 

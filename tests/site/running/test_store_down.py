@@ -1,4 +1,4 @@
-"""The site while its Redis or its session store cannot be reached, and afterwards."""
+"""The site while its Redis or its session store is down, and afterwards."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 from sched_site import create_app
 
 from support.sched.processes import RedisServer, eventually
+
+pytestmark = pytest.mark.promise(10)
 
 
 @contextmanager

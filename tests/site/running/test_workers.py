@@ -1,4 +1,4 @@
-"""The site as compose.yaml runs it, but for the containers: nginx, gunicorn with two workers, PostgreSQL and Redis."""
+"""The site as in compose.yaml, without containers: nginx, gunicorn with two workers, PostgreSQL and Redis."""
 
 from __future__ import annotations
 

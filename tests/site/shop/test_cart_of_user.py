@@ -1,4 +1,4 @@
-"""The cart of who is signed in: one on all devices, joined at the login, and bought once."""
+"""A user's cart: the same on all devices, merged at login, and bought once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of appointments while others write, on every database that the site is made for."""
+"""The rules of appointments with parallel writes, on every database of the site."""
 
 from __future__ import annotations
 

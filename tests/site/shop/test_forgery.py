@@ -1,4 +1,4 @@
-"""The site against forged requests, without a browser: tokens in its forms, refusals, messages, and redirects."""
+"""The site against forged requests, without a browser: tokens in forms, refusals, messages and redirects."""
 
 from __future__ import annotations
 

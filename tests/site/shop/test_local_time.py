@@ -1,4 +1,4 @@
-"""Clocks and days of zones."""
+"""Times and days in time zones."""
 
 from __future__ import annotations
 

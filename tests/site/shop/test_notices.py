@@ -1,4 +1,4 @@
-"""The streams of notices: what they tell whom, how long, and how many there may be."""
+"""The streams of notices: their contents, their length, and the limit on their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's page: who may see it, what it ends, and what it counts."""
+"""The operator's page: who may see it, the sessions that it ends, and its counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the pages: the session page, errors, health, headers, and the rules of good HTML."""
+"""All pages: the session page, errors, health, headers, and the rules of good HTML."""
 
 from __future__ import annotations
 

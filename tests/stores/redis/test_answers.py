@@ -1,4 +1,4 @@
-"""Answers that are none, that are lost, and that nobody waits for any more, and what RedisStore makes of them."""
+"""Answers of Redis that are wrong, lost or late, and what RedisStore does with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can happen to a Redis server and to the connections to it, and what RedisStore makes of it."""
+"""A Redis server restarts, hangs, refuses or closes connections, and what RedisStore does then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that a verb of RedisStore does not expect are a StoreError, on sockets and through a client."""
+"""An answer that RedisStore does not expect is a StoreError, on its own sockets and through a client."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from flask_cloakroom.stores import Claim, Conflict, Entry, Saved
 from flask_cloakroom.stores.redis.store import RedisStore
 from flask_cloakroom.stores.redis.transport import DelegatedTransport
 from support.servers.special import GuardedRedisServer, Proxy
+from support.stores import redis_tools
 from support.stores.backends import ClientOfOurOwn, prefix
 
 VERBS: dict[str, Callable[[RedisStore], object]] = {
-    "load": lambda store: store.load(b"k"),
-    "create": lambda store: store.create(b"new", b"data", 60),
-    "replace": lambda store: store.replace(b"k", b"data", 60, b"12345678"),
-    "touch": lambda store: store.touch(b"k", 60),
-    "delete": lambda store: store.delete(b"k"),
+    **redis_tools.VERBS,
     "claim": lambda store: store.claim(b"o", b"k", 60),
     "release": lambda store: store.release(b"o", b"k"),
     "owned": lambda store: store.owned(b"o"),
-    "walk": lambda store: list(store.walk()),
 }
 
 NIL, OK, ONE, ENTRY = b"$-1\r\n", b"+OK\r\n", b":1\r\n", b"$12\r\n12345678data\r\n"

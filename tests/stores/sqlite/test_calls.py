@@ -1,4 +1,4 @@
-"""SQLiteStore beside other writers, with colliding keys, clocks that jump, interruptions, and as a URL."""
+"""SQLiteStore beside other writers, with colliding keys, clocks that jump, and interruptions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,6 @@ from flask_cloakroom.stores import Conflict, Entry, Gone, Saved, StoreOptions, o
 from flask_cloakroom.stores.sqlite import store as sqlite_module
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from support.clock import CalmClock
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the file shall be: in a folder that is not there yet."""
-    return tmp_path / "instance" / "s.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[SQLiteStore]:
-    """Return a store that has not been used yet."""
-    store = SQLiteStore(path, timeout=0.4)
-    yield store
-    store.close()
-
 
 # -- others that write ------------------------------------------------------------------------------------
 

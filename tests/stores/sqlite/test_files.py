@@ -1,4 +1,4 @@
-"""What can be wrong with a file, a folder or a disk, and what SQLiteStore makes of it."""
+"""A file, a folder or a disk that is unusable, and what SQLiteStore does then."""
 
 from __future__ import annotations
 
@@ -19,20 +19,6 @@ from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.sqlite.file import Connection
 from flask_cloakroom.stores.sqlite.store import SQLiteStore
 from flask_cloakroom.testing.parallel import child_succeeded, run_in_child
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the file shall be: in a folder that is not there yet."""
-    return tmp_path / "instance" / "s.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[SQLiteStore]:
-    """Return a store that has not been used yet."""
-    store = SQLiteStore(path, timeout=0.4)
-    yield store
-    store.close()
 
 
 def mode(path: Path) -> int:

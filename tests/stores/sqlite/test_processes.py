@@ -1,4 +1,4 @@
-"""One SQLite file and several processes, and processes that are killed."""
+"""Several processes use one SQLite file, and some of them are killed."""
 
 from __future__ import annotations
 

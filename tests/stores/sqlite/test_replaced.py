@@ -1,4 +1,4 @@
-"""SQLite's file is deleted or replaced while workers use it: all of them go on with the path's new file, and agree."""
+"""SQLite's file is deleted or replaced while workers use it: all of them go on with the new file."""
 
 from __future__ import annotations
 

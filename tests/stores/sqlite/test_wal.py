@@ -1,4 +1,4 @@
-"""SQLite's WAL stays short, whoever writes; and who keeps it from that harms nobody."""
+"""SQLite's write-ahead log stays short, and a reader that keeps it long harms no one."""
 
 from __future__ import annotations
 

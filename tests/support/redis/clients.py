@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,16 +13,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-import flask_cloakroom
 from flask_cloakroom import FlaskRedis
 from flask_cloakroom.redis_connections.limit import ConnectionLimit
 from support.servers.groups import wait_until
 from support.servers.redis_server import RedisServer
 from support.servers.special import admin
-
-#: The package's folder, and the one that it is imported from.
-PACKAGE = Path(flask_cloakroom.__file__).parent
-SOURCE = PACKAGE.parent
 
 
 def make_app(url: str | None = None, *, name: str = "shop", **config: Any) -> Flask:
@@ -49,21 +41,6 @@ def limit_of(client: FlaskRedis) -> ConnectionLimit:
     """Return the limit that a client's connections count under."""
     limit: ConnectionLimit = getattr(client.connection_pool, "limit")  # noqa: B009 (the driver's type knows nothing of it)
     return limit
-
-
-def run(code: str, *arguments: str, options: Iterable[str] = (), cwd: Path) -> str:
-    """Run Python code in a process of its own, where every warning is an error; return what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-W", "error", *options, "-c", textwrap.dedent(code), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent / "dropin" / "src")])},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout.strip()
 
 
 class Outside:

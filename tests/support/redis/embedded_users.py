@@ -10,19 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
-
-#: Seconds that anything here may take before it counts as hanging. It mostly takes some hundredths.
-PATIENCE = 30.0
-
+from support.clock import PATIENCE, wait_until
 
 #: What a process of its own runs, for what a forked one cannot show. Takes the folder.
 PROGRAM = """
@@ -44,15 +39,6 @@ def require_embedded() -> None:
         pytest.fail(f"CI=true and {reason}")
     if reason:
         pytest.skip(reason)
-
-
-def wait_until(holds: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
-    """Return when ``holds`` does; raise TimeoutError after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {timeout:g} s still not: {what}")
-        time.sleep(0.01)
 
 
 def ask(server: EmbeddedServer, command: str) -> str:

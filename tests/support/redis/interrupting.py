@@ -9,7 +9,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
-from support.redis.clients import PACKAGE
+from support.processes import PACKAGE
 
 #: More places than any command here comes by.
 _ENDLESS = 20_000

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from flask import Flask, session
 
 from flask_cloakroom import Session
-from support.requests_on_app import send, ticket_of
 from support.servers.groups import FAILOVER_TIMEOUT, NOT_NOW, ServerGroup, wait_until
+from support.sites.requests_on_app import send, ticket_of
 
 #: Seconds between two requests of a visitor, so that two processors are left to the servers too.
 PAUSE = 0.005

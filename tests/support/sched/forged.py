@@ -9,19 +9,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from flask_cloakroom import csrf_refused
 from support.sched.processes import PATIENCE
+from support.servers.special import make_certificate
 
 #: Where a recorder finds why a request was refused.
 REASON = "tests.refused"
@@ -145,23 +142,6 @@ def served(app: Callable[..., Any], tls: ssl.SSLContext | None = None) -> Iterat
 
 def self_signed(folder: Path) -> ssl.SSLContext:
     """Return a server's side of TLS, with a certificate that only a browser takes that was told to take any."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.test")])
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=30))
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "shop.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(certificate.public_bytes(pem) + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
+    context.load_cert_chain(*make_certificate(folder))
     return context

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -20,11 +18,10 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from support import ROOT
+from support.clock import PATIENCE, wait_until
+from support.servers.redis_server import free_port
 
 SITE = ROOT / "examples" / "sched"
-
-#: Longer than anything here takes, shorter than the whole test may.
-PATIENCE = 30.0
 
 
 def missing(what: str) -> None:
@@ -77,7 +74,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it, on the port that it had before if there was one."""
         for _ in range(10):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
             self._process = subprocess.Popen(
                 [*command, "--save", "", "--appendonly", "yes"], stdout=subprocess.PIPE, text=True, bufsize=1
@@ -104,16 +101,7 @@ class RedisServer:
 
 def eventually(holds: Callable[[], object]) -> None:
     """Wait until something holds, and fail if it takes too long."""
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    wait_until(holds, "what the test waits for")
 
 
 class Answer(NamedTuple):

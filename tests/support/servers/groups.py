@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from support import clock
 from support.servers.redis_server import START_TIMEOUT, free_port
 from support.servers.special import VolatileRedisServer
 
@@ -19,25 +19,13 @@ from support.servers.special import VolatileRedisServer
 #: happens on a loaded machine, costs a cluster 4 s more and Sentinels 6 s more.
 FAILOVER_TIMEOUT = 30.0
 
-#: Between two looks at what is being waited for.
-LOOK_AGAIN = 0.02
-
 #: What may go wrong with a look at a server that starts, ends or changes its part.
 NOT_NOW = (redis.exceptions.RedisError, OSError, LookupError)
 
 
 def wait_until(holds: Callable[[], object], what: str, timeout: float = START_TIMEOUT) -> float:
-    """Return after how many seconds ``holds`` did; raise TimeoutError if it does not in time."""
-    began = time.monotonic()
-    while True:
-        try:
-            if holds():
-                return time.monotonic() - began
-        except NOT_NOW:
-            pass  # a server that does not answer yet, or no longer
-        if time.monotonic() - began > timeout:
-            raise TimeoutError(f"after {timeout:g} s still not: {what}")
-        time.sleep(LOOK_AGAIN)
+    """Wait until something holds on a server, which may not answer yet or no longer; return the seconds."""
+    return clock.wait_until(holds, what, timeout, errors=NOT_NOW)
 
 
 def free_ports(count: int) -> list[int]:

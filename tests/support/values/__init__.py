@@ -1,0 +1,1 @@
+"""Values for hypothesis, and comparisons of them."""
