@@ -308,7 +308,7 @@ class TestNext:
         assert response.location == "/login?next=%2Faccount%3Ftab%3D2"
         assert "Set-Cookie" not in response.headers
         page = client.get(response.location).text
-        assert "Sign in, and you get there." in page
+        assert "Please sign in to see this page." in page
         action = re.search(r'<form method="post" action="(/login[^"]*)"', page)
         assert action
         address = html.unescape(action[1])
