@@ -212,7 +212,7 @@ def test_sign_out(app: Flask, client: FlaskClient) -> None:
     response = client.post("/logout")
     assert (response.status_code, response.location) == (302, "/login")
     page = client.get("/login").text
-    assert "You are signed out, and your session is gone." in page
+    assert "You are signed out. Your session was deleted." in page
     assert "You are signed out" not in client.get("/login").text
     with client:
         client.get("/")
