@@ -114,12 +114,12 @@ def _site(store: str, environment: Environment, times: list[float]) -> Flask:
 
 
 def _create_session(repository: Repository, user: str) -> None:
-    from flask_cloakroom.core.entries.ownership import Begun
+    from flask_cloakroom.core.entries.ownership import NewLogin
     from flask_cloakroom.core.values import codec
 
     contents = CONTENTS | {"_user_id": user, "_fresh": True, "_id": "b" * 64}
     note = f'{{"address": "192.0.2.1", "agent": "{AGENT}"}}'
-    repository.create({key: codec.pack(value) for key, value in contents.items()}, begun=Begun(note))
+    repository.create({key: codec.pack(value) for key, value in contents.items()}, login=NewLogin(note))
 
 
 def _fill(repository: Repository, many: int) -> float:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from flask_cloakroom.core.clock import CLOCK_SKEW, is_running, is_within
-from flask_cloakroom.core.entries.family import OVERLAP_SECONDS, Standing
+from flask_cloakroom.core.entries.family import TOKEN_OVERLAP, TokenStatus
 from flask_cloakroom.core.entries.lifetimes import Lifetimes
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
-from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
+from flask_cloakroom.core.entries.tombstone import TOMBSTONE_SECONDS
 from flask_cloakroom.core.sessions.lease import LONGEST_LEASE
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.user_data.visitor import VISITOR_ID_KEY, VISITOR_PREFIX, VisitorData
@@ -85,7 +85,7 @@ class TestTombstones:
         shop.now += -passed - CLOCK_SKEW
         assert shop.again(record).ticket == renewed.record.ticket
 
-    @pytest.mark.parametrize("passed", [*BACK, MARK_SECONDS + CLOCK_SKEW + 1])
+    @pytest.mark.parametrize("passed", [*BACK, TOMBSTONE_SECONDS + CLOCK_SKEW + 1])
     def test_an_ended_session(self, shop: Shop, passed: int) -> None:
         """An ended session stays ended. Its tombstone does not block a new session while the clock is wrong."""
         record = shop.begin(n=1)
@@ -117,17 +117,17 @@ class TestRememberTokens:
         found = families.find(token)
         assert found is not None
         assert families.use(found[0], token, "") is not None
-        for seconds, standing in [
-            (0, Standing.PREVIOUS),
-            (-CLOCK_SKEW, Standing.PREVIOUS),
-            (passed, Standing.OLD),
-            (OVERLAP_SECONDS + 1, Standing.LATE),
+        for seconds, status in [
+            (0, TokenStatus.PREVIOUS),
+            (-CLOCK_SKEW, TokenStatus.PREVIOUS),
+            (passed, TokenStatus.OLD),
+            (TOKEN_OVERLAP + 1, TokenStatus.LATE),
         ]:
             shop.now += seconds
             found = families.find(token)
             assert found is not None
-            assert found[1] is standing
-            assert (families.use(found[0], token, "") is not None) is (standing is Standing.PREVIOUS)
+            assert found[1] is status
+            assert (families.use(found[0], token, "") is not None) is (status is TokenStatus.PREVIOUS)
             shop.now -= seconds
 
     @pytest.mark.parametrize("passed", BACK)
@@ -143,11 +143,11 @@ class TestRememberTokens:
     def test_a_foreign_one(self, shop: Shop, passed: int) -> None:
         """No request waits for a token that was used in the future: no other request is about to begin its family."""
         families = shop.repository.families
-        token = families.spend("foreign")
-        assert families._was_spent_now(token)
+        token = families.refuse("foreign")
+        assert families._was_just_used(token)
         shop.now += passed
-        assert not families._was_spent_now(token)
-        assert families.find(families.begin_with("foreign", "ada", HOUR)) is None
+        assert not families._was_just_used(token)
+        assert families.find(families.exchange("foreign", "ada", HOUR)) is None
 
 
 @pytest.mark.promise(4)

@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, flash, get_flashed_messages, render_te
 from markupsafe import Markup
 
 from flask_cloakroom import StoreError
-from flask_cloakroom.core.sessions.commit import Merger
+from flask_cloakroom.core.sessions.commit import Commit
 from flask_cloakroom.core.values.flashes import LEASE_MS
 from flask_cloakroom.core.values.own_keys import FLASH_LEASES, FLASHES
 from flask_cloakroom.sessions.outage import SessionUnavailable
@@ -580,7 +580,7 @@ class TestEveryOrder:
     @pytest.fixture
     def run(self, make_app: MakeApp, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Any:
         # Who waits for another's turn asks the store as often as there is time for, and no order comes twice.
-        monkeypatch.setattr(Merger, "_is_their_turn", lambda *_: False)
+        monkeypatch.setattr(Commit, "_is_others_turn", lambda *_: False)
 
         def run(*paths: str) -> list[tuple[list[str], list[str]]]:
             """Return what each request showed in each order, and what came after both."""

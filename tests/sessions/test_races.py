@@ -248,7 +248,7 @@ def test_logout_while_the_session_moves(app: Flask) -> None:
     response = send(app, "/do", ticket, method="POST", data="session.rotate(); session['m'] = 2")
     assert ticket_of(response) is None
     assert show(app, ticket) == {}
-    # Nothing is left but the mark of the end.
+    # Only the tombstone is left.
     assert entries(app) == 1
 
 
@@ -262,7 +262,7 @@ def test_two_logins_at_once(app: Flask) -> None:
     second = send(app, "/do", ticket, method="POST", data="session.rotate()")
     assert ticket_of(second) is None
     assert show(app, ticket_of(first[0])) == {"user": "'alice'"}
-    assert entries(app) == 2  # the session, and the mark in its old place
+    assert entries(app) == 2  # the session, and the tombstone in its old place
 
 
 @pytest.mark.promise(3, 7)

@@ -15,7 +15,8 @@ from typing import Any, Final
 import pytest
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.ownership import Begun, Ownership
+from flask_cloakroom.core.entries.envelope import EntryKind
+from flask_cloakroom.core.entries.ownership import NewLogin, Ownership
 from flask_cloakroom.core.entries.record import Committed, Record
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions import session_registry
@@ -167,7 +168,7 @@ class Model:
     def remember(self, user: str, record: Record) -> None:
         owner = Ownership.parse(record.header.owner)
         if owner is not None and owner.name == TICKETS.owner_name(user) and owner.handle not in self.ended:
-            self.tokens.append(self.repository.families.issue(user, "", MONTH, Begun(handle=owner.handle)))
+            self.tokens.append(self.repository.families.issue(user, "", MONTH, NewLogin(handle=owner.handle)))
 
     def use_token(self, user: str, record: Record) -> None:
         token = self.random.choice(self.tokens) if self.tokens else ""
@@ -204,12 +205,13 @@ class Model:
     def living(self, *, remembered: bool = False) -> dict[bytes, Ownership]:
         """Return the live sessions of users, or what remembers their logins, by a walk over the store."""
         found = {}
+        kind = EntryKind.REMEMBER_FAMILY if remembered else EntryKind.SESSION
         now = self.repository.now_ms() // 1000
         for key, entry in self.store.walk():
             header = envelope.open_header(entry.data, key)[0]
             owner = Ownership.parse(header.owner)
-            is_over = now >= header.deadline if remembered else self.repository.is_over(header)
-            if owner is not None and header.remembers is remembered and not header.superseded and not is_over:
+            is_over = now >= header.deadline if remembered else self.repository.lifetimes.is_over(header, now)
+            if owner is not None and header.kind is kind and not is_over:
                 found[key] = owner
         return found
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flask_cloakroom.core.entries import envelope
+from flask_cloakroom.core.entries.envelope import EntryKind
 from flask_cloakroom.core.entries.ownership import Ownership
 from flask_cloakroom.core.entries.record import Record
 from flask_cloakroom.core.entries.tickets import Tickets
@@ -50,7 +51,7 @@ def live(store: Any) -> dict[bytes, str]:
     for key, entry in store.walk():
         header = envelope.open_header(entry.data, key)[0]
         owner = Ownership.parse(header.owner)
-        if owner is not None and not header.superseded:
+        if owner is not None and header.kind is not EntryKind.TOMBSTONE:
             found[key] = owner.name
     return found
 

@@ -9,7 +9,8 @@ import click
 from flask import current_app
 
 from ..context import this_app
-from ..core.sessions.ending import walked
+from ..core.entries.envelope import EntryKind
+from ..core.sessions.ending import walk_entries
 from ..core.sessions.repository import PURGE_BATCH, Repository
 from ..login.devices.user_agents import browser_and_system
 from ..login.in_session.device_note import as_text, read_note
@@ -63,11 +64,11 @@ def count() -> None:
     if not isinstance(store, Walks):
         raise click.ClickException(f"{store} cannot list its entries. Use another store to count sessions.")
     live = unreadable = 0
-    for _, _, header in walked(store):
+    for _, _, header in walk_entries(store):
         if header is None:
             unreadable += 1
         else:
-            live += not (header.superseded or header.remembers or header.belongs)
+            live += header.kind is EntryKind.SESSION
     click.echo(f"{store}: live sessions: {live}; entries that cannot be read: {unreadable}")
 
 

@@ -144,7 +144,7 @@ class CSRFProtect(Protection):
             return
         if not settings.checks(request.method):
             return
-        if apply_exemptions and call_predicate(app, self._skip_callback, request):
+        if apply_exemptions and self._skip_callback is not None and call_predicate(app, self._skip_callback, request):
             return
         self._check_request(app, request, settings)
 
@@ -187,7 +187,8 @@ class CSRFProtect(Protection):
                 settings.cookie.set(response, token, settings.cookie_lifetime)
         if state.vary_on is not None:
             add_vary(response, *state.vary_on)
-        state.vary_on = state.token = None  # a second object that protects this application has nothing left to do
+            state.vary_on = None
+        state.token = None  # a second object that protects this application has nothing left to do
         return response
 
     def _token_for_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:

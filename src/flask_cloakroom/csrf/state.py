@@ -35,7 +35,7 @@ class CSRFState:
 
 def state_of(request: Request) -> CSRFState:
     """Return the state of a request. Make one if there is none."""
-    state = known_state_of(request)
+    state: CSRFState | None = request.__dict__.get(_NAME)
     if state is None:
         state = request.__dict__[_NAME] = CSRFState()
     return state

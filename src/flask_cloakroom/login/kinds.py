@@ -54,7 +54,7 @@ class UserKind(LoginManager):
         another name.
         """
         if not isinstance(name, str) or not _NAME(name) or name == "user":
-            raise ValueError(f'a kind of user has a name like "operator", other than "user"; not {name!r}')
+            raise ValueError(f'{name!r} is no name of a user kind. It has a name like "operator", other than "user"')
         self.name = name
         #: The names under which the request object holds the login state, and a mark that the response is finished.
         self.state_name = f"_flask_cloakroom_login_{name}"
@@ -82,10 +82,11 @@ class UserKind(LoginManager):
         if present is self:
             return
         if present is not None:
-            raise ValueError(f"the application {app.name!r} has another UserKind({self.name!r}); give this one a name")
+            raise ValueError(f"the application {app.name!r} has another UserKind({self.name!r}). Rename this one")
         taken = {app.config["SESSION_COOKIE_NAME"], settings.cookie.name}
         if taken & {f"{name}_{self.name}" for name in taken}:
-            raise SettingError("REMEMBER_COOKIE_NAME", f"is taken by the cookies of UserKind({self.name!r})")
+            problem = f"is taken by the cookies of UserKind({self.name!r}). Use another name"
+            raise SettingError("REMEMBER_COOKIE_NAME", problem)
         kinds[self.name] = self
         app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.after_request(self.finish_response)
@@ -101,7 +102,7 @@ class UserKind(LoginManager):
         """
         known: UserKind | None = app.extensions.get(KINDS_KEY, {}).get(self.name)
         if known is not self:
-            raise RuntimeError(f"the application {app.name!r} has no such UserKind: call init_app(app) of it first")
+            raise RuntimeError(f"the application {app.name!r} lacks this UserKind({self.name!r}). Call init_app(app)")
         return self._in_app(app).settings
 
     def interface_for(self, app: Flask) -> KindInterface | KindCookieInterface:

@@ -51,7 +51,7 @@ def log_in(
     request, login = state.request, state.login
     user_agent = request.headers.get("User-Agent")
     values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
-    before = login.owner
+    previous = login.owner
     token: Secret | None = None
     lifetime = 0
     if remember:
@@ -60,7 +60,9 @@ def log_in(
         token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
     else:
         handle = revoke_other_users_tokens(state, str(user_id))
-        lost = before is not None and not handle and was_remembered(before.note)
+        # The browser may have lost the token of the previous login, which is revoked below by its handle. Then this
+        # login needs another handle.
+        lost = previous is not None and not handle and was_remembered(previous.note)
         handle_now = new_handle() if lost else handle
         new_login = describe_login(login.session, request, remembered=bool(handle), handle=handle_now)
     impersonated = impersonator = None
@@ -72,9 +74,9 @@ def log_in(
         return False
     try:
         if token is not None:
-            revoke_remember_tokens(state, before)
-        elif before is not None and before.handle != handle and was_remembered(before.note):
-            state.tokens.revoke_login(before)
+            revoke_remember_tokens(state, previous)
+        elif previous is not None and previous.handle != handle and was_remembered(previous.note):
+            state.tokens.revoke_login(previous)
     except SessionUnavailable:
         login.abort()  # else the browser would have the new login and still the remember token of the old one
         raise
@@ -125,7 +127,7 @@ def _user_to_log_out(state: LoginState) -> Any:
     except SessionUnavailable:
         raise  # the store is down, so the session cannot be ended either
     except Exception:
-        log.exception("the user could not be loaded at the logout. The logout goes on without the user")
+        log.exception("the user could not be loaded at the logout. The signal names an anonymous user")
         return state.realm.anonymous_user()
 
 
@@ -134,11 +136,11 @@ def confirm(state: LoginState) -> None:
     user_of(state)
     if state.impersonator is not None:
         # The password may be the support member's or the user's, and must not make the login fresh for the other one.
-        log.info("%s: a confirmation was refused: it impersonates somebody", state.login.log_name)
+        log.info("%s: a confirmation was refused, because the session impersonates a user", state.login.log_name)
         raise Forbidden
     # With a credential in the request, the session may belong to another user.
     if state.ignores_session or state.session.get(USER_KEY) is None:
-        log.warning("confirm_login() was called, and nobody is logged in by this session")
+        log.warning("confirm_login() did nothing, because nobody is logged in by this session")
         return
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
@@ -153,8 +155,8 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
         raise ValueError(
-            "update_session_auth_hash() got a user who is not logged in by this session. Call it with the user of this "
-            "session"
+            "update_session_auth_hash() takes only the user who is logged in by this session, and got another one. "
+            "Call it with that user"
         )
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest

@@ -19,8 +19,7 @@ from flask import Flask, got_request_exception, has_request_context
 
 from ..context import clear_flash_cache, this_session
 from ..core.entries.record import Committed
-from ..core.values import flashes
-from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in
+from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
 from ..core.values.merge import remaining_and_added
 from ..core.values.own_keys import FLASH_LEASES, FLASHES
 from ..core.values.rebase import Changes, Values
@@ -103,7 +102,7 @@ def put_back(work: SessionWork) -> None:
     if shown.names and work.record is not None and not work.failed:
         _, later = remaining_and_added(messages_in(work.stored_values), later)
         try:
-            _edit(work, lambda values: flashes.with_leases_back(values, shown.names))
+            _edit(work, lambda values: with_leases_back(values, shown.names))
         except StoreError as error:
             log.warning("flash messages are shown again only after their lease, because the store failed: %s", error)
         before = work.get(FLASHES, [])

@@ -38,10 +38,9 @@ class ServerSessionInterface(SessionInterface):
     def repository(self) -> Repository:
         """The sessions in the store, without Flask, for commands and workers too. Made at the first use."""
         with self._lock:
-            if "repository" in self.__dict__:  # another thread made it while this thread waited for the lock
-                return self.__dict__["repository"]  # type: ignore[no-any-return]
-            self.__dict__["repository"] = repository = self._make_repository()
-            return repository
+            if "repository" not in self.__dict__:  # or another thread made it while this thread waited for the lock
+                self.__dict__["repository"] = self._make_repository()
+            return self.__dict__["repository"]  # type: ignore[no-any-return]
 
     def _make_repository(self) -> Repository:
         self.settings = SessionSettings.read(self.app)

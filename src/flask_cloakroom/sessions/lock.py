@@ -52,13 +52,12 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
 
 def _release(work: SessionWork, record: Record) -> None:
     repository = work.repository
-    rotates = False
     try:
         changes = work.changes()
         rotates = USER_KEY in changes
         with work.outage():
             if rotates:
-                committed = repository.rotate(record, changes, fence=record.header.fence, begun=work.new_login)
+                committed = repository.rotate(record, changes, fence=record.header.fence, login=work.new_login)
             else:
                 committed = repository.commit(record, changes, release=True)
     except LockLostError:

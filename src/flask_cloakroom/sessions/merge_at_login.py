@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from .. import signals
 from ..core.entries.ownership import Ownership, user_id_in
 from ..core.entries.record import Absence, Record
+from ..core.user_data.merge_log import ChangedValues
 from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_in
 from ..core.values import codec
 from ..core.values.merge import MISSING
@@ -44,11 +45,13 @@ def will_merge(work: SessionWork) -> bool:
 def merge_before_commit(work: SessionWork) -> None:
     """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete that data.
 
-    Raises StoreError.
+    Raises SessionUnavailable.
     """
     record = work.record
     assert record is not None
-    if _merge_stored(work, record) or USER_KEY in work.changes():
+    with work.outage():
+        is_merged = _merge_stored(work, record)
+    if is_merged or USER_KEY in work.changes():
         data = work.opened()
         for key in _visitor_keys(record):
             if key in data:
@@ -122,7 +125,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
     return True
 
 
-def unpack_changes(changed: dict[Any, tuple[bytes | None, bytes | None]]) -> tuple[MergedValue, ...]:
+def unpack_changes(changed: ChangedValues) -> tuple[MergedValue, ...]:
     """Return the changes of a merge with unpacked values. A value that cannot be decoded is MISSING."""
     return tuple(MergedValue(key, _unpack(before), _unpack(after)) for key, (before, after) in changed.items())
 

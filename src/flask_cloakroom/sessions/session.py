@@ -10,9 +10,9 @@ from typing import Any
 from flask.sessions import SessionMixin
 
 from ..core.values.own_keys import FLASHES
+from . import merge_at_login
 from .flashes import take
 from .lock import lock
-from .merge_at_login import merge_after_commit, merge_before_commit, merge_carried
 from .work import SessionWork
 
 
@@ -22,6 +22,10 @@ class ServerSession(SessionWork, SessionMixin):
     At the end of the request all changes are found and saved, also those inside a list or dict. Nothing must be set for
     that. The changes of parallel requests are merged, key by key.
     """
+
+    merge_before_commit = merge_at_login.merge_before_commit
+    merge_after_commit = merge_at_login.merge_after_commit
+    merge_carried = merge_at_login.merge_carried
 
     def __repr__(self) -> str:
         # Without the values, because a repr is often logged.
@@ -110,8 +114,7 @@ class ServerSession(SessionWork, SessionMixin):
         """
         self.opened()
         if self.is_merge_pending:
-            with self.outage():
-                merge_before_commit(self)
+            self.merge_before_commit()
         record, self._record = self._record, None
         self._reset({})
         self.shown_flashes = None
@@ -137,15 +140,3 @@ class ServerSession(SessionWork, SessionMixin):
         """
         with lock(self, timeout, lease):
             yield
-
-    def save_changes(self) -> None:
-        """Commit the changes. Merge visitor data of an earlier login before that, and of this login after that.
-
-        Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
-        """
-        if self.is_merge_pending and not self.failed:
-            with self.outage():
-                merge_before_commit(self)
-        self.commit(before_create=merge_carried)
-        if self.is_merge_pending and not self.failed:
-            merge_after_commit(self)

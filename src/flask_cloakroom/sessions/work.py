@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from flask import Flask
 
 from .. import signals
 from ..cookies import Finder
-from ..core.entries.ownership import Begun, Ownership
+from ..core.entries.ownership import NewLogin, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
@@ -80,7 +80,7 @@ class SessionWork(LazyDict):
     #: The reason why there is no stored session for the browser's ticket.
     absence: Absence | None = None
     #: The device note and handle of a login that this request makes. They are stored with the session's next ticket.
-    new_login: Begun | None = None
+    new_login: NewLogin | None = None
     #: By name, the data that is saved together with the session.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
@@ -89,6 +89,10 @@ class SessionWork(LazyDict):
     next_ticket: str | None = None
     #: The ticket for the response's cookie; "" deletes the browser's cookie, and None leaves it alone.
     response_ticket: str | None = None
+    #: The functions of merge_at_login.py, which the subclass sets, because that module is above this one.
+    merge_before_commit: ClassVar[Callable[[SessionWork], None]]
+    merge_after_commit: ClassVar[Callable[[SessionWork], None]]
+    merge_carried: ClassVar[Callable[[SessionWork, Changes], None]]
     _record: Record | None = None
     _permanent: bool | None = None  # session.permanent, if this request set it
     _forces_write = False  # session.modified was set to True
@@ -99,10 +103,6 @@ class SessionWork(LazyDict):
     def __init__(self, interface: InterfaceParts, environ: Mapping[str, Any]) -> None:
         self.interface = interface
         self._environ = environ
-
-    def save_changes(self) -> None:
-        """Call :meth:`commit`, and do what the subclass does before and after a commit. :meth:`save` calls this."""
-        raise NotImplementedError
 
     # -- state ----------------------------------------------------------------------------------------------
 
@@ -166,11 +166,8 @@ class SessionWork(LazyDict):
             # Open an empty session. Otherwise the response of a view that catches the error would not become a 503.
             self._reset({})
             raise self._unavailable(error) from error
-        if record is None:
-            return self._reset({})
-        self._record = record
-        self._was_stored = True
-        return self._reset(record.values)
+        self._record, self._was_stored = record, record is not None
+        return self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
         """Return the session of the request's first ticket that has one. Raises StoreError."""
@@ -178,7 +175,7 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
-                    # A parallel request renewed the ticket a moment ago, and its response may not arrive.
+                    # A parallel request renewed the ticket a moment ago. Its response may get lost, so send it again.
                     self.response_ticket = found.ticket
                 return found
             self._remember_absence(ticket, found)
@@ -267,16 +264,22 @@ class SessionWork(LazyDict):
     def save(self) -> None:
         """Save this request's changes, if there are any, or if the session is due for a refresh or renewal.
 
+        Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
         record = self._record
-        if (
+        if not (
             self.save_requested
             or self.response_ticket
             or (self.is_opened and self._touched)
             or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
         ):
-            self.save_changes()
+            return
+        if self.is_merge_pending and not self.failed:
+            self.merge_before_commit()
+        self._commit()
+        if self.is_merge_pending and not self.failed:
+            self.merge_after_commit()
 
     def save_now(self) -> None:
         """Save this request's changes before its end, when a view must know that they are stored.
@@ -287,12 +290,7 @@ class SessionWork(LazyDict):
         if self._record is not None:
             self._reset_keeping_objects(self._record.values)
 
-    def commit(self, before_create: Callable[[SessionWork, Changes], None]) -> None:
-        """Commit this request's changes, if there are any. Raises the same errors as :meth:`save`.
-
-        ``before_create`` is called with this object and the changes, before a new session is created for a browser
-        whose ticket has no session any more.
-        """
+    def _commit(self) -> None:
         if not self.is_opened:
             if not self.rotation_requested and not self.request_tickets():
                 return  # only session.permanent was set, and there is no session
@@ -302,7 +300,7 @@ class SessionWork(LazyDict):
         changes = self.changes()
         try:
             if self._record is None:
-                self._commit_new(changes, before_create)
+                self._commit_new(changes)
             elif self.cleared:
                 self._commit_cleared(self._record, changes)
             else:
@@ -310,7 +308,7 @@ class SessionWork(LazyDict):
         except StoreError as error:
             raise self._unavailable(error) from error
 
-    def _commit_new(self, changes: Changes, before_create: Callable[[SessionWork, Changes], None]) -> None:
+    def _commit_new(self, changes: Changes) -> None:
         if not changes:
             return
         # Many login views call clear() first. If that did not count, a second click on "Sign in" would be dropped.
@@ -320,7 +318,7 @@ class SessionWork(LazyDict):
             self.discard("superseded")
             return
         if self.absence is not None:
-            before_create(self, changes)
+            self.merge_carried(changes)
         self._saved_as_new(self.create(changes))
 
     def create(self, changes: Changes, ticket: str | None = None) -> Record | None:
@@ -333,8 +331,8 @@ class SessionWork(LazyDict):
         permanent = settings.permanent if self._permanent is None else self._permanent
         values = {key: packed for key, packed in changes.items() if packed is not None}
         if ticket is None:
-            return repository.create(values, permanent=permanent, begun=self.new_login)
-        return repository.create_at(ticket, values, permanent=permanent, begun=self.new_login)
+            return repository.create(values, permanent=permanent, login=self.new_login)
+        return repository.create_at(ticket, values, permanent=permanent, login=self.new_login)
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
         """End the stored session after ``clear()``, and make the keys that were set since then a new session."""
@@ -343,7 +341,7 @@ class SessionWork(LazyDict):
             self._end(old)
         except StoreError:
             if made is not None:
-                self.interface.repository.withdraw(made)
+                self.interface.repository.delete_unused(made)
             raise
         self._is_restarted = True
         self._saved_as_new(made)
@@ -377,7 +375,7 @@ class SessionWork(LazyDict):
                 permanent=permanent,
                 seen=privilege or refreshes,
                 renewal=not privilege,
-                begun=self.new_login,
+                login=self.new_login,
                 ticket=self.next_ticket,
                 fence=record.header.fence if self.holds_lock else None,
             )
@@ -430,9 +428,9 @@ class SessionWork(LazyDict):
             self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
-        """Drop this request's changes because the session has ended or moved. Set no cookie: it may be a newer one's.
+        """Drop this request's changes, because the session has ended or moved. Log this and send ``session_discarded``.
 
-        ``reason`` is that of the signal ``session_discarded``.
+        The response sets no cookie, because the browser may have a newer one. ``reason`` is an argument of the signal.
         """
         keys = tuple(self.changes())
         sid = None if self._record is None else self._record.sid

@@ -136,10 +136,6 @@ class Owners(Protocol):
 
 # A generator of its own: an application may call random.seed() in each worker or test. With the shared generator, the
 # versions of two writers would then be equal. Versions are no secret.
-
-
-# A generator of our own, so that an application which calls random.seed() in each worker, or before each test, does not
-# make the versions of two writers meet. They are no secret.
 _versions = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_versions.seed)
 

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 import pytest
 
 from ..core.entries import envelope
-from ..core.entries.family import Standing, Succession
-from ..core.entries.ownership import Begun, Ownership, new_handle
+from ..core.entries.envelope import EntryKind
+from ..core.entries.family import NextToken, TokenStatus
+from ..core.entries.ownership import NewLogin, Ownership, new_handle
 from ..core.entries.record import Committed, Record
 from ..core.entries.tickets import Tickets
 from ..core.sessions import session_registry
@@ -70,9 +71,9 @@ class Users:
         """Return an operation: Alice logs in, and the login is remembered."""
 
         def login(store: Any) -> str:
-            repository, begun = self.repository(store), Begun(handle=new_handle())
-            token = repository.families.issue(self.alice, "", LIFETIME, begun)
-            repository.create(pack_dict({USER_KEY: self.alice}), begun=begun)
+            repository, new_login = self.repository(store), NewLogin(handle=new_handle())
+            token = repository.families.issue(self.alice, "", LIFETIME, new_login)
+            repository.create(pack_dict({USER_KEY: self.alice}), login=new_login)
             return token
 
         return login
@@ -131,10 +132,11 @@ class Users:
     def live_entries(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
         """Return the entries among ``keys`` that are live sessions, or token families, each with its owner."""
         found = {}
+        kind = EntryKind.REMEMBER_FAMILY if remembered else EntryKind.SESSION
         for key in keys:
             entry = self.store.load(key)
             header = None if entry is None else envelope.open_header(entry.data, key)[0]
-            is_other = header is None or header.superseded or header.remembers is not remembered
+            is_other = header is None or header.kind is not kind
             owner = None if header is None or is_other else Ownership.parse(header.owner)
             if owner is not None:
                 found[key] = owner
@@ -321,7 +323,7 @@ class OwnershipContract(ContractBase):
             made, _ = turns.run(users.use(token) if way == "use" else users.extend(token), revoke)
             find = users.repository(indexed).families.find
             assert find(token) is None
-            assert not isinstance(made, Succession) or find(made.token) is None
+            assert not isinstance(made, NextToken) or find(made.token) is None
             assert users.check_index({session.key, *turns.created}) == {}
 
         assert in_every_order(indexed, run) >= MIN_ORDERS
@@ -337,7 +339,7 @@ class OwnershipContract(ContractBase):
             assert sorted((one.first, other.first)) == [False, True]
             found = users.repository(indexed).families.find(one.token)
             assert found is not None
-            assert found[1] is Standing.CURRENT
+            assert found[1] is TokenStatus.CURRENT
 
         assert in_every_order(indexed, run) >= MIN_ORDERS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..core.entries.record import Absence
-from ..core.entries.tombstone import MARK_SECONDS
+from ..core.entries.tombstone import TOMBSTONE_SECONDS
 from ..errors import LockLostError, LockTimeoutError
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
@@ -211,7 +211,7 @@ class RaceContract(ContractBase):
         """After a destroy no session can be created under the same key while an older request may still run."""
         session = stage.begin(a=0)
         stage.repository.destroy(stage.read(session))
-        assert store.create(session.key, b"data", MARK_SECONDS) is None
+        assert store.create(session.key, b"data", TOMBSTONE_SECONDS) is None
 
     # -- the lock -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..core.entries.record import Absence, Committed, Record
-from ..core.entries.tombstone import OVERLAP_SECONDS
+from ..core.entries.tombstone import TICKET_OVERLAP
 from ..errors import StoreError
 from ..stores.base import Store
 from .base import ContractBase
@@ -37,7 +37,7 @@ class RotationContract(ContractBase):
         assert moved is not None
         found = stage.read(session)
         assert (found.ticket, found.values) == (moved.record.ticket, moved.record.values)
-        stage.now += OVERLAP_SECONDS + 1
+        stage.now += TICKET_OVERLAP + 1
         assert stage.values_seen(session) is Absence.SUPERSEDED
         assert stage.values_seen(moved.record) == {"a": 0}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.entries import envelope
+from ..core.entries.envelope import EntryKind
 from ..core.entries.lifetimes import Lifetimes
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import Tickets
@@ -58,7 +59,7 @@ class Stage:
         return {
             key
             for key, entry in entries.items()
-            if entry is not None and not envelope.open_header(entry.data, key)[0].superseded
+            if entry is not None and envelope.open_header(entry.data, key)[0].kind is not EntryKind.TOMBSTONE
         }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.family import Standing
+from flask_cloakroom.core.entries.family import TokenStatus
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.ending import destination
@@ -111,7 +111,7 @@ class TestReading:
         current, before = families.find(frozen["token"]), families.find(frozen["token_before"])
         assert current is not None
         assert before is not None
-        assert (current[1], before[1]) == (Standing.CURRENT, Standing.PREVIOUS)
+        assert (current[1], before[1]) == (TokenStatus.CURRENT, TokenStatus.PREVIOUS)
         assert (current[0].user_id, current[0].auth_hash, current[0].lifetime) == ("ada", "digest", 3600)
         followed = families.use(before[0], frozen["token_before"], "digest")
         assert followed is not None
@@ -120,7 +120,7 @@ class TestReading:
     def test_spent_credentials(self, stored: Stored) -> None:
         """A foreign credential that was spent begins no family."""
         before = len(list(stored.store.walk()))
-        stored.repository.families.spend(stored.frozen["spent"])
+        stored.repository.families.refuse(stored.frozen["spent"])
         assert len(list(stored.store.walk())) == before
 
     def test_user_data(self, stored: Stored) -> None:

@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import (
+    EntryKind,
     EnvelopeError,
     Header,
     Seal,
@@ -54,7 +55,8 @@ HEADERS = st.builds(
     fence=SECONDS,
     lease_until=MILLISECONDS,
     turn_until=MILLISECONDS,
-    superseded=st.booleans(),
+    kind=st.sampled_from(EntryKind),
+    carries=st.just(False),
 )
 
 #: Everything in it differs from its default, so that no two fields can be exchanged unseen.
@@ -325,6 +327,24 @@ class TestDamage:
             with pytest.raises(EnvelopeError, match=f"unknown format {number}"):
                 open_header(bytes([number]) + stored()[1:], SEAL.key)
 
+    @pytest.mark.parametrize("flags", [4 | 8, 8 | 16, 4 | 8 | 16])
+    def test_an_entry_of_several_kinds(self, flags: int) -> None:
+        """Is no entry. Only a tombstone may have the flag of user data as well: then it holds carried data."""
+        with pytest.raises(EnvelopeError, match="unknown kind"):
+            open_header(with_checksum(32 | flags, stored()[6:]), SEAL.key)
+        header, _, _ = open_header(with_checksum(32 | 4 | 16, stored()[6:]), SEAL.key)
+        assert header == HEADER._replace(kind=EntryKind.TOMBSTONE, carries=True, permanent=False)
+
+    @pytest.mark.parametrize(
+        ("kind", "flag"), [("SESSION", 0), ("TOMBSTONE", 4), ("REMEMBER_FAMILY", 8), ("USER_DATA", 16)]
+    )
+    def test_the_flag_of_each_kind(self, kind: str, flag: int) -> None:
+        """Stays the same for as long as stored entries may live."""
+        header = HEADER._replace(kind=EntryKind[kind])
+        data = pack(header, b"", SEAL.key)
+        assert data[1] == 32 | 1 | flag
+        assert open_header(data, SEAL.key)[0] == header
+
     def test_an_owner_that_is_no_text(self) -> None:
         """An owner that is not text is refused, even under a right checksum."""
         rest = struct.pack(">IIIIIQ8sQH", 1, 1, 1, 0, 0, 0, bytes(8), 0, 2) + b"\xff\xfe" + b"\x80"
@@ -434,7 +454,7 @@ class TestSealed:
             {"fence": 0},
             {"lease_until": 0},
             {"turn_until": 0},
-            {"superseded": True},
+            {"kind": EntryKind.TOMBSTONE},
         ],
         ids=lambda change: next(iter(change)),
     )

@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.envelope import EnvelopeError, Header
+from flask_cloakroom.core.entries.envelope import EntryKind, EnvelopeError, Header
 from flask_cloakroom.core.entries.family import LONGEST_LIFETIME
 from flask_cloakroom.core.entries.ownership import user_id_in
 from flask_cloakroom.core.entries.record import Absence, Record
@@ -148,7 +148,7 @@ class TestFamilies:
         name = repository.tickets.owner_name("ada")
         header = Header(now, now, now, deadline or now + 3600, owner=f"{name}.h." if owner is None else owner)
         values = {name: codec.pack(value) for name, value in {**FAMILY, **changes}.items()}
-        put(repository, key, header._replace(remembers=True), envelope.pack_values(values, codec.pack))
+        put(repository, key, header._replace(kind=EntryKind.REMEMBER_FAMILY), envelope.pack_values(values, codec.pack))
         return repository.families.find(token)
 
     def test_a_good_one(self, repository: Repository) -> None:
@@ -176,7 +176,7 @@ class TestFamilies:
         """Fit no token."""
         found = self.find(repository, current=bytes(length), previous=bytes(length), successor=bytes(length))
         assert found is not None
-        assert repository.families._follow(found[0], "x" * 57) is None
+        assert repository.families.use(found[0], "x" * 57, "") is None
 
 
 class TestUserData:
@@ -195,7 +195,7 @@ class TestUserData:
         """Makes the entry an error, so that nobody begins anew over the user's data."""
         name, now = repository.tickets.owner_name("ada"), int(time.time())
         payload = envelope.pack_values({MERGE_LOG_KEY: codec.pack(note), "x": codec.pack(1)}, codec.pack)
-        put(repository, repository.tickets.user_key(name), Header(now, now, now, belongs=True), payload)
+        put(repository, repository.tickets.user_key(name), Header(now, now, now, kind=EntryKind.USER_DATA), payload)
         for use in (repository.user_data.load, repository.user_data.undo):
             with pytest.raises(UserDataError):
                 use(name)
@@ -212,7 +212,7 @@ class TestUserData:
         name, now = repository.tickets.owner_name("ada"), int(time.time())
         undo = [now, {"x": (codec.pack([1]), codec.pack([2]))}]
         payload = envelope.pack_values({MERGE_LOG_KEY: codec.pack([b"", {}, undo]), "x": ONE_WAY}, codec.pack)
-        put(repository, repository.tickets.user_key(name), Header(now, now, now, belongs=True), payload)
+        put(repository, repository.tickets.user_key(name), Header(now, now, now, kind=EntryKind.USER_DATA), payload)
         with pytest.raises(UserDataError, match="cannot be compared"):
             repository.user_data.undo(name)
         assert repository.user_data.load(name).values["x"] == ONE_WAY
@@ -261,7 +261,12 @@ def test_errors_show_nothing(repository: Repository) -> None:
     """Neither keys nor values."""
     name, now = repository.tickets.owner_name("ada"), int(time.time())
     key = repository.tickets.user_key(name)
-    put(repository, key, Header(now, now, now, belongs=True), msgpack.packb({MERGE_LOG_KEY: b"secret", "x": 5}))
+    put(
+        repository,
+        key,
+        Header(now, now, now, kind=EntryKind.USER_DATA),
+        msgpack.packb({MERGE_LOG_KEY: b"secret", "x": 5}),
+    )
     with pytest.raises(StoreError) as raised:
         repository.user_data.load(name)
     assert "secret" not in str(raised.value)

@@ -44,7 +44,7 @@ class TestIssued:
         ticket = tickets.issue()
         assert len(base64.urlsafe_b64decode(ticket + "=" * (-len(ticket) % 4))) == length
         assert set(ticket) <= set(URL_SAFE)
-        assert tickets.plausible(ticket)
+        assert tickets.is_plausible(ticket)
 
     def test_no_two_are_alike(self) -> None:
         """100,000 tickets of the shortest length allowed; and of the default."""
@@ -73,7 +73,7 @@ class TestPlausible:
     def test_only_one_length(self, length: int) -> None:
         """The text of one length of ticket, and no other."""
         tickets = Tickets("app", length)
-        taken = [size for size in range(120) if tickets.plausible("A" * size)]
+        taken = [size for size in range(120) if tickets.is_plausible("A" * size)]
         assert taken == [len(tickets.issue())]
 
     def test_only_url_safe_characters(self) -> None:
@@ -85,28 +85,28 @@ class TestPlausible:
         ):
             character = chr(number)
             for text in (character + ticket[1:], ticket[:9] + character + ticket[10:], ticket[:-1] + character):
-                assert tickets.plausible(text) == (character in URL_SAFE)
+                assert tickets.is_plausible(text) == (character in URL_SAFE)
 
     @given(st.text(st.characters(), max_size=100))
     def test_any_text(self, text: str) -> None:
         """Never an error, and only text of URL-safe characters is taken."""
-        if Tickets("app").plausible(text):
+        if Tickets("app").is_plausible(text):
             assert len(text) == 43
             assert set(text) <= set(URL_SAFE)
 
     @given(st.binary(max_size=100))
     def test_any_bytes_as_a_server_decodes_them(self, data: bytes) -> None:
         """WSGI hands over Latin-1."""
-        Tickets("app").plausible(data.decode("latin-1"))
+        Tickets("app").is_plausible(data.decode("latin-1"))
 
     @pytest.mark.parametrize("addition", ["\n", " ", "\0", "=", "\r\n", "\u2028"])
     def test_nothing_before_or_after(self, addition: str) -> None:
         """A regular expression's ``$`` would take a newline at the end."""
         tickets = Tickets("app")
         ticket = tickets.issue()
-        assert not tickets.plausible(ticket + addition)
-        assert not tickets.plausible(addition + ticket)
-        assert not tickets.plausible(ticket[:-1] + addition)
+        assert not tickets.is_plausible(ticket + addition)
+        assert not tickets.is_plausible(addition + ticket)
+        assert not tickets.is_plausible(ticket[:-1] + addition)
 
 
 class TestFingerprint:

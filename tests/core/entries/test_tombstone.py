@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from flask_cloakroom.core.entries import envelope, namespace
-from flask_cloakroom.core.entries.envelope import Header
+from flask_cloakroom.core.entries.envelope import EntryKind, Header
 from flask_cloakroom.core.entries.namespace import Namespace
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.entries.tombstone import (
     CARRY_SECONDS,
-    MARK_SECONDS,
     REPORT_SECONDS,
+    TOMBSTONE_SECONDS,
     Tombstone,
 )
 from flask_cloakroom.core.user_data.repository import UserData, UserDataSettings, UserRecord
@@ -25,8 +25,8 @@ OLD, NEW = "o" * 43, "n" * 43
 KEY, NEXT = TICKETS.fingerprint(OLD), TICKETS.fingerprint(NEW)
 
 KINDS = {
-    "ended": (Tombstone.ended(NOW), MARK_SECONDS, b""),
-    "rotated": (Tombstone.rotated(NOW, NEXT), MARK_SECONDS, NEXT),
+    "ended": (Tombstone.ended(NOW), TOMBSTONE_SECONDS, b""),
+    "rotated": (Tombstone.rotated(NOW, NEXT), TOMBSTONE_SECONDS, NEXT),
     "with data": (Tombstone.rotated(NOW, NEXT, b"data"), CARRY_SECONDS, NEXT + b"data"),
     "renewed": (
         Tombstone.renewed(NOW, NEXT, OLD, NEW),
@@ -42,20 +42,20 @@ class TestEachKind:
     def test_is_read_as_it_was_written(self, kind: str) -> None:
         """And stands for as long as it is needed."""
         tombstone, seconds, _ = KINDS[kind]
-        data, ttl = tombstone.packed(KEY)
+        data, ttl = tombstone.pack(KEY)
         assert Tombstone.read(KEY, Entry(data, b"1")) == tombstone
         assert ttl == seconds
 
     def test_lies_in_the_store_as_before(self, kind: str) -> None:
         """The next key, and after that what the kind adds."""
         tombstone, _, payload = KINDS[kind]
-        header, found, sealed = envelope.open_header(tombstone.packed(KEY)[0], KEY)
+        header, found, sealed = envelope.open_header(tombstone.pack(KEY)[0], KEY)
         assert (found, sealed) == (payload, False)
-        assert header == Header(NOW, NOW, NOW, superseded=True, belongs=kind == "with data")
+        assert header == Header(NOW, NOW, NOW, kind=EntryKind.TOMBSTONE, carries=kind == "with data")
 
     def test_shows_nothing(self, kind: str) -> None:
         """Error reporters show neither the next key nor what follows it."""
-        found = Tombstone.read(KEY, Entry(KINDS[kind][0].packed(KEY)[0], b"1"))
+        found = Tombstone.read(KEY, Entry(KINDS[kind][0].pack(KEY)[0], b"1"))
         assert found is not None
         assert all(f"{part!r}" == "<secret>" for part in found[1:] if part)
 
@@ -73,7 +73,7 @@ def test_what_is_no_tombstone() -> None:
     assert Tombstone.read(KEY, Entry(session, b"1")) is None
     assert Tombstone.read(KEY, Entry(b"noise", b"1")) is None
     with pytest.raises(StoreError, match="another key"):
-        Tombstone.read(NEXT, Entry(KINDS["ended"][0].packed(KEY)[0], b"1"))
+        Tombstone.read(NEXT, Entry(KINDS["ended"][0].pack(KEY)[0], b"1"))
 
 
 class BusyStore(MemoryStore):
@@ -91,7 +91,7 @@ class TestCompareAndSet:
 
     def test_gives_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An error, and nothing was written, if others write for all the time that a request may take."""
-        monkeypatch.setattr(namespace, "PATIENCE", 0.05)
+        monkeypatch.setattr(namespace, "COMMIT_PATIENCE", 0.05)
         data = UserData(Namespace(BusyStore(), TICKETS), UserDataSettings())
         first = data.commit(data.load("ada"), {"x": b"\x01"})
         assert first is not None

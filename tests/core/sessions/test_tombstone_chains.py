@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.envelope import Header
+from flask_cloakroom.core.entries.envelope import EntryKind, Header
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets, mask_successor
 from flask_cloakroom.core.sessions.ending import LONGEST_CHAIN, destination, end
@@ -41,7 +41,7 @@ def mark(repository: Repository, ticket: str, successor: str, payload: bytes | N
     key, now = repository.tickets.fingerprint(ticket), int(time.time())
     if payload is None:
         payload = repository.tickets.fingerprint(successor) + mask_successor(ticket, successor)
-    data = envelope.pack(Header(now, now, now, superseded=True), payload, key)
+    data = envelope.pack(Header(now, now, now, kind=EntryKind.TOMBSTONE), payload, key)
     assert repository.store.create(key, data, 60) is not None
     return key
 

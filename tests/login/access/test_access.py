@@ -367,7 +367,7 @@ def test_no_loop_for_a_vanished_user(closed: Site, caplog: pytest.LogCaptureFixt
     response = browser.client.get("/members", headers={"User-Agent": "Firefox"}, follow_redirects=True)
     assert response.text == "please log in"
     assert len(response.history) == 1
-    assert "is not there any more" in caplog.text
+    assert "does not exist any more" in caplog.text
     assert "alice" not in caplog.text
 
 

@@ -95,7 +95,7 @@ class TestList:
         for part in before.handle.split("."):
             assert part not in ticket
             assert part not in repository.tickets.fingerprint(ticket).hex()
-            assert not repository.tickets.plausible(part)
+            assert not repository.tickets.is_plausible(part)
 
     def test_a_sealed_session_notes_nothing_of_the_browser(self, make_site: MakeSite) -> None:
         """With SESSION_ENCRYPTION a stolen store does not tell where somebody was."""

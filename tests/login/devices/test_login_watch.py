@@ -172,7 +172,7 @@ class TestServer:
     @pytest.mark.parametrize("pause", [0, 40, DAY])
     @pytest.mark.parametrize("path", ["/confirm", "/login?user=alice"])
     def test_a_change_of_privilege(self, server_site: Site, clock: Clock, path: str, pause: int) -> None:
-        """The same login under a new id is followed: by the mark, and when that is gone by the owner index."""
+        """The same login under a new id is followed: by the tombstone, and after it has expired by the owner index."""
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         for _ in range(3):
@@ -185,12 +185,12 @@ class TestServer:
         assert not watch.is_good()
 
     def test_without_an_index(self, server_site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A store that has none shows no way after the mark is gone; then it is not good, rather than unknown."""
+        """A store without one cannot find the session after the tombstone has expired. Then the login is not good."""
         server_site.app.testing = True
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         browser.open("/confirm")
-        monkeypatch.setattr(OwnerIndex, "power", None)
+        monkeypatch.setattr(OwnerIndex, "indexed_store", None)
         assert watch.is_good()
         browser.open("/confirm")
         clock.passed += 40
@@ -217,16 +217,16 @@ class TestServer:
         assert not watch.is_good()
 
     def test_an_endless_chain(self, server_site: Site) -> None:
-        """Marks that lead in a circle, as only a forger writes them, cost a bounded number of commands."""
+        """Tombstones that lead in a circle, as only a forger writes them, cost a bounded number of commands."""
         browser = server_site.browser("alice")
         watch = watch_of(server_site, browser)
         repository = repository_of(server_site)
         trail: Any = watch._session_watch
         key = trail._key
         entry = repository.store.load(key)
-        mark, ttl = Tombstone.rotated(repository.now(), key).packed(key)
-        assert key in mark
-        repository.store.replace(key, mark, ttl, entry.version)
+        tombstone, ttl = Tombstone.rotated(repository.now(), key).pack(key)
+        assert key in tombstone
+        repository.store.replace(key, tombstone, ttl, entry.version)
         loads: list[bytes] = []
         load = repository.store.load
         repository.store.load = lambda key: loads.append(key) or load(key)

@@ -12,8 +12,9 @@ import pytest
 
 from flask_cloakroom import active_sessions, logout_everybody, logout_everywhere, revoke_session
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.family import OVERLAP_SECONDS
-from flask_cloakroom.core.entries.tombstone import MARK_SECONDS
+from flask_cloakroom.core.entries.envelope import EntryKind
+from flask_cloakroom.core.entries.family import TOKEN_OVERLAP
+from flask_cloakroom.core.entries.tombstone import TOMBSTONE_SECONDS
 from support.servers.redis_server import RedisServer
 from support.sites.login import Browser, MakeSite, Site
 
@@ -55,13 +56,13 @@ def renew(theft: Theft) -> None:
     theft.ahead[0] += RENEW_EVERY + 1
     theft.browser.open("/who")
     assert theft.browser.cookies["session"] != before
-    theft.ahead[0] += MARK_SECONDS - 1
+    theft.ahead[0] += TOMBSTONE_SECONDS - 1
 
 
 def use_token(theft: Theft) -> None:
     theft.browser.client.delete_cookie("session")
     assert theft.browser.who == "alice"
-    theft.ahead[0] += OVERLAP_SECONDS + 1
+    theft.ahead[0] += TOKEN_OVERLAP + 1
 
 
 EVENTS: Final = {
@@ -81,7 +82,7 @@ EVENTS: Final = {
     "token used": Event(use_token, "nobody", (TOKEN,)),
 }
 STORES: Final = ("memory", "sqlite", "redis", "cookie")
-#: Replayed at once, and when what marks an ended session has gone.
+#: Replayed at once, and after the tombstone has expired.
 WHEN: Final = ("at once", "later")
 
 
@@ -115,10 +116,10 @@ def theft(make_site: MakeSite, redis_server: RedisServer, store: str) -> Theft:
 
 
 def forget_marks(site: Site) -> None:
-    """Let the marks of ended sessions expire."""
+    """Let the tombstones of ended sessions expire."""
     store = site.app.session_interface.store  # type: ignore[attr-defined]
     for key, entry in list(store.walk()):
-        if envelope.open_header(entry.data, key)[0].superseded:
+        if envelope.open_header(entry.data, key)[0].kind is EntryKind.TOMBSTONE:
             store.delete(key)
 
 

@@ -171,7 +171,7 @@ class TestLogout:
 
     @pytest.mark.promise(7, 9)
     def test_ends_the_session_in_the_store(self, server_site: Site) -> None:
-        """The cookie of before is of no use, at once and for good; nothing but the mark is stored."""
+        """The cookie of before is of no use, at once and for good; nothing but the tombstone is stored."""
         browser = server_site.browser("alice")
         browser.open("/cart/apple")
         before = browser.copy()

@@ -9,7 +9,7 @@ import pytest
 
 from flask_cloakroom import SettingError, encode_cookie, remember_token_reused
 from flask_cloakroom.core.clock import CLOCK_SKEW
-from flask_cloakroom.core.entries.family import OVERLAP_SECONDS
+from flask_cloakroom.core.entries.family import TOKEN_OVERLAP
 from support.sites.login import Browser, MakeSite, Site, ask_at_once
 
 
@@ -77,7 +77,7 @@ def test_once(make_site: MakeSite) -> None:
     value = cookie(site)
     browser = holder(site, value)
     assert browser.who == "alice"
-    later(site, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+    later(site, TOKEN_OVERLAP + CLOCK_SKEW + 2)
     heard: list[Any] = []
 
     def hear(sender: Any, **arguments: Any) -> None:

@@ -12,7 +12,7 @@ from itsdangerous import URLSafeSerializer
 
 from flask_cloakroom import LoginManager, SettingError, decode_cookie, encode_cookie, user_loaded_from_cookie
 from flask_cloakroom.core.clock import CLOCK_SKEW
-from flask_cloakroom.core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from flask_cloakroom.core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from flask_cloakroom.login.in_session.session_login import auth_hash_of
 from flask_cloakroom.login.remember.signed import SignedTokens
 from flask_cloakroom.login.remember.tokens import LONGEST_TOKEN, Remembered, RememberTokens, Used
@@ -365,7 +365,7 @@ class OneUse:
         self.revoked: list[str] = []
         self.extended: list[str] = []
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = UNDESCRIBED) -> str:
         token = f"token-{len(self.known)}"
         self.known[token] = Remembered(user_id, auth_hash, 0, lifetime, token)
         return token

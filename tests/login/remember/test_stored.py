@@ -22,7 +22,8 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.family import OVERLAP_SECONDS, Standing
+from flask_cloakroom.core.entries.envelope import EntryKind
+from flask_cloakroom.core.entries.family import TOKEN_OVERLAP, TokenStatus
 from flask_cloakroom.login.in_session.session_login import SessionLogin
 from support.sites.login import Browser, MakeSite, Site, ask_at_once
 
@@ -67,8 +68,9 @@ def sessions(site: Site, user: str = "alice") -> int:
 
 
 def entries(site: Site) -> int:
-    """Count what is stored, marks of what has ended left out."""
-    return sum(not envelope.open_header(entry.data, key)[0].superseded for key, entry in repository(site).store.walk())
+    """Count the stored entries, without tombstones."""
+    headers = [envelope.open_header(entry.data, key)[0] for key, entry in repository(site).store.walk()]
+    return sum(header.kind is not EntryKind.TOMBSTONE for header in headers)
 
 
 def remembered(site: Site, user: str = "alice", **arguments: Any) -> Browser:
@@ -205,7 +207,7 @@ class TestUse:
         other_device = remembered(stored)
         first, second = (thief, victim) if thief_first else (victim, thief)
         assert first.who == "alice"
-        later(stored, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+        later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
         heard: list[Any] = []
 
         def hear(sender: Any, **arguments: Any) -> None:
@@ -368,7 +370,7 @@ class TestCopies:
         """The use of the copy ends the owner's session, so that the owner shows the token that was copied."""
         owner, thief = both
         assert sessions(stored) == 1
-        later(stored, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+        later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
         heard: list[Any] = []
 
         def hear(sender: Any, **arguments: Any) -> None:
@@ -379,7 +381,7 @@ class TestCopies:
         assert heard == ["alice"]
         assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]
 
-    @pytest.mark.parametrize("seconds", [OVERLAP_SECONDS + 2, OVERLAP_SECONDS + CLOCK_SKEW + 2])
+    @pytest.mark.parametrize("seconds", [TOKEN_OVERLAP + 2, TOKEN_OVERLAP + CLOCK_SKEW + 2])
     def test_login_of_the_owner(self, stored: Site, both: tuple[Browser, Browser], seconds: int) -> None:
         """With the password, in the browser that still has the token: the thief's login ends by that."""
         owner, thief = both
@@ -388,7 +390,7 @@ class TestCopies:
         assert [owner.who, thief.who, thief.copy("remember_token").who] == ["alice", "nobody", "nobody"]
         assert "remember_token" not in owner.cookies
 
-    @pytest.mark.parametrize("seconds", [0, OVERLAP_SECONDS + 2, OVERLAP_SECONDS + CLOCK_SKEW + 2])
+    @pytest.mark.parametrize("seconds", [0, TOKEN_OVERLAP + 2, TOKEN_OVERLAP + CLOCK_SKEW + 2])
     def test_logout_of_the_owner(self, stored: Site, both: tuple[Browser, Browser], seconds: int) -> None:
         """Ends the thief's login, whichever token the owner's browser has."""
         owner, thief = both
@@ -435,7 +437,7 @@ class TestOwnSession:
         assert browser.who == "nobody"
         assert browser.cookies["remember_token"] != token
         other.open("/logout")
-        later(site, OVERLAP_SECONDS + CLOCK_SKEW + 2)
+        later(site, TOKEN_OVERLAP + CLOCK_SKEW + 2)
         assert browser.who == "alice"
 
 
@@ -658,17 +660,17 @@ class TestFamily:
         site = a_site(make_site)
         found = repository(site).families
         first = found.issue("alice", "", 600)
-        family, standing = found.find(first)
-        assert standing is Standing.CURRENT
+        family, status = found.find(first)
+        assert status is TokenStatus.CURRENT
         second = found.use(family, first, "").token
         third = found.use(found.find(second)[0], second, "").token
         assert [found.find(token)[1] for token in (first, second, third)] == [
-            Standing.OLD,
-            Standing.PREVIOUS,
-            Standing.CURRENT,
+            TokenStatus.OLD,
+            TokenStatus.PREVIOUS,
+            TokenStatus.CURRENT,
         ]
-        later(site, OVERLAP_SECONDS + 2)
-        assert found.find(second)[1] is Standing.LATE
-        later(site, OVERLAP_SECONDS + CLOCK_SKEW + 2)
-        assert found.find(second)[1] is Standing.OLD
+        later(site, TOKEN_OVERLAP + 2)
+        assert found.find(second)[1] is TokenStatus.LATE
+        later(site, TOKEN_OVERLAP + CLOCK_SKEW + 2)
+        assert found.find(second)[1] is TokenStatus.OLD
         assert "alice" not in repr(family)

@@ -179,7 +179,7 @@ class TestEncryption:
     """SESSION_ENCRYPTION seals it, with SECRET_KEY."""
 
     def test_sealed(self, make_site: MakeSite) -> None:
-        """Nothing of it can be found in the store, and the marks of logins hold nothing in the clear."""
+        """Nothing of it can be found in the store, and the tombstones of logins hold nothing in the clear."""
         site = make_site(SESSION_ENCRYPTION=True, SECRET_KEY="a key that is long enough")
         browser = Browser(site)
         browser.do("user_session['x'] = 'needle'")

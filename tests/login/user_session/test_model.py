@@ -112,7 +112,7 @@ class Device:
         self.user: str | None = None
         #: A visitor's.
         self.own: Data = {}
-        #: What the mark of its ticket holds, after a login that it got no answer to, and whose it is to be.
+        #: The carried data in the tombstone of its ticket, after a login without an answer, and the owner of that data.
         self.left: tuple[str, Data] | None = None
         #: Whether that was merged.
         self.is_merged = False

@@ -18,7 +18,7 @@ import msgpack
 from markupsafe import Markup
 
 from flask_cloakroom.core.entries import envelope
-from flask_cloakroom.core.entries.envelope import EnvelopeError, Header
+from flask_cloakroom.core.entries.envelope import EntryKind, EnvelopeError, Header
 from flask_cloakroom.core.values import codec
 
 #: The keys of a session that this package, Flask or the site reads.
@@ -120,7 +120,7 @@ class Forger:
             return signed(data[1], self._scratched(data[6:]))
         try:
             values = envelope.unpack_values(payload, codec.unpack)
-        except EnvelopeError:  # a mark
+        except EnvelopeError:  # a tombstone
             return self._packed(key, header, self._scratched(payload))
         if kind == "payload":
             return self._packed(key, header, self.payload(values))
@@ -131,8 +131,10 @@ class Forger:
     def synthesized(self, key: bytes) -> bytes:
         """Return an entry of no site at all."""
         now = int(time.time())
-        flags = {name: self._random.random() < 0.15 for name in ("superseded", "remembers", "belongs")}
-        header = Header(now, now, now, **flags)
+        kind, *others = EntryKind
+        if self._random.random() < 0.4:
+            kind = self._random.choice(others)
+        header = Header(now, now, now, kind=kind, carries=self._random.random() < 0.15)
         if self._random.random() < 0.3:
             header = self.header(header)
         names = self._names_for(header)
@@ -141,7 +143,7 @@ class Forger:
         payload = self.payload(values) if self._random.random() < 0.3 else None
         if payload is None:
             payload = msgpack.packb(values, unicode_errors="surrogatepass")
-        if header.superseded:
+        if header.kind is EntryKind.TOMBSTONE:
             payload = self._random.choice((b"", key, key[:9], bytes(32), key + bytes(43), key + payload, payload))
         return self._packed(key, header, payload)
 
@@ -160,6 +162,8 @@ class Forger:
                 )
             name, handle = (parts + [""] * 2)[:2]
             return header._replace(owner=f"{name}.{handle}.{self._random.choice(NOTES)}"[:65_000])
+        if field == "kind":
+            return header._replace(kind=self._random.choice(list(EntryKind)))
         if isinstance(kind, bool):
             return header._replace(**{field: not getattr(header, field)})
         long = (2**64 - 1, int(time.time() * 1000) + 500) if field in ("lease_until", "turn_until") else ()
@@ -233,9 +237,9 @@ class Forger:
         return bytes(scratched[: self._random.choice((None, None, -1, 5, 40))]) + self._random.choice((b"", b"", b"\0"))
 
     def _names_for(self, header: Header) -> tuple[str, ...]:
-        if header.remembers:
+        if header.kind is EntryKind.REMEMBER_FAMILY:
             return FAMILY_KEYS
-        return USER_KEYS if header.belongs else SESSION_KEYS
+        return USER_KEYS if header.kind is EntryKind.USER_DATA else SESSION_KEYS
 
     def _packed(self, key: bytes, header: Header, payload: bytes) -> bytes:
         data = envelope.pack(header, payload, key)

@@ -1,1 +1,1 @@
-"""Entries in a store: their format, their keys, and how long they live."""
+"""Entries in the store: their format, their keys and their lifetimes."""

@@ -1,28 +1,28 @@
-"""How a session lies in the store: a header, and a map from key to the packed bytes of its value.
+"""The bytes of an entry: a header and a payload. A session's payload maps each key to the packed bytes of its value.
 
-====== ===== =====================================================================
-offset bytes what
-====== ===== =====================================================================
+====== ===== ==========================================================================
+offset bytes content
+====== ===== ==========================================================================
 0      1     format, always :data:`FORMAT`
 1      1     flags
-2      4     CRC-32 of all that follows, begun with the flags
-6      4     created
-10     4     renewed: when the present ticket was issued
-14     4     last seen
-18     4     absolute deadline; 0 is none
+2      4     CRC-32 of all following bytes, with the flags as start value
+6      4     time of creation
+10     4     time at which the current ticket or token was issued
+14     4     time of the last activity
+18     4     absolute deadline; 0: none
 22     4     fence: how often the session was locked
-26     8     the lock's lease: until when, in milliseconds; 0 is none
-34     8     the first bytes of the key that the entry is stored under
-42     8     until when another request has its turn, in milliseconds; 0 is nobody
+26     8     end of the lock's lease, in milliseconds; 0: not locked
+34     8     first bytes of the key under which the entry is stored
+42     8     end of a request's turn to write, in milliseconds; 0: no request has the turn
 50     2     length of the owner
 52     n     owner, UTF-8
-52+n   …     payload: the packed map, or nonce and sealed map, or the masked successor
-====== ===== =====================================================================
+52+n   …     payload: the packed map; or a nonce and the encrypted map; or a tombstone's
+====== ===== ==========================================================================
 
-Times are whole seconds since the epoch, in UTC; all numbers are big-endian.
+Times are whole seconds since the epoch, in UTC. All numbers are big-endian.
 
-Entries without the flag ``_KEYED`` were written by an earlier version. Their 8 bytes at offset 34 named the lock's
-holder, which nothing ever read. So both versions read each other's entries, and a site can be updated server by server.
+An earlier version wrote entries without the flag ``_KEYED``. Its 8 bytes at offset 34 named the lock's holder, and no
+code read them. So both versions read each other's entries, and a site can update one server after the other.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -43,38 +44,54 @@ from .tickets import sealing_key
 FORMAT: Final = 1
 _PERMANENT: Final = 1
 _SEALED: Final = 2
-_SUPERSEDED: Final = 4
-_REMEMBERS: Final = 8
-_BELONGS: Final = 16
+#: On a tombstone: the payload holds carried data.
+_CARRIES: Final = 16
 #: The entry names its key. The checksum covers this flag, so damage cannot turn such an entry into one without a key.
 _KEYED: Final = 32
 
+
+class EntryKind(IntEnum):
+    """The content of an entry. The values are flags of the second byte."""
+
+    SESSION = 0
+    TOMBSTONE = 4
+    REMEMBER_FAMILY = 8
+    USER_DATA = 16
+
+
+#: The kind of entry for these flags, and whether the entry holds carried data.
+_KINDS: Final = {
+    **{int(kind): (kind, False) for kind in EntryKind},
+    EntryKind.TOMBSTONE | _CARRIES: (EntryKind.TOMBSTONE, True),
+}
+_KIND_FLAGS: Final = EntryKind.TOMBSTONE | EntryKind.REMEMBER_FAMILY | EntryKind.USER_DATA
+
 _FIRST: Final = struct.Struct(">BBI")
-#: Bytes of the key that an entry names. Keys are hashes, so two of them begin alike with odds of 2**-64.
+#: Bytes of the key that an entry names. Keys are hashes: two of them begin alike with a probability of 2**-64.
 _KEY_PART: Final = 8
 _HEADER: Final = struct.Struct(f">IIIIIQ{_KEY_PART}sQH")
 _BOTH: Final = struct.Struct(_FIRST.format + _HEADER.format[1:])
 _START: Final = _FIRST.size
 _OWNER_AT: Final = _BOTH.size
 
-#: AES-GCM's nonce, 96 bits (NIST SP 800-38D, 8.2). Random: a key seals one session's few thousand versions, far from
-#: the 2**32 at which two random nonces of one key become likely enough to matter.
+#: Length of AES-GCM's nonce: 96 bits (NIST SP 800-38D, 8.2). Nonces are random. One key encrypts the few thousand
+#: versions of one session. NIST allows 2**32 random nonces for one key.
 NONCE_BYTES: Final = 12
 
 _STR: Final = frozenset({str})
 
-# The library's first buffer of 256 KiB costs more to get than a session costs to pack.
+# The library's default buffer is 256 KiB. To allocate it takes longer than to pack a session.
 _packer: Callable[[], Any] = partial(msgpack.Packer, unicode_errors="surrogatepass", buf_size=4096)
 
 _BYTES: Final = frozenset({bytes})
 
 
 class EnvelopeError(ValueError):
-    """The bytes are no session: garbage, cut short, of an unknown format, or sealed with another key."""
+    """The bytes are no readable entry: damaged, cut short, of an unknown format, or encrypted with another key."""
 
 
 class Seal(NamedTuple):
-    """What a payload is sealed with: the ticket, and the store's key that it must be found under."""
+    """The secrets that encrypt a payload: the ticket, and the key under which the entry is stored."""
 
     ticket: str
     key: bytes
@@ -84,7 +101,7 @@ class Seal(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What is known of a session without opening its payload."""
+    """The first part of an entry. It can be read without the ticket."""
 
     created: int
     renewed: int
@@ -95,36 +112,33 @@ class Header(NamedTuple):
     turn_until: int = 0
     permanent: bool = True
     owner: str = ""
-    #: A mark: the session that was here has ended or moved on. The payload is the masked successor, or empty.
-    superseded: bool = False
-    #: No session, but what begins one again: a family of remember tokens.
-    remembers: bool = False
-    #: No session, but what belongs to a user; of a mark, that it holds what a visitor is about to bring to one.
-    belongs: bool = False
+    kind: EntryKind = EntryKind.SESSION
+    #: Whether a tombstone holds carried data.
+    carries: bool = False
 
 
 def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = None) -> SecretBytes:
-    """Return the bytes of an entry that is stored under ``key``.
+    """Return the bytes of an entry to store under ``key``.
 
-    With ``seal_for`` the payload is encrypted and the header is bound to it.
+    ``seal_for``: encrypt the payload with these secrets, and bind the header to it.
     """
-    created, renewed, seen, deadline, fence, until, turn, permanent, text, superseded, remembers, belongs = header
+    created, renewed, seen, deadline, fence, until, turn, permanent, text, kind, carries = header
     owner = text.encode()
     fixed = _HEADER.pack(created, renewed, seen, deadline, fence, until, key[:_KEY_PART], turn, len(owner))
-    flags = _KEYED | permanent * _PERMANENT | (seal_for is not None) * _SEALED
-    flags |= superseded * _SUPERSEDED | remembers * _REMEMBERS | belongs * _BELONGS
+    flags = _KEYED | permanent * _PERMANENT | (seal_for is not None) * _SEALED | kind | carries * _CARRIES
     if seal_for is not None:
-        payload = _seal(payload, seal_for, flags, fixed + owner)
+        nonce, bound = os.urandom(NONCE_BYTES), _bound(seal_for, flags, fixed + owner)
+        payload = nonce + bytes(_cipher(seal_for).encrypt(nonce, payload, bound))
     rest = b"".join((fixed, owner, payload))
     return SecretBytes(_FIRST.pack(FORMAT, flags, zlib.crc32(rest, flags)) + rest)
 
 
 def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
-    """Return header, payload, and whether the payload is sealed, of what the store returned for ``key``.
+    """Return an entry's header, its payload, and whether the payload is encrypted.
 
-    Raises :class:`EnvelopeError` if that is no entry; StoreError if it is the entry of another key. Then the store
-    answered another question, and nothing is known of this one: the session may well be there, so whoever asked must
-    not be logged out.
+    ``data``: the bytes that the store returned for ``key``. Raises :class:`EnvelopeError` if they are no entry, and
+    StoreError if they are the entry of another key. In the second case the store answered a different question. The
+    session of ``key`` may well exist, so the caller must not treat its visitor as logged out.
     """
     try:
         form, flags, checksum, created, renewed, seen, deadline, fence, until, part, turn, length = _BOTH.unpack_from(
@@ -138,33 +152,24 @@ def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
         raise EnvelopeError("checksum does not match")
     if flags & _KEYED and part != key[:_KEY_PART]:
         raise StoreError(
-            "the store returned an entry that belongs to another key, so nobody was logged in or out by it. If this "
-            "happens again, look for what mixes up answers on the way to the store"
+            "the store returned an entry that belongs to another key, so this request logged nobody in or out. If this "
+            "happens again, look for a proxy or connection that mixes up the store's answers"
         )
     payload_at = _OWNER_AT + length
     try:
+        kind, carries = _KINDS[flags & _KIND_FLAGS]
         owner = data[_OWNER_AT:payload_at].decode() if length else ""
+    except KeyError as error:
+        raise EnvelopeError("unknown kind of entry") from error
     except UnicodeDecodeError as error:
         raise EnvelopeError("the owner is not UTF-8") from error
-    header = Header(
-        created,
-        renewed,
-        seen,
-        deadline,
-        fence,
-        until,
-        turn,
-        flags & _PERMANENT != 0,
-        owner,
-        flags & _SUPERSEDED != 0,
-        flags & _REMEMBERS != 0,
-        flags & _BELONGS != 0,
-    )
+    permanent = flags & _PERMANENT != 0
+    header = Header(created, renewed, seen, deadline, fence, until, turn, permanent, owner, kind, carries)
     return header, data[payload_at:], flags & _SEALED != 0
 
 
 def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -> bytes:
-    """Return the payload. Keys are packed by ``pack_key`` unless they are str, so that they keep their types."""
+    """Return the payload for packed values. ``pack_key``: packs all keys if one of them is no str."""
     if _STR.issuperset(map(type, values)):
         packed: bytes = _packer().pack(values)
         return packed
@@ -173,13 +178,13 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
-    """Return the packed values of a payload that :func:`pack_values` made.
+    """Return the packed values in a payload of :func:`pack_values`.
 
-    Raises :class:`EnvelopeError` for anything but a map whose values are bytes.
+    Raises :class:`EnvelopeError` if the payload is no map whose values are bytes.
     """
     values: Any
     try:
-        # 0xc1 is the one byte that MessagePack never uses: here it says that the keys are packed.
+        # MessagePack never uses the byte 0xc1. At the start of a payload it means that the keys are packed.
         if payload[:1] == b"\xc1":
             values = {unpack_key(key): value for key, value in msgpack.unpackb(memoryview(payload)[1:])}
         else:
@@ -192,26 +197,21 @@ def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[An
 
 
 def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:
-    """Return what ``pack`` sealed into ``payload``, the last part of ``data``. Raises :class:`EnvelopeError`."""
+    """Return the decrypted ``payload``, which is the last part of ``data``. Raises :class:`EnvelopeError`."""
     try:
         from cryptography.exceptions import InvalidTag
     except ImportError as error:
-        raise EnvelopeError("it is sealed, and the package cryptography is not installed") from error
+        raise EnvelopeError("the payload is encrypted, and the package cryptography is not installed") from error
     bound = _bound(seal, data[1], data[_START : len(data) - len(payload)])
     try:
         opened: bytes = _cipher(seal).decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError) as error:
-        raise EnvelopeError("the payload is not sealed with this ticket") from error
+        raise EnvelopeError("the payload is not encrypted with this ticket") from error
     return opened
 
 
-def _seal(payload: bytes, seal: Seal, flags: int, head: bytes) -> bytes:
-    nonce = os.urandom(NONCE_BYTES)
-    return nonce + bytes(_cipher(seal).encrypt(nonce, payload, _bound(seal, flags, head)))
-
-
 def _bound(seal: Seal, flags: int, head: bytes) -> bytes:
-    """Return what must be as it was when the payload was sealed: its place in the store, and its header."""
+    """Return the data that decryption checks: the key in the store and the header. Neither can be exchanged."""
     return b"".join((seal.key, bytes((FORMAT, flags)), head))
 
 

@@ -1,4 +1,4 @@
-"""How long sessions live: whether one is over, what of it is due to be written anew, and how long it may still live."""
+"""How long a session lives: whether it is over, when to write its times anew, and how many seconds remain."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .envelope import Header
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long sessions live, in seconds. ``absolute`` and ``renew_every`` may be None: no limit, never.
+    """The lifetimes of sessions, in seconds. Each method takes a header and the present time, in seconds since 1970."""
 
-    Each method takes a session's header and the present time, in seconds since the epoch.
-    """
-
+    #: The idle timeout.
     idle: int = 31 * 24 * 3600
+    #: The absolute lifetime; None: no limit.
     absolute: int | None = None
+    #: The age at which a ticket is renewed; None: never.
     renew_every: int | None = None
-    #: Age of "last seen" from which on it is written anew.
+    #: The age of the last activity at which its time is written anew.
     refresh_after: int = 600
 
     def is_over(self, header: Header, now: float) -> bool:
-        """Check the deadlines here too, so that a store that loses an expiry cannot lengthen a session.
+        """Return whether a session has expired, even if the store missed the expiry.
 
-        A session that was last seen in the future stays, because a clock that was set back must not log everybody out;
-        :meth:`due` has that time written anew. One that began in the future is over if there is an absolute lifetime,
-        because nobody knows how much of that has passed.
+        A session with its last activity in the future has not expired. Otherwise a clock that was set back would log
+        out every user. A session that was created in the future has expired if there is an absolute lifetime, because
+        its true age is unknown.
         """
         now = int(now)
         if now > header.seen + self.idle or (header.deadline and now > header.deadline):
@@ -34,14 +34,14 @@ class Lifetimes:
         return self.absolute is not None and not is_within(now - header.created, self.absolute)
 
     def due(self, header: Header, now: float) -> tuple[bool, bool]:
-        """Tell whether "last seen" should be written anew, and whether the ticket should be renewed."""
+        """Return whether a refresh is due, and whether a renewal is due."""
         unseen, age, every = now - header.seen, now - header.renewed, self.renew_every
-        # A time in the future is written anew as well, or it would stay there until the clock has reached it.
-        stale = unseen >= self.refresh_after or unseen < -CLOCK_SKEW
-        return stale, every is not None and (age >= every or age < -CLOCK_SKEW)
+        # A time in the future is due as well. Otherwise it would stay until the clock has reached it.
+        refresh = unseen >= self.refresh_after or unseen < -CLOCK_SKEW
+        return refresh, every is not None and (age >= every or age < -CLOCK_SKEW)
 
     def remaining(self, header: Header, now: float) -> int:
-        """Return for how many whole seconds, rounded up, the session may still live; at least 1."""
+        """Return how many seconds a session may still live, rounded up, at least 1."""
         left = header.seen + self.idle + 1 - int(now)
         if header.deadline:
             left -= max(0, header.seen + self.idle - header.deadline)

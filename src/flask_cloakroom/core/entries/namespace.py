@@ -1,4 +1,4 @@
-"""One application's entries in one store: packed and sealed, dated by one clock, compared and set."""
+"""One application's entries in one store: read, pack, compare and set."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from ...stores.base import Conflict, Entry, Gone, Saved, Store
 from ..values import codec
 from ..values.rebase import Values
 from . import envelope
-from .envelope import EnvelopeError, Header, Seal
+from .envelope import EntryKind, EnvelopeError, Header, Seal
 from .lifetimes import Lifetimes
 from .record import Absence, Record
 from .tickets import Tickets, public_id
-from .tombstone import OVERLAP_SECONDS, Tombstone
+from .tombstone import TICKET_OVERLAP, Tombstone
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: How long a write keeps trying before it gives up with ContentionError; seconds. A request that holds a worker for
-#: longer does more harm than one that answers 503.
-PATIENCE: Final = 5.0
-#: The longest wait between two tries, or between two looks at whether another's turn is over; seconds. About what a
-#: commit takes.
+#: Seconds for which a write is tried again after conflicts, before it raises ContentionError. A request that blocks a
+#: worker for longer does more harm than the answer 503.
+COMMIT_PATIENCE: Final = 5.0
+#: The longest wait between two tries, in seconds: about the duration of one commit.
 LONGEST_WAIT: Final = 0.01
-#: So many renewals fit into the overlap and are followed by one read: SESSION_RENEW_EVERY is at least a second.
-_MOST_RENEWALS: Final = OVERLAP_SECONDS
+#: The most renewals that one read follows: SESSION_RENEW_EVERY is at least a second, so no more fit into the overlap.
+_MOST_RENEWALS: Final = TICKET_OVERLAP
+#: The same object in a variable, because Python 3.11 takes longer to find a member in its class.
+_SESSION: Final = EntryKind.SESSION
 
 
 class Versioned(Protocol):
-    """Something as it was read from the store."""
+    """An object that was read from the store."""
 
     @property
     def version(self) -> bytes | None:
-        """The entry's version; None if nothing is stored."""
+        """The entry's version; None if the store has no entry."""
 
 
 V = TypeVar("V", bound=Versioned)
@@ -56,11 +57,11 @@ class Namespace:
         max_bytes: int = 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``max_bytes`` bounds one entry's stored bytes. ``clock`` returns seconds since the epoch."""
+        """Set the limits. ``max_bytes``: the most bytes of one entry. ``clock``: returns seconds since the epoch."""
         self.store = store
         self.tickets = tickets
         self.lifetimes = lifetimes
-        #: Whether what is stored is sealed (SESSION_ENCRYPTION).
+        #: Whether payloads are encrypted (SESSION_ENCRYPTION).
         self.encrypts = encrypt
         self.max_bytes = max_bytes
         self.clock = clock
@@ -75,25 +76,21 @@ class Namespace:
         """Return the time in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
-    def is_over(self, header: Header) -> bool:
-        """Tell whether a session is over now: :meth:`.Lifetimes.is_over`."""
-        return self.lifetimes.is_over(header, self.clock())
-
     def due(self, record: Record) -> tuple[bool, bool]:
-        """Tell what of a session is to be written anew now: :meth:`.Lifetimes.due`."""
+        """Return whether a session's refresh is due now, and whether its renewal is due."""
         return self.lifetimes.due(record.header, self.clock())
 
     def remaining(self, header: Header) -> int:
-        """Return for how many seconds from now a session may still live: :meth:`.Lifetimes.remaining`."""
+        """Return how many seconds from now a session may still live, at least 1."""
         return self.lifetimes.remaining(header, self.clock())
 
     # -- reading ----------------------------------------------------------------------------------------------
 
     def load(self, ticket: str) -> Record | Absence:
-        """Return the session of a plausible ticket, following a renewal that happened a moment ago.
+        """Return a ticket's session, or why there is none. Follow a renewal that happened a moment ago.
 
-        Raises :class:`StoreError` when the store is down: then nothing is known, least of all that nobody is
-        logged in.
+        ``ticket``: a text with a ticket's form. Raises :class:`StoreError` if the store is down. Then the session's
+        state is unknown, so the caller must not treat the visitor as logged out.
         """
         for _ in range(1 + _MOST_RENEWALS):
             key = self.tickets.fingerprint(ticket)
@@ -102,64 +99,63 @@ class Namespace:
             if not isinstance(found, str):
                 return found
             ticket = found
-        # A successor may have been renewed in its turn, at most once a second; a longer chain is a forged one.
+        # A session is renewed at most once a second, so a longer chain of renewals is forged.
         return Absence.UNKNOWN
 
-    def open(self, ticket: str, key: bytes, entry: Entry, *, late: bool = False) -> Record | Absence | str:
-        """Return the session in ``entry``, why there is none, or the ticket of its successor.
+    def open(self, ticket: str, key: bytes, entry: Entry, *, was_read: bool = False) -> Record | Absence | str:
+        """Return the session in an entry, or why there is none, or the ticket of its successor.
 
-        ``late``: the session was read before, so a renewal's mark leads on for as long as it stands, and not only for
-        the overlap.
+        ``was_read``: the caller read the session before. See :meth:`.Tombstone.absence`.
         """
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
-            if header.superseded:
-                return self._follow(ticket, key, Tombstone.opened(header, payload), late)
-            if header.belongs or header.remembers:
-                raise EnvelopeError("it is no session")
+            if header.kind is not _SESSION:
+                if header.kind is EntryKind.TOMBSTONE:
+                    return self._follow(ticket, key, Tombstone.from_payload(header, payload), was_read)
+                raise EnvelopeError("it is not a session")
             if self.lifetimes.is_over(header, self.clock()):
                 return Absence.UNKNOWN
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
             elif self.encrypts:
-                raise EnvelopeError("it is not sealed, and SESSION_ENCRYPTION is on")
+                raise EnvelopeError("it is not encrypted, and SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack_key)
         except (EnvelopeError, codec.CodecError) as error:
             log.warning("session %s cannot be read (%s); the visitor gets a new one", public_id(key), error)
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
-    def _follow(self, ticket: str, key: bytes, tombstone: Tombstone, late: bool) -> Absence | str:
-        """Return where the tombstone under ``key`` leads by now."""
-        absence = tombstone.absence(self.clock(), late=late)
+    def _follow(self, ticket: str, key: bytes, tombstone: Tombstone, was_read: bool) -> Absence | str:
+        """Return the successor's ticket, or why the old ticket does not lead to the successor."""
+        absence = tombstone.absence(self.clock(), was_read=was_read)
         if absence is Absence.REUSED:
             log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
         if absence is not None:
             return absence
         successor = tombstone.ticket(ticket)
-        return successor if self.tickets.plausible(successor) else Absence.UNREADABLE
+        return successor if self.tickets.is_plausible(successor) else Absence.UNREADABLE
 
     # -- writing ----------------------------------------------------------------------------------------------
 
     def pack(
         self, ticket: str, key: bytes, header: Header, values: Values, before: Record | None = None
     ) -> SecretBytes:
-        """Return a session as the bytes to store. ``before`` is the session as it is stored already.
+        """Return the bytes of a session's entry. ``before``: the session as it is stored now, if it is.
 
-        Raises SessionTooLargeError.
+        Raises SessionTooLargeError if there are more bytes than ``max_bytes``, and more than ``before`` has.
         """
         seal = Seal(ticket, key) if self.encrypts else None
         data = envelope.pack(header, envelope.pack_values(values, codec.pack), key, seal_for=seal)
         if len(data) > self.max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])
-            # One that was stored when the limit was higher can still be read, be used and shrink.
+            # A session from a time with a higher limit can still be changed, as long as it does not grow.
             if before is None or sum(map(len, values.values())) > sum(map(len, before.values.values())):
                 raise SessionTooLargeError(len(data), self.max_bytes, largest, size)
         return data
 
     def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
-        """Write over exactly ``record``, or say what is there now."""
+        """Replace the stored session, if it still has the version of ``record``."""
         data = self.pack(record.ticket, record.key, header, values, record)
         ttl = self.lifetimes.remaining(header, self.clock())
         return self.store.replace(record.key, data, ttl, record.version)
@@ -171,31 +167,36 @@ class Namespace:
         work: Callable[[V], tuple[V, bytes, int] | None],
         reopen: Callable[[Entry | None], V | None],
     ) -> tuple[V, bytes] | None:
-        """Write what ``work`` makes of the entry under ``key``, which was read as ``found``; try until it is stored.
+        """Replace an entry, and try again after each conflict. Return the new object and its version.
 
-        ``work`` returns what is to be stored, as an object and as bytes, and for how many seconds; it is called again
-        for what ``reopen`` makes of another's write. Returns that object and the version that was written; None as soon
-        as either returns None. Raises StoreError, and ContentionError after :data:`PATIENCE` seconds.
+        ``found``: the object that the caller read under ``key``. ``work``: returns the new object, its bytes, and the
+        seconds to store them; called once a try. ``reopen``: returns the object in the entry that another request
+        wrote. If either function returns None, this method stops and returns None.
+
+        Raises StoreError, and ContentionError after :data:`COMMIT_PATIENCE` seconds.
         """
-        deadline, losses = time.monotonic() + PATIENCE, 0
+        deadline, conflicts = time.monotonic() + COMMIT_PATIENCE, 0
         current: V | None = found
         while current is not None and (wanted := work(current)) is not None:
-            made, data, seconds = wanted
+            new, data, seconds = wanted
             entry: Entry | None
             if current.version is None:
                 version = self.store.create(key, data, seconds)
                 if version is not None:
-                    return made, version
+                    return new, version
                 entry = self.store.load(key)
             else:
                 result = self.store.replace(key, data, seconds, current.version)
                 if type(result) is Saved:
-                    return made, result.version
+                    return new, result.version
                 entry = result.entry if type(result) is Conflict else None
             current = reopen(entry)
             if time.monotonic() >= deadline:
-                raise ContentionError(f"for {PATIENCE:g} s each try to save a user's entry met another one's change")
-            losses += 1
-            if losses > 1:  # the first race costs nothing but another try
-                time.sleep(random.uniform(0, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
+                raise ContentionError(
+                    f"other requests changed a user's entry again and again for {COMMIT_PATIENCE:g} s, so it could "
+                    "not be saved. Try the request again"
+                )
+            conflicts += 1
+            if conflicts > 1:  # after a single conflict a second try at once nearly always succeeds
+                time.sleep(random.uniform(0, LONGEST_WAIT))  # noqa: S311  no secret: it only spreads the tries
         return None

@@ -1,4 +1,4 @@
-"""What the header of an entry says of the user that it belongs to."""
+"""The owner of an entry, as the entry's header names them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..values import codec, own_keys
 from ..values.own_keys import USER_KEY
 from ..values.rebase import Values
 
-#: Random bytes in a handle: none is ever met twice.
+#: Random bytes of a handle: 72 bits, so that no two logins get the same one.
 HANDLE_BYTES: Final = 9
 
 
 class Ownership(NamedTuple):
-    """What a session's header says of its owner."""
+    """The owner of a session or token family, and the login that it belongs to."""
 
-    #: A hash of the owner's id, bound to the namespace: :meth:`.tickets.Tickets.owner_name`.
+    #: The owner's name in the store: :meth:`.tickets.Tickets.owner_name`.
     name: str
-    #: Names the session from login to logout, through all rotations. It opens nothing.
+    #: The login's handle. It stays the same through all rotations.
     handle: str
-    #: What whoever logs in wants to find in the list of sessions. Nothing here reads it.
+    #: The login's device note. The core does not read it.
     note: str = ""
 
     def __str__(self) -> str:
@@ -28,29 +28,30 @@ class Ownership(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Ownership | None:
-        """Return what ``str()`` was made of; None for a session that is nobody's."""
+        """Return the owner that ``str()`` made ``text`` from; None for a session without an owner."""
         parts = text.split(".", 2)
         return cls(*parts) if len(parts) == 3 else None
 
 
-class Begun(NamedTuple):
-    """What is said of a login with which a session gets its owner."""
+class NewLogin(NamedTuple):
+    """The description of a login that is about to begin."""
 
+    #: The device note.
     note: str = ""
-    #: That of the family of remember tokens which belongs to it; "" makes a new one.
+    #: The handle, if a token family already has one for this login; "" for a new handle.
     handle: str = ""
 
 
-NOTHING_BEGUN: Final = Begun()
+UNDESCRIBED: Final = NewLogin()
 
 
 def new_handle() -> str:
-    """Return what names a login, and opens nothing."""
+    """Return a new handle for a login."""
     return secrets.token_urlsafe(HANDLE_BYTES)
 
 
 def user_id_in(values: Values) -> Any:
-    """Return the user's id that a session holds; None if there is none, or none that can be read."""
+    """Return the user id in a session's values; None if there is none, or if it cannot be read."""
     packed = values.get(USER_KEY)
     try:
         return None if packed is None else own_keys.unpack(USER_KEY, packed)

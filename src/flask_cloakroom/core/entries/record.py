@@ -1,4 +1,4 @@
-"""What is known of a session that was read, what came of a commit, and why there may be no session."""
+"""A session as it was read, the reason if there is none, and the result of a commit."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .tickets import public_id
 class Absence(Enum):
     """Why there is no session for a ticket."""
 
-    #: Nothing is stored: never was, expired, or revoked.
+    #: The store has no session: it never existed, or it has expired or was ended.
     UNKNOWN = "unknown"
-    #: What is stored can't be read, so it is as good as nothing; it was logged.
+    #: The stored entry cannot be read. A log line says why.
     UNREADABLE = "unreadable"
-    #: The session ended or moved on a moment ago. A request with this ticket must write nothing and set no cookie.
+    #: The session ended or moved a moment ago. A request with this ticket must write nothing and set no cookie.
     SUPERSEDED = "superseded"
-    #: The same, but longer ago than a request may last, and its mark still holds what its visitor was about to bring to
-    #: their account. As good as unknown, but for a login of the same user.
+    #: The session moved at a login, longer ago than a request may last, and its tombstone still holds carried data. The
+    #: caller treats the ticket as unknown, except at a login of the same user.
     CARRIES = "carries"
-    #: The ticket was renewed so long ago that a browser which got the new one would not send it: it never arrived,
-    #: or somebody has a copy. As good as unknown, and reported.
+    #: The ticket was renewed long ago, so the browser should have the new ticket. Either the response with the new
+    #: ticket got lost, or somebody uses a copy of the old one. The caller treats it as unknown and reports it.
     REUSED = "reused"
 
 
 @dataclass(slots=True)
 class Record:
-    """A session as it was read or written: the base of the next commit."""
+    """A session as it was last read or written. The next commit replaces this version."""
 
     ticket: str
     key: bytes
@@ -51,8 +51,10 @@ class Record:
 
 
 class Committed(NamedTuple):
-    """The changes are stored. ``merged`` says that another request's changes are in the record as well."""
+    """The result of a commit: the session as it is stored now."""
 
     record: Record
+    #: Whether the record also contains changes of other requests.
     merged: bool
+    #: The conflicts that the commit resolved.
     conflicts: Sequence[MergeConflict]

@@ -1,1 +1,1 @@
-"""Sessions and remembered logins in a store: load, commit, rotate, end, list."""
+"""Sessions and remembered logins in a store: load, commit, rotate, list and end."""

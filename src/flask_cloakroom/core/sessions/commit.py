@@ -1,4 +1,4 @@
-"""One request's changes against all others': retries, turns, and when to give up."""
+"""Write one request's changes over those of other requests: tries, turns, and when to give up."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ...errors import ContentionError
 from ...secret import as_secrets
 from ...stores.base import Conflict, Entry, Gone, Saved
 from ..entries.envelope import Header
-from ..entries.namespace import LONGEST_WAIT, PATIENCE, Namespace
-from ..entries.record import Absence, Record
+from ..entries.namespace import COMMIT_PATIENCE, LONGEST_WAIT, Namespace
+from ..entries.record import Absence, Committed, Record
 from ..values.merge import MergeConflict, Strategies
 from ..values.rebase import Changes, Values, apply_changes, rebase
 
-#: How long a request may have its turn at a contended session before the others go on without it; milliseconds. It
-#: needs but one commit for it.
+#: Milliseconds for which one request has its turn to write. A turn is for a single commit.
 TURN_MS: Final = 1000
 
 
-class Merger:
-    """One request's changes, carried on top of whatever is stored by now, until they are in.
+class Commit:
+    """One request's changes, and the session that they are to be written over.
 
-    A race that is lost costs nothing but another try. Who loses twice announces it in the session's header, and whoever
-    sees that lets it go first. Without that, requests with much to merge would lose against those with little for ever.
+    After a first conflict the request merges and tries again. After a second one it takes a turn: it writes into the
+    session's header that the other requests must wait. Without turns, a request with much to merge would lose every
+    race against requests with little to merge.
     """
 
-    # What is only needed once a race was lost stands here, so that a commit that loses none sets none of it.
+    # Class attributes, so that a commit without a conflict sets none of them.
     merged = False
     conflicts: Sequence[MergeConflict] = ()
     _losses = 0
@@ -38,70 +38,76 @@ class Merger:
     def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
         self.namespace = namespace
         self._strategies = strategies
-        # From here on the values are in local variables, while stores and an application's strategies are called.
+        # Local variables hold these values while stores and an application's strategies run. A traceback shows them.
         self._base = as_secrets(record.values)
         self._changes = changes
+        #: The session to replace with the next write.
         self.record = record
+        #: The values to write next.
         self.values = apply_changes(self._base, changes)
 
     @property
     def header(self) -> Header:
-        """The header that the next write begins with: as it is stored, and nobody's turn."""
+        """The stored header, without a turn."""
         header = self.record.header
         return header._replace(turn_until=0) if header.turn_until else header
 
-    def ready(self) -> bool:
-        """Wait while another request has its turn. False if the session has ended meanwhile."""
-        while self.record.header.turn_until and not self._has_turn and self._is_their_turn(self.record):
-            entry = self._look_again()
-            if entry is None or not self.meet(entry):
+    def committed(self, version: bytes, header: Header) -> Committed:
+        """Return the result, after :attr:`values` were written with this header and got this version."""
+        old = self.record
+        record = Record(old.ticket, old.key, version, header, self.values)
+        return Committed(record, self.merged, self.conflicts)
+
+    def await_turn(self) -> bool:
+        """Wait while another request has the turn. False: the session has ended meanwhile."""
+        while self.record.header.turn_until and not self._has_turn and self._is_others_turn(self.record):
+            entry = self._wait_and_load()
+            if entry is None or not self.rebase_entry(entry):
                 return False
         return True
 
-    def lose_to(self, result: Conflict | Gone | Saved) -> bool:
-        """After a write that did not go through: be ready for the next. False if the session has ended.
+    def rebase_on(self, result: Conflict | Gone | Saved) -> bool:
+        """Prepare the next try after a write that was refused. False: the session has ended.
 
-        Raises ContentionError when it has lost for too long.
+        Raises ContentionError if the tries take longer than :data:`.COMMIT_PATIENCE` seconds.
         """
         if type(result) is not Conflict:
             return False
         self._losses += 1
-        self._has_turn = False  # or it would not have lost
+        self._has_turn = False  # the turn is over, because other requests do not write during it
         if self._losses == 1:
-            self._deadline = time.monotonic() + PATIENCE
-            return self.meet(result.entry)
+            self._deadline = time.monotonic() + COMMIT_PATIENCE
+            return self.rebase_entry(result.entry)
         return self._take_turn(result.entry)
 
-    def meet(self, entry: Entry) -> bool:
-        """Merge with what is stored now. False if the session has ended; True if ``record`` is ready to be tried."""
-        found = self._find(entry)
+    def rebase_entry(self, entry: Entry) -> bool:
+        """Merge the changes with the entry that another request wrote. False: the session has ended."""
+        found = self._open(entry)
         if found is None:
             return False
         self._merge(found)
         return True
 
     def _take_turn(self, entry: Entry | None) -> bool:
-        """Announce that it is this request's turn, which is quickly written, and merge only then."""
+        """Write only the turn into the header, which is quick, and merge afterwards. False: the session has ended."""
         namespace = self.namespace
-        while entry is not None and (found := self._find(entry)) is not None:
-            self.record = found  # it may have moved; what comes next is looked for there
-            if self._is_their_turn(found):
-                entry = self._look_again()
+        while entry is not None and (found := self._open(entry)) is not None:
+            self.record = found  # the session may have moved, so the next entry is loaded from its new key
+            if self._is_others_turn(found):
+                entry = self._wait_and_load()
                 continue
-            until = namespace.now_ms() + TURN_MS
-            header = found.header._replace(turn_until=until)
+            header = found.header._replace(turn_until=namespace.now_ms() + TURN_MS)
             result = namespace.replace(found, header, found.values)
             if type(result) is Saved:
                 self._has_turn = True
                 self._merge(Record(found.ticket, found.key, result.version, header, found.values))
                 return True
-            self._check_patience()
+            self._check_deadline()
             entry = result.entry if type(result) is Conflict else None
         return False
 
-    def _find(self, entry: Entry) -> Record | None:
-        # However long ago it was renewed: this request had read it before.
-        found: Record | Absence | str = self.namespace.open(self.record.ticket, self.record.key, entry, late=True)
+    def _open(self, entry: Entry) -> Record | None:
+        found: Record | Absence | str = self.namespace.open(self.record.ticket, self.record.key, entry, was_read=True)
         if isinstance(found, str):
             found = self.namespace.load(found)
         if not isinstance(found, Record):
@@ -112,29 +118,30 @@ class Merger:
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
-        # From the first base each time, so that a third try doesn't take its second for somebody else's.
+        # Always from the first base. Otherwise a third try would take the second try's changes for another request's.
         self.values, self.conflicts = rebase(self._base, found.values, self._changes, self._strategies)
 
-    def _is_their_turn(self, found: Record) -> bool:
-        # Longer than a turn lasts is the work of a clock that is ahead of ours: nobody's turn.
+    def _is_others_turn(self, found: Record) -> bool:
+        # A turn with more time left comes from a server whose clock is ahead, and does not count.
         return 0 < found.header.turn_until - self.namespace.now_ms() <= TURN_MS
 
-    def _look_again(self) -> Entry | None:
-        self._check_patience()
-        time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  spreads the tries, hides nothing
+    def _wait_and_load(self) -> Entry | None:
+        self._check_deadline()
+        time.sleep(random.uniform(LONGEST_WAIT / 10, LONGEST_WAIT))  # noqa: S311  no secret: it only spreads the tries
         return self.namespace.store.load(self.record.key)
 
-    def _check_patience(self) -> None:
+    def _check_deadline(self) -> None:
         now = time.monotonic()
-        self._deadline = self._deadline or now + PATIENCE
+        self._deadline = self._deadline or now + COMMIT_PATIENCE
         if now >= self._deadline:
             raise ContentionError(
-                f"session {self.record.sid}: for {PATIENCE:g} s each try to save it met another request's change"
+                f"other requests changed session {self.record.sid} again and again for {COMMIT_PATIENCE:g} s, so it "
+                "could not be saved. Try the request again"
             )
 
 
-class Editor(Merger):
-    """Changes that depend on what is stored at the moment they are written, whatever was read before."""
+class Edit(Commit):
+    """Changes that a function makes from the stored values, anew for each try."""
 
     def __init__(
         self, namespace: Namespace, strategies: Strategies, record: Record, edit: Callable[[Values], Changes]

@@ -1,4 +1,4 @@
-"""How a session ends for good, by its key alone: without its ticket, and wherever it moves meanwhile."""
+"""End a session by its key, without its ticket, even if the session moves to another key meanwhile."""
 
 from __future__ import annotations
 
@@ -9,76 +9,82 @@ from typing import Final, NamedTuple
 from ...errors import StoreError
 from ...stores.base import Conflict, Entry, Saved, Walks
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Header
-from ..entries.namespace import PATIENCE, Namespace
+from ..entries.envelope import EntryKind, EnvelopeError, Header
+from ..entries.namespace import COMMIT_PATIENCE, Namespace
 from ..entries.tombstone import Tombstone
 from .owner_index import OwnerIndex
 
-#: So many moves are followed from one mark to the next. More do not happen while somebody follows them.
+#: The most moves of a session that are followed from tombstone to tombstone. No session moves so often meanwhile.
 LONGEST_CHAIN: Final = 100
 
 
-def bury(namespace: Namespace, key: bytes) -> bool:
-    """Put a mark where nothing is, so that who is about to create a session there can't. False: something is there.
+def block_creation(namespace: Namespace, key: bytes) -> bool:
+    """Store a tombstone under an unused key, so that no request can create a session there. False: the key is used.
 
-    The mark stands for ``tombstone.MARK_SECONDS``; whoever creates for longer than that takes it back.
+    The tombstone stays for ``tombstone.TOMBSTONE_SECONDS``. A request that takes longer to create its session must
+    delete that session again.
     """
-    mark, ttl = Tombstone.ended(namespace.now()).packed(key)
-    return namespace.store.create(key, mark, ttl) is not None
+    tombstone, ttl = Tombstone.ended(namespace.now()).pack(key)
+    return namespace.store.create(key, tombstone, ttl) is not None
 
 
-def end(namespace: Namespace, key: bytes, *, spare: Callable[[Header], bool] | None = None) -> bool:
-    """End the session under ``key``, or where it has moved to, or prevent that it is created. False: there was none.
+def end(namespace: Namespace, key: bytes, *, except_for: Callable[[Header], bool] | None = None) -> bool:
+    """End the session under ``key``, or at the key to which it moved, and leave a tombstone. False: there was none.
 
-    A mark stays in its place. ``spare`` is asked before, with the header, and may save it. Raises StoreError.
+    If there is no entry yet, no request can create a session under ``key`` afterwards. ``except_for``: called with the
+    session's header; if the function returns True, the session stays. Raises StoreError.
     """
     entry = namespace.store.load(key)
     while entry is None:
-        if bury(namespace, key):
+        if block_creation(namespace, key):
             return False
         entry = namespace.store.load(key)
-    return end_entry(namespace, key, entry, spare)
+    return end_entry(namespace, key, entry, except_for)
 
 
-def end_entry(namespace: Namespace, key: bytes, found: Entry, spare: Callable[[Header], bool] | None = None) -> bool:
-    """Do the same from what was found under ``key``."""
-    deadline = time.monotonic() + PATIENCE
+def end_entry(
+    namespace: Namespace, key: bytes, found: Entry, except_for: Callable[[Header], bool] | None = None
+) -> bool:
+    """End a session as :func:`end` does. ``found``: the entry that the caller read under ``key``."""
+    deadline = time.monotonic() + COMMIT_PATIENCE
     entry: Entry | None = found
     header: Header | None = None
     while entry is not None and time.monotonic() < deadline:
         key, entry, header = destination(namespace, key, entry)
-        if entry is None or (header is not None and header.superseded):
+        if entry is None or (
+            header is not None
+            and (header.kind is EntryKind.TOMBSTONE or (except_for is not None and except_for(header)))
+        ):
             return False
-        if header is not None and spare is not None and spare(header):
-            return False
-        mark, ttl = Tombstone.ended(namespace.now()).packed(key)
-        result = namespace.store.replace(key, mark, ttl, entry.version)
+        tombstone, ttl = Tombstone.ended(namespace.now()).pack(key)
+        result = namespace.store.replace(key, tombstone, ttl, entry.version)
         if type(result) is not Conflict:
             _release(namespace, header, key)
             return type(result) is Saved
         entry = result.entry
     if entry is None:
         return False
-    # Somebody else's commits were faster for all that time; a deletion asks for no version.
+    # Other requests' commits came first each time. A deletion needs no version, so it cannot lose.
     deleted = namespace.store.delete(key)
     _release(namespace, header, key)
     return deleted
 
 
 class Destination(NamedTuple):
-    """The place of a session by now: the key, the entry and its header. None where there is none or it is damaged."""
+    """The place to which a session has moved."""
 
     key: bytes
+    #: None if there is no entry.
     entry: Entry | None
+    #: None if there is no entry, or if it cannot be read.
     header: Header | None
 
 
 def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
-    """Return the place to which the session has moved from ``key``, where ``found`` is stored.
+    """Return the place to which a session has moved. ``found``: the entry that the caller read under ``key``.
 
-    The header is that of a tombstone if the session has ended. Tombstones that lead in a circle lead to no session.
-    Raises StoreError, also after :data:`LONGEST_CHAIN` moves: the session may still be alive, so nobody must be told
-    that it has ended.
+    The header is a tombstone's if the session has ended. Tombstones in a circle lead to no session. Raises StoreError,
+    also after :data:`LONGEST_CHAIN` moves: then the session may still live, so the caller must not report its end.
     """
     passed = {key}
     entry: Entry | None = found
@@ -87,31 +93,37 @@ def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
             header, payload, _ = envelope.open_header(entry.data, key)
         except EnvelopeError:
             return Destination(key, entry, None)
-        successor = Tombstone.opened(header, payload).successor if header.superseded else b""
+        is_tombstone = header.kind is EntryKind.TOMBSTONE
+        successor = Tombstone.from_payload(header, payload).successor if is_tombstone else b""
         if not successor:
             return Destination(key, entry, header)
         if successor in passed:
             return Destination(successor, None, None)
         if len(passed) > LONGEST_CHAIN:
-            raise StoreError(f"a session has moved more than {LONGEST_CHAIN} times. Its marks were forged or damaged")
+            raise StoreError(
+                f"a session has moved more than {LONGEST_CHAIN} times, so its tombstones are forged or damaged. "
+                "Check who else can write to the store"
+            )
         passed.add(successor)
         key, entry = successor, namespace.store.load(successor)
     return Destination(key, None, None)
 
 
 def header_of(key: bytes, entry: Entry) -> Header | None:
-    """Return the header of what is stored under ``key``; None if it cannot be read."""
+    """Return the header of the entry under ``key``; None if it cannot be read.
+
+    Raises StoreError for the entry of another key.
+    """
     try:
         return envelope.open_header(entry.data, key)[0]
     except EnvelopeError:
         return None
 
 
-def walked(store: Walks) -> Iterator[tuple[bytes, Entry, Header | None]]:
-    """Yield every live entry with its key and its header; None for the header if it cannot be read.
+def walk_entries(store: Walks) -> Iterator[tuple[bytes, Entry, Header | None]]:
+    """Yield each live entry with its key and its header; None for a header that cannot be read. Raises StoreError.
 
-    An entry under the key of another counts as unreadable: nobody can use it, and it must not stop an operator who
-    ends all sessions. Raises StoreError.
+    The entry of another key counts as unreadable. Otherwise a single one would stop an operator who ends all sessions.
     """
     for key, entry in store.walk():
         try:
@@ -122,5 +134,5 @@ def walked(store: Walks) -> Iterator[tuple[bytes, Entry, Header | None]]:
 
 
 def _release(namespace: Namespace, header: Header | None, key: bytes) -> None:
-    if header is not None and header.owner:
+    if header is not None:
         OwnerIndex(namespace).release(header, key)

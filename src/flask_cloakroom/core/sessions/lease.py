@@ -1,4 +1,4 @@
-"""A session's lock: a lease in the session's own entry, with a number by which a holder that overslept is told."""
+"""The lock of a session: a lease in the session's own entry, with a fence that grows with each holder."""
 
 from __future__ import annotations
 
@@ -9,52 +9,46 @@ from typing import Final
 from ...errors import LockLostError, LockTimeoutError
 from ...stores.base import Conflict, Saved
 from ..clock import is_running
-from ..entries.record import Committed, Record
-from .commit import Merger
+from ..entries.record import Committed
+from .commit import Commit
 
-#: Seconds that a lock may be held at the most: a day, for a worker. A stored lease that ends later was made before the
-#: clock was set back, or is damaged. It would keep all requests out for as long as it says.
+#: The most seconds for which a lock may be held: a day, for a worker. A stored lease that ends later is damaged, or was
+#: made before the clock was set back. It would lock out all requests until then.
 LONGEST_LEASE: Final = 24 * 3600
 
 
-def take_lease(merger: Merger, *, timeout: float, lease: float) -> Committed | None:
-    """Take the session's lock, saving the request's changes with it; ``commit(release=True)`` gives it back.
+def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | None:
+    """Take the session's lock, and save the request's changes with it. None: the session has ended.
 
-    The lock is a lease in the session's own entry with a fencing number that grows with each holder. A commit
-    that meets a greater one comes from a holder that overslept, and is refused. None: the session is gone.
-
-    Raises :class:`LockTimeoutError` after ``timeout`` seconds of somebody else holding it.
+    ``lease``: seconds until the lock is free again by itself. ``Repository.commit(release=True)`` releases it earlier.
+    Raises :class:`LockTimeoutError` if another request holds the lock for ``timeout`` seconds.
     """
-    deadline, namespace = time.monotonic() + timeout, merger.namespace
-    while merger.ready():
-        current = merger.record
+    deadline, namespace = time.monotonic() + timeout, commit.namespace
+    while commit.await_turn():
+        current = commit.record
         now = namespace.now_ms()
         if not is_running(current.header.lease_until, now, LONGEST_LEASE):
-            header = merger.header._replace(
-                fence=(current.header.fence + 1) & 0xFFFFFFFF,
-                lease_until=now + int(lease * 1000),
-            )
-            result = namespace.replace(current, header, merger.values)
+            fence = (current.header.fence + 1) & 0xFFFFFFFF
+            header = commit.header._replace(fence=fence, lease_until=now + int(lease * 1000))
+            result = namespace.replace(current, header, commit.values)
             if type(result) is Saved:
-                held = Record(current.ticket, current.key, result.version, header, merger.values)
-                return Committed(held, merger.merged, merger.conflicts)
-            if type(result) is not Conflict or not merger.meet(result.entry):
+                return commit.committed(result.version, header)
+            if type(result) is not Conflict or not commit.rebase_entry(result.entry):
                 return None
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
-                f"another request has held this session's lock for longer than {timeout:g} s; try again"
+                f"another request has held this session's lock for longer than {timeout:g} s. Try the request again"
             )
-        time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  spreads the waiting, hides nothing
-        entry = namespace.store.load(merger.record.key)
-        if entry is None or not merger.meet(entry):
+        time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  no secret: it only spreads the tries
+        entry = namespace.store.load(commit.record.key)
+        if entry is None or not commit.rebase_entry(entry):
             break
     return None
 
 
-def check_fence(record: Record, fence: int | None) -> None:
-    """Raise LockLostError if ``fence``, of a lock's holder, is not the session's any more."""
-    if fence is not None and record.header.fence != fence:
-        raise LockLostError(
-            "the lock's lease ran out and another request took it; what was changed under the lock is not "
-            "saved. Hold the lock for less time, or give lock() a longer lease."
-        )
+def lock_lost() -> LockLostError:
+    """Return the error for a commit under a lock that another request has taken meanwhile."""
+    return LockLostError(
+        "another request took the lock after its lease ended, so the changes under the lock are not saved. "
+        "Hold the lock for less time, or give lock() a longer lease"
+    )

@@ -1,11 +1,11 @@
-"""What lets a login outlive its session: a family of remember tokens, one for each device, in the session's store.
+"""Remember tokens in the session's store: one token family for each device, which outlives the device's session.
 
-A token is ``selector.secret``. The selector finds the family and stays; the secret is good once, and its use makes the
-next. Only hashes of both are stored. A request under way may come with the token of a moment ago: for
-:data:`OVERLAP_SECONDS` that leads to the same next token and to the same session as the first did, so that any number
-of them make one login. After that the use of an old token means that two parties hold the family: it ends.
+A token is ``selector.secret``. The selector finds the family and stays the same. The secret is valid once, and its use
+makes the next secret. The store has only hashes of both. Parallel requests may bring the same token. For
+:data:`TOKEN_OVERLAP` seconds the old token leads to the same next token and the same session as its first use, so that
+these requests share one login. A later use of an old token means that two parties have the token, so the family ends.
 
-Every change is one compare-and-set of the one record, and a family that was ended is never created again.
+Each change is one compare-and-set of one entry. A family that has ended is never created again.
 """
 
 from __future__ import annotations
@@ -25,168 +25,178 @@ from ...errors import StoreError
 from ...secret import Secret
 from ...stores.base import Conflict, Entry, Saved, Walks
 from ..clock import is_within
-from ..entries.envelope import Header
+from ..entries.envelope import EntryKind, Header
 from ..entries.family import (
-    OVERLAP_SECONDS,
     SECRET_BYTES,
     SELECTOR_BYTES,
+    TOKEN_OVERLAP,
     Family,
-    Standing,
-    Succession,
-    joined,
+    NextToken,
+    TokenStatus,
+    make_token,
     new_token,
     selector_of,
 )
 from ..entries.namespace import Namespace
-from ..entries.ownership import NOTHING_BEGUN, Begun, Ownership, new_handle
+from ..entries.ownership import UNDESCRIBED, NewLogin, Ownership, new_handle
 from ..entries.tickets import mask_successor
-from ..entries.tombstone import MARK_SECONDS, Tombstone
-from .ending import bury, header_of, walked
-from .owner_index import CLAIM_SLACK, OwnerIndex
+from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
+from .ending import block_creation, header_of, walk_entries
+from .owner_index import OwnerIndex
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: How often a family is begun anew because somebody read the index just then and took it for a dead one's. Whoever
-#: revokes reads twice.
+#: How often a new family is tried again. Another request may block the family's key, because it reads the claim while
+#: the family is not stored yet. A request that revokes reads the claims twice.
 TRIES: Final = 4
-#: Seconds for which it is known that a foreign credential was spent: longer than any browser keeps its cookie, which is
-#: 400 days (RFC 6265bis, 5.6.3).
-SPENT_SECONDS: Final = 401 * 24 * 3600
-#: Seconds that a request waits for another one to begin the family of a foreign credential.
-SPENDING_PATIENCE: Final = 1.0
+#: Seconds for which the store knows that another package's cookie was used: longer than a browser keeps the cookie,
+#: which is 400 days (RFC 6265bis, 5.6.3).
+USED_SECONDS: Final = 401 * 24 * 3600
+#: Seconds that a request waits until a parallel request has exchanged the same cookie.
+EXCHANGE_PATIENCE: Final = 1.0
 
 
-class Families:
-    """Those of one namespace."""
+def remember_index_key(name: str) -> bytes:
+    """Return the name under which the store lists an owner's token families. It does not show the owner's name."""
+    return hashlib.sha256(b"flask-cloakroom:remembered:" + name.encode()).digest()[:16]
 
-    def __init__(self, namespace: Namespace, index: OwnerIndex) -> None:
+
+class RememberFamilies:
+    """The token families of one namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
-        self._index = index
+        self._index = OwnerIndex(namespace, remember_index_key)
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> Secret:
-        """Begin a family and return its first token. ``lifetime`` in seconds. Raises StoreError."""
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, login: NewLogin = UNDESCRIBED) -> Secret:
+        """Create a family and return its first token. ``lifetime``: seconds. Raises StoreError."""
         for _ in range(TRIES):
             token = new_token()
-            if self._begin(token, user_id, auth_hash, lifetime, begun):
+            if self._create(token, user_id, auth_hash, lifetime, login):
                 return token
-        raise StoreError("the store refuses every new remember token as if it were there already")
+        raise StoreError("the store refused each new remember token as if it existed already. Check the store's data")
 
-    def _begin(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, begun: Begun) -> bool:
-        """Store a new family. False: something is there, be it the mark of who took its claim for a dead one's."""
+    def _create(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, login: NewLogin) -> bool:
+        """Store a new family. False: its key is used or blocked."""
         namespace = self._namespace
         selector = selector_of(token)
-        owner = Ownership(namespace.tickets.owner_name(user_id), begun.handle or new_handle(), begun.note)
+        owner = Ownership(namespace.tickets.owner_name(user_id), login.handle or new_handle(), login.note)
         now = namespace.now()
-        header = Header(now, now, now, now + lifetime, owner=str(owner), remembers=True)
+        header = Header(now, now, now, now + lifetime, owner=str(owner), kind=EntryKind.REMEMBER_FAMILY)
         key, current = namespace.tickets.family_key(selector), namespace.tickets.token_digest(token)
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
         began = time.monotonic()
-        self._claim(family)
-        if namespace.store.create(key, self._pack(family), self._remaining(family)) is None:
+        self._index.claim(owner.name, key, lifetime)
+        if namespace.store.create(key, self._pack(family), max(1, lifetime)) is None:
             return False
-        if time.monotonic() - began > MARK_SECONDS:
-            # By now such a mark may have gone again.
+        if time.monotonic() - began > TOMBSTONE_SECONDS:
+            # A tombstone that blocked this key may have expired meanwhile, so the family may have been revoked.
             self._end(key, header)
-            raise StoreError("the store took too long to remember a login")
+            raise StoreError("the store took too long to store a remember token. Check the store's load")
         return True
 
-    def begin_with(self, foreign: str, user_id: str, lifetime: int) -> Secret:
-        """Begin a family with a credential that others issued, unless that was spent. Return its first token.
+    def exchange(self, foreign: str, user_id: str, lifetime: int) -> Secret:
+        """Create a family for another package's cookie, unless the cookie was used before. Return its first token.
 
-        That token is made of the credential, so that each request that brings this finds the same family. Raises
-        StoreError.
+        The token is computed from the cookie, so each request with this cookie finds the same family. ``lifetime``:
+        seconds. Raises StoreError.
         """
-        token = _token_of(foreign)
-        if self._spend(token):
-            if not self._begin(token, user_id, None, lifetime, NOTHING_BEGUN):
-                raise StoreError("the store refuses a remember token as if it were there already")
+        token = _token_for(foreign)
+        if self._mark_used(token):
+            if not self._create(token, user_id, None, lifetime, UNDESCRIBED):
+                raise StoreError("the store refused a remember token as if it existed already. Check the store's data")
             return token
-        # Another request may have spent it a moment ago, and be about to begin the family.
-        deadline = time.monotonic() + SPENDING_PATIENCE
-        while self.find(token) is None and time.monotonic() < deadline and self._was_spent_now(token):
-            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  spreads the tries, hides nothing
+        # A parallel request may have marked the cookie a moment ago, and be about to create the family.
+        deadline = time.monotonic() + EXCHANGE_PATIENCE
+        while self.find(token) is None and time.monotonic() < deadline and self._was_just_used(token):
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  no secret: it only spreads the tries
         return token
 
-    def spend(self, foreign: str) -> Secret:
-        """Never begin a family with this credential. Return the token of one that was begun."""
-        token = _token_of(foreign)
-        self._spend(token)
-        return token
+    def refuse(self, foreign: str) -> Secret:
+        """Prevent any later exchange of another package's cookie. Return the token that it was exchanged for, if ever.
 
-    def _spend(self, token: str) -> bool:
-        key = self._spent_key(token)
-        tombstone, _ = Tombstone.ended(self._namespace.now()).packed(key)
-        return self._namespace.store.create(key, tombstone, SPENT_SECONDS) is not None
-
-    def _was_spent_now(self, token: str) -> bool:
-        key = self._spent_key(token)
-        entry = self._namespace.store.load(key)
-        header = None if entry is None else header_of(key, entry)
-        return header is not None and is_within(self._namespace.now() - header.created, OVERLAP_SECONDS)
-
-    def _spent_key(self, token: str) -> bytes:
-        return self._namespace.tickets.family_key(f"spent:{token}")
-
-    def find(self, token: str) -> tuple[Family, Standing] | None:
-        """Return the family of a token of the right form, and what the token is to it. Raises StoreError."""
-        selector = selector_of(token)
-        key = self._namespace.tickets.family_key(selector)
-        family = self._open(selector, key, self._namespace.store.load(key))
-        return None if family is None else (family, self._standing(family, token))
-
-    def use(self, family: Family, token: str, auth_hash: str) -> Succession | None:
-        """Put the next token in the place of ``token``, or say what another request has put there.
-
-        ``auth_hash`` is the digest of the user as they are now. None: the family has ended meanwhile.
         Raises StoreError.
         """
-        namespace = self._namespace
-        if self._standing(family, token) is Standing.CURRENT:
-            secret, ticket = Secret(secrets.token_urlsafe(SECRET_BYTES)), namespace.tickets.issue()
-            following = joined(family.selector, secret)
-            now = namespace.now()
-            made = replace(
+        token = _token_for(foreign)
+        self._mark_used(token)
+        return token
+
+    def _mark_used(self, token: str) -> bool:
+        key = self._used_key(token)
+        tombstone, _ = Tombstone.ended(self._namespace.now()).pack(key)
+        return self._namespace.store.create(key, tombstone, USED_SECONDS) is not None
+
+    def _was_just_used(self, token: str) -> bool:
+        key = self._used_key(token)
+        entry = self._namespace.store.load(key)
+        header = None if entry is None else header_of(key, entry)
+        return header is not None and is_within(self._namespace.now() - header.created, TOKEN_OVERLAP)
+
+    def _used_key(self, token: str) -> bytes:
+        return self._namespace.tickets.family_key(f"spent:{token}")
+
+    def find(self, token: str) -> tuple[Family, TokenStatus] | None:
+        """Return the token's family, and the token's status in it; None if there is no family. Raises StoreError.
+
+        ``token``: a text that matches ``family.TOKEN_PATTERN``.
+        """
+        selector, tickets = selector_of(token), self._namespace.tickets
+        key, digest = tickets.family_key(selector), tickets.token_digest(token)
+        family = self._open(selector, key, self._namespace.store.load(key))
+        return None if family is None else (family, family.status_of(digest, int(self._namespace.clock())))
+
+    def use(self, family: Family, token: str, auth_hash: str) -> NextToken | None:
+        """Replace ``token`` by the next token. Return that one, or the one that a parallel request has made.
+
+        ``auth_hash``: digest of the user's present ``session_auth_hash()``. None: the family has ended meanwhile.
+        Raises StoreError.
+        """
+        store, tickets, now = self._namespace.store, self._namespace.tickets, int(self._namespace.clock())
+        digest = tickets.token_digest(token)
+        status = family.status_of(digest, now)
+        if status is TokenStatus.CURRENT:
+            secret = Secret(secrets.token_urlsafe(SECRET_BYTES))
+            next_token = make_token(family.selector, secret)
+            ticket = tickets.issue()
+            changed = replace(
                 family,
                 header=family.header._replace(renewed=now, seen=now),
                 auth_hash=auth_hash,
-                current=namespace.tickets.token_digest(following),
+                current=tickets.token_digest(next_token),
                 previous=family.current,
                 successor=mask_successor(token, secret + ticket),
             )
-            result = namespace.store.replace(family.key, self._pack(made), self._remaining(made), family.version)
+            seconds = max(1, family.header.deadline - now)
+            result = store.replace(family.key, self._pack(changed), seconds, family.version)
             if type(result) is Saved:
-                return Succession(following, ticket, True)
+                return NextToken(next_token, ticket, True)
             if type(result) is not Conflict:
                 return None
+            # The other request has used the token, or has only extended the family.
             found = self._open(family.selector, family.key, result.entry)
-            if found is None:
-                return None
-            if self._standing(found, token) is Standing.CURRENT:
-                return self.use(found, token, auth_hash)  # only its life was extended
-            family = found
-        return self._follow(family, token)
-
-    def _follow(self, family: Family, token: str) -> Succession | None:
-        if self._standing(family, token) is not Standing.PREVIOUS:
-            return None
-        found = family.succession(token)
-        return found if self._namespace.tickets.plausible(found.ticket) else None
+            return None if found is None else self.use(found, token, auth_hash)
+        next_one = family.next_token(token) if status is TokenStatus.PREVIOUS else None
+        return next_one if next_one is not None and tickets.is_plausible(next_one.ticket) else None
 
     def renew(self, family: Family, auth_hash: str) -> Secret | None:
-        """Give the family another token and this digest; the one before is good for nothing. None: it has ended."""
+        """Give the family a new token and a new ``auth_hash``. No earlier token is accepted any more.
+
+        Returns the new token; None if the family has ended. Raises StoreError and ContentionError.
+        """
         namespace = self._namespace
         token = new_token(family.selector)
 
         def renewed(current: Family) -> tuple[Family, bytes, int]:
-            made = replace(
+            now = namespace.now()
+            changed = replace(
                 current,
-                header=current.header._replace(renewed=namespace.now()),
+                header=current.header._replace(renewed=now),
                 auth_hash=auth_hash,
                 current=namespace.tickets.token_digest(token),
-                previous=current.current,  # so that a request under way is refused, and is no alarm
+                previous=current.current,  # so that a parallel request is refused without an alarm
                 successor=b"",
             )
-            return made, self._pack(made), self._remaining(made)
+            return changed, self._pack(changed), max(1, current.header.deadline - now)
 
         reopen = partial(self._open, family.selector, family.key)
         return None if namespace.compare_and_set(family.key, family, renewed, reopen) is None else token
@@ -194,104 +204,87 @@ class Families:
     def extend(self, family: Family) -> bool:
         """Let the family live for its whole lifetime from now. False: it has changed or ended meanwhile."""
         now = self._namespace.now()
-        made = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
-        self._claim(made)
-        result = self._namespace.store.replace(family.key, self._pack(made), self._remaining(made), family.version)
+        changed = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
+        self._index.claim(family.owner.name, family.key, family.lifetime)
+        result = self._namespace.store.replace(family.key, self._pack(changed), family.lifetime, family.version)
         return type(result) is Saved
 
-    def stands(self, family: Family) -> bool:
-        """Tell whether a family was not ended meanwhile."""
-        return self._open(family.selector, family.key, self._namespace.store.load(family.key)) is not None
+    def is_alive(self, family: Family) -> bool:
+        """Return whether the family still exists. Raises StoreError."""
+        entry = self._namespace.store.load(family.key)
+        header = None if entry is None else header_of(family.key, entry)
+        if header is None or header.kind is not EntryKind.REMEMBER_FAMILY:
+            return False
+        return self._namespace.clock() < header.deadline
 
     # -- the end --------------------------------------------------------------------------------------------
 
     def end(self, family: Family) -> bool:
-        """End a family: none of its tokens begins a session any more. False: it had ended."""
+        """End a family, so that none of its tokens begins a session any more. False: it had ended before."""
         return self._end(family.key, family.header)
 
     def end_login(self, name: str, handle: str) -> bool:
-        """End the family of an owner that has this handle. False: there is none."""
-        ended = [self._end(key, header) for key, header, owner in self._of(name) if owner.handle == handle]
+        """End an owner's family with this handle. False: there is none."""
+        ended = [self._end(key, header) for key, header, owner in self._live_families(name) if owner.handle == handle]
         return any(ended)
 
-    def end_all(self, name: str, *, spare: str | None = None) -> int:
-        """End an owner's families, but for the one with the handle ``spare``; return how many."""
-        return sum(self._end(key, header) for key, header, owner in list(self._of(name)) if owner.handle != spare)
+    def end_all(self, name: str, *, except_for: str | None = None) -> int:
+        """End an owner's families. Return how many ended. ``except_for``: the handle of a login that stays."""
+        families = list(self._live_families(name))
+        return sum(self._end(key, header) for key, header, owner in families if owner.handle != except_for)
 
     def end_everybody(self) -> int:
-        """End all families in the store, which must be one that can be walked; return how many."""
+        """End all families of this namespace. Return how many ended. The store must be one that can be walked."""
         store: Any = self._namespace.store
         assert isinstance(store, Walks)
         ended = 0
-        for key, _, header in walked(store):
-            if header is not None and header.remembers and self._index.is_of_here(header):
+        for key, _, header in walk_entries(store):
+            if header is not None and header.kind is EntryKind.REMEMBER_FAMILY and self._index.is_in_namespace(header):
                 ended += self._end(key, header)
         return ended
 
     def of(self, name: str) -> list[tuple[Header, Ownership]]:
-        """Return what is known of an owner's families."""
-        return [(header, owner) for _, header, owner in self._of(name)]
+        """Return the headers and owners of an owner's families. Empty if the store has no owner index."""
+        return [(header, owner) for _, header, owner in self._live_families(name)]
 
-    def _of(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
-        """Yield an owner's live families, and forget the claims of those that are no more."""
-        power, store = self._index.power, self._namespace.store
-        if power is None:
+    def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
+        """Yield an owner's live families, and release the claims of ended ones."""
+        if self._index.indexed_store is None:
             return
-        for claim in power.owned(remember_index_key(name)):
+        store = self._namespace.store
+        for claim in self._index.claims_of(name):
             entry = store.load(claim.key)
-            if entry is None and not bury(self._namespace, claim.key):
-                entry = store.load(claim.key)  # it has come this very moment
-            # Else it may not come any more: it would be alive, and not in the index.
+            if entry is None and not block_creation(self._namespace, claim.key):
+                entry = store.load(claim.key)  # another request created it just now
+            # Without the block, a slow login could still create its family there, and the index would not list it.
             header = None if entry is None else header_of(claim.key, entry)
             owner = None if header is None else Ownership.parse(header.owner)
-            if header is None or owner is None or not header.remembers:
-                power.release(remember_index_key(name), claim.key)
+            if header is None or owner is None or header.kind is not EntryKind.REMEMBER_FAMILY:
+                self._index.release_claim(name, claim.key)
             elif self._namespace.now() >= header.deadline:
-                self._end(claim.key, header)  # nor may a request that is under way lengthen its life
+                self._end(claim.key, header)  # so that no parallel request extends it
             elif owner.name == name:
                 yield claim.key, header, owner
 
     def _end(self, key: bytes, header: Header) -> bool:
-        # Deleted first: what is not in the index any more must not be alive.
-        deleted = self._namespace.store.delete(key)
-        power, owner = self._index.power, Ownership.parse(header.owner)
-        if power is not None and owner is not None:
-            try:
-                power.release(remember_index_key(owner.name), key)
-            except StoreError as error:
-                log.warning("the claim of an ended remember token was not released: %s", error)
+        deleted = self._namespace.store.delete(key)  # before the release, because a live family must have a claim
+        self._index.release(header, key)
         return deleted
 
     # -- parts ----------------------------------------------------------------------------------------------
 
-    def _remaining(self, family: Family) -> int:
-        return max(1, family.header.deadline - self._namespace.now())
-
-    def _claim(self, family: Family) -> None:
-        power = self._index.power
-        if power is not None:
-            power.claim(remember_index_key(family.owner.name), family.key, self._remaining(family) + CLAIM_SLACK)
-
-    def _standing(self, family: Family, token: str) -> Standing:
-        return family.standing(self._namespace.tickets.token_digest(token), self._namespace.now())
-
     def _pack(self, family: Family) -> bytes:
-        return family.packed(encrypt=self._namespace.encrypts)
+        return family.pack(encrypt=self._namespace.encrypts)
 
     def _open(self, selector: str, key: bytes, entry: Entry | None) -> Family | None:
         if entry is None:
             return None
         namespace = self._namespace
-        return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=namespace.now())
+        return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=int(namespace.clock()))
 
 
-def _token_of(foreign: str) -> Secret:
-    """Return the token that stands for a foreign credential: nobody makes it who has not that."""
+def _token_for(foreign: str) -> Secret:
+    """Return the token for another package's cookie. Only the holder of the cookie can compute it."""
     digest = hashlib.sha512(b"flask-cloakroom:foreign:" + foreign.encode("utf-8", "surrogatepass")).digest()
     parts = digest[:SELECTOR_BYTES], digest[SELECTOR_BYTES : SELECTOR_BYTES + SECRET_BYTES]
-    return joined(*(base64.urlsafe_b64encode(part).decode() for part in parts))
-
-
-def remember_index_key(name: str) -> bytes:
-    """Return what the store calls an owner here: another name than where their sessions are noted."""
-    return hashlib.sha256(b"flask-cloakroom:remembered:" + name.encode()).digest()[:16]
+    return make_token(*(base64.urlsafe_b64encode(part).decode() for part in parts))

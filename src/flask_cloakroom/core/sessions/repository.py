@@ -1,7 +1,7 @@
-"""Sessions in a store, without Flask: load, commit, rotate, destroy, lock. For requests, workers and commands alike.
+"""Sessions in a store, without Flask: load, commit, rotate, destroy and lock. For requests, workers and commands.
 
-Every write is a compare-and-set against the version that was read. Where it fails, what stands there now decides:
-another version is merged with, a mark of the end is obeyed.
+Each write is a compare-and-set against the version that was read. If another request wrote first, its version is merged
+with the changes. If the session has ended, the changes are dropped.
 """
 
 from __future__ import annotations
@@ -12,33 +12,35 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ...errors import LockLostError, StoreError
-from ...secret import Secret
-from ...stores.base import Conflict, Purges, Saved, Store
+from ...errors import StoreError
+from ...secret import Secret, as_secrets
+from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
 from ..entries.lifetimes import Lifetimes
 from ..entries.namespace import Namespace
-from ..entries.ownership import Begun, Ownership
+from ..entries.ownership import NewLogin, Ownership
 from ..entries.record import Committed, Record
 from ..entries.tickets import Tickets
-from ..entries.tombstone import MARK_SECONDS, Tombstone
+from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
 from ..user_data.repository import UserData, UserDataSettings
 from ..user_data.visitor import Carried, open_carried, pack_carried
 from ..values.merge import Strategies
-from ..values.rebase import Changes, Values
-from .commit import Editor, Merger
+from ..values.own_keys import VISITOR_ID_KEY
+from ..values.rebase import Changes, Values, apply_changes
+from .commit import Commit, Edit
 from .ending import end_entry
-from .lease import check_fence, take_lease
+from .lease import lock_lost, take_lease
 from .owner_index import OwnerIndex
-from .remember_families import Families
+from .remember_families import RememberFamilies
 from .session_registry import SessionLimit, SessionRegistry
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: One in so many created sessions pays for purging up to so many expired ones, where the store needs that. More are
-#: purged than created, so the store shrinks to what is alive, and no request waits for more than one short batch.
+#: After so many new sessions, one request purges expired ones, if the store does not delete these by itself.
 PURGE_EVERY: Final = 32
+#: The most entries of one purge. More are purged than created, so the store shrinks to the live entries. A single batch
+#: delays its request only a little.
 PURGE_BATCH: Final = 100
 
 
@@ -58,77 +60,83 @@ class Repository(Namespace):
         user_data: UserDataSettings = UserDataSettings(),  # noqa: B008  frozen
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``strategies`` maps top-level keys to how they merge; ``max_bytes`` bounds one session's stored bytes.
+        """Set the limits and rules.
 
-        ``limit`` is how many sessions each user may have; None is no limit. ``user_data`` is of what belongs to users.
+        ``strategies``: a merge strategy for each top-level key that needs one. ``max_bytes``: the most bytes of one
+        session. ``limit``: how many sessions each user may have; None: no limit. ``clock``: returns seconds since the
+        epoch.
         """
         super().__init__(store, tickets, lifetimes=lifetimes, encrypt=encrypt, max_bytes=max_bytes, clock=clock)
         self.strategies = dict(strategies or {})
-        #: Which sessions may belong to whom.
+        #: The claims of users' sessions.
         self.index = OwnerIndex(self)
-        #: What remembers a login when its session is over.
-        self.families = Families(self, self.index)
-        #: Users' sessions and logins; ``owners`` is another name of it.
+        #: The token families of remembered logins.
+        self.families = RememberFamilies(self)
+        #: Users' sessions and logins. ``owners`` is another name of it.
         self.registry = self.owners = SessionRegistry(self, self.index, self.families, limit)
-        #: What belongs to users and outlives their sessions.
+        #: Users' data, which outlives their sessions.
         self.user_data = UserData(self, user_data)
-        self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that workers take turns
+        self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that not all workers purge at once
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def create(self, values: Values, *, permanent: bool = True, begun: Begun | None = None) -> Record:
-        """Store a new session under a new ticket. ``begun``: see :meth:`.OwnerIndex.describe`.
+    def create(self, values: Values, *, permanent: bool = True, login: NewLogin | None = None) -> Record:
+        """Store a new session under a new ticket. ``login``: see :meth:`.OwnerIndex.owner_for`.
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
-        record = self._create(self._first_header(values, permanent, begun), values)
+        record = self._create(self._first_header(values, permanent, login), values)
         self._purge_sometimes()
         return record
 
     def create_at(
-        self, ticket: str, values: Values, *, permanent: bool = True, begun: Begun | None = None
+        self, ticket: str, values: Values, *, permanent: bool = True, login: NewLogin | None = None
     ) -> Record | None:
-        """Store a new session under this ticket; None if there is one, or was one a moment ago. Raises the same."""
-        return self._create_at(Secret(ticket), self._first_header(values, permanent, begun), values, "")
+        """Store a new session under this ticket. None: there is a session, or there was one a moment ago.
 
-    def _first_header(self, values: Values, permanent: bool, begun: Begun | None) -> Header:
-        now = self.now()
-        absolute = self.lifetimes.absolute
+        Raises SessionTooLargeError, SessionLimitError, StoreError.
+        """
+        key = self.tickets.fingerprint(ticket)
+        return self._create_at(Secret(ticket), key, self._first_header(values, permanent, login), values, "")
+
+    def _first_header(self, values: Values, permanent: bool, login: NewLogin | None) -> Header:
+        now, absolute = int(self.clock()), self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
-        owner = self.index.describe(values, "", begun)
-        return Header(now, now, now, deadline, permanent=permanent, owner=owner)
+        return Header(now, now, now, deadline, permanent=permanent, owner=self.index.owner_for(values, "", login))
 
-    def _create(self, header: Header, values: Values, moves: str = "") -> Record:
-        for _ in range(2):  # once in 2**63 sessions a new ticket finds its place taken
+    def _create(self, header: Header, values: Values, old_owner: str = "") -> Record:
+        """Store a session under a new ticket. ``old_owner``: see :meth:`.SessionRegistry.admit`."""
+        for _ in range(2):  # two tickets are never equal, but another request may have blocked the first one's key
             ticket = self.tickets.issue()
-            record = self._create_at(ticket, header, values, moves)
+            key = self.tickets.fingerprint(ticket)
+            record = self._create_at(ticket, key, header, values, old_owner)
             if record is not None:
                 return record
-            key = self.tickets.fingerprint(ticket)
             if header.owner and (entry := self.store.load(key)) and Tombstone.read(key, entry):
-                # Ended before it began, as if a moment later: the next request finds that out.
+                # Another request ended the session by its claim. The browser gets the ticket, as if the session had
+                # ended a moment later, and its next request has no session.
                 return Record(ticket, key, b"", header, values)
-        raise StoreError("the store refuses every new session as if it were there already")
+        raise StoreError("the store refused each new session as if it existed already. Check the store's data")
 
-    def _create_at(self, ticket: str, header: Header, values: Values, moves: str) -> Record | None:
-        key = self.tickets.fingerprint(ticket)
+    def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, old_owner: str) -> Record | None:
         data = self.pack(ticket, key, header, values)
         ttl = self.lifetimes.remaining(header, self.clock())
         owner = Ownership.parse(header.owner) if header.owner else None
         began = time.monotonic()
         if owner is not None:
-            self.registry.admit(owner, key, ttl, moves)
+            self.registry.admit(owner, key, ttl, old_owner)
         version = self.store.create(key, data, ttl)
         if version is None:
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
-                # Ended before it began: by a limit, perhaps, that knew of no more than its claim.
+                # A limit may have ended the session by its claim, without its handle. Otherwise the remember token
+                # would begin the session again.
                 self.families.end_login(owner.name, owner.handle)
             return None
         record = Record(ticket, key, version, header, values)
-        if owner is not None and time.monotonic() - began > MARK_SECONDS:
-            # By now the mark of somebody who wanted to end it may have gone again.
-            self.withdraw(record)
-            raise StoreError("the store took too long to begin a session")
+        if owner is not None and time.monotonic() - began > TOMBSTONE_SECONDS:
+            # A tombstone that blocked this key may have expired meanwhile, so the session may have been revoked.
+            self.delete_unused(record)
+            raise StoreError("the store took too long to create a session. Check the store's load")
         return record
 
     def commit(
@@ -140,59 +148,59 @@ class Repository(Namespace):
         seen: bool = False,
         release: bool = False,
     ) -> Committed | None:
-        """Write ``changes`` over what is stored now, merging with what others wrote since ``record`` was read.
+        """Write ``changes`` over the stored session, and merge them with the changes of other requests.
 
-        ``seen`` writes "last seen" anew, ``permanent`` the kind of cookie, ``release`` gives a lock back. None
-        means that the session is gone, and that nothing was written.
+        ``changes``: each key with its packed value, or with None to delete it. ``permanent``: the new kind of cookie.
+        ``seen``: this request counts as activity. ``release``: release the lock. None: the session has ended, and
+        nothing was written.
 
         Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
         """
-        merger = Merger(self, self.strategies, record, changes)
+        result: Saved | Conflict | Gone | None = None
         if not record.header.turn_until:
-            # The first try, which nearly always is the only one, on as short a way as there is.
-            header = record.header
+            # The first try, as fast as possible, because it nearly always succeeds.
+            header, values = record.header, apply_changes(as_secrets(record.values), changes)
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             if seen and header.owner:
                 self._claim(header, record.key)
-            values = merger.values
             data = self.pack(record.ticket, record.key, header, values, record)
-            result = self.store.replace(
-                record.key, data, self.lifetimes.remaining(header, self.clock()), record.version
-            )
+            ttl = self.lifetimes.remaining(header, self.clock())
+            result = self.store.replace(record.key, data, ttl, record.version)
             if type(result) is Saved:
                 return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
-            if not merger.lose_to(result):
-                return None
-        return self._commit(merger, permanent, seen, record.header.fence if release else None)
+        commit = Commit(self, self.strategies, record, changes)
+        if result is not None and not commit.rebase_on(result):
+            return None
+        return self._retry(commit, permanent, seen, record.header.fence if release else None)
 
     def edit(self, record: Record, edit: Callable[[Values], Changes]) -> Committed | None:
-        """Write what ``edit`` makes of the values that are stored now: a read and a write that nothing comes between.
+        """Write the changes that ``edit`` makes from the stored values. No other write comes in between.
 
-        ``edit`` is called again for each try. ``merged`` of the answer says that others had written since ``record``
-        was read. None: the session is gone. Raises SessionTooLargeError, ContentionError, StoreError.
+        ``edit``: called for each try. ``merged`` of the result: whether other requests have written since ``record``
+        was read. None: the session has ended. Raises SessionTooLargeError, ContentionError, StoreError.
         """
-        return self._commit(Editor(self, self.strategies, record, edit), None, False)
+        return self._retry(Edit(self, self.strategies, record, edit), None, False)
 
-    def _commit(self, merger: Merger, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
-        """Try until it is in. ``fence``, of a lock's holder, must still be the session's; then the lock is released."""
-        while merger.ready():
-            check_fence(merger.record, fence)
-            base, header = merger.record, self._next_header(merger.header, permanent, seen, fence is not None)
+    def _retry(self, commit: Commit, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
+        """Write until it succeeds. ``fence``: the caller's lock, which is checked and released; None: no lock."""
+        while commit.await_turn():
+            if fence is not None and commit.record.header.fence != fence:
+                raise lock_lost()
+            header = self._next_header(commit.header, permanent, seen, fence is not None)
             if seen and header.owner:
-                self._claim(header, base.key)
-            result = self.replace(base, header, merger.values)
+                self._claim(header, commit.record.key)
+            result = self.replace(commit.record, header, commit.values)
             if type(result) is Saved:
-                saved = Record(base.ticket, base.key, result.version, header, merger.values)
-                return Committed(saved, merger.merged, merger.conflicts)
-            if not merger.lose_to(result):
+                return commit.committed(result.version, header)
+            if not commit.rebase_on(result):
                 break
         return None
 
     def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
         if seen:
             now = int(self.clock())
-            # Another server's clock may be a little ahead of this one's.
+            # Another server's clock may be a little ahead. The time of the last activity must not go back.
             header = header._replace(seen=header.seen if 0 < header.seen - now <= CLOCK_SKEW else now)
         if permanent is not None:
             header = header._replace(permanent=permanent)
@@ -209,80 +217,83 @@ class Repository(Namespace):
         seen: bool = True,
         renewal: bool = False,
         fence: int | None = None,
-        begun: Begun | None = None,
+        login: NewLogin | None = None,
         ticket: str | None = None,
     ) -> Committed | None:
-        """Move the session, with ``changes``, to a new ticket: to ``ticket``, if nothing is there. None: it is gone,
-        and so is the new one.
+        """Move the session, with ``changes``, to a new ticket. None: the session has ended.
 
-        If its user changes, it is the new one's from here on, with ``begun`` (see :meth:`.OwnerIndex.describe`).
-        Raises SessionLimitError if that is one too many; then nothing was written.
+        A rotation makes the old ticket invalid at once. With ``renewal``, the old ticket leads to the new one for
+        :data:`.TICKET_OVERLAP` seconds. If several requests renew at once, one of them makes the new ticket, and the
+        others commit to that session.
 
-        ``fence``, of a lock's holder, must still be the session's; else LockLostError. The lock ends with the ticket.
+        ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the caller's lock; the successor has no lock.
+        ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket, if it has no session yet.
 
-        At a change of privilege the old ticket is dead at once, and its mark shows no way to the new session. At a
-        renewal the mark leads there for :data:`OVERLAP_SECONDS`; of requests that renew at the same time one does, and
-        the others commit to what it made.
+        Raises SessionLimitError if the session's new user has too many sessions, and LockLostError if another request
+        has taken the lock. Then the session stays as it was. Raises also SessionTooLargeError, ContentionError and
+        StoreError.
         """
-        made: Record | None = None
-        merger = Merger(self, self.strategies, record, changes)
-        while merger.ready():
-            old = merger.record
-            try:
-                check_fence(old, fence)
-            except LockLostError:
-                if made is not None:
-                    self.withdraw(made)
-                raise
-            owner = self.index.describe(merger.values, merger.header.owner, begun)
-            header = self._next_header(merger.header, permanent, seen, not renewal)
-            header = header._replace(renewed=self.now(), owner=owner)
-            made = self._place(made, header, merger.values, old.header.owner, ticket)
-            # The old entry decides: whoever replaces it first has ended or moved the session. Should the store fail
-            # here, the new entry stays, because the mark that leads to it may have been written.
+        new: Record | None = None
+        commit = Commit(self, self.strategies, record, changes)
+        while commit.await_turn():
+            old, header = commit.record, commit.header
+            if fence is not None and header.fence != fence:
+                if new is not None:
+                    self.delete_unused(new)
+                raise lock_lost()
+            owner = self.index.owner_for(commit.values, header.owner, login)
+            header = self._next_header(header, permanent, seen, not renewal)
+            header = header._replace(renewed=int(self.clock()), owner=owner)
+            new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
+            now = int(self.clock())
+            # The request that replaces the old entry first wins. If the store fails here, the new entry stays, because
+            # the tombstone that leads to it may be written.
             if renewal:
-                tombstone = Tombstone.renewed(self.now(), made.key, old.ticket, made.ticket)
+                tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
             else:
-                carried = pack_carried(old, header.owner, merger.values, encrypt=self.encrypts)
-                tombstone = Tombstone.rotated(self.now(), made.key, carried)
-            mark, ttl = tombstone.packed(old.key)
-            result = self.store.replace(old.key, mark, ttl, old.version)
+                has_data = VISITOR_ID_KEY in commit.values
+                carried = pack_carried(old, owner, commit.values, encrypt=self.encrypts) if has_data else b""
+                tombstone = Tombstone.rotated(now, new.key, carried)
+            data, ttl = tombstone.pack(old.key)
+            result = self.store.replace(old.key, data, ttl, old.version)
             if type(result) is Saved:
                 self.index.release(old.header, old.key)
-                return Committed(made, merger.merged, merger.conflicts)
-            if not merger.lose_to(result):
+                return Committed(new, commit.merged, commit.conflicts)
+            if not commit.rebase_on(result):
                 break
-            if renewal and merger.record.ticket != record.ticket:
-                self.withdraw(made)
-                return self._commit(merger, permanent, seen)
-        if made is not None:
-            self.withdraw(made)
+            if renewal and commit.record.ticket != record.ticket:
+                self.delete_unused(new)
+                return self._retry(commit, permanent, seen)
+        if new is not None:
+            self.delete_unused(new)
         return None
 
-    def withdraw(self, made: Record) -> None:
-        """Delete what was created a moment ago and whose ticket nobody has got."""
+    def delete_unused(self, new: Record) -> None:
+        """Delete a session that was just created, and whose ticket no browser has."""
         try:
-            self.store.delete(made.key)
+            self.store.delete(new.key)
         except StoreError as error:
-            # Nobody has its ticket, so it can only expire.
-            log.warning("session %s could not be withdrawn: %s", made.sid, error)
+            log.warning("the unused session %s was not deleted and will expire: %s", new.sid, error)
             return
-        self.index.release(made.header, made.key)
+        self.index.release(new.header, new.key)
 
-    def _place(
-        self, made: Record | None, header: Header, values: Values, moves: str, ticket: str | None = None
+    def _store_successor(
+        self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
     ) -> Record:
-        if made is None:
-            at_ticket = None if ticket is None else self._create_at(ticket, header, values, moves)
-            return at_ticket or self._create(header, values, moves)
-        self._claim(header, made.key)
-        result = self.replace(made, header, values)
+        """Store the session at its new ticket. ``new``: the result of the last try."""
+        if new is None:
+            at_ticket = None
+            if ticket is not None:
+                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, old_owner)
+            return at_ticket or self._create(header, values, old_owner)
+        self._claim(header, new.key)
+        result = self.replace(new, header, values)
         if type(result) is Saved:
-            return Record(made.ticket, made.key, result.version, header, values)
-        return self._create(header, values, moves)
+            return Record(new.ticket, new.key, result.version, header, values)
+        return self._create(header, values, old_owner)
 
     def carried_by(self, ticket: str) -> Carried | None:
-        """Return what the mark of a ticket holds of its visitor's: :func:`.visitor.open_carried`. Raises StoreError."""
+        """Return the carried data of a ticket's tombstone. See :func:`.visitor.open_carried`. Raises StoreError."""
         key = self.tickets.fingerprint(ticket)
         entry = self.store.load(key)
         tombstone = None if entry is None else Tombstone.read(key, entry)
@@ -291,26 +302,26 @@ class Repository(Namespace):
         return open_carried(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
 
     def destroy(self, record: Record) -> bool:
-        """End the session for good, whatever others are writing. False: it was gone already.
+        """End the session, whatever other requests write. False: it had ended before.
 
-        If it has moved to another ticket since it was read, it ends there. A mark stays for :data:`MARK_SECONDS`, so
-        that requests that began before do not begin a new session.
+        If the session has moved since it was read, its successor ends. A tombstone stays for
+        :data:`.TOMBSTONE_SECONDS`, so that requests that began before do not begin a new session.
         """
-        mark, ttl = Tombstone.ended(self.now()).packed(record.key)
-        result = self.store.replace(record.key, mark, ttl, record.version)
+        tombstone, ttl = Tombstone.ended(int(self.clock())).pack(record.key)
+        result = self.store.replace(record.key, tombstone, ttl, record.version)
         if type(result) is Conflict:
             return end_entry(self, record.key, result.entry)
         self.index.release(record.header, record.key)
         return type(result) is Saved
 
     def lock(self, record: Record, changes: Changes, *, timeout: float, lease: float) -> Committed | None:
-        """Take the session's lock: :func:`.lease.take_lease`."""
-        return take_lease(Merger(self, self.strategies, record, changes), timeout=timeout, lease=lease)
+        """Take the session's lock. See :func:`.lease.take_lease`."""
+        return take_lease(Commit(self, self.strategies, record, changes), timeout=timeout, lease=lease)
 
     # -- parts --------------------------------------------------------------------------------------------
 
     def _claim(self, header: Header, key: bytes) -> None:
-        """Claim ``key`` for the owner whom the header names, for as long as the session may live."""
+        """Claim ``key`` for the header's owner, for as long as the session may live."""
         owner = Ownership.parse(header.owner)
         if owner is not None:
             self.index.claim(owner.name, key, self.lifetimes.remaining(header, self.clock()))
@@ -323,5 +334,5 @@ class Repository(Namespace):
         try:
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
-            # The session is stored; that old ones were not cleared away is no reason to fail its request.
+            # The new session is stored, so its request must not fail.
             log.warning("expired sessions were not purged: %s", error)

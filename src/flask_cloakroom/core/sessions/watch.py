@@ -1,9 +1,9 @@
-"""Whether a session is still there, asked again and again without its ticket: for what outlives the request."""
+"""Check again and again whether a session still exists, without its ticket: for code that outlives the request."""
 
 from __future__ import annotations
 
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Header
+from ..entries.envelope import EntryKind, EnvelopeError, Header
 from ..entries.ownership import Ownership
 from ..entries.tickets import public_id
 from ..entries.tombstone import Tombstone
@@ -11,11 +11,11 @@ from .ending import LONGEST_CHAIN
 from .session_registry import SessionRegistry
 
 
-class Trail:
-    """Follows a user's session by its store's key. It reads, and never counts as activity. Safe between threads."""
+class SessionWatch:
+    """Follows a user's session by its key. It only reads, and does not count as activity. Safe between threads."""
 
     def __init__(self, registry: SessionRegistry, key: bytes, owner: Ownership, *, only_renewals: bool = False) -> None:
-        """``only_renewals``: a session whose privileges change is another one from then on."""
+        """Watch the session under ``key``. ``only_renewals``: a rotation counts as the session's end."""
         self._registry = registry
         self._namespace = registry.namespace
         self._key = key
@@ -24,17 +24,17 @@ class Trail:
 
     @property
     def sid(self) -> str:
-        """The public id that the session had when it was last looked at."""
+        """The session's public id at the last check."""
         return public_id(self._key)
 
     def is_live(self) -> bool:
-        """Tell whether the session is there and its owner is still logged in by it. Raises StoreError.
+        """Return whether the session exists and its owner is still logged in by it. Raises StoreError.
 
-        One store command; one more for each time that its id changed since the last call. After a change of privilege
-        the way to it is lost in ``tombstone.MARK_SECONDS``; then the owner index shows it, if the store has one.
+        This takes one store command, and one more for each new ticket since the last check. The tombstone of a rotation
+        expires after ``tombstone.TOMBSTONE_SECONDS``. After that the session is found by the owner index, if the store
+        has one.
         """
         key = self._key
-        # After so many the index is asked.
         for _ in range(LONGEST_CHAIN):
             entry = self._namespace.store.load(key)
             if entry is None:
@@ -43,25 +43,26 @@ class Trail:
                 header, payload, _ = envelope.open_header(entry.data, key)
             except EnvelopeError:
                 return False
-            if not header.superseded:
-                return self._is_mine(key, header)
-            tombstone = Tombstone.opened(header, payload)
+            if header.kind is not EntryKind.TOMBSTONE:
+                return self._is_same_login(key, header)
+            tombstone = Tombstone.from_payload(header, payload)
             if not tombstone.successor or (self._only_renewals and not tombstone.masked_ticket):
                 return False
-            key, payload = tombstone.successor, b""  # nothing plain is left while the store is asked
+            key, payload = tombstone.successor, b""  # an error report of the next load must not show the payload
         return self._is_in_index()
 
-    def _is_mine(self, key: bytes, header: Header) -> bool:
+    def _is_same_login(self, key: bytes, header: Header) -> bool:
         owner = Ownership.parse(header.owner)
-        if self._namespace.is_over(header) or owner is None or owner[:2] != self._owner[:2]:
+        is_over = self._namespace.lifetimes.is_over(header, self._namespace.clock())
+        if is_over or owner is None or owner[:2] != self._owner[:2]:
             return False
         self._key = key
         return True
 
     def _is_in_index(self) -> bool:
         registry = self._registry
-        if self._only_renewals or not registry.is_kept:
+        if self._only_renewals or registry.index.indexed_store is None:
             return False
-        found = (one for one in registry.sessions(self._owner.name) if one.owner.handle == self._owner.handle)
+        found = (live for live in registry.sessions(self._owner.name) if live.owner.handle == self._owner.handle)
         session = next(found, None)
-        return session is not None and self._is_mine(session.key, session.header)
+        return session is not None and self._is_same_login(session.key, session.header)

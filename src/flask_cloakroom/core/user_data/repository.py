@@ -21,7 +21,7 @@ from ...secret import Secret, SecretBytes, as_secrets
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Header, Seal
+from ..entries.envelope import EntryKind, EnvelopeError, Header, Seal
 from ..entries.namespace import Namespace
 from ..entries.tickets import public_id
 from ..entries.tombstone import CARRY_SECONDS
@@ -262,7 +262,7 @@ class UserData:
         key = self._key(name)
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
-            if not header.belongs or header.superseded:
+            if header.kind is not EntryKind.USER_DATA:
                 raise EnvelopeError("the entry is of another kind")
             if sealed:
                 # An entry from before SESSION_ENCRYPTION was switched on is read as it is, and encrypted by a write.
@@ -310,7 +310,7 @@ class UserData:
         return [Secret(hmac.digest(secret, text, "sha256").hex()) for secret in self.settings.secrets]
 
     def _empty(self, name: str) -> UserRecord:
-        return UserRecord(name, None, Header(0, 0, 0, belongs=True), {}, MergeLog())
+        return UserRecord(name, None, Header(0, 0, 0, kind=EntryKind.USER_DATA), {}, MergeLog())
 
     def _key(self, name: str) -> bytes:
         return self._namespace.tickets.user_key(name)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from ...secret import SecretBytes
 from ..entries import envelope
-from ..entries.envelope import EnvelopeError, Seal
+from ..entries.envelope import EntryKind, EnvelopeError, Seal
 from ..entries.ownership import Ownership
 from ..entries.record import Record
 from ..values import codec, own_keys
@@ -72,7 +72,7 @@ def pack_carried(old: Record, owner: str, values: Values, *, encrypt: bool) -> b
     if data is None or not data.values:
         return b""
     carried = {VISITOR_ID_KEY: values[VISITOR_ID_KEY], **{VISITOR_PREFIX + key: v for key, v in data.values.items()}}
-    header = old.header._replace(owner=new_owner.name, belongs=True)
+    header = old.header._replace(owner=new_owner.name, kind=EntryKind.USER_DATA)
     payload = envelope.pack_values(carried, codec.pack)
     return envelope.pack(header, payload, old.key, seal_for=Seal(old.ticket, old.key) if encrypt else None)
 

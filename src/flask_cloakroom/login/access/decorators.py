@@ -63,7 +63,7 @@ def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
         if refused is not None or is_fresh(state, seconds):
             return refused
         if state.impersonator is not None:  # a refresh view cannot make this login fresh
-            return state.realm.forbidden("it impersonates somebody")
+            return state.realm.forbidden("the session impersonates a user")
         return state.realm.needs_refresh()
 
     return refuse

@@ -31,12 +31,12 @@ def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> No
     Raises AssertionError, as Flask does, if the blueprint is registered already or the application has served.
     """
     if isinstance(target, Blueprint):
-        target.record(lambda setup: _of(setup.app).add(_name_of(setup), manager))  # type: ignore[arg-type]
+        target.record(lambda setup: _requirements_of(setup.app).add(_blueprint_name(setup), manager))  # type: ignore[arg-type]
     else:
-        _of(target).add(None, manager)
+        _requirements_of(target).add(None, manager)
 
 
-def _of(app: Flask) -> _Requirements:
+def _requirements_of(app: Flask) -> _Requirements:
     found: _Requirements | None = app.extensions.get(_KEY)
     if found is None:
         found = _Requirements()
@@ -46,7 +46,7 @@ def _of(app: Flask) -> _Requirements:
     return found
 
 
-def _name_of(setup: BlueprintSetupState) -> str:
+def _blueprint_name(setup: BlueprintSetupState) -> str:
     """Return a blueprint's name as in ``request.blueprints``: with the names of the blueprints around it."""
     return f"{setup.name_prefix}.{setup.name}".lstrip(".")
 
@@ -72,7 +72,7 @@ class _Requirements:
             return None  # no view: Flask answers with a 404 or 405
         names = (*request.blueprints, None)
         required = next((self._managers[name] for name in names if name in self._managers), [])
-        if not required or _is_for_everybody(app, request, app.view_functions.get(request.endpoint)):
+        if not required or _is_public_page(app, request, app.view_functions.get(request.endpoint)):
             return None
         for manager in required:
             state = login_state(manager)
@@ -82,7 +82,7 @@ class _Requirements:
         return None
 
 
-def _is_for_everybody(app: Flask, request: Request, view: Any) -> bool:
+def _is_public_page(app: Flask, request: Request, view: Any) -> bool:
     if is_public(view, request.method) or any(_is_static(step) for step in wrapped_functions(view)):
         return True
     views = [pair for realm in realms_of(app) for pair in realm.login_views]
@@ -103,25 +103,25 @@ def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str |
         return f"{blueprint or request.blueprint or ''}{login_view}".removeprefix(".")
     if not login_view.startswith(("https://", "http://", "/")):
         return login_view
-    own = app.config["SERVER_NAME"]
+    server_name = app.config["SERVER_NAME"]
     known: dict[Any, str | None] = app.extensions[_KEY].endpoints
-    key = (login_view, request.root_path, own)
+    key = (login_view, request.root_path, server_name)
     if key not in known:
         known[key] = _endpoint_at(app, *key)
     return known[key]
 
 
-def _endpoint_at(app: Flask, url: str, root: str, own: str | None) -> str | None:
+def _endpoint_at(app: Flask, url: str, root: str, server_name: str | None) -> str | None:
     """Return the endpoint at a path or URL; None if no view of this application is there.
 
     The request's Host header is not used: an attacker can send there the host of a login view of another site.
     """
     parts = urlsplit(url)
-    if parts.netloc and parts.netloc != own:
+    if parts.netloc and parts.netloc != server_name:
         return None
+    path = unquote(parts.path or "/").removeprefix(root)
     try:
-        found = app.url_map.bind(own or "localhost").match(unquote(parts.path or "/").removeprefix(root), method="GET")
+        endpoint: str = app.url_map.bind(server_name or "localhost").match(path, method="GET")[0]
     except HTTPException:  # no view, a redirect, or a view without GET
         return None
-    endpoint: str = found[0]
     return endpoint

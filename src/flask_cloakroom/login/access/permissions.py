@@ -48,7 +48,7 @@ def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginS
 def _parts_of(predicate: Callable[..., Any]) -> list[str]:
     try:
         parameters = list(inspect.signature(predicate).parameters.values())
-    except ValueError:  # it is not written in Python
+    except ValueError:  # a builtin function without a signature
         return []
     # An argument of functools.partial() is the application's. A URL variable of that name must not replace it.
     given = getattr(predicate, "keywords", {}) if isinstance(predicate, partial) else {}

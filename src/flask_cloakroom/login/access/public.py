@@ -25,7 +25,7 @@ def public(view: V) -> V:
     Raises TypeError for a bound method, because the mark would hold for all objects of its class.
     """
     if isinstance(view, MethodType):
-        raise TypeError(f"mark {view.__qualname__} as public in its class, because all of its objects share it")
+        raise TypeError(f"{view.__qualname__} is a bound method. Mark {view.__qualname__} as public in its class")
     setattr(view, _MARK, True)
     return view
 

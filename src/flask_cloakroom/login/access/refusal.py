@@ -78,11 +78,11 @@ def _redirect_to(app: Flask, realm: Realm, view: str | None, message: Any, categ
     if not _answers_get(request):
         # After the login, a redirect to this URL would be a GET and answer 405. The page with the form is right.
         return redirect(login_url(view, next_url=_previous_page(request)))
-    wanted = make_next_param(expand_login_view(view), request.url)
-    if wanted.startswith("/") and safe_path(wanted, "") is None:
+    next_url = make_next_param(expand_login_view(view), request.url)
+    if next_url.startswith("/") and safe_path(next_url, "") is None:
         return redirect(login_url(view))  # login views refuse such a path as unsafe
     if realm.settings_for(app).next_in_session:
-        session["next"] = wanted
+        session["next"] = next_url
         return redirect(login_url(view))
     return redirect(login_url(view, next_url=request.url))
 
@@ -97,10 +97,10 @@ def _response_of(handler: Callable[[], Any]) -> Any:
 
 def _flash_once(message: Any, category: str) -> None:
     """Flash a message if the session does not hold it yet: a page that polls all night would fill the session."""
-    waiting = session.get(FLASHES)
-    said = [str(category), str(message)]
-    told = waiting if isinstance(waiting, list) else []
-    if not any(isinstance(one, tuple | list) and [str(part) for part in one] == said for one in told):
+    flashes = session.get(FLASHES)
+    new = [str(category), str(message)]
+    waiting = flashes if isinstance(flashes, list) else []
+    if not any(isinstance(one, tuple | list) and [str(part) for part in one] == new for one in waiting):
         flash(message, category=category)
 
 

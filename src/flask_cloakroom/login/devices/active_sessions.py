@@ -67,7 +67,7 @@ class Devices:
         app = this_app()
         interface = realm.interface_for(app)
         if not isinstance(interface, ServerSessionInterface):
-            raise CloakroomError("a list of sessions needs sessions on the server: Session(app) of flask_cloakroom")
+            raise CloakroomError("a list of sessions needs sessions on the server. Use Session(app) of flask_cloakroom")
         self._repository: Repository = interface.repository
         self._realm = realm
         self._app = app
@@ -84,7 +84,7 @@ class Devices:
         name, _, its_handle = handle.partition(".")
         owners = self._registry()
         if not operator and name != self._owner_name(None):
-            log.info("a session was not revoked, because it is not the user's own")
+            log.info("a session was not revoked, because it belongs to another user")
             return False
         self._warn_if_index_lost(name)
         if self._state and its_handle and its_handle == self._current_handle() and self._is_logged_in(name):
@@ -111,7 +111,7 @@ class Devices:
         if self._state and is_mine and not keep_current:
             log_out(self._state)
             ended += 1
-        ended += owners.end_all(name, spare=self._current_handle() if is_mine and keep_current else None)
+        ended += owners.end_all(name, except_for=self._current_handle() if is_mine and keep_current else None)
         log.info("a user was logged out everywhere: %d sessions ended", ended)
         signals.user_logged_out_everywhere.send(self._app, user_id=str(user_id), ended=ended)
         return ended
@@ -121,7 +121,7 @@ class Devices:
         return self._repository.owners.end_everybody()
 
     def _registry(self) -> SessionRegistry:
-        self._repository.owners.require()
+        self._repository.index.require()
         return self._repository.owners
 
     def _warn_if_index_lost(self, name: str) -> None:
@@ -129,12 +129,12 @@ class Devices:
         login = self._login()
         session = None if login is None else login.server_session
         record, owner = (None, None) if session is None else (session.record, session.owner)
-        if record is None or owner is None or owner.name != name or not self._repository.owners.lacks(record):
+        if record is None or owner is None or owner.name != name or not self._repository.owners.has_lost_claim(record):
             return
         log.warning(
-            "session %s is not in the owner index, so the index may have lost other sessions of the same user, which "
-            "then stay logged in. Change what session_auth_hash() returns for the user, or run `flask sessions end "
-            "--everybody`; and let the store evict nothing",
+            "session %s is not in the owner index. The index may have lost other sessions of the user, which stay "
+            "logged in. Change the user's session_auth_hash(), or run `flask sessions end --everybody`. Then configure "
+            "the store to evict nothing",
             record.sid,
         )
 

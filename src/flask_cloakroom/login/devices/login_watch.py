@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ...core.sessions.watch import Trail
+from ...core.sessions.watch import SessionWatch
 from ...core.values.own_keys import USER_KEY
 from ...sessions import ServerSession
 from ..in_session.session_login import AUTH_HASH, FORCED, auth_hash_of, login_problem
@@ -27,10 +27,10 @@ class LoginWatch:
         if realm.user_callback is None:
             raise RuntimeError("login_watch() needs a user_loader, because it loads the user again")
         if not is_set(user, "is_authenticated"):
-            raise RuntimeError("nobody is logged in, so there is no login to watch")
+            raise RuntimeError("nobody is logged in. Call login_watch() in a view behind login_required")
         self._app, self._realm = state.app, realm
         self._impersonated: Any = None
-        self._session_watch: Trail | None = None
+        self._session_watch: SessionWatch | None = None
         self._is_over = False
         if state.source in ("session", "remember"):
             session = state.session
@@ -53,7 +53,7 @@ class LoginWatch:
             self._is_over = True  # a parallel request has ended the session
             return
         only_renewals = state.impersonator is not None
-        self._session_watch = Trail(session.repository.registry, record.key, owner, only_renewals=only_renewals)
+        self._session_watch = SessionWatch(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
         """Return whether the login still holds. This costs one store command and one call of the user_loader.

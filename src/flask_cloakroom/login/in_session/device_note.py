@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Request
 from flask.sessions import SessionMixin
 
-from ...core.entries.ownership import Begun
+from ...core.entries.ownership import NewLogin
 from ...sessions import ServerSession
 
 #: The most characters of a User-Agent header that are stored. Headers of today's browsers have 60 to 250.
@@ -20,7 +20,7 @@ LONGEST_ADDRESS: Final = 64
 LATEST: Final = 2**32 - 1
 
 
-def describe_login(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> Begun:
+def describe_login(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> NewLogin:
     """Return the description of a login that a request makes, for :func:`active_sessions`.
 
     ``handle``: the handle of the login's remember tokens, "" for a new one. With SESSION_ENCRYPTION the description has
@@ -34,7 +34,7 @@ def describe_login(session: SessionMixin, request: Request, *, remembered: bool,
             note["address"] = request.remote_addr[:LONGEST_ADDRESS]
         if agent := request.headers.get("User-Agent"):
             note["agent"] = agent[:LONGEST_AGENT]
-    return Begun(json.dumps(note), handle)
+    return NewLogin(json.dumps(note), handle)
 
 
 def read_note(text: str) -> dict[str, Any]:

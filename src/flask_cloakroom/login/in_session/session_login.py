@@ -17,7 +17,7 @@ from flask import current_app
 from flask import session as main_session
 from flask.sessions import SessionMixin
 
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.values.own_keys import USER_KEY, is_user_id
 from ...errors import SessionLimitError
 from ...secret import HiddenContents, Secret
@@ -96,11 +96,11 @@ def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown
     hold also for a user who is not active.
     """
     if user is None:
-        return "the user is not there any more"
+        return "the user does not exist any more"
     if not forced and not is_set(user, "is_active"):
         return "the user is not active"
     if not unknown_hash and not is_same_digest(auth_hash, auth_hash_of(user)):
-        return "session_auth_hash() is another one by now"
+        return "session_auth_hash() has changed"
     return None
 
 
@@ -179,10 +179,10 @@ class SessionLogin:
 
     # -- changes ----------------------------------------------------------------------------------------------
 
-    def begin(self, values: LoginValues, begun: Begun = NOTHING_BEGUN) -> bool:
+    def begin(self, values: LoginValues, new_login: NewLogin = UNDESCRIBED) -> bool:
         """Write a login into the session in the place of any other one, and return whether the login was made.
 
-        The session gets a new ticket and keeps its other contents. ``begun`` is the description for the list of the
+        The session gets a new ticket and keeps its other contents. ``new_login`` is the description for the list of the
         user's sessions. If SESSION_LIMIT_POLICY is "refuse", the session is saved at once. Then False means that the
         user has too many sessions, and that this session is as before.
 
@@ -192,7 +192,7 @@ class SessionLogin:
         before: dict[str, Any] | None = None
         if server is not None:
             limit = server.repository.owners.limit
-            server.new_login = begun
+            server.new_login = new_login
             if limit is not None and limit.policy == "refuse":
                 before = self._current_values()
         self._write(values)
@@ -205,7 +205,7 @@ class SessionLogin:
             return self._undo(before, error)
         return True
 
-    def join(self, values: LoginValues, begun: Begun, ticket: str, *, first: bool) -> bool:
+    def join(self, values: LoginValues, new_login: NewLogin, ticket: str, *, first: bool) -> bool:
         """Begin a login in the session of a ticket, or go on in it: see :func:`.concurrent_login.join`.
 
         ``first``: whether this request is the first one with the ticket. Return whether the user is logged in. False
@@ -213,9 +213,9 @@ class SessionLogin:
         the server has no ticket, so there the login begins as in :meth:`begin`.
         """
         if self.server_session is None:
-            return self.begin(values, begun)
+            return self.begin(values, new_login)
         before = self._current_values()
-        self.server_session.new_login = begun
+        self.server_session.new_login = new_login
         try:
             joined = join(self.server_session, ticket, values, first=first)
         except SessionLimitError as error:
@@ -223,7 +223,7 @@ class SessionLogin:
         if not joined:
             # Else the login's keys would be saved as a new session, and the user would be logged in after all.
             self._write(before)
-            log.info("%s: a remembered login was not made, because it has ended already", self.log_name)
+            log.info("%s: the user of a remember token was not logged in, because that login has ended", self.log_name)
         return joined and self.session.get(USER_KEY) == values[USER_KEY]
 
     def rotate(self) -> None:
@@ -248,13 +248,13 @@ class SessionLogin:
         The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
         Raises SessionUnavailable (503) if the store is down.
         """
-        if self.server_session is None or not self.server_session.repository.owners.is_kept:
+        if self.server_session is None:
             return
         with self.server_session.outage():
             repository = self.server_session.repository
             tickets = repository.tickets
-            spare = tickets.fingerprint(ticket)
-            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, spare=spare)
+            current = tickets.fingerprint(ticket)
+            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=current)
 
     def abort(self) -> None:
         """Save nothing of this request, and answer it with a 503, if the session is on the server."""

@@ -79,7 +79,7 @@ def secret_key(key: str | bytes | None = None) -> SecretBytes:
     if key is None:
         return secret_key(current_app.secret_key or "")
     if not key:
-        raise RuntimeError("there is no key to sign with: set SECRET_KEY, or give one")
+        raise RuntimeError("there is no key to sign with. Set SECRET_KEY, or give a key")
     return as_key(key)
 
 

@@ -12,7 +12,7 @@ from flask import Flask
 from itsdangerous import BadData, URLSafeSerializer
 
 from ...core.clock import is_within
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...secret import Secret, SecretBytes
 from .secret_keys import signing_keys, verifying_keys
 from .tokens import LONGEST_TOKEN, Remembered, Used
@@ -38,7 +38,7 @@ class SignedTokens:
         self._kind = kind
         self._clock = clock
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = UNDESCRIBED) -> str:
         """Return a new token, signed with SECRET_KEY."""
         contents = [VERSION, user_id, int(self._clock()), lifetime, auth_hash]
         signed = self._serializer(signing_keys(self._app)).dumps(contents)

@@ -11,8 +11,8 @@ from typing import Final, ParamSpec, TypeVar
 from flask import Flask
 
 from ... import signals
-from ...core.entries.family import PATTERN, Family, Standing
-from ...core.entries.ownership import NOTHING_BEGUN, Begun, Ownership
+from ...core.entries.family import TOKEN_PATTERN, Family, TokenStatus
+from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
 from ...sessions.outage import SessionUnavailable
@@ -23,7 +23,7 @@ log = logging.getLogger("flask_cloakroom.login")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_matches: Final = re.compile(PATTERN).fullmatch
+_matches: Final = re.compile(TOKEN_PATTERN).fullmatch
 
 
 def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
@@ -34,7 +34,7 @@ def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except StoreError as error:
-            log.error("the store of remembered logins failed: %s", error)
+            log.error("the store of the remember tokens failed: %s", error)
             raise SessionUnavailable from error
 
     return guarded
@@ -52,15 +52,15 @@ class StoredTokens:
         self._families = repository.families
 
     @_unavailable_if_down
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = NOTHING_BEGUN) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = UNDESCRIBED) -> str:
         """Begin a family, and return its first token."""
-        return self._families.issue(user_id, auth_hash, lifetime, begun)
+        return self._families.issue(user_id, auth_hash, lifetime, new_login)
 
     @_unavailable_if_down
     def resolve(self, token: str) -> Remembered | None:
         """Return the contents of a token; None if it is not valid. The use of an old token ends its login."""
         found = self._find(token)
-        if found is not None and found[1] is Standing.OLD:
+        if found is not None and found[1] is TokenStatus.OLD:
             self._report(found[0])
         return self._remembered(token, found)
 
@@ -77,20 +77,20 @@ class StoredTokens:
 
         Later requests are refused without an alarm: all devices of a user have the same credential.
         """
-        token = self._families.begin_with(foreign, user_id, lifetime)
+        token = self._families.exchange(foreign, user_id, lifetime)
         return self._remembered(token, self._find(token))
 
     @_unavailable_if_down
     def refuse(self, foreign: str) -> None:
         """End the family that this browser has just begun with the credential, or let none begin."""
-        found = self._find(self._families.spend(foreign))
-        if found is not None and found[1] in (Standing.CURRENT, Standing.PREVIOUS):
+        found = self._find(self._families.refuse(foreign))
+        if found is not None and found[1] in (TokenStatus.CURRENT, TokenStatus.PREVIOUS):
             self._families.end(found[0])
 
     @_unavailable_if_down
     def is_alive(self, remembered: Remembered) -> bool:
-        """Look the family up again."""
-        return self._families.stands(_family_of(remembered))
+        """Return whether the family is still in the store."""
+        return self._families.is_alive(_family_of(remembered))
 
     @_unavailable_if_down
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
@@ -108,13 +108,13 @@ class StoredTokens:
         found = self._find(token)
         if found is None:
             return ""
-        family, standing = found
-        if standing is Standing.OLD:
+        family, status = found
+        if status is TokenStatus.OLD:
             self._report(family)
         else:
             self._families.end(family)
-            if standing is Standing.LATE:
-                self._end_sessions(family)
+            if status is TokenStatus.LATE:
+                self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
         return family.owner.handle
 
     @_unavailable_if_down
@@ -122,13 +122,13 @@ class StoredTokens:
         """End the family of a login."""
         self._families.end_login(owner.name, owner.handle)
 
-    def _find(self, token: str) -> tuple[Family, Standing] | None:
+    def _find(self, token: str) -> tuple[Family, TokenStatus] | None:
         return self._families.find(token) if _matches(token) else None
 
-    def _remembered(self, token: str, found: tuple[Family, Standing] | None) -> Remembered | None:
-        if found is None or found[1] in (Standing.OLD, Standing.LATE):
+    def _remembered(self, token: str, found: tuple[Family, TokenStatus] | None) -> Remembered | None:
+        if found is None or found[1] in (TokenStatus.OLD, TokenStatus.LATE):
             return None
-        family, standing = found
+        family, status = found
         left = family.header.deadline - self._repository.now_ms() // 1000
         return Remembered(
             family.user_id,
@@ -137,7 +137,7 @@ class StoredTokens:
             family.lifetime,
             token,
             family.owner.handle,
-            standing is Standing.PREVIOUS,
+            status is TokenStatus.PREVIOUS,
             family,
         )
 
@@ -149,12 +149,8 @@ class StoredTokens:
         """
         log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
-        self._end_sessions(family)
+        self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
         signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
-
-    def _end_sessions(self, family: Family) -> None:
-        if self._repository.owners.is_kept:
-            self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
 
 
 def _family_of(remembered: Remembered) -> Family:

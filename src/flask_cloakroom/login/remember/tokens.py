@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ...core.entries.family import Family
-from ...core.entries.ownership import Begun, Ownership
+from ...core.entries.ownership import NewLogin, Ownership
 
 #: The most characters of a token. A cookie has 4096 bytes with its name (RFC 6265bis, 5.6).
 LONGEST_TOKEN: Final = 3900
@@ -54,11 +54,11 @@ class Used:
 class RememberTokens(Protocol):
     """Issues, checks and revokes remember tokens. One object may serve one request or the whole application."""
 
-    def issue(self, user_id: str, auth_hash: str, lifetime: int, begun: Begun = ...) -> str:
+    def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = ...) -> str:
         """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters.
 
         ``auth_hash``: the digest of the user's ``session_auth_hash()``, "" without one. ``lifetime`` is in seconds.
-        ``begun``: the description of the login for the list of the user's sessions. Raises SettingError if the
+        ``new_login``: the description of the login for the list of the user's sessions. Raises SettingError if the
         application lacks a setting for remember tokens, and ValueError for an id that does not fit into a token.
         """
         ...

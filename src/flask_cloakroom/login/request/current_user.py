@@ -177,7 +177,7 @@ def _from_request(state: LoginState) -> Any:
     if user is None:
         return None
     if not is_set(user, "is_active"):
-        log.info("a request was refused, because the user that its loader found is not active")
+        log.info("no session: the user of the request_loader was refused, because the user is not active")
         return None
     signal.send(state.app, user=user)
     return user

@@ -27,7 +27,7 @@ log = logging.getLogger("flask_cloakroom.login")
 def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
     """Return why a user must not impersonate another one, as the end of a sentence; None if they may."""
     if user is None:
-        return "the impersonated user is not there any more"
+        return "the impersonated user does not exist any more"
     if not is_set(user, "is_active"):
         return "the impersonated user is not active"
     allowed = realm.impersonation_callback
@@ -47,13 +47,13 @@ def start(state: LoginState, user: Any) -> None:
             "@login_manager.impersonation_allowed, beside the user_loader; docs/access.md shows it"
         )
     if state.impersonator is not None:
-        raise RuntimeError("this session impersonates somebody already: call stop_impersonating() first")
+        raise RuntimeError("this session impersonates a user already. Call stop_impersonating() first")
     by_session = not state.ignores_session and state.session.get(USER_KEY) is not None
     if not by_session or not is_set(impersonator, "is_authenticated"):
-        raise RuntimeError("nobody is logged in by this session who could impersonate somebody")
+        raise RuntimeError("nobody is logged in by this session. Log the support member in first")
     user_id = realm.id_of(user)
     if str(user_id) == str(state.session[USER_KEY]):
-        raise ValueError("nobody can impersonate themselves")
+        raise ValueError("users cannot impersonate themselves. Give another user")
     problem = impersonation_problem(realm, impersonator, user)
     if problem is not None:
         log.info("%s: an impersonation was refused: %s", state.login.log_name, problem)

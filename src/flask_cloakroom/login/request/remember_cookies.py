@@ -88,7 +88,7 @@ def log_in_again(state: LoginState) -> Any:
             continue
         if not remembered.used and login.server_session is not None and login.server_session.superseded:
             # The browser sent this request before a login or logout that is done by now. The token must not undo that.
-            log.info("%s: a remember token was not used: the request is older than that", login.log_name)
+            log.info("%s: a remember token was not used: the request is older than a login or logout", login.log_name)
             return None
         user = realm.user_with_id(remembered.user_id)
         problem = login_problem(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
@@ -110,7 +110,7 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
     values = login_values(user, user_id, fresh=False, forced=False, user_agent=user_agent)
     used = tokens.use(remembered, values.get(AUTH_HASH, ""))
     if used is None:
-        log.info("%s: a remember token was refused, because it was revoked meanwhile", login.log_name)
+        log.info("%s: a remember token was refused, because a parallel request revoked it", login.log_name)
         return False
     if used.token is not None:
         # At once, because the browser's own token is used up: if the rest fails, the browser still needs this one.
@@ -192,7 +192,7 @@ def send(state: LoginState, response: Response) -> None:
         try:
             _refresh(state)
         except SessionUnavailable:
-            log.warning("a remember token was not extended, because the store is down; the next request will")
+            log.warning("a remember token was not extended, because the store is down. The next request tries again")
     if state.remember_cookie and state.used_token is not None:
         try:
             if not state.tokens.is_alive(state.used_token):

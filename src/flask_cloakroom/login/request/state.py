@@ -76,7 +76,10 @@ class LoginState:
 
     @property
     def tokens(self) -> RememberTokens:
-        """The remember tokens of the realm. Raises SettingError if they cannot replace Flask-Login's, and must."""
+        """The remember tokens of the realm.
+
+        Raises SettingError if REMEMBER_COOKIE_ACCEPT_LEGACY is on and they cannot replace Flask-Login's cookies.
+        """
         if self._tokens is None:
             tokens = self.realm.tokens_for(self.app)
             if self.settings.accept_legacy:

@@ -98,7 +98,10 @@ class Realm:
         return callback
 
     def request_loader(self, callback: C) -> C:
-        """Register a function that returns the user of a request, or None. It is called if no session has a login."""
+        """Register a function that returns the user of a request, or None.
+
+        It is called if neither a credential, the session nor a remember cookie has a user.
+        """
         self.request_callback = callback
         return callback
 
@@ -174,7 +177,7 @@ class Realm:
         """Return a user's id. Raises ValueError for a user without an id."""
         user_id = getattr(user, self.id_attribute)()
         if user_id is None:
-            raise ValueError(f"{self.id_attribute}() of the user returned None, so there is nobody to log in")
+            raise ValueError(f"{self.id_attribute}() of the user returned None. It must return the user's id")
         return user_id
 
     def user_with_id(self, user_id: object) -> Any:
@@ -239,7 +242,7 @@ def realm_of(app: Flask) -> Realm:
     """Return the realm of an application's own users. Raises RuntimeError if the application has no manager."""
     realm: Realm | None = app.extensions.get(EXTENSION_KEY)
     if realm is None:
-        raise RuntimeError(f"the application {app.name!r} has no LoginManager: call login_manager.init_app(app) first")
+        raise RuntimeError(f"the application {app.name!r} has no LoginManager. Call login_manager.init_app(app) first")
     return realm
 
 

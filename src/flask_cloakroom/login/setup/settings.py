@@ -108,7 +108,7 @@ class LoginSettings:
         )
         cookie = read_cookie(read, "REMEMBER")
         if cookie.name == read["SESSION_COOKIE_NAME"]:
-            raise SettingError("REMEMBER_COOKIE_NAME", "is the name of the session's cookie; each needs its own")
+            raise SettingError("REMEMBER_COOKIE_NAME", "is the name of the session cookie. Use another name")
         protection = read["SESSION_PROTECTION"]
         return cls(
             cookie=cookie,
@@ -134,7 +134,7 @@ def settings_of(app: Flask) -> LoginSettings:
         return cached[1]
     settings = LoginSettings.read(app)
     if settings.disabled and not (app.debug or app.testing):
-        log.warning("LOGIN_DISABLED is on: login_required lets everybody in")
+        log.warning("LOGIN_DISABLED is on: login_required lets everybody in. Use it only in tests")
     app.extensions[_CACHE] = (values, settings)
     return settings
 

@@ -24,7 +24,7 @@ def delete_data(realm: Realm, user: Any) -> bool:
     if isinstance(session, ServerSession):
         found = (session.companions or {}).get(name)
         if isinstance(found, StoredSession):
-            found.drop()  # else the save of this request would bring its own changes back
+            found.drop_changes()  # else the save of this request would bring its own changes back
     return deleted
 
 
@@ -38,7 +38,7 @@ def _repository_and_owner(realm: Realm, user: Any) -> tuple[Repository, str]:
     interface = realm.interface_for(this_app())
     if not isinstance(interface, ServerSessionInterface):
         raise CloakroomError(
-            "user data needs sessions on the server: Session(app) or Cloakroom(app) of flask_cloakroom"
+            "user data needs sessions on the server. Use Session(app) or Cloakroom(app) of flask_cloakroom"
         )
     if user is None:
         raise ValueError("the user is None. Give a user object or the id of a user")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import signals
 from ...core.user_data.merge_log import MERGE_LOG_KEY
-from ...core.user_data.repository import UserCommit, UserRecord, unpack_value
+from ...core.user_data.repository import UserRecord, unpack_value
 from ...core.user_data.visitor import VISITOR_PREFIX, new_visitor_id
 from ...core.values import codec
 from ...core.values.lazy import LazyDict
@@ -61,7 +61,7 @@ class VisitorSession(UserSession):
             raise KeyError(key) from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._session[VISITOR_PREFIX + _checked(key)] = value
+        self._session[VISITOR_PREFIX + _checked_key(key)] = value
         if VISITOR_ID_KEY not in self._session:
             self._session[VISITOR_ID_KEY] = new_visitor_id()
 
@@ -96,12 +96,8 @@ class StoredSession(LazyDict, UserSession):
 
     def _open(self) -> dict[Any, Any]:
         with self._session.outage():
-            held = self._user_data.load(self._name)
-        return self._begin_from(held)
-
-    def _begin_from(self, held: UserRecord) -> dict[Any, Any]:
-        self._record = held
-        return self._reset(held.values)
+            self._record = self._user_data.load(self._name)
+        return self._reset(self._record.values)
 
     def _unpack(self, key: Any) -> Any:
         # An error, and not a missing key as in a session: a view that finds no cart would begin a new one and overwrite
@@ -114,7 +110,7 @@ class StoredSession(LazyDict, UserSession):
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(_checked(key), value)
+        super().__setitem__(_checked_key(key), value)
 
     def clear(self) -> None:
         """Delete every key, also keys whose values cannot be decoded."""
@@ -157,35 +153,32 @@ class StoredSession(LazyDict, UserSession):
         with self._session.outage():
             saved = self._user_data.commit(self._record, changes)
         if saved is None:
-            self.forget()
+            self.unload()
             if changes:
                 self._discard(tuple(changes), "gone")
             return
         self._record = saved.record
         self._reset_keeping_objects(saved.record.values)
-        self._report(saved)
+        for conflict in saved.conflicts:
+            arguments = conflict.signal_arguments()
+            self._session.send(signals.user_session_conflict, user_id=self._user_id, **arguments)
 
     def rollback(self) -> None:
         """Drop the changes that could not be saved. The stored data stays."""
         if self._record is not None:
             self._reset(self._record.values)
 
-    def forget(self) -> None:
+    def unload(self) -> None:
         """Load the data again at the next use."""
         self.is_opened = False
         self._record = None
 
-    def drop(self) -> None:
+    def drop_changes(self) -> None:
         """Drop the changes of the request, because the user's data was deleted, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
-        self.forget()
+        self.unload()
         if keys:
             self._discard(keys, "gone")
-
-    def _report(self, saved: UserCommit) -> None:
-        for conflict in saved.conflicts:
-            arguments = conflict.signal_arguments()
-            self._session.send(signals.user_session_conflict, user_id=self._user_id, **arguments)
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
         log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)
@@ -215,7 +208,7 @@ class RefusedSession(LazyDict, UserSession):
         self._reset({})
 
 
-def _checked(key: Any) -> str:
+def _checked_key(key: Any) -> str:
     if not isinstance(key, str):
         raise SessionValueError("a key of user_session", type(key).__name__, "Use a str as the key.")
     if key.startswith(MERGE_LOG_KEY):

@@ -25,8 +25,8 @@ def current_user_session(realm: Realm) -> UserSession:
     user, session = user_of(state), state.session
     if not isinstance(session, ServerSession):
         raise CloakroomError(
-            "user_session needs sessions on the server: Session(app) or Cloakroom(app) of flask_cloakroom. This "
-            f"application has {type(session).__name__}"
+            f"user_session needs sessions on the server, and this application has {type(session).__name__}. Use "
+            "Session(app) or Cloakroom(app) of flask_cloakroom"
         )
     session.repository.user_data.check_secrets()
     if is_set(user, "is_authenticated"):
@@ -43,7 +43,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now()
         found.save()
-        found.forget()
+        found.unload()
     return found
 
 

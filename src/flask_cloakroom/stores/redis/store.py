@@ -76,7 +76,7 @@ class RedisStore:
         version = new_version()
         seconds = b"%d" % check_ttl(ttl)
         data = SecretBytes(version + data)
-        if self._transport.call(read_created, b"SET", self._key(key), data, b"NX", b"EX", seconds):
+        if self._transport.call(read_created, (b"SET", self._key(key), data, b"NX", b"EX", seconds)):
             return version
         # An entry is there. If the answer to a first try was lost, it is the entry of this call.
         entry = self.load(key)
@@ -95,7 +95,7 @@ class RedisStore:
         return self._transport.run(read_flag, _TOUCH, self._key(key), b"%d" % check_ttl(ttl))
 
     def delete(self, key: bytes) -> bool:
-        return self._transport.call(read_flag, b"DEL", self._key(key))
+        return self._transport.call(read_flag, (b"DEL", self._key(key)))
 
     def _owner(self, owner: bytes) -> bytes:
         return b"%bowner:%b" % (self._prefix, owner.hex().encode())
@@ -106,7 +106,7 @@ class RedisStore:
         return self._transport.run(read_flag, _CLAIM, self._owner(owner), *arguments)
 
     def release(self, owner: bytes, key: bytes) -> bool:
-        return self._transport.call(read_flag, b"ZREM", self._owner(owner), SecretBytes(key.hex().encode()))
+        return self._transport.call(read_flag, (b"ZREM", self._owner(owner), SecretBytes(key.hex().encode())))
 
     def owned(self, owner: bytes) -> list[Claim]:
         return self._transport.run(read_claims, _OWNED, self._owner(owner))

@@ -31,7 +31,7 @@ _FORMATS: Final = [b"*%d\r\n" % parts + b"$%d\r\n%b\r\n" * parts for parts in ra
 _UNEXPECTED: Final = "The answer does not fit the command. Check that only a Redis server listens at this address."
 
 
-def pack_command(*command: bytes) -> SecretBytes:
+def pack_command(command: tuple[bytes, ...]) -> SecretBytes:
     """Return the bytes of a command in the server's protocol."""
     parts = [part for argument in command for part in (len(argument), argument)]
     return SecretBytes(_FORMATS[len(command)] % tuple(parts))
@@ -70,19 +70,19 @@ class Transport(ABC):
     address: str
 
     @abstractmethod
-    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
+    def call(self, read: AnswerParser[Result], command: tuple[bytes, ...]) -> Result:
         """Send a command and return its answer."""
 
     def get(self, name: bytes, read: AnswerParser[Result]) -> Result:
         """Return the answer to ``GET``."""
-        return self.call(read, b"GET", name)
+        return self.call(read, (b"GET", name))
 
     def run(self, read: AnswerParser[Result], script: Script, *arguments: bytes) -> Result:
         """Run a script and return its answer. The first argument is the script's key."""
         try:
-            return self.call(read, *script.by_digest(*arguments))
+            return self.call(read, script.by_digest(*arguments))
         except ScriptMissingError:
-            return self.call(read, *script.in_full(*arguments))
+            return self.call(read, script.in_full(*arguments))
 
     def close(self) -> None:  # noqa: B027 (optional: the application's client is not ours to close)
         """Close the connections that this transport opened."""
@@ -115,8 +115,8 @@ class DirectTransport(Transport):
     def get(self, name: bytes, read: AnswerParser[Result]) -> Result:
         return self._send(SecretBytes(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)), read)
 
-    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
-        return self._send(pack_command(*command), read)
+    def call(self, read: AnswerParser[Result], command: tuple[bytes, ...]) -> Result:
+        return self._send(pack_command(command), read)
 
     def _send(self, packed: bytes, read: AnswerParser[Result]) -> Result:
         if self._recheck_master is not None:
@@ -345,7 +345,7 @@ class DelegatedTransport(Transport):
         self._connector = connector
         self.address = connector.label
 
-    def call(self, read: AnswerParser[Result], *command: bytes) -> Result:
+    def call(self, read: AnswerParser[Result], command: tuple[bytes, ...]) -> Result:
         try:
             # NEVER_DECODE: session data is bytes, even if the application's client has decode_responses=True.
             answer = self._connector.client.execute_command(command[0].decode(), *command[1:], NEVER_DECODE=True)
