@@ -41,7 +41,7 @@ class World(NamedTuple):
 
 @pytest.fixture
 def app(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    monkeypatch.setattr(notices, "PATIENCE", 0.0)
+    monkeypatch.setattr(notices, "SUBSCRIBE_TIMEOUT", 0.0)
     app = create_app(
         {
             **{"REDIS_URL": empty_redis, "SESSION_STORE": "memory://", "OPERATORS": ["vera"], "OTHER_SITE_PORT": 1},
