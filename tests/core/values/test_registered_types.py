@@ -39,12 +39,12 @@ class TestRegistered:
     def test_a_class_that_is_not_registered_any_more(self) -> None:
         """Its values are undecodable, and the error says which class is missing, but not what it held."""
         packed = pack([{"a": Point("secret", 2)}])
-        forgotten = codec.registered_names.pop(f"{Point.__module__}.Point")
+        forgotten = codec.registered_names.pop("values.Point")
         try:
-            with pytest.raises(CodecError, match=rf"'{Point.__module__}\.Point' is not registered") as caught:
+            with pytest.raises(CodecError, match=r"'values\.Point' is not registered") as caught:
                 unpack(packed)
         finally:
-            codec.registered_names[f"{Point.__module__}.Point"] = forgotten
+            codec.registered_names["values.Point"] = forgotten
         assert "secret" not in str(caught.value)
 
     def test_a_member_that_is_gone(self) -> None:
