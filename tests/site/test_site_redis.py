@@ -130,7 +130,7 @@ class TestBuying:
         put_into_cart(client, "desk-bell")
         put_into_cart(client, "sand-timer", 2)
         page = buy(client)
-        assert f"{SOLD} for €31.90." in page
+        assert f"{SOLD} of €31.90." in page
         assert "Your cart is empty." in page
         assert keys.hgetall(stock.STOCK) == {"desk-bell": "1", "sand-timer": "3"}
 
