@@ -182,10 +182,10 @@ def test_product_page(browser: Browser, site: Site) -> None:
         page = context.new_page()
         page.goto("/")
         for name in ("Desk bell", "Sand timer"):
-            page.get_by_role("link", name="Shop").click()
+            page.get_by_role("link", name="Shop", exact=True).click()
             page.get_by_role("link", name=name).first.click()
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
-            expect(page.locator("#views")).to_contain_text("Seen")
+            expect(page.locator("#views")).to_contain_text("Viewed")
         looked_at = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
         expect(looked_at).to_have_text(["Desk bell"])
         page.get_by_role("button", name="Add Sand timer to the cart").click()
