@@ -153,7 +153,7 @@ def _identity(folder: int, name: str) -> Identity | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{name} is a folder or device and not a file. Give SESSION_STORE the path of a file.")
+        raise OSError(f"{name} is not a regular file. Name a file in SESSION_STORE, or remove the object at the path.")
     return found.st_dev, found.st_ino
 
 
