@@ -92,6 +92,6 @@ def open_store(url: str, options: StoreOptions) -> Store:
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
         raise ValueError(
-            f"The URL's scheme is unknown. A store's URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}"
+            f"The scheme is unknown. A store's URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}"
         )
     return SCHEMES[scheme](url, options)

@@ -109,7 +109,7 @@ class MemoryStore:
             return [Claim(key, claims[key] - now) for key in sorted(claims, key=claims.__getitem__)]
 
     def _live_claims(self, owner: bytes) -> dict[bytes, float]:
-        """Return the live claims of ``owner``, and delete the expired ones."""
+        """Return the live claims of ``owner``, and delete the expired claims."""
         now = self.clock()
         claims = {key: expires for key, expires in self._owned.pop(owner, {}).items() if expires > now}
         if claims:

@@ -46,7 +46,7 @@ V = TypeVar("V", bound=Versioned)
 
 
 class Namespace:
-    """The entries of one application in one store. One object serves all threads of a process."""
+    """Reads and writes the entries of one application in one store. One object serves all threads of a process."""
 
     def __init__(
         self,

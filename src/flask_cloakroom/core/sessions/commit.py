@@ -21,7 +21,7 @@ TURN_MS: Final = 1000
 
 
 class Commit:
-    """One request's changes, and the session in the store to which the request will write them.
+    """Writes one request's changes to a session that other requests may write at the same time.
 
     After the first conflict, the request merges its changes with the new values and tries again. After the second
     conflict, the request takes a turn: it writes into the session's header that other requests must wait. Without

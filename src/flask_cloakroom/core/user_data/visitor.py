@@ -26,7 +26,7 @@ def new_visitor_id() -> str:
 
 
 class VisitorData(NamedTuple):
-    """The data of one visitor."""
+    """The visitor data of one visitor, and the visitor id."""
 
     visitor_id: str
     #: Each key of ``user_session`` with its packed value. The keys do not have the prefix.

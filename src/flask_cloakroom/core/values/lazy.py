@@ -205,7 +205,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return changes
 
     def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
-        """Call :meth:`_reset`, but keep each unpacked object that is equal to its value in ``base``.
+        """Call :meth:`_reset`, but leave each unpacked object in the dict if it is equal to its value in ``base``.
 
         A view may have such an object, for example a list, in a variable. Its later changes must still be found.
         """

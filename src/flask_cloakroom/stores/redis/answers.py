@@ -33,7 +33,7 @@ def read_entry_or_none(answer: Any) -> Entry | None:
 
 
 def read_entry_among_others(answer: Any) -> Entry | None:
-    """Return the entry that ``walk`` has found. Return None if it is gone, or is a string of another application."""
+    """Return the entry that ``walk`` has found. Return None if it was deleted, or is another application's string."""
     return None if isinstance(answer, bytes) and len(answer) < VERSION_BYTES else read_entry_or_none(answer)
 
 
@@ -41,7 +41,7 @@ def read_created(answer: Any) -> bool:
     """Return True if the command ``SET … NX`` wrote. Return False if the key existed, so that it did not write."""
     if answer is None:
         return False
-    # redis-py turns OK into True. A stand-in for its client, such as one of a test, may return b"OK" instead.
+    # redis-py turns OK into True. A replacement for its client, such as a client in a test, may return b"OK" instead.
     if answer is True or (isinstance(answer, bytes) and answer == b"OK"):
         return True
     raise UnexpectedAnswerError("The answer is neither OK nor nil.")

@@ -165,7 +165,7 @@ class SQLiteStore:
             if self._write(_REPLACE_DATA, near):
                 return Saved(version)
         while not self._write(_REPLACE, (version, expires, data, row_id, key, expected, now)):
-            # The UPDATE has changed no row. The load finds the reason: the entry is gone, or has another version.
+            # The UPDATE has changed no row. The load finds the reason: the entry does not exist or has another version.
             entry = self.load(key)
             if entry is None:
                 return Gone()
