@@ -161,8 +161,8 @@ def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
         raise EnvelopeError("the entry does not have its checksum")
     if flags & _KEYED and part != key[:_KEY_PART]:
         raise StoreError(
-            "the store returned an entry that belongs to another key, so this request logged nobody in or out. If this "
-            "happens again, look for a proxy or connection that mixes up the store's answers"
+            "The store returned an entry that belongs to another key, so this request logged nobody in or out. If this "
+            "happens again, look for a proxy or connection that mixes up the store's answers."
         )
     payload_at = _OWNER_AT + length
     try:

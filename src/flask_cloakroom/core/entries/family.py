@@ -76,8 +76,8 @@ class Family:
     current: bytes
     #: The digest of the token before the current token; b"" if the current token is the first one.
     previous: bytes = b""
-    #: The current token's secret and the session's ticket, encrypted with the previous token, so that only its holder
-    #: can read them.
+    #: The current token's secret and its session's ticket, encrypted with the previous token, so that only a browser
+    #: with the previous token can read them.
     successor: bytes = b""
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class Family:
             if not family.is_valid():
                 raise EnvelopeError("the token family has fields of the wrong types")
         except (EnvelopeError, codec.CodecError, KeyError) as error:
-            log.warning("remembered login %s cannot be read (%s)", public_id(key), type(error).__name__)
+            log.warning("remembered login %s cannot be read, so it is over (%s)", public_id(key), type(error).__name__)
             return None
         # The family began, or was extended, one lifetime before its deadline. If this time is in the future, the clock
         # was set back. Then the family counts as expired, because it could otherwise live too long.

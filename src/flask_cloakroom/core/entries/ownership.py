@@ -37,7 +37,7 @@ class Ownership(NamedTuple):
 
 
 class NewLogin(NamedTuple):
-    """The description of a login that is about to begin."""
+    """The device note and the handle of a login that is about to begin."""
 
     #: The device note.
     note: str = ""

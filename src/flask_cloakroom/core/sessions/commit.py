@@ -28,7 +28,7 @@ class Commit:
     turns, a request whose merge takes long would have a new conflict at each try, because other requests are faster.
     """
 
-    # Class attributes, so that a commit without a conflict sets none of them.
+    # Class attributes, because a commit without a conflict need not set them.
     merged = False
     conflicts: Sequence[MergeConflict] = ()
     _losses = 0

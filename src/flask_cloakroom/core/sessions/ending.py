@@ -47,7 +47,10 @@ def end(namespace: Namespace, key: bytes, *, except_for: Callable[[Header], bool
 def end_entry(
     namespace: Namespace, key: bytes, found: Entry, except_for: Callable[[Header], bool] | None = None
 ) -> bool:
-    """End a session as :func:`end` does. ``found``: the entry that the caller read under ``key``."""
+    """End the session of an entry. ``found``: the entry that the caller read under ``key``.
+
+    For the result, ``except_for`` and errors see :func:`end`.
+    """
     deadline = time.monotonic() + COMMIT_PATIENCE
     entry: Entry | None = found
     header: Header | None = None

@@ -51,7 +51,7 @@ class OwnerIndex:
         return store if isinstance(store, Owners) else None
 
     def require(self) -> Owners:
-        """Return the store. Raises CloakroomError if it has no owner index."""
+        """Return the store if it has an owner index. Otherwise raise CloakroomError."""
         store = self.indexed_store
         if store is None:
             raise CloakroomError(
@@ -102,7 +102,7 @@ class OwnerIndex:
             try:
                 store.release(self._index_key(name), key)
             except StoreError as error:
-                log.warning("the claim of an ended session or remember token was not released: %s", error)
+                log.warning("the claim of an ended session or token family stays until it expires: %s", error)
 
     def claims_of(self, name: str) -> list[Claim]:
         """Return an owner's claims. Raises StoreError, and CloakroomError if the store has no owner index."""

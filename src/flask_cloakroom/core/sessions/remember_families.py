@@ -81,7 +81,7 @@ class RememberFamilies:
             token = new_token()
             if self._create(token, user_id, auth_hash, lifetime, login):
                 return token
-        raise StoreError("the store refused each new remember token as if it existed already. Check the store's data")
+        raise StoreError("The store refused each new remember token as if it existed already. Check the store's data.")
 
     def _create(self, token: str, user_id: str, auth_hash: str | None, lifetime: int, login: NewLogin) -> bool:
         """Store a new token family and return True. Return False if the store has an entry under its store key."""
@@ -100,7 +100,7 @@ class RememberFamilies:
             # Another request may have revoked the family by a tombstone under this key, and the tombstone may have
             # expired before create().
             self._end(key, header)
-            raise StoreError("the store took too long to store a remember token. Check the store's load")
+            raise StoreError("The store took too long to store a remember token. Check the store's load.")
         return True
 
     def exchange(self, foreign: str, user_id: str, lifetime: int) -> Secret:
@@ -113,7 +113,7 @@ class RememberFamilies:
         token = _token_for(foreign)
         if self._mark_used(token):
             if not self._create(token, user_id, None, lifetime, UNDESCRIBED):
-                raise StoreError("the store refused a remember token as if it existed already. Check the store's data")
+                raise StoreError("The store refused a remember token as if it existed already. Check the store's data.")
             return token
         # The cookie was exchanged before. If a parallel request did that a moment ago, wait until its family is stored.
         deadline = time.monotonic() + EXCHANGE_PATIENCE
@@ -287,7 +287,7 @@ class RememberFamilies:
                 yield claim.key, header, owner
 
     def _end(self, key: bytes, header: Header) -> bool:
-        deleted = self._namespace.store.delete(key)  # before the release, because a live family must have a claim
+        deleted = self._namespace.store.delete(key)  # first the deletion, because a live family must have a claim
         self._index.release(header, key)
         return deleted
 

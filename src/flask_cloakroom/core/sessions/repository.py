@@ -118,7 +118,7 @@ class Repository(Namespace):
                 # Another request found the claim and ended the session before it was stored. The browser gets the
                 # ticket, but its next request has no session, as if the session had ended a moment after this call.
                 return Record(ticket, key, b"", header, values)
-        raise StoreError("the store refused each new session as if it existed already. Check the store's data")
+        raise StoreError("The store refused each new session as if it existed already. Check the store's data.")
 
     def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, old_owner: str) -> Record | None:
         data = self.pack(ticket, key, header, values)
@@ -139,7 +139,7 @@ class Repository(Namespace):
             # Another request may have ended the session by a tombstone under this key, and the tombstone may have
             # expired before create().
             self.delete_unused(record)
-            raise StoreError("the store took too long to create a session. Check the store's load")
+            raise StoreError("The store took too long to create a session. Check the store's load.")
         return record
 
     def commit(
@@ -354,4 +354,4 @@ class Repository(Namespace):
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
             # The error must not leave this method, because the new session is already stored.
-            log.warning("expired sessions were not purged: %s", error)
+            log.warning("expired sessions were not purged. The next purge tries again: %s", error)

@@ -53,7 +53,7 @@ class MergeLog(NamedTuple):
         return self._replace(merged={**dict(newest), visitor_id: now})
 
     def packed(self) -> bytes:
-        """Return the log as bytes."""
+        """Return the merge log as bytes, for the user's entry."""
         last = None if self.last is None else [self.last.at, _convert(self.last.changed, bytes)]
         return codec.pack([self.generation, dict(self.merged), last])
 

@@ -280,8 +280,8 @@ class UserData:
             merge_log = MergeLog.from_packed(values.pop(MERGE_LOG_KEY))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
-                f"user data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. If "
-                "SECRET_KEY was changed, put the old key into SECRET_KEY_FALLBACKS; delete_user_data() deletes the data"
+                f"User data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. If "
+                "SECRET_KEY was changed, add the old key to SECRET_KEY_FALLBACKS. delete_user_data() deletes the data."
             ) from None
         if self._namespace.now() > header.seen + self.settings.lifetime:
             return UserRecord(name, entry.version, header, {}, merge_log._replace(last=None))
@@ -348,8 +348,8 @@ def unpack_value(key: Any, packed: bytes) -> Any:
         return codec.unpack(packed)
     except codec.CodecError as error:
         raise UserDataError(
-            f"user_session[{key!r}] cannot be decoded and stays as it is: {error}. Register its type with "
-            "register_type. Or set or delete the key, so that the stored value is deleted"
+            f"user_session[{key!r}] cannot be decoded and stays as it is: {error}. Register the value's type with "
+            "register_type. Or set or delete the key, so that the stored value is deleted."
         ) from None
 
 

@@ -103,7 +103,7 @@ def unpack(packed: bytes) -> Any:
     except Exception as error:
         # A decode function can raise any error for forged bytes. The text of the error may contain the value, so only
         # the name of the error's class is used.
-        raise CodecError(f"undecodable value ({type(error).__name__})") from error
+        raise CodecError(f"the bytes cannot be unpacked ({type(error).__name__})") from error
 
 
 def unpack_key(packed: bytes) -> Any:
@@ -116,7 +116,7 @@ def unpack_key(packed: bytes) -> Any:
     try:
         pack(key)
     except UnsupportedTypeError as error:
-        raise CodecError(f"unusable key ({error.type_name})") from None
+        raise CodecError(f"unusable key of the type {error.type_name}") from None
     return key
 
 
@@ -205,7 +205,7 @@ def _decode(code: int, data: bytes, depth: int = 0) -> Any:
         raise CodecError("the value is nested too deeply")
     decoder = _DECODERS.get(code)
     if decoder is None:
-        raise CodecError(f"unknown extension type {code}")
+        raise CodecError(f"the value has the unknown extension type {code}")
     return decoder(data, depth + 1)
 
 

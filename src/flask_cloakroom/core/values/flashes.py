@@ -52,8 +52,8 @@ def merge_waiting(before: list[Any], remaining: list[Any], values: Values) -> li
 def lease_all(values: Values, name: str | None, messages: list[Any], now_ms: int) -> Changes:
     """Return the changes that remove all waiting messages and put ``messages`` on a lease.
 
-    ``name``: the name of the lease; None removes the messages without a lease. ``now_ms``: milliseconds since the
-    epoch.
+    ``name``: the name of the lease. If it is None, the waiting messages are removed, and no lease is made. ``now_ms``:
+    the present time in milliseconds since the epoch.
     """
     if name is None or not messages:
         return {FLASHES: None}

@@ -43,16 +43,16 @@ def register_type(
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
     if is_known(cls):
-        raise TypeError(f"{cls!r} can be stored without registration. Remove the call of register_type")
+        raise TypeError(f"{cls!r} can be stored without registration. Remove the call of register_type.")
     if (encode is None) is not (decode is None):
-        raise TypeError("encode= and decode= belong together. Give both or none")
+        raise TypeError("encode= and decode= belong together. Give both arguments, or neither of them.")
     if encode is None or decode is None:
         encode, decode = _functions_for(cls)
     name = name or f"{cls.__module__}.{cls.__qualname__}"
     other = registered_names[name][0] if name in registered_names else cls
     # When a module is reloaded, its class is a new object with the same name. It may be registered again.
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"the name {name!r} is registered for {other.__qualname__}. Give another name=")
+        raise ValueError(f"The name {name!r} is registered for {other.__qualname__}. Give another name=.")
     registered_classes[cls] = (name, encode)
     registered_names[name] = (cls, decode)
     return cls
@@ -65,7 +65,7 @@ def storable(value: Any) -> Any:
 
 
 def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Return the functions ``encode`` and ``decode`` for an Enum, a Flag or a dataclass."""
+    """Return the functions ``encode`` and ``decode`` for an Enum, a Flag or a dataclass. Raise TypeError for others."""
     if isinstance(cls, type) and issubclass(cls, Flag):
         return _flag_to_stored, partial(_flag_from_stored, cls)
     if isinstance(cls, type) and issubclass(cls, Enum):
@@ -73,7 +73,7 @@ def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         _check_constructor(cls)
         return partial(_fields_of, cls), partial(_from_fields, cls)
-    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass. Register it with encode= and decode=")
+    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass. Register it with encode= and decode=.")
 
 
 def _check_constructor(cls: Any) -> None:
@@ -88,7 +88,7 @@ def _check_constructor(cls: Any) -> None:
 
 
 def _flag_to_stored(value: Any) -> list[Any]:
-    """Return the names of a Flag's bits, and the bits without a name. A combination of bits has no name of its own."""
+    """Return the storable form of a Flag: the names of its bits, and a number that has all bits without a name."""
     nameless = value.value
     for member in value:
         nameless &= ~member.value

@@ -195,7 +195,7 @@ class DirectTransport(Transport):
         try:
             connection = self._endpoint.connection(**self._options)
             connection.connect()
-            # After a TLS handshake there are bytes that belong to no answer: the server's session tickets.
+            # Not for TLS: after a TLS handshake the server sends TLS session tickets, which are bytes but no answer.
             if not hasattr(connection._sock, "pending") and connection.can_read():
                 raise UnexpectedAnswerError("A new connection has bytes that answer no command.")
             return _Connection(connection, permit)
@@ -357,7 +357,7 @@ class DelegatedTransport(Transport):
 
     def call(self, read: AnswerParser[Result], command: tuple[bytes, ...]) -> Result:
         try:
-            # NEVER_DECODE: session data is bytes, even if the application's client has decode_responses=True.
+            # NEVER_DECODE: the answer must stay bytes, even if the application's client has decode_responses=True.
             answer = self._connector.client.execute_command(command[0].decode(), *command[1:], NEVER_DECODE=True)
         except Exception as error:
             # The name of the error's class is compared, because each driver and each replacement has its own classes.
