@@ -27,7 +27,7 @@ class CSRFState:
     vary_on: tuple[str, ...] | None = None
     #: True if the request passed, False if it was refused, None if it was not checked.
     passed: bool | None = None
-    #: Whether the browser's token may be invalid by now, because this request sent a wrong token or changed a login.
+    #: Whether the browser's token may be invalid, because this request checked a token or changed a login.
     token_may_be_stale = False
     #: The token that this request rendered, or None.
     token: Secret | None = None
