@@ -57,7 +57,7 @@ def shop() -> Shop:
     [(-CLOCK_SKEW - 1, False), (-CLOCK_SKEW, True), (-1, True), (0, True), (30, True), (31, False), (2**70, False)],
 )
 def test_ages(age: int, within: bool) -> None:
-    """What comes from further in the future than clocks differ is too old."""
+    """An age further in the future than clocks differ counts as too old."""
     assert is_within(age, 30) is within
 
 
@@ -66,17 +66,17 @@ def test_ages(age: int, within: bool) -> None:
     [(-1, False), (0, False), (1, True), (30_000, True), (90_000, True), (90_001, False), (2**64, False)],
 )
 def test_leases(left: int, running: bool) -> None:
-    """A lease that ends later than the longest one could is over."""
+    """A lease that ends later than the longest lease could counts as over."""
     assert is_running(1_000_000 + left, 1_000_000, 30) is running
 
 
 @pytest.mark.promise(4)
 class TestTombstones:
-    """Of sessions that ended, changed their privileges, or were renewed."""
+    """Tombstones of sessions that ended, rotated or were renewed."""
 
     @pytest.mark.parametrize("passed", BACK)
     def test_a_renewed_ticket(self, shop: Shop, passed: int) -> None:
-        """Leads to its successor for the overlap, also by a clock that differs a little, and then never again."""
+        """A renewed ticket leads to its successor during the overlap only, whatever the clock says later."""
         record = shop.begin(n=1)
         renewed = shop.repository.rotate(record, {}, renewal=True)
         assert renewed is not None
@@ -87,7 +87,7 @@ class TestTombstones:
 
     @pytest.mark.parametrize("passed", [*BACK, TOMBSTONE_SECONDS + CLOCK_SKEW + 1])
     def test_an_ended_session(self, shop: Shop, passed: int) -> None:
-        """Is over in any case. Its mark keeps nobody from a new session for as long as the clock is off."""
+        """An ended session stays ended. Its tombstone does not block a new session while the clock is wrong."""
         record = shop.begin(n=1)
         shop.repository.destroy(record)
         assert shop.repository.load(record.ticket) is Absence.SUPERSEDED
@@ -96,7 +96,7 @@ class TestTombstones:
 
     @pytest.mark.parametrize("passed", BACK)
     def test_a_login(self, shop: Shop, passed: int) -> None:
-        """Whose mark holds the visitor's data: no longer in the way, and still there for the same user's login."""
+        """A tombstone with visitor data blocks no login, and keeps the data for the same user's login."""
         record = shop.begin(**{VISITOR_ID_KEY: "v", f"{VISITOR_PREFIX}cart": 1})
         assert shop.repository.rotate(record, {"_user_id": codec.pack("ada")}) is not None
         shop.now += passed
@@ -106,11 +106,11 @@ class TestTombstones:
 
 @pytest.mark.promise(4)
 class TestRememberTokens:
-    """Stored ones. Signed ones are tried in tests/login."""
+    """Stored remember tokens. Signed ones are tested in tests/login/remember."""
 
     @pytest.mark.parametrize("passed", BACK)
     def test_a_used_one(self, shop: Shop, passed: int) -> None:
-        """Is not good again, and its coming back is an alarm."""
+        """A used token does not become good again, and its reuse ends the token family."""
         families = shop.repository.families
         token = families.issue("ada", "", 10 * HOUR)
         shop.now += 2 * HOUR
@@ -132,7 +132,7 @@ class TestRememberTokens:
 
     @pytest.mark.parametrize("passed", BACK)
     def test_one_that_is_not_issued_yet(self, shop: Shop, passed: int) -> None:
-        """As a signed one: nobody knows for how long it has lived."""
+        """A token that was issued in the future is refused, because its true age is unknown."""
         token = shop.repository.families.issue("ada", "", HOUR)
         shop.now -= CLOCK_SKEW
         assert shop.repository.families.find(token) is not None
@@ -141,7 +141,7 @@ class TestRememberTokens:
 
     @pytest.mark.parametrize("passed", BACK)
     def test_a_foreign_one(self, shop: Shop, passed: int) -> None:
-        """That was spent in the future is not waited for: nobody is about to begin its family."""
+        """No request waits for a token that was used in the future: no other request is about to begin its family."""
         families = shop.repository.families
         token = families.refuse("foreign")
         assert families._was_just_used(token)
@@ -152,11 +152,11 @@ class TestRememberTokens:
 
 @pytest.mark.promise(4)
 class TestSessions:
-    """They stay, and their times are put right."""
+    """Sessions survive a clock that is set back, and their times are corrected."""
 
     @pytest.mark.parametrize("passed", BACK)
     def test_the_last_activity(self, shop: Shop, passed: int) -> None:
-        """Nobody is logged out, and the next use writes the present time, so the session does not live any longer."""
+        """No user is logged out. The next use writes the present time, so the session lives no longer for it."""
         record = shop.begin(n=1)
         shop.now += passed
         found = shop.again(record)
@@ -167,7 +167,7 @@ class TestSessions:
         assert not shop.repository.due(committed.record)[0]
 
     def test_clocks_that_differ_a_little(self, shop: Shop) -> None:
-        """Do not write against each other: the later time stays."""
+        """Two servers whose clocks differ a little do not overwrite each other: the later time stays."""
         record = shop.begin(n=1)
         shop.now -= CLOCK_SKEW
         assert shop.repository.due(record) == (False, False)
@@ -177,14 +177,14 @@ class TestSessions:
 
     @pytest.mark.parametrize("passed", BACK)
     def test_renewals(self, shop: Shop, passed: int) -> None:
-        """A ticket that was issued in the future is renewed, and not when the clock has come there."""
+        """A ticket that was issued in the future is renewed at once, not when the clock has reached that time."""
         record = shop.begin(n=1)
         shop.now += passed
         assert shop.repository.due(record)[1]
 
     @pytest.mark.parametrize("passed", BACK)
     def test_the_absolute_lifetime(self, passed: int) -> None:
-        """Ends a session that began in the future: nobody knows how much of it has passed."""
+        """The absolute lifetime ends a session that began in the future, because its true age is unknown."""
         shop = Shop(absolute=10 * HOUR)
         record = shop.begin(n=1)
         shop.now -= CLOCK_SKEW
@@ -194,7 +194,7 @@ class TestSessions:
 
     @pytest.mark.parametrize("passed", BACK)
     def test_ending_everybodys(self, shop: Shop, passed: int) -> None:
-        """Ends those too that began in the future."""
+        """Ending all sessions also ends those that began in the future."""
         record = shop.begin(_user_id="ada")
         shop.now += passed
         assert shop.repository.owners.end_everybody() == 1
@@ -202,10 +202,10 @@ class TestSessions:
 
 
 class TestLeases:
-    """Of the session's lock, and of flash messages that a response shows."""
+    """Leases of the session's lock, and of flash messages that a response shows."""
 
     def test_a_lock(self, shop: Shop) -> None:
-        """Of a process that died is taken over once its lease cannot be true."""
+        """The lock of a process that died is taken over as soon as its lease cannot be true."""
         record = shop.begin(n=1)
         assert shop.repository.lock(record, {}, timeout=0, lease=LONGEST_LEASE) is not None
         with pytest.raises(LockTimeoutError):
@@ -214,7 +214,7 @@ class TestLeases:
         assert shop.repository.lock(shop.again(record), {}, timeout=0, lease=1) is not None
 
     def test_flash_messages(self, shop: Shop) -> None:
-        """Come back if the response that took them never came."""
+        """Flash messages come back if the response that took them was never sent."""
         until = shop.repository.now_ms() + LEASE_MS
         values = shop.begin(**{FLASH_LEASES: {"a": (until, [("message", "Hello")])}}).values
         assert with_expired_leases_back(values, shop.repository.now_ms()) == {}
@@ -224,10 +224,10 @@ class TestLeases:
 
 
 class TestUserData:
-    """Is never lost by a clock."""
+    """User data is never lost by a clock."""
 
     def test_stays(self, shop: Shop) -> None:
-        """The next use writes the present time, so that it does not live longer; a merge can't be undone any more."""
+        """The next use writes the present time, so the data lives no longer. A future merge cannot be undone."""
         data = shop.repository.user_data
         assert data.merge(shop.name, VisitorData("v", {"cart": codec.pack(1)})) is not None
         assert data.undoable(data.load(shop.name)) is not None
@@ -240,7 +240,7 @@ class TestUserData:
 
 
 def test_forms_tokens() -> None:
-    """With a time limit, one from the future has expired; a little difference of clocks is none."""
+    """A CSRF token with a time limit that was issued in the future has expired. A small difference is accepted."""
     token, now = make_token(b"secret", 1_000_000), 1_000_000
     check_token(token, b"secret", now - CLOCK_SKEW, 60)
     check_token(token, b"secret", now - HOUR, None)

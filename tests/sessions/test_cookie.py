@@ -54,7 +54,7 @@ def attributes(response: Any) -> set[str]:
 def test_set_and_deleted_with_the_same_attributes(
     make_app: MakeApp, settings: dict[str, Any], expected: set[str]
 ) -> None:
-    """Each SESSION_COOKIE_* setting is in the cookie, and in what deletes it, without which browsers keep it."""
+    """The cookie is set and deleted with the same SESSION_COOKIE_* attributes, or browsers would keep it."""
     app = make_app(**settings)
     add_views(app)
     name = settings.get("SESSION_COOKIE_NAME", "session")
@@ -68,13 +68,13 @@ def test_set_and_deleted_with_the_same_attributes(
 
 
 def test_secret_key_is_not_needed(app: Flask) -> None:
-    """Nothing is signed."""
+    """The session needs no SECRET_KEY, because the ticket is not signed."""
     assert app.secret_key is None
     assert send(app, "/read", ticket_of(send(app, "/fill"))).text == "alice"
 
 
 def test_ticket_is_never_adopted(app: Flask) -> None:
-    """Session fixation: a plausible ticket that the visitor brings along does not become the session's."""
+    """Session fixation: a ticket that the visitor made up never becomes the ticket of a session."""
     made_up = secrets.token_urlsafe(32)
     ticket = ticket_of(send(app, "/fill", made_up))
     assert ticket not in (None, "", made_up)
@@ -83,7 +83,7 @@ def test_ticket_is_never_adopted(app: Flask) -> None:
 
 @pytest.mark.promise(8)
 def test_ticket_is_nowhere_in_the_store(app: Flask) -> None:
-    """GHSA-hrqr-hxpp-chr3: neither keys nor data hold the ticket."""
+    """GHSA-hrqr-hxpp-chr3: neither keys nor data in the store contain the ticket."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket
     for key, entry in app.session_interface.store.walk():  # type: ignore[attr-defined]
@@ -178,7 +178,7 @@ class TestOneParser:
 
 @pytest.mark.parametrize("name", ["", "=session", "Session", "xsession", "session2", "__Host-session"])
 def test_other_names(app: Flask, name: str) -> None:
-    """CVE-2023-23934: a cookie with another name, or none, is not the session's."""
+    """CVE-2023-23934: a cookie with another name or no name is not read as the session's cookie."""
     ticket = ticket_of(send(app, "/fill"))
     store = watch(app)
     response = app.test_client(use_cookies=False).get("/read", headers={"Cookie": f"{name}={ticket}"})
@@ -241,7 +241,7 @@ def test_made_up_tickets(app: Flask) -> None:
 
 
 def test_refused_cookies_are_told(app: Flask) -> None:
-    """A listener learns that a cookie was refused and why, by the hashed id and never by the ticket."""
+    """A signal tells why a cookie was refused, with the public id and without the ticket."""
     told: list[Any] = []
 
     def listen(sender: Any, **arguments: Any) -> None:
@@ -271,7 +271,7 @@ def test_refused_cookies_are_told(app: Flask) -> None:
     ],
 )
 def test_unreadable_record(app: Flask, garbage: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Garbage, a pickle, a record cut short: a new session, and a log line with the hashed id."""
+    """Garbage, a pickle or a truncated record leads to a new session and a log line with the public id."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket
     repository = app.session_interface.repository  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ def add_views(app: Flask) -> None:
     ],
 )
 def test_store_commands(app: Flask, path: str, calls: list[str]) -> None:
-    """Alone none, reading one, changing two; setting what is there already is reading."""
+    """An untouched session costs no command, reading one, changing two. Setting an equal value is reading."""
     ticket = ticket_of(send(app, "/fill"))
     store = watch(app)
     assert send(app, path, ticket).status_code == 200
@@ -61,7 +61,7 @@ def test_store_commands(app: Flask, path: str, calls: list[str]) -> None:
 @pytest.mark.promise(1, 2)
 @pytest.mark.parametrize("path", ["/alone", "/read", "/in", "/len", "/iter", "/clear", "/destroy"])
 def test_visitor_without_cookie(app: Flask, path: str) -> None:
-    """Who brings no ticket and leaves nothing costs no command, gets no cookie, and no entry is made."""
+    """A visitor without a ticket who stores nothing costs no command, gets no cookie, and makes no entry."""
     store = watch(app)
     response = send(app, path)
     assert store.calls == []
@@ -109,7 +109,7 @@ def test_set_cookie_is_never_cached(app: Flask) -> None:
 
 @pytest.mark.promise(2)
 def test_change_sends_no_cookie(app: Flask) -> None:
-    """A visitor who has the ticket is not sent it again at each change."""
+    """A visitor with a ticket does not get the cookie again at each change."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket_of(send(app, "/write", ticket)) is None
 

@@ -42,7 +42,7 @@ def max_age(response: Any) -> int | None:
 
 @pytest.mark.promise(4)
 def test_idle_time(make_app: MakeApp) -> None:
-    """A session that nobody uses for PERMANENT_SESSION_LIFETIME is over, whatever the store says."""
+    """A session that was not used for PERMANENT_SESSION_LIFETIME is over, even if the store still has it."""
     app = make_app(PERMANENT_SESSION_LIFETIME=timedelta(hours=1))
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
@@ -54,7 +54,7 @@ def test_idle_time(make_app: MakeApp) -> None:
 
 @pytest.mark.parametrize("path", ["/read", "/write"])
 def test_use_lengthens_the_session_and_its_cookie(make_app: MakeApp, path: str) -> None:
-    """When a tenth of the idle time has passed, the next use writes "last seen" and sends the cookie again."""
+    """After a tenth of the idle time, the next use writes "last seen" and sends the cookie again."""
     app = make_app(PERMANENT_SESSION_LIFETIME=HOUR)
     clock = add_views(app)
     first = send(app, "/fill")
@@ -69,7 +69,7 @@ def test_use_lengthens_the_session_and_its_cookie(make_app: MakeApp, path: str) 
 
 
 def test_refresh_each_request_off(make_app: MakeApp) -> None:
-    """With SESSION_REFRESH_EACH_REQUEST = False reading lengthens nothing, writing does."""
+    """With SESSION_REFRESH_EACH_REQUEST = False only a change lengthens the session."""
     app = make_app(PERMANENT_SESSION_LIFETIME=HOUR, SESSION_REFRESH_EACH_REQUEST=False)
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
@@ -84,7 +84,7 @@ def test_refresh_each_request_off(make_app: MakeApp) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"SESSION_RENEW_EVERY": 1000}])
 def test_polling_is_no_activity(make_app: MakeApp, settings: dict[str, Any]) -> None:
-    """A view marked as passive reads the session and does not keep it alive, not even by a renewal of its ticket."""
+    """A passive view reads the session and does not keep it alive, not even by a renewal of its ticket."""
     app = make_app(PERMANENT_SESSION_LIFETIME=HOUR, **settings)
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
@@ -106,7 +106,7 @@ def test_refresh_after(make_app: MakeApp) -> None:
 
 @pytest.mark.promise(4)
 def test_absolute_limit(make_app: MakeApp) -> None:
-    """SESSION_ABSOLUTE_LIFETIME ends a session that is in use; its cookie never promises more."""
+    """SESSION_ABSOLUTE_LIFETIME ends a session that is in use. Its cookie never lasts longer."""
     app = make_app(PERMANENT_SESSION_LIFETIME=HOUR, SESSION_ABSOLUTE_LIFETIME=timedelta(hours=2))
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
@@ -132,7 +132,7 @@ def test_absolute_limit_survives_rotation(make_app: MakeApp) -> None:
 
 
 def test_store_expiry(make_app: MakeApp) -> None:
-    """The store itself lets a session go after its idle time."""
+    """The store itself deletes a session after its idle time."""
     import time
 
     app = make_app(PERMANENT_SESSION_LIFETIME=1)
@@ -168,7 +168,7 @@ def test_cookie_that_ends_with_the_browser(make_app: MakeApp) -> None:
 
 
 def test_permanent_alone_is_saved(make_app: MakeApp) -> None:
-    """``session.permanent = True``, the only thing that a view does, turns a stored session that was not."""
+    """``session.permanent = True`` alone, without another change, is saved."""
     app = make_app()
     app.add_url_rule("/short", "short", lambda: str(session.update(n=1) or setattr(session, "permanent", False)))
     app.add_url_rule("/keep", "keep", lambda: str(setattr(session, "permanent", True)))
@@ -182,7 +182,7 @@ def test_permanent_alone_is_saved(make_app: MakeApp) -> None:
 
 
 def test_permanent_in_before_request(make_app: MakeApp) -> None:
-    """The idiom ``session.permanent = True`` before each request opens no session and makes none."""
+    """``session.permanent = True`` before each request opens no session and makes no entry."""
     app = make_app()
     app.before_request(lambda: setattr(session, "permanent", True))
     app.add_url_rule("/alone", "alone", lambda: "hello")
@@ -194,7 +194,7 @@ def test_permanent_in_before_request(make_app: MakeApp) -> None:
 
 
 def test_cookie_lifetime_is_capped(make_app: MakeApp) -> None:
-    """RFC 6265bis: no cookie for longer than 400 days."""
+    """A cookie lasts 400 days at most (RFC 6265bis)."""
     app = make_app(PERMANENT_SESSION_LIFETIME=timedelta(days=1000))
     add_views(app)
     assert max_age(send(app, "/fill")) == 400 * 24 * HOUR
@@ -202,7 +202,7 @@ def test_cookie_lifetime_is_capped(make_app: MakeApp) -> None:
 
 @pytest.mark.promise(7)
 def test_renewal_is_periodic(make_app: MakeApp) -> None:
-    """SESSION_RENEW_EVERY gives a new ticket, and the use of the old one after the overlap is reported."""
+    """SESSION_RENEW_EVERY gives a new ticket. A use of the old ticket after the overlap is reported."""
     app = make_app(SESSION_RENEW_EVERY=HOUR)
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))
@@ -224,7 +224,7 @@ def test_renewal_is_periodic(make_app: MakeApp) -> None:
 
 
 def test_lost_answer_of_a_renewal_locks_nobody_out(make_app: MakeApp) -> None:
-    """Who never got the new ticket can begin a new session when the overlap is over."""
+    """A visitor who never got the new ticket can begin a new session after the overlap."""
     app = make_app(SESSION_RENEW_EVERY=HOUR)
     clock = add_views(app)
     ticket = ticket_of(send(app, "/fill"))

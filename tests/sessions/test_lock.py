@@ -126,7 +126,7 @@ def test_values_are_fresh_under_the_lock(app: Flask) -> None:
 
 
 def test_saved_before_the_lock_is_free(app: Flask) -> None:
-    """The change is in the store when the block is left, not only at the end of the request."""
+    """The change is in the store at the end of the block, not only at the end of the request."""
 
     @app.get("/work")
     def work() -> Any:
@@ -139,7 +139,7 @@ def test_saved_before_the_lock_is_free(app: Flask) -> None:
 
 
 def test_timeout(app: Flask) -> None:
-    """Who doesn't get the lock in time is told so, and changes nothing."""
+    """A request that does not get the lock in time gets an error and changes nothing."""
 
     @app.get("/work")
     def work() -> str:
@@ -161,7 +161,7 @@ def test_timeout(app: Flask) -> None:
 
 
 def test_holder_that_overslept(app: Flask) -> None:
-    """A holder whose lease ran out and was taken by another cannot write what it changed."""
+    """A holder whose lease ran out and was taken over cannot write its changes."""
 
     @app.get("/sleepy")
     def sleepy() -> str:
@@ -238,7 +238,7 @@ def test_lock_against_logout(app: Flask) -> None:
 
 
 def test_visitor_without_session(app: Flask) -> None:
-    """Nobody else has the ticket of a session that isn't stored yet: no lock is needed and nothing is stored."""
+    """A session that is not stored yet needs no lock, because no other request has its ticket."""
 
     @app.get("/work")
     def work() -> str:

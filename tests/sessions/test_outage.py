@@ -74,7 +74,7 @@ def assert_unavailable(response: Any) -> None:
 
 @pytest.mark.parametrize("outage", ["stop", "pause"])
 def test_store_down(app: Flask, own_redis_server: RedisServer, outage: str, caplog: pytest.LogCaptureFixture) -> None:
-    """503 with Retry-After in time for what needs the session, pages that don't go on, and all is there afterwards."""
+    """Pages that use the session are a 503 with Retry-After, other pages work, and no data is lost."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket
     send(app, "/write", ticket)
@@ -97,7 +97,7 @@ def test_store_down(app: Flask, own_redis_server: RedisServer, outage: str, capl
 
 
 def test_store_goes_down_during_a_request(app: Flask, own_redis_server: RedisServer) -> None:
-    """Read, then the store stops: the change is not acknowledged, the page is a 503, what was stored stays."""
+    """The store stops after the read: the page is a 503, and the stored session stays."""
 
     @app.get("/slow")
     def slow() -> Response:
@@ -117,7 +117,7 @@ def test_store_goes_down_during_a_request(app: Flask, own_redis_server: RedisSer
 
 
 def test_refresh_that_fails(own_redis_server: RedisServer) -> None:
-    """A page that read its session, and whose "last seen" can't be written any more, is a 503: there is one rule."""
+    """A page that cannot write "last seen" any more is a 503, although it has read its session."""
     app = Flask("shop")
     app.config.update(SESSION_STORE=own_redis_server.url, SESSION_STORE_TIMEOUT=TIMEOUT, SESSION_REFRESH_AFTER=0)
     Session(app)
@@ -134,7 +134,7 @@ def test_refresh_that_fails(own_redis_server: RedisServer) -> None:
 
 
 def test_own_page_for_503(app: Flask, own_redis_server: RedisServer) -> None:
-    """The application's error handler makes the page, also if it looks at the session."""
+    """The application's error handler makes the 503 page, also if the handler uses the session."""
 
     @app.errorhandler(503)
     def page(error: Any) -> Any:
@@ -150,7 +150,7 @@ def test_own_page_for_503(app: Flask, own_redis_server: RedisServer) -> None:
 def test_errors_are_logged_without_secrets(
     app: Flask, own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The operator reads where the store is and what is wrong with it."""
+    """The log names the store's place and the error, and no secret."""
     ticket = ticket_of(send(app, "/fill"))
     assert ticket
     own_redis_server.stop()

@@ -104,7 +104,7 @@ RACES = {
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("race", RACES)
 def test_two_commits(app: Flask, meanwhile: Meanwhile, race: str) -> None:
-    """Both requests read, one saves, then the other: what each did is there."""
+    """Both requests read, then one saves, then the other: the changes of both are stored."""
     base, theirs, mine, expected = RACES[race]
     ticket = fill(app, f"session['user'] = 'alice'; {base}")
     meanwhile.work = lambda: send(app, "/do", ticket, method="POST", data=theirs)
@@ -117,7 +117,7 @@ def test_two_commits(app: Flask, meanwhile: Meanwhile, race: str) -> None:
 
 @pytest.mark.promise(3)
 def test_conflict_is_told(app: Flask, meanwhile: Meanwhile) -> None:
-    """What can't be merged is reported with key, base, theirs and mine."""
+    """A conflict is reported with the key, the base and both values."""
     told: list[Any] = []
 
     def listen(sender: Any, **arguments: Any) -> None:
@@ -146,7 +146,7 @@ def test_conflict_is_told(app: Flask, meanwhile: Meanwhile) -> None:
 @pytest.mark.parametrize("logout", ["session.destroy()", "session.clear()"])
 @pytest.mark.parametrize("change", ["session['n'] = 1", "session['user'] = 'alice'", "pass"])
 def test_logout_wins(app: Flask, meanwhile: Meanwhile, logout: str, change: str) -> None:
-    """A request that began before a logout and ends after it: the ticket stays dead, and no cookie is set."""
+    """A request that began before a logout and ends after it leaves the ticket dead and sets no cookie."""
     ticket = fill(app)
     meanwhile.work = lambda: send(app, "/do", ticket, method="POST", data=logout)
     told: list[Any] = []
@@ -165,7 +165,7 @@ def test_logout_wins(app: Flask, meanwhile: Meanwhile, logout: str, change: str)
 
 @pytest.mark.promise(4)
 def test_first_touch_after_the_logout(app: Flask) -> None:
-    """A request that began before a logout and first touches the session after it begins no new one."""
+    """A request that began before a logout and uses the session only afterwards begins no new session."""
 
     @app.post("/late")
     def late() -> str:
@@ -181,7 +181,7 @@ def test_first_touch_after_the_logout(app: Flask) -> None:
 
 @pytest.mark.promise(4)
 def test_logout_between_load_and_store(app: Flask) -> None:
-    """The same one step later: the logout comes right before the compare-and-set."""
+    """A logout right before the compare-and-set wins as well."""
     ticket = fill(app)
     store = watch(app)
     store.before["replace"] = lambda: send(app, "/do", ticket, method="POST", data="session.destroy()")
@@ -192,7 +192,7 @@ def test_logout_between_load_and_store(app: Flask) -> None:
 
 @pytest.mark.promise(4, 7)
 def test_login_is_not_undone(app: Flask, meanwhile: Meanwhile) -> None:
-    """A request under way at a login saves nothing and sets no cookie; the new ticket stays the browser's."""
+    """A request that runs during a login saves nothing and sets no cookie. The browser keeps the new ticket."""
     ticket = fill(app)
     login = []
 
@@ -210,7 +210,7 @@ def test_login_is_not_undone(app: Flask, meanwhile: Meanwhile) -> None:
 
 @pytest.mark.promise(4, 7)
 def test_old_ticket_after_a_login(app: Flask) -> None:
-    """A request with the old ticket sees an empty session; what it writes is dropped, and it sets no cookie."""
+    """A request with the old ticket sees an empty session. Its changes are dropped, and it sets no cookie."""
     ticket = fill(app)
     new_ticket = ticket_of(send(app, "/do", ticket, method="POST", data="session.rotate()"))
     response = send(app, "/do", ticket, method="POST", data="session['n'] = 1")
@@ -221,7 +221,7 @@ def test_old_ticket_after_a_login(app: Flask) -> None:
 
 @pytest.mark.parametrize("fresh", ["session.rotate()", "session.clear()"])
 def test_second_click_on_login(app: Flask, fresh: str) -> None:
-    """A login that still carries the old ticket, because the first answer was lost, logs in all the same."""
+    """A second login with the old ticket, because the first answer was lost, logs the user in as well."""
     ticket = fill(app)
     send(app, "/do", ticket, method="POST", data="session.rotate(); session['user'] = 'root'")
     again = send(app, "/do", ticket, method="POST", data=f"{fresh}; session['user'] = 'root'")
@@ -230,7 +230,7 @@ def test_second_click_on_login(app: Flask, fresh: str) -> None:
 
 @pytest.mark.promise(3, 7)
 def test_rotation_takes_along_what_others_wrote(app: Flask) -> None:
-    """A change that another request saves while the session moves is in the new one."""
+    """A change that another request saves during a rotation is in the new session."""
     ticket = fill(app)
     store = watch(app)
     store.before["create"] = lambda: send(app, "/do", ticket, method="POST", data="session['n'] = 1")
@@ -254,7 +254,7 @@ def test_logout_while_the_session_moves(app: Flask) -> None:
 
 @pytest.mark.promise(7)
 def test_two_logins_at_once(app: Flask) -> None:
-    """Two rotations of one session: one wins, the other's is withdrawn and sets no cookie."""
+    """Of two rotations of one session one wins. The other is withdrawn and sets no cookie."""
     ticket = fill(app)
     store = watch(app)
     first = []
@@ -267,7 +267,7 @@ def test_two_logins_at_once(app: Flask) -> None:
 
 @pytest.mark.promise(3, 7)
 def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
-    """A periodic renewal: requests with the old ticket end on the same new one, and what they write is kept."""
+    """Requests with the old ticket end on the same new ticket, and all their changes are stored."""
     app = make_app(SESSION_RENEW_EVERY=1000)
     app.add_url_rule("/n", "n", lambda: str(session.__setitem__("n", 1)))
     app.add_url_rule("/m", "m", lambda: str(session.__setitem__("m", 1)))
@@ -292,7 +292,7 @@ def test_parallel_requests_at_a_renewal(make_app: MakeApp) -> None:
 
 @pytest.mark.promise(3, 7)
 def test_commit_follows_a_renewal(make_app: MakeApp) -> None:
-    """A request that read before a renewal and saves after it saves into the successor, and says its ticket."""
+    """A request that read before a renewal saves into the successor, and its response sends the new ticket."""
     app = make_app(SESSION_RENEW_EVERY=1000)
     app.add_url_rule("/touch", "touch", lambda: str(session.get("n")))
     repository = app.session_interface.repository  # type: ignore[attr-defined]
@@ -318,7 +318,7 @@ def test_commit_follows_a_renewal(make_app: MakeApp) -> None:
 
 @pytest.mark.promise(4, 9)
 def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
-    """A logout that read before a renewal ends the successor: renewal never outruns it."""
+    """A logout that read before a renewal ends the successor as well."""
     app = make_app(SESSION_RENEW_EVERY=1000)
     app.add_url_rule("/fill", "fill", lambda: str(session.__setitem__("n", 1)))
     app.add_url_rule("/show", "show", lambda: dict(session))
@@ -342,7 +342,7 @@ def test_logout_while_a_renewal_happens(make_app: MakeApp) -> None:
 
 @pytest.mark.promise(4, 9)
 def test_logout_after_a_login_of_another_tab(app: Flask, meanwhile: Meanwhile) -> None:
-    """A logout that read the session before it moved to a new id ends it there; and not the browser's new cookie."""
+    """A logout that read before a rotation ends the moved session, and keeps the browser's new cookie."""
     ticket = fill(app)
     login = []
     meanwhile.work = lambda: login.append(send(app, "/do", ticket, method="POST", data="session.rotate()"))
@@ -354,7 +354,7 @@ def test_logout_after_a_login_of_another_tab(app: Flask, meanwhile: Meanwhile) -
 
 
 def test_logout_of_what_is_gone_touches_no_cookie(app: Flask, meanwhile: Meanwhile) -> None:
-    """The second of two logouts finds nothing to end, and may not delete the cookie of a login since then."""
+    """The second of two logouts ends nothing, and does not delete the cookie of a later login."""
     ticket = fill(app)
     meanwhile.work = lambda: send(app, "/do", ticket, method="POST", data="session.destroy()")
     assert ticket_of(send(app, "/change", ticket, method="POST", data="session.destroy()")) is None
@@ -362,7 +362,7 @@ def test_logout_of_what_is_gone_touches_no_cookie(app: Flask, meanwhile: Meanwhi
 
 @pytest.mark.promise(3, 7)
 def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> None:
-    """Of requests that find a renewal due at the same time one renews; all end on its ticket, nothing is lost."""
+    """Of several requests that find a renewal due one renews. All end on its ticket, and no change is lost."""
     app = make_app(SESSION_RENEW_EVERY=1000)
     app.add_url_rule("/fill", "fill", lambda: str(session.__setitem__("n", 1)))
     app.add_url_rule("/show", "show", lambda: dict(session))
@@ -387,7 +387,7 @@ def test_renewals_at_the_same_time(make_app: MakeApp, meanwhile: Meanwhile) -> N
 
 @pytest.mark.promise(3)
 def test_flash_messages_of_parallel_requests(app: Flask, meanwhile: Meanwhile) -> None:
-    """Both messages are kept; one that comes while others are shown is kept for the next page."""
+    """Both messages are kept. A message that arrives while others are shown waits for the next page."""
     from flask import flash, get_flashed_messages
 
     app.add_url_rule("/flash/<text>", "flash", lambda text: str(flash(text)))

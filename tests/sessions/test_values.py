@@ -93,7 +93,7 @@ class Shop:
     ],
 )
 def test_unknown_type(make_app: MakeApp, value: Any, path: str, kind: str) -> None:
-    """An error that says where the value lies, what it is and what to do; what was stored stays."""
+    """The error names the value's place and type, and what to do. The stored session stays."""
     app = make_app()
     add_views(app)
 
@@ -118,7 +118,7 @@ def test_unknown_type(make_app: MakeApp, value: Any, path: str, kind: str) -> No
 
 @pytest.mark.promise(5)
 def test_too_large(make_app: MakeApp) -> None:
-    """An error that names the limit, the setting and the largest key with its size; what was stored stays."""
+    """The error names the limit, the setting and the largest key with its size. The stored session stays."""
     app = make_app(SESSION_MAX_BYTES=2000)
     add_views(app)
     app.add_url_rule("/large", "large", lambda: str(session.update(small="x", picture="y" * 3000)))
@@ -134,7 +134,7 @@ def test_too_large(make_app: MakeApp) -> None:
 
 
 def test_type_that_is_not_registered_any_more(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
-    """After a deploy that forgot a type its key counts as missing, is logged, and its bytes stay where they are."""
+    """After a deploy without the registration, the key counts as missing and is logged, and its bytes stay."""
     from flask_cloakroom.core.values import codec
 
     app = make_app()
@@ -167,7 +167,7 @@ def sealed_app(make_app: MakeApp) -> Flask:
 
 @pytest.mark.promise(8)
 def test_sealed_store_shows_nothing(sealed_app: Flask) -> None:
-    """With SESSION_ENCRYPTION neither keys nor values of a session are in the store; with the ticket all is there."""
+    """With SESSION_ENCRYPTION the store shows neither keys nor values; with the ticket all are readable."""
     ticket = ticket_of(send(sealed_app, "/fill"))
     assert ticket
     for _ in range(2):

@@ -61,10 +61,10 @@ def noted(store: Any, name: str) -> set[bytes]:
 
 
 class TestLimit:
-    """As many sessions as the limit says, exactly."""
+    """A user has exactly as many sessions as the limit allows."""
 
     def test_two_hundred_simultaneous_logins(self, store: Any) -> None:
-        """Of one user with a limit of 5, from sixteen threads: exactly 5 live sessions, and the index has those."""
+        """200 logins of one user in 16 threads with a limit of 5: 5 live sessions, and the index has exactly those."""
         repository = Repository(store, TICKETS, limit=SessionLimit(LIMIT))
         run_in_threads(16, lambda number: [login(repository, "alice") for _ in range(13 if number < 8 else 12)])
         name = TICKETS.owner_name("alice")
@@ -72,7 +72,7 @@ class TestLimit:
         assert noted(store, name) == set(live(store)) == {found.key for found in repository.owners.sessions(name)}
 
     def test_two_hundred_simultaneous_logins_that_may_be_refused(self, store: Any) -> None:
-        """The same where the new one is refused: 5 succeed, 195 are told so."""
+        """With the policy "refuse" 5 logins succeed, and 195 get an error."""
         repository = Repository(store, TICKETS, limit=SessionLimit(LIMIT, "refuse"))
 
         def work(number: int) -> int:
@@ -89,7 +89,7 @@ class TestLimit:
         assert noted(store, TICKETS.owner_name("alice")) == set(live(store))
 
     def test_who_was_not_seen_for_longest_ends(self, store: Any) -> None:
-        """One after the other: the last five stay, others' sessions too."""
+        """With one login after the other the last five sessions stay. Other users' sessions stay too."""
         repository = Repository(store, TICKETS, limit=SessionLimit(LIMIT))
         bobs = login(repository, "bob")
         records = [login(repository, "alice") for _ in range(8)]
@@ -99,7 +99,7 @@ class TestLimit:
 
     @pytest.mark.parametrize("policy", ["oldest", "refuse"])
     def test_one_that_moves_is_not_one_more(self, store: Any, policy: Any) -> None:
-        """To rotate, renew, or log in again in the same browser ends no other session and is not refused."""
+        """A rotation, renewal or second login in one browser ends no other session, and is not refused."""
         repository = Repository(store, TICKETS, limit=SessionLimit(2, policy))
         first, second = login(repository, "alice"), login(repository, "alice")
         for renewal in (True, False, False):
@@ -158,10 +158,10 @@ def test_simultaneous_logins_of_processes(kind: str, policy: str, surroundings: 
 
 @pytest.mark.promise(9)
 class TestRevocation:
-    """What is ended stays ended."""
+    """A revoked session stays revoked."""
 
     def test_a_login_under_way_is_prevented(self, store: Any) -> None:
-        """Claimed and not there yet when everything is ended: it is not there afterwards either."""
+        """A login that has made its claim, but no entry yet, makes no entry after all sessions were ended."""
         between = Between(store)
         repository = Repository(between, TICKETS)
         name = TICKETS.owner_name("alice")
@@ -172,7 +172,7 @@ class TestRevocation:
 
     @pytest.mark.parametrize("verb", ["claim", "create", "replace"])
     def test_one_that_is_just_moving_ends_where_it_goes(self, store: Any, verb: str) -> None:
-        """By its handle and with all, before each step of a rotation: neither ticket opens anything."""
+        """A revocation before each step of a rotation: neither the old nor the new ticket opens a session."""
         for renewal in (True, False):
             for everything in (True, False):
                 between = Between(store)
@@ -191,7 +191,7 @@ class TestRevocation:
 
     @pytest.mark.parametrize("renewal", [False, True])
     def test_one_that_has_moved_since_the_index_was_read(self, store: Any, renewal: bool) -> None:
-        """It is listed where it is by now, and ended there; its new claim came too late to be read."""
+        """A session that moved after the index was read is listed and ended at its new key."""
         for what in ("list", "end"):
             between = Between(store)
             looking, name = Repository(between, TICKETS).owners, TICKETS.owner_name("alice")
@@ -212,7 +212,7 @@ class TestRevocation:
                 assert repository.owners.end_all(name) == 1
 
     def test_a_request_in_flight_brings_nothing_back(self, store: Any) -> None:
-        """It read the session before that was revoked; its commit finds it gone."""
+        """A request read the session before its revocation; the commit finds the session gone."""
         repository = Repository(store, TICKETS)
         record = login(repository, "alice")
         assert repository.owners.end_all(TICKETS.owner_name("alice")) == 1

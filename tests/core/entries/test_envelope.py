@@ -124,10 +124,10 @@ def opened(data: bytes, seal: Seal | None = SEAL) -> tuple[Header, bytes]:
 
 
 class TestFormat:
-    """The bytes, frozen."""
+    """The bytes of an entry, frozen."""
 
     def test_of_an_open_session(self) -> None:
-        """Written and read as on the day that this test was written."""
+        """An unencrypted session is written and read with the same bytes as when this test was written."""
         assert stored() == STORED
         header, payload = opened(STORED)
         assert header == HEADER
@@ -140,7 +140,7 @@ class TestFormat:
         assert identical(unpack_values(STORED_PAYLOAD_WITH_OTHER_KEYS, codec.unpack), values)
 
     def test_of_a_sealed_session(self) -> None:
-        """Its nonce is random, so it can only be read again."""
+        """An encrypted entry has a random nonce, so the frozen bytes are only read."""
         header, payload = opened(SEALED)
         assert header == HEADER
         assert unpack_values(payload, codec.unpack) == VALUES
@@ -234,11 +234,11 @@ FROZEN_VALUES: list[tuple[str, Any]] = [
 
 
 class TestRoundTrip:
-    """What is packed is what is opened."""
+    """An entry is opened with the values that were packed."""
 
     @given(HEADERS, st.binary(max_size=100), SEALS)
     def test_header_and_payload(self, header: Header, payload: bytes, seal: Seal | None) -> None:
-        """Every field, at its ends too, sealed and not."""
+        """Every field of the header survives, also its smallest and largest value, with and without encryption."""
         assert opened(pack(header, payload, SEAL.key, seal_for=seal), seal) == (header, payload)
 
     @given(st.dictionaries(HASHABLE | st.text(st.characters()), st.binary(max_size=20), max_size=5))
@@ -252,11 +252,11 @@ class TestRoundTrip:
 
 
 class TestKeys:
-    """An entry is that of one key, and never taken for another's."""
+    """An entry belongs to one key, and is never read as the entry of another key."""
 
     @given(HEADERS, st.binary(max_size=50), st.binary(min_size=32, max_size=32), SEALS)
     def test_another_keys_entry(self, header: Header, payload: bytes, key: bytes, seal: Seal | None) -> None:
-        """Is a StoreError, whatever its kind: the store answered another question, so nothing is known of this one."""
+        """An entry of another key is a StoreError: the store answered for the wrong key."""
         data = pack(header, payload, SEAL.key, seal_for=seal)
         assert open_header(data, SEAL.key)[0] == header
         if key[:8] != SEAL.key[:8]:
@@ -264,7 +264,7 @@ class TestKeys:
                 open_header(data, key)
 
     def test_damage_does_not_take_the_key_away(self) -> None:
-        """No one flipped bit, nor two, make an entry that would be read under any key."""
+        """One or two flipped bits never make an entry that is read under any key."""
         data, other = stored(), bytes(32)
         head = range(6 * 8)
         for first, second in [(bit, bit) for bit in range(len(data) * 8)] + list(itertools.combinations(head, 2)):
@@ -276,7 +276,7 @@ class TestKeys:
                 open_header(bytes(damaged), other)
 
     def test_no_error_shows_a_key(self) -> None:
-        """Neither the one that was asked for nor the one that was answered."""
+        """The error shows neither the requested key nor the key of the answer."""
         with pytest.raises(StoreError) as raised:
             open_header(stored(), bytes(32))
         assert SEAL.key.hex()[:6] not in str(raised.value)
@@ -284,10 +284,10 @@ class TestKeys:
 
 @pytest.mark.promise(11)
 class TestDamage:
-    """What is not what was written is an EnvelopeError, which makes a new session and a log line."""
+    """Damaged bytes are an EnvelopeError, which leads to a new session and a log line."""
 
     def test_every_single_bit(self) -> None:
-        """Turned over, header, flags and checksum included, is noticed."""
+        """Every flipped bit is noticed, also in header, flags and checksum."""
         data = stored()
         for bit in range(len(data) * 8):
             damaged = bytearray(data)
@@ -296,7 +296,7 @@ class TestDamage:
                 open_header(bytes(damaged), SEAL.key)
 
     def test_every_truncation(self) -> None:
-        """From nothing to all but the last byte; sealed ones too."""
+        """An entry that is cut short at any byte is refused, with and without encryption."""
         for data in (stored(), pack(HEADER, pack_values(VALUES, codec.pack), SEAL.key, seal_for=SEAL)):
             for length in range(len(data)):
                 with pytest.raises(EnvelopeError):
@@ -304,13 +304,13 @@ class TestDamage:
 
     @given(st.binary(min_size=1, max_size=20))
     def test_anything_after_it(self, rest: bytes) -> None:
-        """Is no session."""
+        """An entry with further bytes at its end is refused."""
         with pytest.raises(EnvelopeError):
             open_header(stored() + rest, SEAL.key)
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
-        """Are no session."""
+        """Random bytes are refused."""
         with pytest.raises(EnvelopeError):
             open_header(data, SEAL.key)
 
@@ -322,7 +322,7 @@ class TestDamage:
             unpack_values(opened(data)[1], codec.unpack)
 
     def test_another_format(self) -> None:
-        """A record of a later version is no session, and the error says so."""
+        """A record of a later version is refused, and the error names the version."""
         for number in (0, 2, 255):
             with pytest.raises(EnvelopeError, match=f"unknown format {number}"):
                 open_header(bytes([number]) + stored()[1:], SEAL.key)
@@ -346,7 +346,7 @@ class TestDamage:
         assert open_header(data, SEAL.key)[0] == header
 
     def test_an_owner_that_is_no_text(self) -> None:
-        """With a right checksum, as only somebody with access to the store could write it."""
+        """An owner that is not text is refused, even under a right checksum."""
         rest = struct.pack(">IIIIIQ8sQH", 1, 1, 1, 0, 0, 0, bytes(8), 0, 2) + b"\xff\xfe" + b"\x80"
         with pytest.raises(EnvelopeError, match="owner"):
             open_header(with_checksum(1, rest), SEAL.key)
@@ -354,7 +354,7 @@ class TestDamage:
     @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda data: b"\xc1" + data))
     @settings(max_examples=300)
     def test_any_payload(self, payload: bytes) -> None:
-        """Is a map of keys and values, or an EnvelopeError."""
+        """A payload is a map of keys and values, or an EnvelopeError."""
         with contextlib.suppress(EnvelopeError):
             assert type(unpack_values(payload, codec.unpack)) is dict
 
@@ -378,7 +378,7 @@ class TestDamage:
         ids=range(13),
     )
     def test_payloads_that_are_no_map(self, payload: bytes) -> None:
-        """Nothing, other types, bombs: an EnvelopeError each."""
+        """An empty payload, another type or a decompression bomb is an EnvelopeError."""
         with pytest.raises(EnvelopeError):
             unpack_values(payload, codec.unpack)
 
@@ -424,7 +424,7 @@ class TestSealed:
     DATA = pack(HEADER, pack_values(VALUES, codec.pack), SEAL.key, seal_for=SEAL)
 
     def test_every_single_bit(self) -> None:
-        """Turned over, also with the checksum put right again, is refused."""
+        """A flipped bit is refused, also after the checksum was corrected."""
         for bit in range(len(self.DATA) * 8):
             damaged = bytearray(self.DATA)
             damaged[bit // 8] ^= 1 << bit % 8
@@ -437,7 +437,7 @@ class TestSealed:
 
     @pytest.mark.parametrize("flag", [1, 4, 8, 16, 32, 64, 128])
     def test_the_flags_are_bound(self, flag: int) -> None:
-        """A sealed session cannot be made permanent, or a mark, by who cannot open it."""
+        """Without the ticket, the flags cannot be changed: a session cannot become permanent or a tombstone."""
         with pytest.raises(EnvelopeError):
             opened(with_checksum(self.DATA[1] ^ flag, self.DATA[6:]))
 
@@ -459,26 +459,26 @@ class TestSealed:
         ids=lambda change: next(iter(change)),
     )
     def test_the_header_is_bound(self, change: dict[str, Any]) -> None:
-        """No field of it can be changed without the ticket: not the owner, not the deadline."""
+        """Without the ticket, no field of the header can be changed, such as the owner or the deadline."""
         assert opened(resealed(self.DATA, HEADER))[0] == HEADER
         with pytest.raises(EnvelopeError):
             opened(resealed(self.DATA, HEADER._replace(**change)))
 
     def test_cannot_be_moved(self) -> None:
-        """Under another key of the store, or for another ticket, it does not open."""
+        """An encrypted entry does not open under another key of the store or with another ticket."""
         for seal in (Seal(TICKET, bytes(32)), Seal(TICKET[:-1] + "_", SEAL.key), Seal("", b"")):
             with pytest.raises(EnvelopeError):
                 opened(self.DATA, seal)
 
     def test_shows_nothing(self) -> None:
-        """Neither ticket, nor key, nor anything that the session holds, is in the stored bytes."""
+        """The stored bytes contain neither the ticket nor the key nor a value of the session."""
         values = {"a long key of the session": codec.pack("a long value of the session")}
         data = pack(Header(1, 1, 1), pack_values(values, codec.pack), SEAL.key, seal_for=SEAL)
         for secret in (TICKET.encode(), SEAL.key, sealing_key(TICKET), b"long key", b"long value"):
             assert secret not in data
 
     def test_is_never_the_same_twice(self) -> None:
-        """One nonce is used once."""
+        """Each nonce is used once."""
         payload = pack_values(VALUES, codec.pack)
         sealed = {pack(HEADER, payload, SEAL.key, seal_for=SEAL)[-len(payload) - 28 :] for _ in range(1000)}
         assert len({data[:12] for data in sealed}) == 1000
@@ -486,7 +486,7 @@ class TestSealed:
 
     @pytest.mark.parametrize("length", range(30))
     def test_sealed_payloads_that_are_too_short(self, length: int) -> None:
-        """For a nonce, or for a tag: refused like the others."""
+        """A payload that is too short for a nonce or a tag is refused."""
         with pytest.raises(EnvelopeError):
             opened(with_checksum(2, self.DATA[6 : 6 + 46] + b"\0\0" + bytes(length)))
 
@@ -498,7 +498,7 @@ class TestSealed:
 
 
 class TestRepository:
-    """What a request sees of it."""
+    """Damaged and foreign entries, seen by a request."""
 
     def test_a_seal_is_not_optional_where_it_is_asked_for(self) -> None:
         """An unsealed record, which anybody with access to the store can write, is unreadable with encryption."""
@@ -508,7 +508,7 @@ class TestRepository:
 
     @pytest.mark.parametrize("encrypt", [False, True])
     def test_one_sessions_record_under_anothers_key(self, encrypt: bool) -> None:
-        """Is an error, and neither the other's session nor none: a stray answer must not log anybody in or out."""
+        """It is an error, neither the other session nor none: a wrong answer must not log a user in or out."""
         store = MemoryStore()
         repository = Repository(store, Tickets("app"), encrypt=encrypt)
         rich, poor = repository.create(VALUES), repository.create({"user": codec.pack("eve")})

@@ -60,11 +60,11 @@ def load(repository: Repository, payload: bytes) -> Record | Absence:
 
 
 class TestPayloads:
-    """A map from keys to bytes."""
+    """A payload is a map from keys to bytes."""
 
     @pytest.mark.parametrize("value", [None, 5, "text", [b"x"], {"a": b"x"}, 1.5, True, msgpack.Timestamp(1)])
     def test_values_that_are_no_bytes(self, repository: Repository, value: Any) -> None:
-        """Make the whole record unreadable."""
+        """A value that is not bytes makes the whole record unreadable."""
         for payload in (
             msgpack.packb({"good": b"\x01", "bad": value}),
             b"\xc1" + msgpack.packb([[codec.pack(1), value]]),
@@ -74,7 +74,7 @@ class TestPayloads:
             assert load(repository, payload) is Absence.UNREADABLE
 
     def test_keys_that_cannot_be_packed_again(self, repository: Repository) -> None:
-        """Do so too: every save writes all keys."""
+        """A key that cannot be packed again makes the record unreadable, because every save writes all keys."""
         assert codec.unpack(ONE_WAY)
         with pytest.raises(codec.CodecError, match="unusable key"):
             codec.unpack_key(ONE_WAY)
@@ -82,7 +82,7 @@ class TestPayloads:
 
 
 class TestOwnKeys:
-    """Values under keys of this package."""
+    """Values under this package's own keys in the session."""
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -104,7 +104,7 @@ class TestOwnKeys:
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
     def test_right_ones(self, key: Any, value: Any) -> None:
-        """Are returned. What the application keeps under its own keys is its own."""
+        """A value of the right shape is returned. Keys of the application may have any value."""
         assert own_keys.unpack(key, codec.pack(value)) == value
 
     @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ class TestOwnKeys:
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
     def test_wrong_ones(self, key: str, value: Any) -> None:
-        """Count as what cannot be decoded, and the error shows nothing of them."""
+        """A value of the wrong shape counts as undecodable, and the error does not show it."""
         with pytest.raises(codec.CodecError, match="wrong shape"):
             own_keys.unpack(key, codec.pack(value))
 
     def test_a_users_id_that_is_none(self) -> None:
-        """Makes the session nobody's."""
+        """A user id of None makes the session anonymous."""
         assert user_id_in({"_user_id": codec.pack("ada")}) == "ada"
         for packed in (codec.pack({"a": 1}), b"\xc1", b""):
             assert user_id_in({"_user_id": packed}) is None
@@ -140,7 +140,7 @@ FAMILY: dict[str, Any] = {
 
 
 class TestFamilies:
-    """Of remember tokens."""
+    """Token families of remember tokens."""
 
     def find(self, repository: Repository, owner: str | None = None, deadline: int = 0, **changes: Any) -> Any:
         token, now = repository.families.issue("ada", "", 3600), int(time.time())
@@ -152,7 +152,7 @@ class TestFamilies:
         return repository.families.find(token)
 
     def test_a_good_one(self, repository: Repository) -> None:
-        """Is found; this is what the others differ from."""
+        """A valid family is found. The other tests change one part of this family."""
         assert self.find(repository) is not None
         assert self.find(repository, auth_hash=None) is not None
 
@@ -168,19 +168,19 @@ class TestFamilies:
         ],
     )
     def test_bad_ones(self, repository: Repository, changes: dict[str, Any]) -> None:
-        """Are none."""
+        """A family with a wrong part counts as missing."""
         assert self.find(repository, **changes) is None
 
     @pytest.mark.parametrize("length", [0, 1, 31, 100, 5000])
     def test_digests_and_successors_of_any_length(self, repository: Repository, length: int) -> None:
-        """Fit no token."""
+        """A digest or successor of the wrong length matches no token."""
         found = self.find(repository, current=bytes(length), previous=bytes(length), successor=bytes(length))
         assert found is not None
         assert repository.families.use(found[0], "x" * 57, "") is None
 
 
 class TestUserData:
-    """The note beside it."""
+    """The merge log in an entry of user data."""
 
     @pytest.mark.parametrize(
         "note",
@@ -192,7 +192,7 @@ class TestUserData:
         ],
     )
     def test_of_the_wrong_shape(self, repository: Repository, note: Any) -> None:
-        """Makes the entry an error, so that nobody begins anew over the user's data."""
+        """A merge log of the wrong shape is an error, or a new log would overwrite the user's data."""
         name, now = repository.tickets.owner_name("ada"), int(time.time())
         payload = envelope.pack_values({MERGE_LOG_KEY: codec.pack(note), "x": codec.pack(1)}, codec.pack)
         put(repository, repository.tickets.user_key(name), Header(now, now, now, kind=EntryKind.USER_DATA), payload)
@@ -203,7 +203,7 @@ class TestUserData:
         assert repository.user_data.load(name).values == {}
 
     def test_a_good_one(self) -> None:
-        """Comes out as it went in; this is what the others differ from."""
+        """A valid merge log comes out as it went in. The other tests change one part of it."""
         log = MergeLog(b"g", {"id": 5})
         assert MergeLog.from_packed(log.packed()) == log
 
@@ -233,32 +233,32 @@ class TestMerging:
 
 
 class TestNotes:
-    """What the list of sessions shows of a login."""
+    """Device notes, which the list of sessions shows."""
 
     @pytest.mark.parametrize(
         "text", ["", "5", "[]", "{", "null", "[" * 50_000, '{"a":' * 20_000, '{"at": ' + "9" * 5000]
     )
     def test_no_notes(self, text: str) -> None:
-        """Are empty ones."""
+        """An invalid note counts as an empty one."""
         assert read_note(text) == {}
 
     @pytest.mark.parametrize("value", [None, True, 0, -1, 1.5, "5", [], 2**32, 10**300])
     def test_no_times(self, value: Any) -> None:
-        """A page shows the beginning of the session instead."""
+        """Without a valid time the page shows the beginning of the session."""
         assert as_time(value) is None
 
     @pytest.mark.parametrize("value", [None, 5, [], "\ud800", "Firefox \udfff"])
     def test_no_text(self, value: Any) -> None:
-        """What cannot be sent as UTF-8 is not shown."""
+        """Text that cannot be sent as UTF-8 is not shown."""
         assert as_text(value) is None
 
     def test_long_text(self) -> None:
-        """Is cut, as it is where a login writes it."""
+        """Long text is cut to the length that a login writes."""
         assert as_text("x" * 60_000) == "x" * 300
 
 
 def test_errors_show_nothing(repository: Repository) -> None:
-    """Neither keys nor values."""
+    """Errors show neither keys nor values."""
     name, now = repository.tickets.owner_name("ada"), int(time.time())
     key = repository.tickets.user_key(name)
     put(

@@ -52,11 +52,11 @@ def chain(repository: Repository, length: int) -> tuple[list[str], list[bytes]]:
 
 
 class TestCircles:
-    """Lead to no session."""
+    """Tombstones that lead in a circle end at no session."""
 
     @pytest.mark.parametrize("length", [1, 2, 7])
     def test_are_noticed(self, repository: Repository, store: CountingStore, length: int) -> None:
-        """After as many steps as they have, by whatever follows them."""
+        """Every search stops after as many steps as the circle has."""
         tickets = [repository.tickets.issue() for _ in range(length)]
         keys = [mark(repository, ticket, tickets[(at + 1) % length]) for at, ticket in enumerate(tickets)]
         entry = store.load(keys[0])
@@ -69,7 +69,7 @@ class TestCircles:
         assert store.loads < 2 * length + 15
 
     def test_in_the_owner_index(self, repository: Repository) -> None:
-        """Do not keep an operator from ending the user's other sessions."""
+        """A circle does not stop an operator from ending the user's other sessions."""
         name = repository.tickets.owner_name("ada")
         forged = repository.tickets.issue()
         key = mark(repository, forged, forged)
@@ -81,10 +81,10 @@ class TestCircles:
 
 
 class TestChains:
-    """Longer ones than there can be."""
+    """Chains of tombstones at and above the longest possible length."""
 
     def test_the_longest(self, repository: Repository) -> None:
-        """Is followed to its end, and the session there ended."""
+        """The longest possible chain is followed to its end, and the session there is ended."""
         tickets, keys = chain(repository, LONGEST_CHAIN)
         record = repository.create_at(tickets[-1], {"n": codec.pack(1)})
         assert record is not None
@@ -92,7 +92,7 @@ class TestChains:
         assert not isinstance(repository.load(tickets[-1]), Record)
 
     def test_longer_ones(self, repository: Repository, store: CountingStore) -> None:
-        """Are an error: nobody must be told that a session has ended which may be alive."""
+        """A longer chain is an error: the answer "the session has ended" could be wrong."""
         _, keys = chain(repository, LONGEST_CHAIN + 50)
         store.loads = 0
         with pytest.raises(StoreError, match="moved more than"):

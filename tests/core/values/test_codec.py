@@ -297,13 +297,13 @@ class TestGarbage:
     @example(b"")
     @example(b"\xc1")
     def test_any_bytes(self, data: bytes) -> None:
-        """Give a value or a CodecError, and no other exception."""
+        """Any bytes give a value or a CodecError, and no other exception."""
         self.decode(data)
 
     @given(st.integers(-128, 127), st.binary(max_size=60), st.binary(max_size=4))
     @settings(max_examples=300)
     def test_any_bytes_as_each_extension_type(self, code: int, data: bytes, after: bytes) -> None:
-        """The decoders of all types, with contents that are not theirs."""
+        """Every decoder takes any content, and gives a value or a CodecError."""
         self.decode(msgpack.packb(msgpack.ExtType(code, data)) + after if code >= 0 else data)
 
     @pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 7, 11, 32])
@@ -334,7 +334,7 @@ class TestGarbage:
 
     @given(VALUES, st.data())
     def test_cut_short_anywhere(self, value: Any, data: st.DataObject) -> None:
-        """A value that was cut is never taken for a shorter one."""
+        """A truncated value is never read as a shorter value."""
         packed = pack(value)
         for length in range(min(len(packed), 80)):
             with pytest.raises(CodecError):
@@ -345,13 +345,13 @@ class TestGarbage:
 
     @given(VALUES, st.binary(min_size=1, max_size=5))
     def test_with_something_after_it(self, value: Any, rest: bytes) -> None:
-        """Is not the value either."""
+        """A value with further bytes at its end is an error."""
         with pytest.raises(CodecError):
             unpack(pack(value) + rest)
 
     @given(VALUES, st.data())
     def test_one_byte_changed(self, value: Any, data: st.DataObject) -> None:
-        """A value or a CodecError."""
+        """A value with one changed byte gives a value or a CodecError."""
         packed = bytearray(pack(value))
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
         self.decode(bytes(packed))
@@ -372,7 +372,7 @@ class TestGarbage:
         ids=["array", "map", "str", "bytes", "ext", "arrays", "deep lists", "deep maps", "deep keys"],
     )
     def test_bombs(self, bomb: bytes) -> None:
-        """Lengths that were never there, and depth without end, cost nothing but an error."""
+        """A length without content, or endless depth, is an error that costs little memory and time."""
         with pytest.raises(CodecError):
             unpack(bomb)
 
@@ -415,7 +415,7 @@ class TestGarbage:
         assert not witness.exists()
 
     def test_nothing_of_the_contents_in_the_error(self) -> None:
-        """The bytes that could not be read may be somebody's secret."""
+        """The error shows none of the unreadable bytes, which may be a secret."""
         for code in codec._DECODERS:
             data = msgpack.packb(msgpack.ExtType(code, b"hunter2hunter2"))
             try:

@@ -138,11 +138,11 @@ def refused(value: Any) -> UnsupportedTypeError:
 
 @pytest.mark.promise(5)
 class TestUnsupported:
-    """Anything else is an error that names where it lies and what it is."""
+    """A value of another type is an error with its place and type."""
 
     @pytest.mark.parametrize("name", UNSUPPORTED)
     def test_at_the_top(self, name: str) -> None:
-        """With an empty path, its type's name, and something to do about it."""
+        """The error has an empty path, the name of the type, and advice."""
         culprit = UNSUPPORTED[name]()
         error = refused(culprit)
         assert error.path == ()
@@ -157,7 +157,7 @@ class TestUnsupported:
     )
     @settings(max_examples=20)
     def test_at_any_depth(self, name: str, names: list[str], inner: str, in_money: bool) -> None:
-        """In dicts, lists, tuples, sets, registered classes and keys, the path leads there."""
+        """The path leads to the value, through dicts, lists, tuples, sets, registered classes and keys."""
         culprit = value = UNSUPPORTED[name]()
         path: tuple[Any, ...] = ()
         if inner and name not in UNHASHABLE:
@@ -183,7 +183,7 @@ class TestUnsupported:
         assert "zoneinfo.ZoneInfo" in refused([datetime(2026, 1, 1, tzinfo=Zone())]).hint
 
     def test_files_and_sockets(self, tmp_path: Path) -> None:
-        """Things that live in this process only."""
+        """Files and sockets, which exist in this process only, are refused."""
         with (tmp_path / "file").open("w") as file:
             assert refused({"f": [file]}).path == ("f", 0)
         assert refused(threading.Lock()).path == ()
@@ -212,7 +212,7 @@ class TestUnsupported:
         dismantle(value)
 
     def test_self_containing(self) -> None:
-        """Of each kind that can contain itself, and in a ring."""
+        """A container that contains itself, directly or in a ring, is refused."""
         itself: list[Any] = []
         itself.append(itself)
         ring: dict[str, Any] = {}

@@ -31,11 +31,11 @@ def browser_of(site: Site, user: str | None) -> Browser:
 
 @WHO
 class TestADict:
-    """Used like ``session``, whoever it belongs to."""
+    """``user_session`` is used like ``session``, by visitors and by users."""
 
     @pytest.mark.promise(5)
     def test_what_goes_in_comes_out(self, site: Site, user: str | None) -> None:
-        """With its type, in another request."""
+        """A value comes back with its type in another request."""
         browser = browser_of(site, user)
         browser.do("user_session['a'] = (1, {2}); user_session.update(b=b'x', c=None)")
         assert (
@@ -45,14 +45,14 @@ class TestADict:
 
     @pytest.mark.promise(6)
     def test_nested_changes_are_saved(self, site: Site, user: str | None) -> None:
-        """Without announcing them."""
+        """A change inside a value is saved without ``modified = True``."""
         browser = browser_of(site, user)
         browser.do("user_session['cart'] = {'items': []}")
         browser.do("user_session['cart']['items'].append(7)")
         assert browser.show() == {"cart": {"items": [7]}}
 
     def test_deleting(self, site: Site, user: str | None) -> None:
-        """By ``del``, ``pop`` and ``clear``; what is not there is a KeyError that names it."""
+        """``del``, ``pop`` and ``clear`` delete. A missing key is a KeyError with the key."""
         browser = browser_of(site, user)
         browser.do("user_session.update(a=1, b=2, c=3, d=4); session['other'] = 5")
         assert browser.do("del user_session['a']; answer = [user_session.pop('b'), user_session.pop('b', 9)]") == [2, 9]
@@ -64,20 +64,20 @@ class TestADict:
         assert browser.do("answer = session['other']") == 5
 
     def test_it_is_not_the_session(self, site: Site, user: str | None) -> None:
-        """One name in both is two things."""
+        """One key in ``session`` and in ``user_session`` is two values."""
         browser = browser_of(site, user)
         browser.do("user_session['a'] = 1; session['a'] = 2")
         assert browser.do("answer = [user_session['a'], session['a']]") == [1, 2]
 
     @pytest.mark.parametrize("key", ["1", "None", "'\\0x'"])
     def test_keys_are_str(self, site: Site, user: str | None, key: str) -> None:
-        """Another type is refused, and so is the beginning that our own note has."""
+        """A key that is not a str is refused, and so is the prefix of this package's own keys."""
         with pytest.raises(SessionValueError, match="key of user_session"):
             browser_of(site, user).do(f"user_session[{key}] = 1")
 
     @pytest.mark.promise(5)
     def test_an_unknown_type_names_the_key(self, site: Site, user: str | None) -> None:
-        """And what was stored before stays, in the session too."""
+        """The error names the key, and the stored values stay, in the session too."""
         browser = browser_of(site, user)
         browser.do("user_session['a'] = {'b': 1}; session['s'] = 1")
         with pytest.raises(SessionValueError, match=r"^user_session\['a'\]\['b'\] holds a value of type object"):
@@ -85,7 +85,7 @@ class TestADict:
         assert browser.do("answer = [dict(user_session), session['s']]") == [{"a": {"b": 1}}, 1]
 
     def test_its_repr_holds_nothing(self, site: Site, user: str | None) -> None:
-        """Because what is printed is logged."""
+        """``repr()`` shows no value, because it is often logged."""
         assert "secret" not in browser_of(site, user).do(
             "user_session['secret'] = 'secret'; answer = repr(user_session)"
         )
@@ -93,7 +93,7 @@ class TestADict:
 
 @pytest.mark.promise(1, 2)
 class TestCosts:
-    """In store commands."""
+    """Costs of ``user_session`` in store commands."""
 
     def calls(self, site: Site, browser: Browser, code: str) -> list[str]:
         store = site.watch()
@@ -102,7 +102,7 @@ class TestCosts:
         return [call.verb for call in store.calls[before:]]
 
     def test_of_a_user(self, site: Site) -> None:
-        """One more for reading, two more for changing, none for not using it; a value that stays is no change."""
+        """For a user: reading costs one more, changing two more, no use none. An equal value is no change."""
         browser = browser_of(site, "alice")
         assert self.calls(site, browser, "session.get('x')") == ["load"]
         assert self.calls(site, browser, "user_session.get('x')") == ["load", "load"]
@@ -115,14 +115,14 @@ class TestCosts:
         ]
 
     def test_of_a_visitor(self, site: Site) -> None:
-        """Nothing beside the session."""
+        """For a visitor: no command besides those of the session."""
         browser = browser_of(site, None)
         assert self.calls(site, browser, "user_session.get('x')") == []
         assert self.calls(site, browser, "user_session['x'] = 1") == ["create"]
         assert self.calls(site, browser, "user_session['x'] += 1") == ["load", "replace"]
 
     def test_of_a_login(self, site: Site) -> None:
-        """Without anything to merge, none. Else three: the user's entry is read and written, the session is cleaned."""
+        """A login costs three commands if there is data to merge, and none otherwise."""
         store = site.watch()
         counts = []
         for code in ("session['x'] = 1", "user_session['x'] = 1"):
@@ -134,7 +134,7 @@ class TestCosts:
         assert counts[1] - counts[0] == 3
 
     def test_refreshing(self, make_site: MakeSite) -> None:
-        """It is written down that it is in use when a tenth of the lifetime has passed, and not before."""
+        """The last use is written when a tenth of the lifetime has passed, and not before."""
         site = make_site(USER_SESSION_LIFETIME=100)
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 1")
@@ -145,7 +145,7 @@ class TestCosts:
         assert user_data.is_due(held._replace(header=held.header._replace(seen=held.header.seen - 10)))
 
     def test_its_end(self, make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Unused for USER_SESSION_LIFETIME it is over, also in a store that keeps it; used again before, it is not."""
+        """Data that was not used for USER_SESSION_LIFETIME is over, also in a store that keeps entries longer."""
         site = make_site(USER_SESSION_LIFETIME=100, PERMANENT_SESSION_LIFETIME=10_000)
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 1")
@@ -160,10 +160,10 @@ class TestCosts:
 
 
 class TestWhose:
-    """Each sees their own."""
+    """Each user sees only the user's own data."""
 
     def test_every_device_has_the_same(self, site: Site) -> None:
-        """Also after every session has ended."""
+        """All devices see the same data, also after every session has ended."""
         one, other = browser_of(site, "alice"), browser_of(site, "alice")
         one.do("user_session['a'] = 1")
         assert other.show() == {"a": 1}
@@ -174,7 +174,7 @@ class TestWhose:
         assert browser_of(site, "bob").show() == {}
 
     def test_within_one_request(self, site: Site) -> None:
-        """Logins and logouts change whose it is at once, and each one's changes are saved as theirs."""
+        """A login or logout switches to another user's data at once. Each user's changes are saved as that user's."""
         browser = browser_of(site, None)
         code = """
 login('alice'); user_session['x'] = 'of alice'
@@ -187,7 +187,7 @@ logout(); answer = dict(user_session); user_session['x'] = 'of nobody'
         assert site.stored("bob") == {"x": "of bob", "y": 1}
 
     def test_while_impersonating(self, site: Site) -> None:
-        """It is that of the user as whom the site is seen."""
+        """During an impersonation it is the data of the impersonated user."""
         browser_of(site, "bob").do("user_session['x'] = 'of bob'")
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 'of alice'; impersonate('bob')")
@@ -196,7 +196,7 @@ logout(); answer = dict(user_session); user_session['x'] = 'of nobody'
         assert browser.show() == {"x": "of alice"}
 
     def test_with_a_credential(self, site: Site) -> None:
-        """A user whom an authenticator finds has theirs, and their request leaves the session's alone."""
+        """A user with a credential sees the user's data. The request leaves the visitor data of the session alone."""
 
         @site.manager.authenticator("Bearer")
         def by_token(request: Any) -> Any:
@@ -212,7 +212,7 @@ logout(); answer = dict(user_session); user_session['x'] = 'of nobody'
         assert site.stored("alice") == {"y": 1}
 
     def test_with_a_refused_credential(self, site: Site) -> None:
-        """Asking is a 401. On its page it is nobody's: empty, and what is written is told to be dropped."""
+        """A refused credential is a 401. On its page the dict is empty, and changes are dropped with a signal."""
 
         @site.manager.authenticator("Bearer")
         def by_token(request: Any) -> Any:
@@ -229,7 +229,7 @@ logout(); answer = dict(user_session); user_session['x'] = 'of nobody'
         assert browser.show() == {"x": 1}
 
     def test_kinds_of_users(self, site: Site) -> None:
-        """Users of another kind have another one, even with the same id, and merge their own visitor's."""
+        """Users of another kind have other data, even with the same id, and merge their own visitor data."""
         staff = UserKind("staff", site.app)
         staff.user_loader(site.users.get)
 
@@ -256,23 +256,23 @@ logout(); answer = dict(user_session); user_session['x'] = 'of nobody'
         assert site.stored("alice") == {"n": 100}
 
     def test_namespaces(self, make_site: MakeSite) -> None:
-        """Two applications on one store have nothing of each other's users."""
+        """Two applications on one store do not see each other's user data."""
         one, other = make_site(), make_site(SESSION_NAMESPACE="another")
         browser_of(one, "alice").do("user_session['x'] = 1")
         assert other.stored("alice") == {}
 
 
 class TestSettingUp:
-    """What is missing is said."""
+    """An error names the missing setup."""
 
     def test_without_logins(self) -> None:
-        """RuntimeError, as ``current_user`` has it."""
+        """Without a login manager it is a RuntimeError, as with ``current_user``."""
         app = Flask("shop")
         with app.test_request_context(), pytest.raises(RuntimeError, match="LoginManager"):
             user_session.get("x")
 
     def test_without_sessions_on_the_server(self) -> None:
-        """It says what to set up."""
+        """Without sessions on the server the error says what to set up."""
         app = Flask("shop")
         app.config["SECRET_KEY"] = "a key that is long enough"
         LoginManager(app).user_loader(lambda user_id: None)
@@ -280,7 +280,7 @@ class TestSettingUp:
             user_session.get("x")
 
     def test_too_large(self, make_site: MakeSite) -> None:
-        """The error names the key, what was stored stays, and the rest of the request is not saved either."""
+        """The error names the key. Stored values stay, and nothing else of the request is saved."""
         site = make_site(SESSION_MAX_BYTES=2000)
         browser = browser_of(site, "alice")
         browser.do("user_session['x'] = 1")

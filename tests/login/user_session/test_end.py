@@ -37,20 +37,20 @@ def same(left: Any, right: Any) -> bool:
 
 
 class TestUndo:
-    """A merge is taken back, and what was edited since stays."""
+    """An undone merge removes the merged data and keeps later edits."""
 
     @pytest.mark.parametrize(("before", "after", "now", "left"), CASES)
     def test_of_each_type(self, before: Any, after: Any, now: Any, left: Any) -> None:
-        """What the merge brought goes, where it is still there."""
+        """The undo removes each merged value that was not changed since."""
         assert undo_change(before, after, now) == left
 
     def test_of_a_sum(self) -> None:
-        """The difference goes."""
+        """The undo subtracts the visitor's part of a sum."""
         assert undo_change(3, 5, 9, is_sum=True) == 7
         assert undo_change(MISSING, 5, 9, is_sum=True) == 4
 
     def test_by_a_view(self, site: Site) -> None:
-        """It says what it did; the second time nothing happens, and the visitor's things do not come back."""
+        """The undo returns its changes. A second undo returns none, and the visitor's data does not come back."""
         browser = Browser(site)
         browser.do("login('alice'); user_session.update(count=1, box={'x': 1}); logout(); user_session['count'] = 2")
         browser.login("alice")
@@ -62,11 +62,11 @@ class TestUndo:
         assert browser.show() == {"count": 11, "box": {"x": 1}}
 
     def test_of_a_visitor(self, site: Site) -> None:
-        """There is nothing to undo."""
+        """A visitor has no merge to undo."""
         assert Browser(site).do("answer = user_session.undo_merge() + user_session.merged") == []
 
     def test_for_a_day(self, site: Site) -> None:
-        """Then it is too late."""
+        """After a day it is too late to undo a merge."""
         browser = Browser(site)
         browser.do("user_session['count'] = 2; login('alice')")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
@@ -78,10 +78,10 @@ class TestUndo:
 
 @pytest.mark.promise(4)
 class TestDeleting:
-    """Delete wins."""
+    """A deletion wins over every request under way."""
 
     def test_in_one_call(self, site: Site) -> None:
-        """By user or id; it says whether there was something. The user goes on, with nothing."""
+        """Delete by user or by id; the result says whether there was data. The user goes on with an empty dict."""
         browser = Browser(site)
         browser.do("login('alice'); user_session['x'] = 1")
         assert [site.delete("alice"), site.delete("alice")] == [True, False]
@@ -94,7 +94,7 @@ class TestDeleting:
     @pytest.mark.parametrize("had", ["user_session['x'] = [1]", "pass"])
     @pytest.mark.parametrize("since", ["", "user_session['z'] = 1"])
     def test_beside_a_request_under_way(self, site: Site, had: str, since: str) -> None:
-        """What that changes is dropped, and told, also if there was nothing, or is something again."""
+        """Changes of a request under way are dropped with a signal, also if there is new data by then."""
         browser, other = Browser(site), Browser(site)
         browser.do("login('alice');" + had)
         other.login("alice")
@@ -112,7 +112,7 @@ class TestDeleting:
         assert site.stored("alice") == ({"z": 1} if since else {})
 
     def test_within_a_request(self, site: Site) -> None:
-        """What it changed before is dropped and told; what it does afterwards is saved."""
+        """Changes before the deletion are dropped with a signal; changes after it are saved."""
         browser = Browser(site)
         told: list[Any] = []
         with user_session_discarded.connected_to(lambda sender, **arguments: told.append(arguments["keys"])):
@@ -121,7 +121,7 @@ class TestDeleting:
         assert browser.show() == {"y": 2}
 
     def test_what_was_merged_stays_deleted(self, site: Site) -> None:
-        """Although a session still holds it, because its process died before it could drop it."""
+        """Merged data stays deleted, also if a process died before it cleared the visitor's session."""
         browser = Browser(site)
         browser.do("user_session['x'] = 1")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
@@ -134,10 +134,10 @@ class TestDeleting:
 
 
 class TestExporting:
-    """JSON that a person can read."""
+    """The export is JSON that a person can read."""
 
     def test_every_type(self, site: Site) -> None:
-        """Each has a readable form."""
+        """Each type has a readable form."""
         browser = Browser(site)
         browser.do("""
 import datetime as d, decimal, ipaddress, pathlib, uuid
@@ -168,7 +168,7 @@ user_session.update(
         }
 
     def test_what_cannot_be_decoded(self) -> None:
-        """Nothing is left out, and half a surrogate pair is valid JSON."""
+        """The export leaves out no value, and half a surrogate pair is valid JSON."""
         text = to_json({"a": b"\xc1", "b": codec.pack("\ud800")})
         assert json.loads(text) == {"a": {"unreadable": "wQ=="}, "b": "\ud800"}
         text.encode()
@@ -176,10 +176,10 @@ user_session.update(
 
 @pytest.mark.promise(8)
 class TestEncryption:
-    """SESSION_ENCRYPTION seals it, with SECRET_KEY."""
+    """With SESSION_ENCRYPTION user data is encrypted with a key made of SECRET_KEY."""
 
     def test_sealed(self, make_site: MakeSite) -> None:
-        """Nothing of it can be found in the store, and the tombstones of logins hold nothing in the clear."""
+        """No value is readable in the store, not even in the tombstones of logins."""
         site = make_site(SESSION_ENCRYPTION=True, SECRET_KEY="a key that is long enough")
         browser = Browser(site)
         browser.do("user_session['x'] = 'needle'")
@@ -190,7 +190,7 @@ class TestEncryption:
         assert not any(b"needle" in entry.data for _, entry in store.walk())
 
     def test_another_secret_key(self, make_site: MakeSite, store_url: str, caplog: pytest.LogCaptureFixture) -> None:
-        """With the old one among the fallbacks it goes on; without it is a 503 and nothing is overwritten."""
+        """The old key works as a fallback. Without it the page is a 503, and no data is overwritten."""
         if store_url == "memory://":
             store_url = "sqlite:///memory-is-of-one-application.sqlite3"
         old, new = {"SECRET_KEY": "the key of before"}, {"SECRET_KEY": "the key of after"}
@@ -207,7 +207,7 @@ class TestEncryption:
         assert turned.stored("alice") == {"x": 1, "z": 3} == lost.stored("alice")
 
     def test_switched_on_later(self, make_site: MakeSite, store_url: str) -> None:
-        """What is there in the clear is read, and sealed with the next change."""
+        """Unencrypted data is read, and encrypted with the next change."""
         if store_url == "memory://":
             store_url = "sqlite:///memory-is-of-one-application.sqlite3"
         Browser(make_site(SESSION_STORE=store_url)).do("login('alice'); user_session['x'] = 'needle'")
@@ -218,10 +218,10 @@ class TestEncryption:
 
 @pytest.mark.promise(10, 11)
 class TestUnreadable:
-    """What can't be read is never overwritten in silence."""
+    """Data that cannot be read is never overwritten silently."""
 
     def test_an_entry(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-        """A 503 and a log line; deleting is the way out."""
+        """An unreadable entry is a 503 and a log line. Deleting the entry helps."""
         browser = Browser(site)
         browser.do("login('alice'); user_session['x'] = 1")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
@@ -237,7 +237,7 @@ class TestUnreadable:
         assert browser.show() == {}
 
     def test_a_value(self, site: Site) -> None:
-        """Reading it is a 503, the others can be read, and it can be deleted or set."""
+        """Reading an unreadable value is a 503. Other values can be read, and the value can be deleted or set."""
         browser = Browser(site)
         browser.do("login('alice'); user_session.update(x=1, y=2)")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]
@@ -258,7 +258,7 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("verb", ["load", "replace"])
     def test_a_store_that_fails(self, site: Site, verb: str) -> None:
-        """A 503, and neither the session nor the user's is changed."""
+        """A failing store is a 503. Neither the session nor the user data changes."""
         browser = Browser(site)
         browser.do("login('alice'); user_session['x'] = 1; session['s'] = 1")
         store = site.watch()
@@ -268,7 +268,7 @@ class TestUnreadable:
         assert browser.do("answer = [user_session['x'], session['s']]") == [1, 1]
 
     def test_no_ticket_opens_it(self, site: Site) -> None:
-        """Not even where an entry is put in the place of a session: it says what it is."""
+        """User data in the place of a session's entry is not opened as a session."""
         browser = Browser(site)
         browser.do("login('alice'); user_session['_user_id'] = 'bob'")
         repository = site.app.session_interface.repository  # type: ignore[attr-defined]

@@ -36,10 +36,10 @@ def filled(site: Site, code: str = FILL) -> Browser:
 
 
 class TestStrategies:
-    """How the two become one."""
+    """The visitor's data and the user's data become one."""
 
     def test_each(self, site: Site) -> None:
-        """As declared, and by the general rule where nothing is."""
+        """Each key is merged by its declared strategy, and by the general rule without one."""
         filled(site, "login('alice')" + OWN)
         browser = filled(site)
         browser.login("alice")
@@ -47,14 +47,14 @@ class TestStrategies:
         assert not [key for key in browser.get("/session").json if key.startswith("_user_session")]
 
     def test_of_nothing(self, site: Site) -> None:
-        """A first login brings what the visitor had, as it is."""
+        """At the first login the user gets the visitor's data unchanged."""
         browser = filled(site)
         before = browser.show()
         browser.login("alice")
         assert browser.show() == before == site.stored("alice")
 
     def test_it_is_told(self, site: Site) -> None:
-        """With what changed, and what had to give way."""
+        """A signal tells the changes and the conflicts."""
         filled(site, "login('alice'); user_session.update(count=3, same=1, name='u')")
         told, contested = [], []
         browser = filled(site, "user_session.update(count=2, same=1, name='v', new=[])")
@@ -79,7 +79,7 @@ class TestStrategies:
         ]
 
     def test_within_the_login_view(self, site: Site) -> None:
-        """What is read after ``login_user()`` is the merged view, and what is written then is saved over it."""
+        """After ``login_user()`` the view reads the merged data, and later changes are saved over it."""
         filled(site, "login('alice')" + OWN)
         browser = filled(site)
         answer = browser.login("alice", "answer = dict(user_session); user_session['count'] += 10").json
@@ -87,13 +87,13 @@ class TestStrategies:
         assert browser.show() == site.stored("alice") == {**BOTH, "count": 15}
 
     def test_writes_before_the_login_in_its_request(self, site: Site) -> None:
-        """They are the visitor's, and merged with the rest."""
+        """Changes before ``login_user()`` are the visitor's, and are merged with the rest."""
         browser = filled(site, "user_session['count'] = 1")
         browser.do("user_session['count'] += 1; user_session['name'] = 'v'; login('alice')")
         assert browser.show() == {"count": 2, "name": "v"}
 
     def test_a_remembered_login(self, site: Site) -> None:
-        """A visitor's session whose remember cookie logs it in brings what it has."""
+        """A login by remember cookie merges the visitor's data as well."""
         site_browser = Browser(site)
         site_browser.login("alice", "user_session['count'] = 1", remember="1")
         token = site_browser.cookies["remember_token"]
@@ -104,14 +104,14 @@ class TestStrategies:
         assert site.stored("alice") == {"count": 3}
 
     def test_another_user_on_the_same_session(self, site: Site) -> None:
-        """A login of bob over alice's brings him nothing of hers."""
+        """Bob logs in over alice's session, and gets none of her data."""
         browser = filled(site)
         browser.login("alice")
         browser.login("bob")
         assert browser.show() == {} == site.stored("bob")
 
     def test_the_next_visitor_begins_anew(self, site: Site) -> None:
-        """After a logout; and what they do is merged at their login, too."""
+        """After a logout the visitor's dict is empty, and new data is merged at the next login."""
         browser = filled(site, "user_session['count'] = 1")
         browser.login("alice")
         browser.logout()
@@ -120,7 +120,7 @@ class TestStrategies:
         assert browser.show() == {"count": 3}
 
     def test_too_large_to_merge(self, make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
-        """The login goes on, the log names the way out, and nothing is lost: it is merged when there is room."""
+        """The login goes on, and the log says what to do. The data is merged as soon as there is room."""
         site = make_site(SESSION_MAX_BYTES=4000)
         filled(site, "login('alice'); user_session['a'] = 'x' * 2500")
         browser = filled(site, "user_session['b'] = 'y' * 2500")
@@ -132,7 +132,7 @@ class TestStrategies:
         assert not [key for key in browser.get("/session").json if key.startswith("_user_session")]
 
     def test_a_strategy_that_fails(self, make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
-        """The login goes on, and what the strategy says of its values is not in the log."""
+        """The login goes on, and the log shows no value of the strategy's error."""
 
         def fail(base: Any, theirs: Any, mine: Any) -> Any:
             raise ValueError(f"secret {mine}")
@@ -152,12 +152,12 @@ MOST_CALLS = 14
 
 @pytest.mark.promise(3)
 class TestCrashes:
-    """The process dies at each store command of a login, before it took effect or after, and the browser goes on."""
+    """A process dies at each store command of a login, before or after the command took effect."""
 
     @pytest.mark.parametrize("took_effect", [False, True])
     @pytest.mark.parametrize("call", range(1, MOST_CALLS))
     def test_then_logs_in_again(self, site: Site, call: int, took_effect: bool) -> None:
-        """After the login was tried again there is one merge."""
+        """The user logs in again, and there is exactly one merge."""
         self.crash(site, call, took_effect, "login", "")
 
     @pytest.mark.parametrize("took_effect", [False, True])
@@ -275,7 +275,7 @@ class TestAtTheSameTime:
     """Two requests of one browser, or two devices."""
 
     def test_two_tabs_log_in(self, site: Site) -> None:
-        """With one visitor's session: one merge, and the later tab's login is as before."""
+        """Two tabs with one visitor's session: one merge, and the later tab is logged in as usual."""
         filled(site, "login('alice')" + OWN)
         browser = filled(site)
         tabs = [browser.copy(), browser.copy()]
@@ -286,7 +286,7 @@ class TestAtTheSameTime:
         assert tabs[0].show() == tabs[1].show() == BOTH
 
     def test_two_tabs_log_in_as_two(self, site: Site) -> None:
-        """It is the first one's, and not the second one's."""
+        """The first user gets the visitor's data, the second user does not."""
         browser = filled(site)
         tabs = [browser.copy(), browser.copy()]
         site.meanwhile = lambda: tabs[0].login("alice")
@@ -296,7 +296,7 @@ class TestAtTheSameTime:
         assert site.stored("bob") == {}
 
     def test_an_edit_under_way_while_another_tab_logs_in(self, site: Site) -> None:
-        """It is dropped, as the session's are; what was merged stays as it is."""
+        """The edit is dropped, as in the session. The merged data stays."""
         browser = filled(site)
         tab = browser.copy()
         site.meanwhile = lambda: browser.login("alice")
@@ -304,14 +304,14 @@ class TestAtTheSameTime:
         assert browser.show()["count"] == 2
 
     def test_two_devices_log_in(self, site: Site) -> None:
-        """Both are merged."""
+        """The data of both visitors is merged."""
         one, other = filled(site), filled(site, "user_session['count'] = 10")
         site.meanwhile = lambda: other.login("alice")
         one.work("login('alice'); dict(user_session)")
         assert site.stored("alice")["count"] == 12
 
     def test_two_devices_add(self, site: Site) -> None:
-        """As requests on one session do: both are kept, and the later one sees both."""
+        """Additions of two devices are both kept, and the later request sees both."""
         one, other = filled(site, "login('alice')"), filled(site, "login('alice')")
         one.do("user_session['box'] = {'x': 1}")
         site.meanwhile = lambda: other.do("user_session['box']['y'] = 2; user_session['n'] = 1")
@@ -319,7 +319,7 @@ class TestAtTheSameTime:
         assert one.show() == other.show() == {"box": {"x": 1, "y": 2, "z": 3}, "n": 1}
 
     def test_contested(self, site: Site) -> None:
-        """The later one wins, and the signal tells."""
+        """The later value wins, and a signal tells of the conflict."""
         one, other = filled(site, "login('alice')"), filled(site, "login('alice')")
         told: list[Any] = []
         site.meanwhile = lambda: other.do("user_session['n'] = 1")

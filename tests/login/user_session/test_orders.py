@@ -69,7 +69,7 @@ def outcomes(store: Store) -> Callable[..., list[tuple[list[Any], dict[str, Any]
 
 @pytest.mark.parametrize("begin", [False, True])
 def test_two_devices_log_in(outcomes: Any, begin: bool) -> None:
-    """What each of two visitors brings is there once, whether there was something before or not."""
+    """The data of two visitors is there once each, with and without earlier data of the user."""
     seen = outcomes(merging(brought("one", 2, "pear")), merging(brought("two", 4, "plum")), begin=begin)
     assert len(seen) == 4, "two loads do not notice each other"
     for results, stored in seen:
@@ -80,7 +80,7 @@ def test_two_devices_log_in(outcomes: Any, begin: bool) -> None:
 
 @pytest.mark.parametrize("begin", [False, True])
 def test_one_login_is_tried_twice(outcomes: Any, begin: bool) -> None:
-    """One of two merges of the same visitor counts, and the other one knows."""
+    """One of two merges of the same visitor counts, and the other merge notices that."""
     visitor = brought("one", 2, "pear")
     for results, stored in outcomes(merging(visitor), merging(visitor), begin=begin):
         assert [result is None for result in results].count(True) == 1
@@ -89,7 +89,7 @@ def test_one_login_is_tried_twice(outcomes: Any, begin: bool) -> None:
 
 
 def test_a_merge_beside_a_change(outcomes: Any) -> None:
-    """A change that began before the merge, or after it, is kept beside it."""
+    """A change is kept beside the merge, whichever began first."""
 
     def change(store: Any) -> UserCommit | None:
         data = data_in(store)
@@ -103,7 +103,7 @@ def test_a_merge_beside_a_change(outcomes: Any) -> None:
 
 
 def test_a_merge_beside_a_deletion(outcomes: Any) -> None:
-    """Either it is deleted with all else, or it is what comes after that; nothing from before comes back."""
+    """The merged data is deleted with the rest, or comes after the deletion. No older data comes back."""
     seen = outcomes(merging(brought("one", 2, "pear")), lambda store: data_in(store).delete(NAME), begin=True)
     left = {tuple(sorted(stored)) for _, stored in seen}
     assert left == {(), ("cart", "visits")}
@@ -112,7 +112,7 @@ def test_a_merge_beside_a_deletion(outcomes: Any) -> None:
 
 
 def test_an_undo_beside_a_merge(outcomes: Any) -> None:
-    """The undo takes back one merge as a whole, the last one that it finds, or none that came after it."""
+    """The undo takes back the last merge that it finds as a whole, or no merge."""
     seen = outcomes(lambda store: data_in(store).undo(NAME), merging(brought("one", 2, "pear")), begin=True)
     assert {stored.get("visits", 0) for _, stored in seen} == {1, 2}
     for _, stored in seen:

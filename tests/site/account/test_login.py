@@ -212,7 +212,7 @@ def test_sign_out(app: Flask, client: FlaskClient) -> None:
     response = client.post("/logout")
     assert (response.status_code, response.location) == (302, "/login")
     page = client.get("/login").text
-    assert "You are signed out, and your session is gone." in page
+    assert "You are signed out. Your session was deleted." in page
     assert "You are signed out" not in client.get("/login").text
     with client:
         client.get("/")
@@ -308,7 +308,7 @@ class TestNext:
         assert response.location == "/login?next=%2Faccount%3Ftab%3D2"
         assert "Set-Cookie" not in response.headers
         page = client.get(response.location).text
-        assert "Sign in, and you get there." in page
+        assert "Please sign in to see this page." in page
         action = re.search(r'<form method="post" action="(/login[^"]*)"', page)
         assert action
         address = html.unescape(action[1])

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sched_site import create_app
 
+from flask_cloakroom import Cloakroom, UserMixin, login_user
+from flask_cloakroom.account import TEXTS, account_blueprint
 from support.sched.browsing import Scheme, paths_of, put_into_cart, sign_in, visit
+from support.sched.forged import served
 from support.sched.processes import Site
 
 pytestmark = pytest.mark.browser
@@ -23,6 +27,13 @@ pytestmark = pytest.mark.browser
 LOOKS: tuple[tuple[int, Scheme], ...] = ((320, "light"), (390, "dark"), (768, "light"), (1280, "dark"))
 OPERATOR_PAGES = ("/operator", "/operator/users/1/end-all")
 ACCOUNTS = {"Mira": ("Mira", "half-past-nine"), "Vera": ("Vera", "a-quarter-to-six")}
+
+
+class Somebody(UserMixin):
+    """A user of a site that has the ready-made account pages."""
+
+    def __init__(self, user_id: str) -> None:
+        self.id = user_id
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,7 @@ def found_on(page: Page) -> list[str]:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         result = page.evaluate("axe.run()")
         assert result["passes"], "axe has looked at something"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
         found += [
             f"{page.url} ({width}, {scheme}): {rule['id']} ({rule['impact']}), {node['html']}: {node['failureSummary']}"
             for rule in result["violations"]
@@ -90,6 +102,31 @@ def test_pages(browser: Browser, site: Site, who: str) -> None:
             if (shown := page.url.partition("?")[0]) not in seen:
                 seen.add(shown)
                 found += found_on(page)
+    assert found == []
+
+
+def test_ready_made_account_pages(browser: Browser) -> None:
+    """The list of devices and the confirmation of the package, in its own layout, which scroll nowhere sideways."""
+    app = Flask("site")
+    app.config["SESSION_STORE"] = "memory://"
+    cloakroom = Cloakroom(app)
+    cloakroom.user_loader(Somebody)
+    app.add_url_rule("/login", view_func=lambda: str(login_user(Somebody("1"))), endpoint="login")
+    app.register_blueprint(account_blueprint())
+    found = []
+    with served(app) as port:
+        origin = f"http://127.0.0.1:{port}"
+        with browser.new_context(base_url=origin) as phone, checked(browser.new_context(base_url=origin)) as context:
+            phone.new_page().goto("/login")
+            page = context.new_page()
+            page.goto("/login")
+            page.goto("/account")
+            page.get_by_role("button", name="Sign out device").click()
+            expect(page.get_by_role("status")).to_have_text(TEXTS["ended"])
+            found += found_on(page)
+            page.get_by_role("link", name="Sign out everywhere").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Sign out everywhere?")
+            found += found_on(page)
     assert found == []
 
 

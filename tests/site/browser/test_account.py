@@ -93,7 +93,7 @@ def test_devices(browser: Browser, site: Site, javascript: bool) -> None:
         expect(devices).to_have_count(1)
         other.get_by_role("link", name="Your account").click()
         expect(other).to_have_url(f"{site.url}/login?next=%2Faccount")
-        expect(other.get_by_text("Sign in, and you get there.")).to_be_visible()
+        expect(other.get_by_text("Please sign in to see this page.")).to_be_visible()
         mine.get_by_role("button", name="Sign out here").click()
         expect(page.get_by_role("status")).to_contain_text("You are signed out")
 

@@ -31,7 +31,7 @@ def test_ends_a_device(browser: Browser, site: Site, javascript: bool) -> None:
         theirs = sign_in(phone)
         page = sign_in(office, *OPERATOR)
         page.get_by_role("link", name="Your account").click()
-        page.get_by_role("link", name="Activity").click()
+        page.get_by_role("link", name="Activity", exact=True).click()
         mira = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="mira"))
         mira.get_by_role("button", name="End session").click()
         expect(page.get_by_role("status")).to_have_text("The session was ended.")

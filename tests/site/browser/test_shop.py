@@ -126,7 +126,7 @@ def test_keyboard(browser: Browser, site: Site) -> None:
         page = context.new_page()
         page.goto("/login")
         page.keyboard.press("Tab")
-        skip = page.get_by_role("link", name="Skip to the content")
+        skip = page.get_by_role("link", name="Skip to content")
         expect(skip).to_be_focused()
         expect(skip).to_be_in_viewport()
         page.keyboard.press("Enter")
@@ -182,10 +182,10 @@ def test_product_page(browser: Browser, site: Site) -> None:
         page = context.new_page()
         page.goto("/")
         for name in ("Desk bell", "Sand timer"):
-            page.get_by_role("link", name="Shop").click()
+            page.get_by_role("link", name="Shop", exact=True).click()
             page.get_by_role("link", name=name).first.click()
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
-            expect(page.locator("#views")).to_contain_text("Seen")
+            expect(page.locator("#views")).to_contain_text("Viewed")
         looked_at = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
         expect(looked_at).to_have_text(["Desk bell"])
         page.get_by_role("button", name="Add Sand timer to the cart").click()
@@ -218,7 +218,7 @@ def test_notice(browser: Browser, site: Site, pictures: Path) -> None:
         assert waiting.evaluate("window.stays") is True
         expect(buyer.locator("#notices")).to_have_count(0)
 
-        notice.get_by_role("link", name="See your cart").click()
+        notice.get_by_role("link", name="View cart").click()
         expect(waiting.get_by_role("listitem").filter(has_text="Fountain pen")).to_contain_text("Sold out")
         waiting.get_by_role("button", name="Buy").click()
         expect(waiting.get_by_role("alert")).to_contain_text("Fountain pen: sold out. Nothing was bought")
@@ -240,7 +240,7 @@ def test_notice_is_closed(browser: Browser, site: Site) -> None:
         expect(buyer.get_by_role("status")).to_contain_text("Thank you for your order")
         notice = waiting.locator("#notices .alert")
         expect(notice).to_contain_text(PEN_IS_SOLD)
-        notice.get_by_role("button", name="Close this notice").click()
+        notice.get_by_role("button", name="Close notice").click()
         expect(notice).to_have_count(0)
 
         another_tab = other.new_page()

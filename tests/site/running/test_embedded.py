@@ -52,7 +52,7 @@ def test_ends_with_the_site_and_keeps_all(folder: Path, how: signal.Signals) -> 
     with Site() as site:
         page = site.request("GET", "/cart", cookie=cookie).text
         assert 'id="desk-bell-quantity"' in page
-        assert "Seen 2 times" in site.request("GET", "/product/tea-for-two").text
+        assert "Viewed 2 times" in site.request("GET", "/product/tea-for-two").text
         assert "Sold out" in site.request("GET", "/product/fountain-pen").text
         assert server_of(folder) != server
 

@@ -20,7 +20,10 @@ from support.sched.hostile_records import Forger, cases
 #: Statuses that are right: a page, a redirect, a refusal; and 503, when nothing is known of a visitor.
 GOOD = {200, 204, 302, 303, 308, 400, 403, 404, 405, 429, 503}
 #: Where a URL needs something.
-ARGUMENTS = {"slug": "desk-bell", "number": 1, "filename": "sched.css", "year": 2026, "week": 30}
+ARGUMENTS = {
+    **{"slug": "desk-bell", "filename": "sched.css", "appointment_id": 1, "user_id": 1},
+    **{"year": 2026, "number": 1},
+}
 FORM = {
     **{"product": "desk-bell", "quantity": "2", "username": "mira", "password": "half-past-nine", "repeat": "x"},
     **{"handle": "a.b", "user": "1", "title": "Tea", "time_zone": "UTC", "name": "Ada"},
@@ -41,7 +44,7 @@ class World(NamedTuple):
 
 @pytest.fixture
 def app(empty_redis: str, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    monkeypatch.setattr(notices, "PATIENCE", 0.0)
+    monkeypatch.setattr(notices, "SUBSCRIBE_TIMEOUT", 0.0)
     app = create_app(
         {
             **{"REDIS_URL": empty_redis, "SESSION_STORE": "memory://", "OPERATORS": ["vera"], "OTHER_SITE_PORT": 1},

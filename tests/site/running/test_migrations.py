@@ -77,7 +77,7 @@ def test_several_processes_at_once(empty_redis: str, database_url: str) -> None:
     with opened(database_url) as connection:
         assert sorted(connection.scalars(sqlalchemy.select(User.username))) == ["june", "mira", "tomas", "vera"]
         made = connection.scalar(sqlalchemy.select(sqlalchemy.func.count(Appointment.id)))
-        assert made == sum(len(entries) for entries in samples.DIARIES.values())
+        assert made == sum(len(entries) for entries in samples.APPOINTMENTS.values())
 
 
 def test_one_upgrade_after_the_other(settings: dict[str, str]) -> None:
@@ -142,7 +142,7 @@ def test_a_database_of_a_later_version(database_url: str, settings: dict[str, st
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("The site cannot start. The database is of another version of it: ")
+    assert done.stderr.startswith("The site cannot start. The database belongs to another version of the site: ")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -182,7 +182,7 @@ class TestSamples:
             samples.add_samples(today)
             for user in db.session.query(User):
                 theirs = diary.between(user.id, *AGES)
-                assert len(theirs) == len(samples.DIARIES[user.username])
+                assert len(theirs) == len(samples.APPOINTMENTS[user.username])
                 assert all(one.ends <= other.starts for one, other in pairwise(theirs))
 
     def test_once(self, app: Flask, empty_redis: str) -> None:

@@ -56,13 +56,15 @@ def test_site_that_attacks() -> None:
         pass  # nobody listens there any more
     with Site(SCHED_ATTACKER_PORT="off") as site:
         assert site.request("GET", "/attack").status == 404
-        assert "attacked" not in site.stop()[1]
+        assert "Attacking" not in site.stop()[1]
 
 
 @pytest.mark.parametrize("port", ["eighty", "-1", "65536"])
 def test_port_of_the_other_site_makes_no_sense(port: str) -> None:
     """A port that cannot be one is told by the setting's name."""
-    with pytest.raises(SystemExit, match=f"SCHED_ATTACKER_PORT is a number from 0 to 65535, or \"off\", not '{port}'"):
+    with pytest.raises(
+        SystemExit, match=f"SCHED_ATTACKER_PORT must be a number from 0 to 65535, or \"off\", not '{port}'"
+    ):
         program._listen_for_attacker(port)
 
 
@@ -70,9 +72,7 @@ def test_port_of_the_other_site_is_taken() -> None:
     """A port that somebody else has is told by the setting's name."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with pytest.raises(
-            SystemExit, match=f"SCHED_ATTACKER_PORT {port} cannot be listened on: Address already in use"
-        ):
+        with pytest.raises(SystemExit, match=f"SCHED_ATTACKER_PORT {port} cannot be used: Address already in use"):
             program._listen_for_attacker(port)
 
 
@@ -88,7 +88,7 @@ def test_port_is_taken(by_environment: bool) -> None:
             text=True,
         )
     assert done.returncode == 1
-    assert done.stderr == f"Port {port} is taken by another program. Choose another one with --port or PORT.\n"
+    assert done.stderr == f"Port {port} is in use by another program. Choose another port with --port or PORT.\n"
 
 
 @pytest.mark.parametrize("port", ["eighty", "-1", "65536"])
@@ -126,7 +126,7 @@ def test_next_free_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         with program._listen(None) as listener:
             found = listener.getsockname()[1]
     assert port < found <= port + program.MORE_PORTS
-    assert capsys.readouterr().out == f"Port {port} is taken, so this is on {found}.\n"
+    assert capsys.readouterr().out == f"Port {port} is in use. The site uses port {found}.\n"
 
 
 def bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

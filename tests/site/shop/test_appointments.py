@@ -352,7 +352,7 @@ class TestTwoTabs:
         response = send(mira, number, title="Second tab", version="1")
         assert response.status_code == 200
         assert "The appointment was changed in" in response.text
-        assert "It is “First tab” now, Fri 27 Nov 2026, 12:00 to 13:00." in response.text
+        assert "It is now “First tab”, Fri 27 Nov 2026, 12:00 to 13:00." in response.text
         assert 'value="Second tab"' in response.text
         assert all_of(app) == [("First tab", "27 11:00", "27 12:00")]
         (version,) = re.findall(r'name="version" type="hidden" value="(\d+)"', response.text)

@@ -211,19 +211,19 @@ from sched_site.redis_client import redis
 
 app = create_app()
 announcements = app.extensions[notices.EXTENSION_KEY]
-inbox = announcements.join()
-assert announcements.wait({PATIENCE})
+inbox = announcements.subscribe()
+assert announcements.wait_until_listening({PATIENCE})
 with announcements._lock:  # as if another thread held it
     child = os.fork()
 if child == 0:
-    own = announcements.join()
-    assert announcements.wait({PATIENCE})
+    own = announcements.subscribe()
+    assert announcements.wait_until_listening({PATIENCE})
     redis.publish(stock.SOLD_OUT, "from the child")
     assert own.get(timeout={PATIENCE}) == "from the child"
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert inbox.get(timeout={PATIENCE}) == "from the child"
-announcements.leave(inbox)
+announcements.unsubscribe(inbox)
 """
 
 

@@ -43,7 +43,7 @@ def chromium() -> str | None:
 
 
 class Visited(Protocol):
-    """What has an address: a :class:`~sched_processes.Site`, or one that a test serves itself."""
+    """What has an address: a :class:`~support.sched.processes.Site`, or one that a test serves itself."""
 
     @property
     def url(self) -> str:

@@ -61,7 +61,7 @@ class StoredTokens:
         """Return the contents of a token; None if it is not valid. The use of an old token ends its login."""
         found = self._find(token)
         if found is not None and found[1] is TokenStatus.OLD:
-            self._report(found[0])
+            self._end_and_report(found[0])
         return self._remembered(token, found)
 
     @_unavailable_if_down
@@ -82,7 +82,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def refuse(self, foreign: str) -> None:
-        """End the family that this browser has just begun with the credential, or let none begin."""
+        """End the family that this browser has just made with the credential, or let nobody make one."""
         found = self._find(self._families.refuse(foreign))
         if found is not None and found[1] in (TokenStatus.CURRENT, TokenStatus.PREVIOUS):
             self._families.end(found[0])
@@ -110,7 +110,7 @@ class StoredTokens:
             return ""
         family, status = found
         if status is TokenStatus.OLD:
-            self._report(family)
+            self._end_and_report(family)
         else:
             self._families.end(family)
             if status is TokenStatus.LATE:
@@ -141,7 +141,7 @@ class StoredTokens:
             family,
         )
 
-    def _report(self, family: Family) -> None:
+    def _end_and_report(self, family: Family) -> None:
         """End the login of a family whose old token was used again, and send the signal.
 
         A thief has a copy either of the old token or of the current one. Nobody can tell which, so both browsers have

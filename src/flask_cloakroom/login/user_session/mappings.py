@@ -160,8 +160,8 @@ class StoredSession(LazyDict, UserSession):
         self._record = saved.record
         self._reset_keeping_objects(saved.record.values)
         for conflict in saved.conflicts:
-            arguments = conflict.signal_arguments()
-            self._session.send(signals.user_session_conflict, user_id=self._user_id, **arguments)
+            # No local variable holds the arguments: an error reporter would send their values with a receiver's error.
+            self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
 
     def rollback(self) -> None:
         """Drop the changes that could not be saved. The stored data stays."""
