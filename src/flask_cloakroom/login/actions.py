@@ -42,7 +42,7 @@ def login_user(
 
 
 def logout_user() -> bool:
-    """Log the user out, and return True. The session is deleted in the store, and the remember tokens are revoked.
+    """Log the user out, and return True. The session ends, and the browser's remember tokens are revoked.
 
     Values that the view puts into the session afterwards, such as a flash message, begin a new session. In Flask's
     own cookie session only the login's keys are removed. Raises SessionUnavailable (503) if the store is down; then
@@ -63,9 +63,9 @@ def confirm_login() -> None:
 def update_session_auth_hash(user: Any = None) -> None:
     """Let this login stay valid although ``session_auth_hash()`` of its user has changed, as with a new password.
 
-    All other logins of the user end at their next request. This session gets a new ticket. If the browser has a
-    remember token, it gets a new token. The login does not become fresh. ``user``: the user object with the new hash;
-    by default the current user.
+    All other logins of the user end at their next request. This session gets a new ticket, and a new token replaces
+    the remember token of the browser. The login does not become fresh. ``user``: the user object with the new hash; by
+    default the current user.
 
     Raises ValueError if ``user`` is not the user who is logged in by this session.
     """
@@ -171,9 +171,10 @@ def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
 def logout_everybody() -> int:
     """End the sessions and remember tokens of all users of every kind, and return the number of sessions.
 
-    For operators. The function reads every entry of the store several times for each kind of user, so it takes about
-    as long as reading and writing every session. Logins that begin during the call stay valid. The function needs only
-    an application context. Raises CloakroomError if the store cannot list its entries, and StoreError if it is down.
+    This function is for operators. It reads every entry of the store several times for each user kind, so it takes
+    about as long as reading and writing every session. Logins that begin during the call stay valid. The function needs
+    only an application context. Raises CloakroomError if the store cannot list its entries, and StoreError if the store
+    is down.
     """
     _manager()  # raises RuntimeError if the application has none
     return sum(Devices(realm).end_everybody() for realm in realms_of(this_app()))

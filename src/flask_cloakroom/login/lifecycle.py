@@ -121,7 +121,7 @@ def log_out(state: LoginState) -> bool:
 
 
 def _user_to_log_out(state: LoginState) -> Any:
-    """Return the user for the signal. If a loader fails, the logout goes on with an anonymous user."""
+    """Return the user for the signal. If a loader fails, the logout continues with an anonymous user."""
     try:
         return user_of(state)
     except SessionUnavailable:
@@ -135,7 +135,8 @@ def confirm(state: LoginState) -> None:
     """Mark the login as fresh: see :func:`.actions.confirm_login`."""
     user_of(state)
     if state.impersonator is not None:
-        # The password may be the support member's or the user's, and must not make the login fresh for both.
+        # The password may be the support member's or the user's. The password of one person must not make the login of
+        # the other person fresh.
         log.info("%s: a confirmation was refused, because the session impersonates a user", state.login.log_name)
         raise Forbidden
     # With a credential in the request, the session may belong to another user.

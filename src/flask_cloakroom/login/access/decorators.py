@@ -43,16 +43,16 @@ def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | 
     """Call the view only if the login is fresh. Use it for views that a thief of a cookie must not reach.
 
     A login is fresh if it was made with a password in this session, and not by a remember token. ``max_age``: a
-    timedelta or a number of seconds; a login with a password longer ago does not count as fresh. Otherwise the response
-    is :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.needs_refresh` for a logged-in
-    user. Raises ValueError for a ``max_age`` of zero or less.
+    timedelta or a number of seconds; a login with a password longer ago does not count as fresh. If the view is not
+    called, the response is :meth:`LoginManager.unauthorized` for an anonymous user, and
+    :meth:`LoginManager.needs_refresh` for a logged-in user. Raises ValueError for a ``max_age`` of zero or less.
     """
     refuse = refuse_not_fresh(checked_age(max_age))
     return (lambda view: guard(view, refuse)) if view is None else guard(view, refuse)
 
 
 def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
-    """Return a function of a login state. It returns the response to a login that is not fresh, or None if it is fresh.
+    """Return a function that takes a login state. It returns None if the login is fresh, otherwise the response.
 
     ``seconds``: the greatest time since the login became fresh. None allows any time.
     """

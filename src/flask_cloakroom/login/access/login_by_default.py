@@ -48,12 +48,12 @@ def _requirements_of(app: Flask) -> _Requirements:
 
 
 def _blueprint_name(setup: BlueprintSetupState) -> str:
-    """Return a blueprint's name as in ``request.blueprints``: with the names of the blueprints around it."""
+    """Return a blueprint's name as in ``request.blueprints``, which contains the names of its outer blueprints."""
     return f"{setup.name_prefix}.{setup.name}".lstrip(".")
 
 
 class _Requirements:
-    """The logins that an application's views need. Lives as long as the application."""
+    """The logins that an application's views need. The object lives as long as the application."""
 
     def __init__(self) -> None:
         #: For each blueprint, or None for the application: the realms whose logins its views need. The realm None is
@@ -100,7 +100,7 @@ def _is_static(view: Any) -> bool:
 
 
 def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str | None) -> str | None:
-    """Return the endpoint of a login view, which is an endpoint, a path or a URL, or None if it is of another site."""
+    """Return the endpoint of a login view (an endpoint, a path or a URL). Return None if it is on another site."""
     if login_view.startswith("."):  # relative to a blueprint, as in url_for()
         return f"{blueprint or request.blueprint or ''}{login_view}".removeprefix(".")
     if not login_view.startswith(("https://", "http://", "/")):

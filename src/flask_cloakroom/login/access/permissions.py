@@ -17,8 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
     """Call the view only if the user is authenticated and ``predicate(user)`` is true. ``predicate`` may be async.
 
-    Other parameters of ``predicate`` get the URL variables of the same names. Otherwise the response is
-    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.forbidden` for a logged-in user.
+    Other parameters of ``predicate`` get the URL variables of the same names. If the view is not called, the response
+    is :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.forbidden` for a logged-in user.
     Write the decorator below ``@app.route``.
 
     Raises TypeError if ``predicate`` is no function. A request raises TypeError if ``predicate`` returns a function or
@@ -29,7 +29,7 @@ def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
-    """Return a function of a login state. It returns the response if ``predicate`` refuses the user, otherwise None."""
+    """Return a function that takes a login state. It returns the response if ``predicate`` refuses the user, otherwise None."""
     if not callable(predicate):
         raise TypeError(f"permission_required() takes a function (user) -> bool, not {type(predicate).__name__}")
     parts = _parts_of(predicate)

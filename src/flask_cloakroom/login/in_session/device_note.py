@@ -24,7 +24,7 @@ def describe_login(session: SessionMixin, request: Request, *, remembered: bool,
     """Return the description of a login that a request makes, for :func:`.actions.active_sessions`.
 
     ``handle``: the handle of the login's remember tokens, or "" to make a new handle. With SESSION_ENCRYPTION the
-    description has neither address nor browser, because the header stores it, which can be read without the ticket.
+    description has neither address nor browser, because it is in the entry's header, which is not encrypted.
     """
     note: dict[str, Any] = {"at": int(time.time())}
     if remembered:

@@ -37,7 +37,7 @@ class AcceptsForeign(Protocol):
 
 
 def as_accepting(tokens: RememberTokens) -> AcceptsForeign:
-    """Return the tokens, typed as AcceptsForeign. Raises SettingError if they cannot replace cookies."""
+    """Return the tokens, typed as AcceptsForeign. Raises SettingError if they lack its methods."""
     if not isinstance(tokens, AcceptsForeign):
         problem = "needs remember tokens with the methods accept() and refuse(). Add both to your class of tokens"
         raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)

@@ -99,7 +99,7 @@ def verifying_keys(app: Flask) -> list[SecretBytes]:
 
 
 def signing_keys(app: Flask) -> list[SecretBytes]:
-    """Return :func:`verifying_keys`, to make a signature. Raises SettingError if SECRET_KEY is missing or weak."""
+    """Return the keys of :func:`verifying_keys` for a new signature. Raises SettingError if SECRET_KEY may not sign."""
     if not app.secret_key:
         raise SettingError(
             "SECRET_KEY",

@@ -27,7 +27,7 @@ _matches: Final = re.compile(TOKEN_PATTERN).fullmatch
 
 
 def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
-    """Return a method that raises SessionUnavailable (503) where ``method`` raises StoreError. Nobody is logged in."""
+    """Return a method that raises SessionUnavailable (503) where ``method`` raises StoreError."""
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -58,7 +58,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def resolve(self, token: str) -> Remembered | None:
-        """Return the contents of a token, or None if it is not valid. The use of an old token ends its login."""
+        """Return the contents of a token, or None if it is not valid. An old token may be a copy, so its login ends."""
         found = self._find(token)
         if found is not None and found[1] is TokenStatus.OLD:
             self._end_and_report(found[0])
@@ -98,7 +98,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Return a new token of the same family with this digest, which replaces the token, or None if it has ended."""
+        """Replace a token by a new token of the same family with this digest. Return None if the family has ended."""
         return self._families.renew(_family_of(remembered), auth_hash)
 
     @_unavailable_if_down
@@ -110,7 +110,7 @@ class StoredTokens:
     def revoke(self, token: str) -> str:
         """End the family of a token, and return the handle of its login, or "" if the token is unknown.
 
-        If the family has a newer token, the sessions of the login end too.
+        If the token was replaced more than :data:`.family.TOKEN_OVERLAP` seconds ago, the sessions of the login end too.
         """
         found = self._find(token)
         if found is None:

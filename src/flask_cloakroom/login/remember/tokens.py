@@ -52,7 +52,7 @@ class Used:
 
 
 class RememberTokens(Protocol):
-    """Issues, checks and revokes remember tokens. One object may serve one request or the whole application."""
+    """Issues, checks and revokes remember tokens. An object may serve one request only, or the whole application."""
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = ...) -> str:
         """Return a new token with at most LONGEST_TOKEN characters of ``[A-Za-z0-9_.-]``.
@@ -96,12 +96,12 @@ class RememberTokens(Protocol):
         ...
 
 
-#: Methods of an application's own remember tokens, by the names that they may still have from an earlier version.
+#: The methods of :class:`RememberTokens` that an earlier version of this package had under another name, and that name.
 _EARLIER_NAMES: Final = {"is_alive": "stands", "refuse": "spend"}
 
 
 class _PresentNames:
-    """Remember tokens of an application, with the present names of methods that have earlier names there."""
+    """Remember tokens whose class has the earlier method names. Here the methods also have today's names."""
 
     def __init__(self, tokens: Any) -> None:
         self._tokens = tokens
@@ -111,6 +111,6 @@ class _PresentNames:
 
 
 def with_present_names(tokens: Any) -> RememberTokens:
-    """Return the remember tokens of an application, whose methods may be named as in an earlier version."""
+    """Return ``tokens`` with today's method names, even if their class has the earlier method names."""
     present: Any = tokens if hasattr(tokens, "is_alive") else _PresentNames(tokens)
     return cast(RememberTokens, present)

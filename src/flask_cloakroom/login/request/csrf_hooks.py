@@ -50,7 +50,7 @@ def has_header_login() -> bool:
         state = login_state(realm)
         try:
             user_of(state)
-        except HTTPException as error:  # the credential may be one of another kind of user
+        except HTTPException as error:  # the credential may belong to another user kind
             refusal = refusal or error
         else:
             if state.source in ("header", "request_loader"):
@@ -66,7 +66,7 @@ def login_secrets(resume: bool) -> list[Secret]:
     ``resume``: log in by remember token first. Otherwise a forged request could pass with the CSRF token of an
     anonymous session, and its view would then run for the remembered user.
 
-    The session of another kind of user is opened only if the browser has a cookie of that kind.
+    The session of a user kind is opened only if the browser has a cookie of this user kind.
     """
     if not has_request_context():
         return []

@@ -34,14 +34,14 @@ class UserProxy(LocalProxy[Any]):
 
 
 def get_user() -> Any:
-    """Return the request's user, loaded at the first call; an anonymous user if nobody is logged in.
+    """Return the request's user, loaded at the first call, or an anonymous user if nobody is logged in.
 
     Return None outside of a request.
     """
     return user_of(login_state()) if has_request_context() else None
 
 
-#: The user who makes the current request, or an anonymous user. Loaded when it is first used, and in every template.
+#: The user who makes the current request, or an anonymous user. The first use loads the user, also a use in a template.
 current_user: Any = UserProxy(get_user)
 
 
@@ -51,7 +51,7 @@ def user_context() -> dict[str, Any]:
 
 
 def user_of(state: LoginState) -> Any:
-    """Return the user of a request, loaded at the first call; an anonymous user if nobody is logged in.
+    """Return the user of a request, loaded at the first call, or an anonymous user if nobody is logged in.
 
     Raises RuntimeError if the realm has no loader, and the 401 of an authenticator that refuses the credential.
     """
@@ -138,8 +138,8 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
 def _passes_session_protection(state: LoginState, login: SessionLogin, browser: object) -> bool:
     """Return whether SESSION_PROTECTION lets the login continue in the request's browser.
 
-    ``browser`` is the digest that was stored at the login. If the browser is another one, the login ends in the mode
-    "strong", and is not fresh any more in the mode "basic".
+    ``browser`` is the digest that was stored at the login. In another browser, the login ends if the mode is "strong",
+    and is not fresh any more if the mode is "basic".
     """
     mode = state.settings.protection
     if mode is UNSET:

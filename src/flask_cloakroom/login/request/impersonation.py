@@ -25,7 +25,7 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
-    """Return why a user must not impersonate another one, as the end of a sentence, or None if allowed."""
+    """Return why ``impersonator`` must not impersonate ``user``, as the end of a sentence, or None if allowed."""
     if user is None:
         return "the impersonated user does not exist any more"
     if not is_set(user, "is_active"):

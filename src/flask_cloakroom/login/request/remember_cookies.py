@@ -41,7 +41,7 @@ def sent_tokens(state: LoginState) -> list[Secret]:
         return []
     found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
-        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes around some values
+        cookies = state.settings.cookie.values(state.request.environ)  # values() removes the quotes around some values
         found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TRIES]
     return found
 
@@ -57,7 +57,7 @@ def resolve(state: LoginState, token: str) -> Remembered | None:
 
 
 def revoke(state: LoginState, token: str) -> str:
-    """Revoke the family of a sent token, and return the handle of its login, or "" if there is none."""
+    """Revoke the family of a sent token, and return the handle of its login, or "" if it has no handle."""
     if SEPARATOR in token:
         refuse(state.app, state.tokens, token)
         return ""
@@ -104,7 +104,7 @@ def log_in_again(state: LoginState) -> Any:
 def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or join the login that a parallel request made with the same token.
 
-    Return False if the token was revoked meanwhile or the session could not be joined.
+    Return False if a parallel request revoked the token, or if the login in the other session cannot be joined.
     """
     tokens, user_id = state.tokens, state.realm.id_of(user)
     user_agent = state.request.headers.get("User-Agent")
@@ -171,7 +171,7 @@ def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
 def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
     """Revoke the sent tokens of other users, who would be logged in again after this session has ended.
 
-    Return the handle of the sent token of this user, or "" if there is none.
+    Return the handle of the sent token of this user, or "" without such a token.
     """
     handle = ""
     for token in sent_tokens(state):

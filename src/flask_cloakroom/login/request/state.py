@@ -40,7 +40,7 @@ class LoginState:
     is_loaded: bool = False
     #: How the user was found, or None for an anonymous user.
     source: LoginSource | None = None
-    #: The user who is really logged in, if they impersonate ``user``, otherwise None.
+    #: The user who is logged in by the session, if this user impersonates ``user``, otherwise None.
     impersonator: Any = None
     #: The response to a credential that an authenticator refused.
     refusal: HTTPException | None = None
@@ -90,7 +90,7 @@ class LoginState:
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
     ) -> None:
-        """Set the request's user. ``private``: whether this is a logged-in user and not an anonymous user."""
+        """Set the request's user. ``private``: whether ``user`` is a logged-in user and not an anonymous user."""
         self.user = user
         self.source = source
         self.impersonator = impersonator

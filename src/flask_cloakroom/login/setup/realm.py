@@ -38,7 +38,7 @@ KINDS_KEY: Final = "flask_cloakroom.login.kinds"
 
 
 class Realm:
-    """The declarations of an application for one group of users. Lives as long as the process.
+    """The declarations of an application for one group of users. The object lives as long as the process.
 
     Set its attributes, and register its functions, before the first request.
     """
@@ -57,13 +57,13 @@ class Realm:
         self.login_view: str | None = None
         #: The login pages of blueprints, by blueprint name. A blueprint with the value None answers with a 401.
         self.blueprint_login_views: dict[str | None, str | None] = {}
-        #: The message that is flashed before the redirect to the login page, or None for no message. Its category.
+        #: The message that is flashed before the redirect to the login page, or None for no message; its category.
         self.login_message: Any = LOGIN_MESSAGE
         self.login_message_category = MESSAGE_CATEGORY
         #: The endpoint, path or URL of the page that asks a logged-in user for the password again. If it is None, a
         #: page that needs a fresh login answers with a 401.
         self.refresh_view: str | None = None
-        #: The message that is flashed before the redirect to the refresh view, or None for no message. Its category.
+        #: The message that is flashed before the redirect to the refresh view, or None for no message; its category.
         self.needs_refresh_message: Any = REFRESH_MESSAGE
         self.needs_refresh_message_category = MESSAGE_CATEGORY
         #: The mode if the application does not set SESSION_PROTECTION: "basic", "strong" or None.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: The value for a setting that the application has not set. None would be a value of its own for such a setting.
+#: The value for a setting that the application has not set. None is not used, because it is a valid value of settings.
 UNSET: Final = object()
 
 #: The defaults of the settings. Settings of Flask-Login have Flask-Login's defaults.

@@ -73,7 +73,7 @@ class UserMixin:
 
     @property
     def is_active(self) -> bool:
-        """Whether the user may log in: True. If a class returns False, logins of the user end at their next request."""
+        """Whether the user may log in: True. If a class returns False, the user's logins end at their next request."""
         return Flag(True)  # type: ignore[return-value]  # a bool that can be called
 
     @property
@@ -83,7 +83,7 @@ class UserMixin:
 
     @property
     def is_anonymous(self) -> bool:
-        """False."""
+        """Whether the user is anonymous: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     def get_id(self) -> str:
@@ -103,17 +103,17 @@ class AnonymousUserMixin:
 
     @property
     def is_authenticated(self) -> bool:
-        """False."""
+        """Whether the user is logged in: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     @property
     def is_active(self) -> bool:
-        """False."""
+        """Whether the user may log in: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     @property
     def is_anonymous(self) -> bool:
-        """True."""
+        """Whether the user is anonymous: always True."""
         return Flag(True)  # type: ignore[return-value]
 
     def get_id(self) -> str | None:

@@ -28,7 +28,7 @@ class UserSession(MutableMapping[Any, Any]):
     """
 
     def __repr__(self) -> str:
-        # Without the contents, because a repr may be logged.
+        # The repr has no contents, because it may be logged.
         return f"<{type(self).__name__}>"
 
     def copy(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class UserSession(MutableMapping[Any, Any]):
         return ()
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
-        """Undo the last merge of visitor data, and return the changes that the merge had made.
+        """Undo the last merge of visitor data, and return the changes that the undo made.
 
         This call saves the result before it returns. Values that were edited after the merge stay as they are. If no
         merge can be undone, nothing changes and the result is empty.
@@ -101,8 +101,8 @@ class StoredSession(LazyDict, UserSession):
         return self._reset(self._record.values)
 
     def _unpack(self, key: Any) -> Any:
-        # A value that cannot be decoded raises an error. In a session its key is missing, but here a view that finds no
-        # cart would begin a new cart and overwrite the user's data.
+        # A value that cannot be decoded raises an error. In a session such a key counts as missing; here a view that
+        # finds no cart would begin a new cart and overwrite the user's data.
         with self._session.outage():
             value = unpack_value(key, self._base[key])
         self._data[key] = value
@@ -165,7 +165,7 @@ class StoredSession(LazyDict, UserSession):
             self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
 
     def rollback(self) -> None:
-        """Discard the changes that could not be saved, so that the values are those that were read again."""
+        """Discard the changes that could not be saved, so that the values are again as loaded or saved last."""
         if self._record is not None:
             self._reset(self._record.values)
 
