@@ -135,7 +135,7 @@ class CSRFProtect(Protection):
         return self._exempt_paths is not None and self._exempt_paths.covers(request)
 
     def _is_protected(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
-        """Return True if the protection checks requests for this view and path. The method is checked elsewhere."""
+        """Return True if the protection checks requests for this view and path, by any method that is checked."""
         return request.endpoint is not None and not self._is_exempt(app, request, settings)
 
     def _protect(self, app: Flask, request: Request, settings: CSRFSettings, apply_exemptions: bool) -> None:

@@ -99,7 +99,7 @@ class CSRFSettings:
     #: The methods that are checked. None means all methods except the safe methods.
     methods: frozenset[str] | None
     field: str
-    #: The headers that may carry the token, by their names in the WSGI environ.
+    #: The headers that may contain the token, by their names in the WSGI environ.
     headers: tuple[str, ...]
     meta_name: str
     #: An additional secret key for all tokens, or b"" for no such key.

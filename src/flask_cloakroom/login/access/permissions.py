@@ -29,7 +29,7 @@ def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
-    """Return a function that takes a login state. It returns the response if ``predicate`` refuses the user, otherwise None."""
+    """Return a function of a login state that returns a response if ``predicate`` refuses the user, otherwise None."""
     if not callable(predicate):
         raise TypeError(f"permission_required() takes a function (user) -> bool, not {type(predicate).__name__}")
     parts = _parts_of(predicate)

@@ -110,7 +110,7 @@ class StoredTokens:
     def revoke(self, token: str) -> str:
         """End the family of a token, and return the handle of its login, or "" if the token is unknown.
 
-        If the token was replaced more than :data:`.family.TOKEN_OVERLAP` seconds ago, the sessions of the login end too.
+        If the token was replaced more than :data:`.family.TOKEN_OVERLAP` seconds ago, the login's sessions end too.
         """
         found = self._find(token)
         if found is None:
