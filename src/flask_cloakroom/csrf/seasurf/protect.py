@@ -40,7 +40,7 @@ _LOGIN_SIGNALS: Final = (
     signals.impersonation_ended,
 )
 
-NO_REQUEST: Final = "There is no request to check. Call validate() during a request."
+NO_REQUEST: Final = "There is no request to check for forgery. Call the method validate in a view."
 
 
 class SeaSurf(CSRFProtect):
