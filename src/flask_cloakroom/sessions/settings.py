@@ -304,7 +304,7 @@ def _from_object(setting: str, value: Any, options: StoreOptions) -> Store:
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
     if missing:
         class_name = type(value).__name__
-        raise SettingError(setting, f"must be a URL or a store. {class_name} has no method {', '.join(missing)}.")
+        raise SettingError(setting, f"must be a URL or a store. {class_name} has no {', '.join(missing)}().")
     store: Store = value
     return store
 

@@ -215,12 +215,12 @@ class SessionWork(LazyDict):
 
     def _reject(self, reason: str, sid: str | None) -> None:
         if sid is not None:
-            log.info("session %s: the ticket was refused (%s), so the visitor gets no stored session", sid, reason)
+            log.info("session %s: the ticket was refused (%s)", sid, reason)
         self.send(signals.session_rejected, reason=reason, sid=sid)
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Turn a StoreError in the ``with`` block into SessionUnavailable (503). Then this request saves nothing more."""
+        """Turn a StoreError in the ``with`` block into SessionUnavailable (503), and save nothing more."""
         try:
             yield
         except StoreError as error:
