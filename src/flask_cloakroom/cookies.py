@@ -94,7 +94,7 @@ def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     """
     name = read.text(f"{kind}_COOKIE_NAME")
     if not _COOKIE_NAME(name):
-        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is not a cookie name. Use only letters, digits and -_.")
+        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name. Use only letters, digits and -_.")
     domain = read[f"{kind}_COOKIE_DOMAIN"] or None
     if domain is not None and not _is_domain(domain):
         raise SettingError(f"{kind}_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')

@@ -116,9 +116,7 @@ class SessionSettings:
         """
         store = self.make_store() if store is None else store
         if self.limit is not None and not isinstance(store, Owners):
-            raise SettingError(
-                "SESSION_LIMIT_PER_USER", f"needs an owner index, which {store} lacks. Use Redis, SQLite or memory."
-            )
+            raise SettingError("SESSION_LIMIT_PER_USER", f"needs an owner index, not {store}. Use Redis or SQLite.")
         # Visitor data is in the session, under session keys with a prefix. If two parallel requests each made a visitor
         # id, the session may keep either of the two ids.
         visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
@@ -298,7 +296,7 @@ def _redis_store(setting: str, find_client: Callable[[], Any], options: StoreOpt
 
 def _from_object(setting: str, value: Any, options: StoreOptions) -> Store:
     if isinstance(value, type):
-        raise SettingError(setting, f"is the class {value.__name__}. Set it to an object: {value.__name__}(…).")
+        raise SettingError(setting, f"is the class {value.__name__}. It must be an object: {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
         return _redis_store(setting, lambda: value, options)
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
