@@ -255,9 +255,7 @@ def _cast_options(options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
         try:
             values[name] = cast_option(name, text)
         except (TypeError, ValueError):
-            wanted = (
-                "ssl.VerifyFlags names" if "flags" in name else "a number" if "timeout" in name else "a whole number"
-            )
+            wanted = "VerifyFlags names" if "flags" in name else "a number" if "timeout" in name else "a whole number"
             raise ValueError(f"The option {name} of this Redis URL must be {wanted}. Change its value.") from None
     return values
 
