@@ -103,8 +103,8 @@ class ServerFolder:
         if sys.platform == "linux" and Path(_OPEN_FILES).is_dir():
             return f"{_OPEN_FILES}/{self.fd}/{SOCKET}"
         raise EmbeddedServerError(
-            f"The path {path} has {len(os.fsencode(path))} bytes; this system allows {LONGEST_SOCKET_PATH} bytes for "
-            f"the path of a Unix socket. Give the application a shorter instance_path."
+            f"The path {path} has {len(os.fsencode(path))} bytes; this system allows at most {LONGEST_SOCKET_PATH} "
+            f"for the path of a Unix socket. Give the application a shorter instance_path."
         )
 
     def ping(self, timeout: float) -> PingAnswer:
