@@ -22,7 +22,7 @@ from .origin import check_origin
 from .request_token import token_in
 from .session_tokens import csrf_meta_tag, generate_csrf, is_token_of_session, validate_csrf
 from .settings import DEFAULTS, SAFE_METHODS, SET_IN_CONFIG, CSRFSettings, settings_of
-from .state import EXTENSION_KEY, PASSED, CSRFState, Protection, known_state_of, state_of
+from .state import EXTENSION_KEY, PASSED, STATE_NAME, CSRFState, Protection, state_of
 from .token_format import NO_TOKEN
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class CSRFProtect(Protection):
     def has_passed(self) -> bool:
         """Return True if the present request passed or needs no check. Then its forms need no token."""
         app, request = this_app(), this_request()
-        state = known_state_of(request)
+        state: CSRFState | None = request.__dict__.get(STATE_NAME)
         if state is not None and state.passed is not None:
             return state.passed
         settings = settings_of(app)
@@ -176,7 +176,7 @@ class CSRFProtect(Protection):
     def _after_request(self, app: Flask, response: Response) -> Response:
         """Set the token's cookie and ``Vary``, if the request was checked or rendered a token."""
         request = this_request()
-        state = known_state_of(request)
+        state: CSRFState | None = request.__dict__.get(STATE_NAME)
         if state is None:
             return response
         token = self._token_for_cookie(app, request, response, state)

@@ -16,7 +16,8 @@ from ..secret import Secret
 #: The key of the protection in ``app.extensions``, the same one as Flask-WTF's.
 EXTENSION_KEY: Final = "csrf"
 
-_NAME: Final = "_flask_cloakroom_csrf"
+#: The name of the state in the request object. Most requests have no state.
+STATE_NAME: Final = "_flask_cloakroom_csrf"
 
 
 class CSRFState:
@@ -35,15 +36,9 @@ class CSRFState:
 
 def state_of(request: Request) -> CSRFState:
     """Return the state of a request. Make one if there is none."""
-    state: CSRFState | None = request.__dict__.get(_NAME)
+    state: CSRFState | None = request.__dict__.get(STATE_NAME)
     if state is None:
-        state = request.__dict__[_NAME] = CSRFState()
-    return state
-
-
-def known_state_of(request: Request) -> CSRFState | None:
-    """Return the state of a request, or None if there is none."""
-    state: CSRFState | None = request.__dict__.get(_NAME)
+        state = request.__dict__[STATE_NAME] = CSRFState()
     return state
 
 

@@ -56,7 +56,7 @@ class UserKind(LoginManager):
         if not isinstance(name, str) or not _NAME(name) or name == "user":
             raise ValueError(f'{name!r} is no name of a user kind. It has a name like "operator", other than "user"')
         self.name = name
-        #: The names under which the request object holds the login state, and a mark that the response is finished.
+        #: The names under which the request object holds the login state, and whether the response is finished.
         self.state_name = f"_flask_cloakroom_login_{name}"
         self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"

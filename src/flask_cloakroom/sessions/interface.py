@@ -114,8 +114,8 @@ class ServerSessionInterface(SessionInterface):
         if not ticket or record is None:
             cookie.delete(response)
         else:
-            max_age = self.repository.remaining(record.header) if record.header.permanent else None
-            cookie.set(response, ticket, max_age)
+            lifetimes, now = self.repository.lifetimes, self.repository.clock()
+            cookie.set(response, ticket, lifetimes.remaining(record.header, now) if record.header.permanent else None)
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

@@ -284,7 +284,7 @@ class SessionWork(LazyDict):
             self.save_requested
             or self.response_ticket
             or (self.is_opened and self._touched)
-            or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
+            or (record is not None and (self.is_merge_pending or True in self._due(record)))
         ):
             return
         if self.is_merge_pending and not self.failed:
@@ -292,6 +292,11 @@ class SessionWork(LazyDict):
         self._commit()
         if self.is_merge_pending and not self.failed:
             self.merge_after_commit()
+
+    def _due(self, record: Record) -> tuple[bool, bool]:
+        """Return whether a refresh of the stored session is due, and whether a renewal of its ticket is due."""
+        repository = self.interface.repository
+        return repository.lifetimes.due(record.header, repository.clock())
 
     def save_now(self) -> None:
         """Save this request's changes in this call, for a view that must know that its changes are stored.
@@ -372,7 +377,7 @@ class SessionWork(LazyDict):
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
         repository = self.interface.repository
-        refresh_due, renewal_due = repository.due(record)
+        refresh_due, renewal_due = self._due(record)
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
         privilege: bool | None = None  # True after a rotation, False after a renewal

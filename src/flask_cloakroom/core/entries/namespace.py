@@ -76,14 +76,6 @@ class Namespace:
         """Return the time in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
-    def due(self, record: Record) -> tuple[bool, bool]:
-        """Return whether a session's refresh is due now, and whether its renewal is due."""
-        return self.lifetimes.due(record.header, self.clock())
-
-    def remaining(self, header: Header) -> int:
-        """Return how many seconds from now a session may still live, at least 1."""
-        return self.lifetimes.remaining(header, self.clock())
-
     # -- reading ----------------------------------------------------------------------------------------------
 
     def load(self, ticket: str) -> Record | Absence:

@@ -38,13 +38,12 @@ class Commit:
     def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
         self.namespace = namespace
         self._strategies = strategies
-        # Local variables hold these values while stores and an application's strategies run. A traceback shows them.
-        self._base = as_secrets(record.values)
+        self._base = record.values
         self._changes = changes
         #: The session to replace with the next write.
         self.record = record
         #: The values to write next.
-        self.values = apply_changes(self._base, changes)
+        self.values = apply_changes(record.values, changes)
 
     @property
     def header(self) -> Header:
@@ -119,7 +118,8 @@ class Commit:
         self.record = found
         self.merged = self.merged or found.values != self._base
         # Always from the first base. Otherwise a third try would take the second try's changes for another request's.
-        self.values, self.conflicts = rebase(self._base, found.values, self._changes, self._strategies)
+        base = as_secrets(self._base)  # a traceback shows local variables while an application's strategies run
+        self.values, self.conflicts = rebase(base, found.values, self._changes, self._strategies)
 
     def _is_others_turn(self, found: Record) -> bool:
         # A turn with more time left comes from a server whose clock is ahead, and does not count.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from ...core.entries.family import Family
 from ...core.entries.ownership import NewLogin, Ownership
@@ -93,3 +93,23 @@ class RememberTokens(Protocol):
     def revoke_login(self, owner: Ownership) -> None:
         """Revoke the tokens of a login, which the browser may not have sent."""
         ...
+
+
+#: Methods of an application's own remember tokens, by the names that they may still have from an earlier version.
+_EARLIER_NAMES: Final = {"is_alive": "stands", "refuse": "spend"}
+
+
+class _PresentNames:
+    """Remember tokens of an application, with the present names of methods that have earlier names there."""
+
+    def __init__(self, tokens: Any) -> None:
+        self._tokens = tokens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokens, _EARLIER_NAMES.get(name, name))
+
+
+def with_present_names(tokens: Any) -> RememberTokens:
+    """Return the remember tokens of an application, whose methods may be named as in an earlier version."""
+    present: Any = tokens if hasattr(tokens, "is_alive") else _PresentNames(tokens)
+    return cast(RememberTokens, present)

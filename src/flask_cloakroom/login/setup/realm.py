@@ -16,7 +16,7 @@ from ...core.values.own_keys import is_user_id
 from ...sessions.interface import ServerSessionInterface
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
-from ..remember.tokens import RememberTokens
+from ..remember.tokens import RememberTokens, with_present_names
 from .authenticators import Authenticator
 from .callbacks import call
 from .settings import LoginSettings, settings_of
@@ -217,7 +217,7 @@ class Realm:
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return the remember tokens of an application, for this realm."""
         if self.remember_tokens is not None:
-            return self.remember_tokens(app)
+            return with_present_names(self.remember_tokens(app))
         interface = self.interface_for(app)
         if isinstance(interface, ServerSessionInterface):
             return StoredTokens(app, interface.repository)

@@ -235,7 +235,7 @@ def _interpreter() -> str:
     for candidate in candidates:
         if candidate.name.startswith(("python", "pypy")) and os.access(candidate, os.X_OK):
             return str(candidate)
-    raise EmbeddedServerError(f"No Python interpreter is in {sys.exec_prefix}/bin. The embedded server needs one there.")
+    raise EmbeddedServerError(f"No Python interpreter is in {sys.exec_prefix}/bin. The embedded server needs one.")
 
 
 def find_program() -> str:
