@@ -1,4 +1,4 @@
-"""Classes that an application registered, so that sessions can store their instances."""
+"""Register classes of an application, so that sessions can store their instances."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def register_type(
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Let sessions store the instances of a class, and return the class. Usable as a decorator.
+    """Register a class, so that sessions can store its instances. Return the class. Usable as a decorator.
 
     An Enum is stored by its member's name, a Flag by the names of its bits, and a dataclass by its fields. Any other
-    class needs ``encode``, which turns an instance into a storable value, and ``decode``, which does the reverse.
-    ``name`` stands for the class in the stored data, so the name must not change when the class moves. The default is
-    the module with the qualified name.
+    class needs two functions: ``encode`` turns an instance into a storable value, and ``decode`` turns this value into
+    an instance. ``name``: the name of the class in the store. The name must stay the same when the class gets another
+    name or module. The default is the module and the qualified name of the class.
 
-    Raises TypeError for another class without functions, for a dataclass whose constructor needs more than its fields,
-    and for a type that needs no registration. Raises ValueError if another class has the name.
+    Raises TypeError for a class that needs ``encode`` and ``decode`` if they are missing. Raises TypeError also for a
+    dataclass whose constructor needs an argument that is no field, and for a type that needs no registration. Raises
+    ValueError if another class was registered with this name.
     """
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
@@ -49,7 +50,7 @@ def register_type(
         encode, decode = _functions_for(cls)
     name = name or f"{cls.__module__}.{cls.__qualname__}"
     other = registered_names[name][0] if name in registered_names else cls
-    # A module that is reloaded makes its class anew, and may register it again.
+    # When a module is reloaded, its class is a new object with the same name. It may be registered again.
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"the name {name!r} is registered for {other.__qualname__}. Give another name=")
     registered_classes[cls] = (name, encode)
@@ -106,7 +107,7 @@ def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
 
 
 def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
-    """Call the constructor with the stored fields, so that a field that was added later gets its default."""
+    """Return an instance of ``cls`` with the stored fields. A field that was added later gets its default."""
     arguments = {field.name for field in dataclasses.fields(cls) if field.init}
     value = cls(**{name: stored[name] for name in stored if name in arguments})
     for field in dataclasses.fields(cls):
