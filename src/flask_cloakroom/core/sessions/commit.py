@@ -127,7 +127,7 @@ class Commit:
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
-        # as_secrets() hides the packed values in tracebacks, because an application's merge strategy can raise an error.
+        # as_secrets() hides the packed values in tracebacks, because a merge strategy can raise an error.
         base = as_secrets(self._base)
         # Each try begins with the base that this request read first. If a try began with the merged values of the try
         # before, rebase() would take this request's changes for changes of another request.

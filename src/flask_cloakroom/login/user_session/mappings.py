@@ -182,7 +182,7 @@ class StoredSession(LazyDict, UserSession):
             self._discard(keys, "gone")
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
-        log.warning("changes to %d keys of user_session were discarded (%s)", len(keys), reason)
+        log.warning("changes to %d keys of user_session were not saved (%s)", len(keys), reason)
         self._session.send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
 
 
@@ -201,7 +201,7 @@ class RefusedSession(LazyDict, UserSession):
         """Log the changes that are not saved, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
-            log.warning("changes to %d keys of user_session were discarded (refused)", len(keys))
+            log.warning("changes to %d keys of user_session were not saved (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
     def rollback(self) -> None:
