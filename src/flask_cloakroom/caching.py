@@ -6,10 +6,10 @@ from flask import Response
 
 
 def add_vary(response: Response, *names: str) -> None:
-    """Add request headers to the response's ``Vary``, each name once, and all in one line.
+    """Add the names of request headers to the response's header ``Vary``, each name once, and all in one line.
 
-    Only a whole name counts as present: a view's ``X-Cookie-Consent`` is not ``Cookie``. In one line, because nginx
-    1.22 and Flask's own sessions read one line only.
+    Only a whole name counts as present: ``X-Cookie-Consent`` from a view does not mean ``Cookie``. One line is
+    necessary, because nginx 1.22 and Flask's own sessions read only one ``Vary`` line.
     """
     lines = response.headers.getlist("Vary")
     if not lines:
@@ -19,16 +19,16 @@ def add_vary(response: Response, *names: str) -> None:
     known = {name.lower() for name in present}
     missing = [name for name in names if name.lower() not in known]
     if "*" in known:
-        # "*" includes every header (RFC 9110, 12.5.5), but nginx knows it only if it stands alone.
+        # "*" includes every header (RFC 9110, 12.5.5), but nginx understands "*" only without other names.
         response.headers["Vary"] = "*"
     elif missing or len(lines) > 1:
         response.headers["Vary"] = ", ".join([*present, *missing])
 
 
 def forbid_caching(response: Response) -> None:
-    """Forbid every cache to store a response that sets one of our cookies, even if the view said ``public``.
+    """Forbid all caches to store a response that sets a cookie of this package, even if the view set ``public``.
 
-    A cache that stores a ticket gives it to the next visitor (OWASP session cheat sheet: no-store with Set-Cookie).
+    Otherwise a cache could send one visitor's ticket to the next visitor (OWASP Session Management Cheat Sheet).
     """
     cache = response.cache_control
     cache.no_store = True

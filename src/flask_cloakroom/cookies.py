@@ -1,9 +1,9 @@
-"""A cookie: read its settings, find it in a request, set it and delete it. In one place, so that all of these agree.
+"""Read a cookie's settings, find the cookie in a request, set it and delete it.
 
-The session cookie, the remember cookie and the CSRF cookie are read only here. Werkzeug's parser removes all characters
-that Python counts as white space around a name. Chromium lets a sibling domain set a cookie named the byte 0xa0 and
-then ``__Host-session``, over plain HTTP, and sends the name unchanged. With Werkzeug's parser it would be
-``__Host-session``.
+Only this module reads the session cookie, the remember cookie and the CSRF cookie. It does not use Werkzeug's parser,
+which removes all characters around a name that Python counts as white space. An attacker on a sibling domain can set a
+cookie over plain HTTP whose name is the byte 0xa0 and then ``__Host-session``. Chromium sends this name unchanged, and
+Werkzeug's parser would take the cookie for ``__Host-session``.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .errors import SettingError
 from .secret import Secret
 from .settings import Reader
 
-#: RFC 6265bis, 5.6.3: browsers keep a cookie for at most 400 days. In seconds.
+#: The longest lifetime of a cookie in seconds: browsers store a cookie for at most 400 days (RFC 6265bis, 5.6.3).
 MAX_AGE_LIMIT: Final = 400 * 24 * 3600
-#: How many cookies of one name are tried. A browser may send several, because a sibling domain may have set one that
-#: stands before ours. Each try costs a store command, so a flood of cookies must not be tried.
+#: The number of cookies with the same name that are tried. A browser may send several, because a sibling domain may
+#: have set a cookie with this name. Each try costs a store command, so a request with many cookies must not be costly.
 MAX_TRIES: Final = 3
 
 #: A function that returns the values of one cookie in a request, from the request's WSGI environ.
 Finder = Callable[[Mapping[str, Any]], list[Secret]]
 
-# RFC 6265, 4.1.1: a cookie's name is a token.
+# RFC 6265, 4.1.1: the name of a cookie consists of the characters of a token.
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _DOMAIN: Final = re.compile(r"[^\s;,/]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """The name and attributes of a cookie. :func:`read_cookie` makes one from the settings and checks them."""
+    """The name and attributes of a cookie. :func:`read_cookie` makes a Cookie from the settings and checks them."""
 
     name: str = "session"
     domain: str | None = None
@@ -52,28 +52,28 @@ class Cookie:
         """Return a function that lists the values of this cookie that match ``pattern`` from start to end.
 
         The function takes the WSGI environ, so that no local variable contains the Cookie header: error reporters show
-        local variables. It returns the first :data:`MAX_TRIES` values in the browser's order, in which the longest path
-        stands first. Values in quotes stay quoted; a ticket has none.
+        local variables. The function returns the first :data:`MAX_TRIES` values in the browser's order, in which the
+        cookie with the longest path is first. It does not remove quotes around a value, because tickets have no quotes.
         """
         found_in = re.compile(rf"{_name_pattern(self.name)}({pattern})[ \t]*(?=;|\Z)").findall
         return lambda environ: list(map(Secret, found_in(environ.get("HTTP_COOKIE", ""))[:MAX_TRIES]))
 
     def values(self, environ: Mapping[str, Any]) -> list[Secret]:
-        """Return all values of this cookie in a request's WSGI environ, without the quotes that some have."""
+        """Return all values of this cookie in a request's WSGI environ. Quotes around a value are removed."""
         return [_unquoted(value) for value in _values(environ, self.name)]
 
     def value(self, environ: Mapping[str, Any]) -> Secret:
-        """Return the first value of this cookie in a request's WSGI environ, or "" without one."""
+        """Return the first value of this cookie in a request's WSGI environ. Return "" without such a cookie."""
         return next(iter(self.values(environ)), Secret())
 
     def set(self, response: Response, ticket: str, max_age: int | None) -> None:
-        """Send the cookie. ``max_age`` is in seconds; None for a cookie that ends with the browser window."""
+        """Set the cookie in ``response``. ``max_age`` is in seconds; None for a cookie that ends with the window."""
         age = None if max_age is None else min(max_age, MAX_AGE_LIMIT)
         response.set_cookie(self.name, ticket, max_age=age, **self._attributes())
         self._forbid_caching(response)
 
     def delete(self, response: Response) -> None:
-        """Delete the cookie, with the attributes that it was set with. Without these, browsers would keep it."""
+        """Delete the cookie from the browser. Browsers demand the same attributes as when the cookie was set."""
         response.delete_cookie(self.name, **self._attributes())
         self._forbid_caching(response)
 
@@ -89,12 +89,12 @@ class Cookie:
 def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     """Return the cookie that the settings ``<kind>_COOKIE_…`` describe. Raises :class:`SettingError`.
 
-    Without a path of its own it has the session cookie's path, and without that the application's root. A cookie that
-    browsers send to other applications could be read by them.
+    Without ``<kind>_COOKIE_PATH`` the cookie gets SESSION_COOKIE_PATH, and without both APPLICATION_ROOT. With "/",
+    browsers would send the cookie to other applications on the same host, too.
     """
     name = read.text(f"{kind}_COOKIE_NAME")
     if not _COOKIE_NAME(name):
-        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name. Use letters, digits and -_. only")
+        raise SettingError(f"{kind}_COOKIE_NAME", f"{name!r} is no cookie name. Use only letters, digits and -_.")
     domain = read[f"{kind}_COOKIE_DOMAIN"] or None
     if domain is not None and not _is_domain(domain):
         raise SettingError(f"{kind}_COOKIE_DOMAIN", f'must be a host name like "example.org" or None, not {domain!r}')
@@ -104,7 +104,7 @@ def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     if not isinstance(path, str) or not path.startswith("/"):
         raise SettingError(path_setting, f'must be a path that begins with "/", or None, not {path!r}')
     samesite = read[f"{kind}_COOKIE_SAMESITE"]
-    # Flask sends no SameSite for None, and browsers then differ. Most take it for Lax.
+    # Flask sends no SameSite attribute for None. Browsers then differ, and most of them behave as with Lax.
     samesite = "Lax" if samesite is None else samesite.title() if isinstance(samesite, str) else samesite
     if samesite not in ("Lax", "Strict", "None"):
         raise SettingError(f"{kind}_COOKIE_SAMESITE", f'must be "Lax", "Strict" or "None", not {samesite!r}')
@@ -113,13 +113,13 @@ def read_cookie(read: Reader, kind: str = "SESSION") -> Cookie:
     # RFC 6265bis, 4.1.3: browsers ignore the case of these prefixes.
     bound_to_host = name.lower().startswith("__host-")
     if bound_to_host and domain:
-        raise SettingError(f"{kind}_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain. Set it to None")
+        raise SettingError(f"{kind}_COOKIE_DOMAIN", f"browsers refuse {name!r} with a domain. Set this to None.")
     if bound_to_host and path != "/":
-        raise SettingError(path_setting, f'browsers refuse {name!r} unless {kind}_COOKIE_PATH is "/"')
-    # Browsers accept these prefixes only in secure cookies, so the name alone switches "secure" on.
+        raise SettingError(path_setting, f'browsers refuse {name!r} with another path. Set {kind}_COOKIE_PATH to "/".')
+    # Browsers accept names with these prefixes only in secure cookies, so such a name sets "secure".
     secure = secure or partitioned or bound_to_host or name.lower().startswith("__secure-")
     if samesite == "None" and not secure:
-        raise SettingError(f"{kind}_COOKIE_SAMESITE", f'"None" needs {kind}_COOKIE_SECURE = True')
+        raise SettingError(f"{kind}_COOKIE_SAMESITE", f'browsers refuse "None" without {kind}_COOKIE_SECURE = True')
     httponly = read.boolean(f"{kind}_COOKIE_HTTPONLY")
     return Cookie(name, domain, path, secure, httponly, samesite, partitioned)
 
@@ -128,14 +128,14 @@ def _is_domain(value: Any) -> bool:
     if not isinstance(value, str) or not _DOMAIN(value):
         return False
     try:
-        value.lstrip(".").encode("idna")  # as Werkzeug will, when the cookie is set
+        value.lstrip(".").encode("idna")  # Werkzeug does the same when it sets the cookie
     except UnicodeError:
         return False
     return True
 
 
 def has_cookie(environ: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a request, given by its WSGI environ, has a cookie with this name."""
+    """Return True if a request, given by its WSGI environ, has a cookie with this name."""
     return bool(_values(environ, name))
 
 
@@ -149,7 +149,7 @@ def _any_value(name: str) -> Callable[[str], list[str]]:
 
 
 def _name_pattern(name: str) -> str:
-    # RFC 6265bis, 5.6: only tabs and spaces may stand around a cookie's name and value.
+    # RFC 6265bis, 5.6: browsers remove only tabs and spaces around the name and value of a cookie.
     return rf"(?:^|;)[ \t]*{re.escape(name)}="
 
 

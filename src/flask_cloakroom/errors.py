@@ -1,6 +1,6 @@
-"""Every error of this package, in one place, so that an application can catch errors by name.
+"""The errors of this package that an application can catch.
 
-The text of an error never contains a ticket, a store's key or a value of a session.
+The text of an error never contains a ticket, a store key or a value of a session.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ class CloakroomError(Exception):
 
 
 class SettingError(CloakroomError, ValueError):
-    """A setting of ``app.config`` is wrong. Raised at start. The text names the setting and says what to do."""
+    """A setting of ``app.config`` is wrong. The text names the setting and says what to do. Mostly raised at start."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")
@@ -21,27 +21,27 @@ class SettingError(CloakroomError, ValueError):
 class StoreError(CloakroomError):
     """The store cannot do its work: it is unreachable, too slow, full or damaged.
 
-    This is the only error that leaves a store. Its cause is the driver's error. If the answer to a write was lost, it
-    is not known whether the store wrote.
+    A store raises no other error when it fails. ``__cause__`` is the driver's error. If the answer to a write was lost,
+    the caller cannot know whether the store has written.
     """
 
 
 class ContentionError(StoreError):
-    """Other requests kept changing the session for some seconds, so this request gave up and saved nothing."""
+    """Other requests changed the session again and again for some seconds, so this request saved nothing."""
 
 
 class UserDataError(StoreError):
-    """A user's data in the store cannot be read. The entry stays as it is until it is repaired or deleted."""
+    """A user's data in the store cannot be read. The package does not overwrite it: repair or delete the entry."""
 
 
 class SessionValueError(CloakroomError, TypeError):
     """A value cannot be stored in a session. Nothing was written, and the stored session stays as it was.
 
-    ``path`` names the place (``session["cart"]["items"][2]``), ``type_name`` the value's type.
+    ``path`` is the place of the value (``session["cart"]["items"][2]``), and ``type_name`` is the value's type.
     """
 
     def __init__(self, path: str, type_name: str, hint: str) -> None:
-        super().__init__(f"{path} holds a value of type {type_name}, which a session cannot store. {hint}")
+        super().__init__(f"{path} has a value of type {type_name}, which a session cannot store. {hint}")
         self.path = path
         self.type_name = type_name
 
@@ -49,15 +49,15 @@ class SessionValueError(CloakroomError, TypeError):
 class SessionTooLargeError(CloakroomError, ValueError):
     """The session, or the user's data, would be larger than ``SESSION_MAX_BYTES``.
 
-    Nothing was written, and the stored session stays as it was. ``size``, ``limit`` and ``key_size`` are bytes; ``key``
-    is the key with the largest value.
+    Nothing was written, and the stored session stays as it was. ``size``, ``limit`` and ``key_size`` are in bytes;
+    ``key`` is the session key with the largest value.
     """
 
     def __init__(self, size: int, limit: int, key: object, key_size: int, what: str = "session") -> None:
         super().__init__(
             f"The {what} would take {size} bytes; SESSION_MAX_BYTES allows {limit}. The largest part is "
-            f"{what}[{key!r}] with {key_size} bytes. Keep a reference (an id) there and the data in a "
-            f"database, or raise SESSION_MAX_BYTES."
+            f"{what}[{key!r}] with {key_size} bytes. Put this data into a database and only its id into the "
+            f"{what}, or raise SESSION_MAX_BYTES."
         )
         self.size = size
         self.limit = limit
@@ -71,7 +71,7 @@ class SessionLimitError(CloakroomError):
     def __init__(self, limit: int) -> None:
         super().__init__(
             f"The user already has {limit} sessions, as many as SESSION_LIMIT_PER_USER allows. End one of them first, "
-            'or set SESSION_LIMIT_POLICY = "oldest", which ends the session that was not used for longest.'
+            'or set SESSION_LIMIT_POLICY = "oldest", which ends the session with the oldest activity.'
         )
         self.limit = limit
 
@@ -81,11 +81,14 @@ class LockTimeoutError(CloakroomError):
 
 
 class LockLostError(CloakroomError):
-    """The lock's lease ended, and another request took the lock before the changes were saved.
+    """The session has ended, or the lease of its lock ended and another request got the lock.
 
-    The changes that were made under the lock were not written.
+    The changes that were made inside ``session.lock()`` were not written.
     """
 
 
 class TransactionError(CloakroomError):
-    """``multi()``, ``exec()`` or ``discard()`` of a Redis client was called in the wrong order. Nothing was sent."""
+    """A method of FlaskRedis was called that is not allowed now, such as ``exec()`` without ``multi()``.
+
+    Nothing was sent to the server.
+    """

@@ -1,4 +1,4 @@
-"""``Cloakroom(app)`` sets up every part. This is the only module that knows all parts."""
+"""``Cloakroom(app)`` sets up sessions, logins, CSRF protection and a Redis client: all parts of this package."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Cloakroom:
-    """Sets up server-side sessions, logins and CSRF protection, and a Redis client if there is a ``REDIS_URL``."""
+    """Sets up server-side sessions, logins and CSRF protection, and a Redis client if ``REDIS_URL`` is set."""
 
     def __init__(self, app: Flask | None = None) -> None:
-        """Make the extension. With ``app``, call :meth:`init_app` at once."""
-        #: The client for ``REDIS_URL``, for applications that set it.
+        """Make the extension. With ``app``, also call :meth:`init_app`."""
+        #: The Redis client. It can be used only by applications that set ``REDIS_URL``.
         self.redis = FlaskRedis()
-        #: Logins, for applications that register a loader.
+        #: The login manager. It finds users only if the application registers a loader.
         self.login_manager = LoginManager()
-        #: CSRF protection.
+        #: The CSRF protection.
         self.csrf = CSRFProtect()
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
         """Set up all parts for ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
-        # The application may have a client of its own under the usual name. It stays.
+        # If the application already has a client of its own under the name "redis", do not replace that client.
         if app.config.get("REDIS_URL") and "redis" not in app.extensions:
             self.redis.init_app(app)
         Session(app)
-        # The application's own login manager stays, ours or Flask-Login's.
+        # If the application already has a login manager, of this package or of Flask-Login, do not replace it.
         present = getattr(app, "login_manager", None)
         if present is None:
             self.login_manager.init_app(app, add_context_processor=False)
             app.context_processor(self._user_context)
         elif isinstance(present, LoginManager):
             self.login_manager = present
-        # The application's own CSRF protection stays as well, whether it was set up before or will be later.
+        # Nor replace the application's own CSRF protection. It may also be set up later than this one.
         protection = app.extensions.get("csrf")
         if isinstance(protection, CSRFProtect):
             self.csrf = protection
@@ -52,13 +52,13 @@ class Cloakroom:
             self.csrf.init_app(app, unless_replaced=True)
 
     def user_loader(self, callback: C) -> C:
-        """Register the function that returns the user with an id, or None: :meth:`LoginManager.user_loader`."""
+        """Register the function that returns the user with a given id. See :meth:`LoginManager.user_loader`."""
         return self.login_manager.user_loader(callback)
 
     def request_loader(self, callback: C) -> C:
-        """Register the function that finds a user by the request alone: :meth:`LoginManager.request_loader`."""
+        """Register the function that returns the user of a request. See :meth:`LoginManager.request_loader`."""
         return self.login_manager.request_loader(callback)
 
     def _user_context(self) -> dict[str, Any]:
-        # Without logins, the templates of the application may have another variable named current_user.
+        # An application without a loader may have its own template variable current_user. Do not replace it.
         return user_context() if self.login_manager.has_loader else {}

@@ -1,4 +1,4 @@
-"""Call a method in each forked child, to replace connections and locks that a child must not inherit."""
+"""Call a method in each forked child, so that the child does not use connections and locks of its parent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def call_in_child(method: Any) -> None:
-    """Call a bound method in every process that is forked from now on, as long as the method's object lives.
+    """Call the bound method ``method`` in every child process that is forked later, as long as its object exists.
 
-    A child must not use the open connections of its parent. The other way to notice a fork is to ask for the process id
-    at each use, which costs a system call.
+    The method must discard the parent's open connections, which the child must not use. Without this hook, every use
+    of a connection would have to compare the process id, which costs a system call.
     """
     reference = weakref.WeakMethod(method)
 

@@ -1,7 +1,7 @@
 """Check redirect targets that come from a visitor: only a path of this site is allowed.
 
-A target is not searched for dangerous parts. It is split, every part is checked, and a new path is built from the
-parts.
+This module does not search a target for dangerous parts. It splits the target, checks each part, and builds a new path
+from the checked parts.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from flask import current_app, request, session
 
-#: Characters. No page has a longer address, and some servers refuse one (RFC 9110, 4.1, demands 8000 bytes).
+#: The longest allowed target in characters. Real pages have shorter addresses. Some servers refuse long addresses:
+#: RFC 9110, 4.1, asks servers to accept at least 8000 bytes.
 MAX_TARGET_LENGTH: Final = 2048
 
-#: Browsers remove tabs and newlines anywhere and other control characters at the ends (WHATWG URL, 4.4), and read a
-#: backslash as a slash. So a text that is a path for Python could be a host for a browser. Browsers do not treat
-#: Unicode's other spaces and line ends like this, but no site needs them unquoted.
+#: The characters that no target may contain. Browsers remove tabs and newlines anywhere and other control characters
+#: at both ends (WHATWG URL, 4.4), and read a backslash as a slash. So a browser could find a host in a text that Python
+#: reads as a path. Browsers do not remove Unicode's other spaces and line ends, but no site needs these unquoted.
 _DANGEROUS: Final = re.compile(
     r"[\x00-\x20\x7f-\xa0\\\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
 ).search
 _DANGEROUS_IN_PATH: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]").search
-#: How often a path may be percent-decoded until it no longer changes. Proxies and frameworks decode once or twice.
+#: The largest number of percent-decodings after which a path must no longer change. Servers decode once or twice.
 _MAX_DECODINGS: Final = 4
-#: RFC 3986, 3.3 and 3.4: characters that a path or query may contain unquoted. "%", because it was quoted already.
+#: Characters that a path or query may contain unquoted (RFC 3986, 3.3 and 3.4), and "%", which begins a character that
+#: is quoted already.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~%-._"
 _QUERY_SAFE: Final = _PATH_SAFE + "?"
 
 
 def safe_next(default: str = "/", *, field: str = "next") -> str:
-    """Return the path to go to after a login: the visitor's target if it is on this site, or else ``default``.
+    """Return the path to redirect to after a login: the visitor's target if it is on this site, or else ``default``.
 
-    The target is the value named ``field`` in the session (with USE_SESSION_FOR_NEXT; it is then removed), or else in
-    the form, or else in the query. ``default`` is not checked.
+    The target is the value named ``field`` in the form, or else in the query. With USE_SESSION_FOR_NEXT the session's
+    value of this name comes first, and is removed from the session. ``default`` is returned without a check.
     """
     target: object = None
     if current_app.config.get("USE_SESSION_FOR_NEXT"):
@@ -46,9 +48,9 @@ def safe_next(default: str = "/", *, field: str = "next") -> str:
 
 
 def safe_path(target: str, host: str) -> str | None:
-    """Return ``target`` as a path of this site, with its query and fragment; None if it may lead to another site.
+    """Return ``target`` as a path of this site, with query and fragment. Return None if it may lead to another site.
 
-    ``host`` is this site's host and port. A whole URL with the same host and port is reduced to its path.
+    ``host`` is the host and port of this site. From a full URL with this host and port, return the path.
     """
     if not target or len(target) > MAX_TARGET_LENGTH or _DANGEROUS(target):
         return None
@@ -66,7 +68,7 @@ def safe_path(target: str, host: str) -> str | None:
 
 
 def join_path(parts: SplitResult) -> str:
-    """Return path, query and fragment of ``parts``, quoted again, with exactly one slash at the start.
+    """Return path, query and fragment of ``parts`` as text, percent-encoded, with exactly one slash at the start.
 
     Raises UnicodeEncodeError, a ValueError, for text that cannot be encoded in UTF-8.
     """
@@ -80,7 +82,7 @@ def _is_host(netloc: str, host: str) -> bool:
 
 
 def _is_unambiguous(path: str) -> bool:
-    """Tell whether the text is the same safe path, however often a server decodes it."""
+    """Return True if ``path`` is a safe path and stays safe, no matter how often a server percent-decodes it."""
     for _ in range(_MAX_DECODINGS):
         if not path.startswith("/") or path.startswith("//") or _DANGEROUS_IN_PATH(path):
             return False

@@ -1,4 +1,4 @@
-"""``FlaskRedis``: the Redis client that an application shares. It replaces Flask-Redis's class of the same name."""
+"""``FlaskRedis``: the Redis client of an application. It replaces the class FlaskRedis of the package Flask-Redis."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ else:
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
-#: The key of ``app.extensions`` for the application's clients. Prefixes are stored in lower case, so none equals this.
+#: The key of ``app.extensions`` for a dict of the application's clients. ``app.extensions`` also has each client under
+#: its prefix in lower case. No such prefix equals this key, because this key has a capital letter.
 EXTENSION_KEY: Final = "Cloakroom.redis"
 
-# Methods that send commands of their own and need the answers. A lock that were only queued would seem to be held.
+# Methods that send commands and need the answers immediately, so a transaction cannot queue them. With a queued
+# command, lock() would return a lock that the server does not know.
 _NEVER_QUEUED: Final = frozenset(
     {"lock", "pipeline", "pubsub", "monitor", "client", "transaction", "register_script", "connection_pool", "close"}
     | {"scan_iter", "hscan_iter", "sscan_iter", "zscan_iter"}
@@ -36,30 +38,30 @@ _SIGNALS: Final = {"lost": redis_lost, "restored": redis_restored, "moved": redi
 
 
 class FlaskRedis(_Client):
-    """A Redis client for each application. It has all methods of the driver's client.
+    """A Redis client for one or more applications. It has all methods of the driver's client.
 
-    ``redis_client.get("key")`` uses the current application's client. Outside of an application context it uses the
-    client of the only application, if there is only one.
+    ``redis_client.get("key")`` uses the client of the current application. Outside of an application context it uses
+    the client of the only application that this object was set up for, and raises RuntimeError if it has several.
 
-    All clients with the same URL and the same options share one pool of connections: several instances, the sessions,
-    and several applications of one process.
+    All clients of a process with the same URL and the same options share one pool of connections. The session store and
+    the clients of other applications are included.
     """
 
     def __init__(
         self, app: Flask | None = None, strict: bool = True, config_prefix: str = "REDIS", **kwargs: Any
     ) -> None:
-        """Make a client. With ``app``, call :meth:`init_app` at once.
+        """Make a client. With ``app``, also call :meth:`init_app`.
 
         ``config_prefix``: the URL is ``app.config[config_prefix + "_URL"]``. ``strict`` is ignored, because the driver
         has only one class now. ``kwargs`` are options of the driver's client (``decode_responses``, ``socket_timeout``
-        …), and ``max_connections``. Options in the URL win.
+        …), and ``max_connections``. An option in the URL replaces the same option in ``kwargs``.
         """
         self.config_prefix = config_prefix
         self.provider_class: Any = None
         self.provider_kwargs = kwargs
         self._connectors: weakref.WeakKeyDictionary[Flask, Connector] = weakref.WeakKeyDictionary()
-        # The open transactions: by request or application context and by the application's client. Outside of any
-        # context there is one for each thread.
+        # The open transactions, first by request or application context, then by connector. Outside of any context,
+        # each thread has a transaction of its own in self._thread.
         self._transactions: weakref.WeakKeyDictionary[Any, dict[Connector, Any]] = weakref.WeakKeyDictionary()
         self._thread = threading.local()
         if app is not None:
@@ -67,9 +69,9 @@ class FlaskRedis(_Client):
 
     @classmethod
     def from_custom_provider(cls, provider: Any, app: Flask | None = None, **kwargs: Any) -> FlaskRedis:
-        """Return an instance whose clients are ``provider.from_url(url, **options)``. redis-py need not be installed.
+        """Return a FlaskRedis that makes its clients with ``provider.from_url(url, **options)`` instead of redis-py.
 
-        ``kwargs`` are those of the constructor. Raises AssertionError if ``provider`` is None.
+        ``kwargs`` are the constructor's arguments. Raises AssertionError if ``provider`` is None.
         """
         if provider is None:  # no assert statement, because python -O leaves it out
             raise AssertionError("The custom provider is None. Pass a class that has from_url(url, **options).")
@@ -80,13 +82,13 @@ class FlaskRedis(_Client):
         return instance
 
     def init_app(self, app: Flask, **kwargs: Any) -> None:
-        """Set up the client of ``app``. The URL is read and checked now; the client connects at its first command.
+        """Set up the client of ``app``. This call reads and checks the URL; the client connects at its first command.
 
-        ``kwargs`` add to those of the constructor, for this application alone. ``app.extensions`` gets this instance
-        under ``config_prefix`` in lower case.
+        ``kwargs`` are more options, only for this application. They replace options of the constructor. This object is
+        stored in ``app.extensions`` under ``config_prefix`` in lower case.
 
-        Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong URL or option, and ImportError, which says what
-        to install, without a driver.
+        Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong URL or option. Raises ImportError if no driver
+        is installed; the error says what to install.
         """
         setting = f"{self.config_prefix}_URL"
         url = app.config.get(setting, DEFAULT_URL)
@@ -106,17 +108,17 @@ class FlaskRedis(_Client):
 
     def _connect(self, app: Flask, setting: str, url: Any, options: dict[str, Any]) -> Connector:
         if not isinstance(url, str):
-            raise SettingError(setting, f"must be a URL as a str, not {type(url).__name__}")
+            raise SettingError(setting, f"must be a str with a Redis URL, not {type(url).__name__}")
         try:
             return connect(url, folder=Path(app.instance_path), **options)
         except ValueError as error:
             raise SettingError(setting, str(error)) from None
 
     def connector_for(self, app: Flask | None = None) -> Connector:
-        """Return the connector of ``app``, or of the current application. It does not connect.
+        """Return the connector of ``app``, or of the current application. The call does not connect to the server.
 
-        Raises RuntimeError if this instance was not set up for the application, or if it is not clear which application
-        is meant.
+        Raises RuntimeError if this object was not set up for the application. Raises RuntimeError too if no application
+        is current and this object has several.
         """
         if app is None:
             app = this_app() if current_app else self._only_app()
@@ -135,7 +137,7 @@ class FlaskRedis(_Client):
         if not apps:
             raise RuntimeError(
                 f"FlaskRedis({self.config_prefix!r}) was not set up for any application that still exists. "
-                f"First call init_app(app), and keep the application."
+                f"First call init_app(app), and store the application in a variable."
             )
         raise RuntimeError(
             f"FlaskRedis({self.config_prefix!r}) serves {len(apps)} applications, and outside of their contexts it is "
@@ -144,11 +146,11 @@ class FlaskRedis(_Client):
 
     @property
     def _redis_client(self) -> Any:
-        """The current application's client, or None before :meth:`init_app`. Flask-Redis has this name."""
+        """The driver's client of the current application. None before :meth:`init_app`. Flask-Redis has this name."""
         return self.connector_for().client if self._connectors else None
 
     def _target(self) -> Any:
-        """Return the object whose methods are called: the open transaction, or the client."""
+        """Return the object that runs a command now: the pipeline of the open transaction, or else the client."""
         if self._transactions or hasattr(self._thread, "transaction"):
             transaction = self._open_transaction()
             if transaction is not None:
@@ -156,14 +158,14 @@ class FlaskRedis(_Client):
         return self.connector_for().client
 
     def multi(self) -> Any:
-        """Open a transaction: commands of this instance are queued until :meth:`exec`. Return the driver's pipeline.
+        """Open a transaction, which queues this object's commands until :meth:`exec`. Return the driver's pipeline.
 
-        The transaction belongs to the current request or context; others are not affected. End it there with
-        :meth:`exec`. Without that it ends with the context, and nothing is sent. Raises
-        :class:`~flask_cloakroom.errors.TransactionError` if a transaction is open.
+        The transaction belongs to the current request or application context, and does not affect other requests. End
+        the transaction in the same request with :meth:`exec`. Otherwise it ends with the context, and nothing is sent.
+        Raises :class:`~flask_cloakroom.errors.TransactionError` if a transaction is open already.
         """
         if self._open_transaction() is not None:
-            raise TransactionError("multi(): a transaction is open here already. End it with exec() or discard().")
+            raise TransactionError("multi(): a transaction is open already. End it with exec() or discard().")
         connector = self.connector_for()
         pipeline = connector.client.pipeline(transaction=True)
         context = current_scope()
@@ -174,7 +176,9 @@ class FlaskRedis(_Client):
         return pipeline
 
     def exec(self) -> list[Any]:
-        """Run all queued commands or none, and return their results in order. The transaction is over in any case.
+        """Send all queued commands as one transaction, and return their results in order.
+
+        The server runs all commands or none. The transaction has ended after this call, even after an error.
 
         Raises :class:`~flask_cloakroom.errors.TransactionError` if no transaction is open, and the driver's errors.
         """
@@ -186,20 +190,23 @@ class FlaskRedis(_Client):
         return results
 
     def discard(self) -> None:
-        """Drop the queued commands. Raises :class:`~flask_cloakroom.errors.TransactionError` without a transaction."""
+        """Delete the queued commands and end the transaction.
+
+        Raises :class:`~flask_cloakroom.errors.TransactionError` if no transaction is open.
+        """
         self._end_transaction("discard").reset()
 
     def _open_transaction(self) -> Any:
         context = current_scope()
         if context is None:
             return getattr(self._thread, "transaction", None)
-        # By application as well: a request may push the context of another application.
+        # Look by connector as well, because a request may push the context of another application.
         return self._transactions.get(context, {}).get(self.connector_for())
 
     def _end_transaction(self, name: str) -> Any:
         transaction = self._open_transaction()
         if transaction is None:
-            raise TransactionError(f"{name}() without multi(): no transaction is open here. First call multi().")
+            raise TransactionError(f"{name}() was called, but no transaction is open. First call multi().")
         context = current_scope()
         if context is None:
             del self._thread.transaction
@@ -212,25 +219,25 @@ class FlaskRedis(_Client):
 
     def _client_outside_transaction(self) -> Any:
         if self._open_transaction() is not None:
-            raise TransactionError("A transaction is open, which answers only at exec(). Call a method such as get().")
+            raise TransactionError("[] and `in` do not work while a transaction is open. Use get() or exists().")
         return self.connector_for().client
 
-    if not TYPE_CHECKING:  # a type checker knows the driver's methods; with this it would accept any name
+    if not TYPE_CHECKING:  # a type checker knows the driver's methods; with __getattr__ it would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            # Called only for names that this class does not have. Copying and pickling call it before __init__.
+            # Python calls this only for names that this class lacks. copy and pickle call it before __init__ has run.
             if name.startswith("__") or "_connectors" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return getattr(self.connector_for().client if name in _NEVER_QUEUED else self._target(), name)
 
     def __dir__(self) -> list[str]:
         names = set(super().__dir__())
-        with contextlib.suppress(Exception):  # not set up, or a cluster that does not answer
+        with contextlib.suppress(Exception):  # init_app() was not called, or a cluster does not answer
             names.update(dir(self._target()))
         return sorted(names)
 
     def __getitem__(self, name: Any) -> Any:
-        """The value of a key. Raises KeyError if there is none."""
+        """Return the value of the Redis key ``name``. Raises KeyError if the server has no such key."""
         return self._client_outside_transaction()[name]
 
     def __setitem__(self, name: Any, value: Any) -> None:
@@ -254,7 +261,10 @@ class FlaskRedis(_Client):
 
 
 class _SignalSender:
-    """A listener that sends signals for the events of one application's connections. It keeps neither alive."""
+    """A listener that sends the signals of one application for the events of its connections.
+
+    The references are weak, so that the listener does not keep the application and its client in memory.
+    """
 
     def __init__(self, client: FlaskRedis, app: Flask) -> None:
         self._client = weakref.ref(client)

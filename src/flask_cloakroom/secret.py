@@ -1,9 +1,9 @@
 """Types for secrets, which no traceback with local variables, error report, debugger or log may show.
 
 Error reporters call ``repr()`` on the local variables of every frame that an exception passes, and look into dicts,
-lists and tuples. So each ticket, token, key of a store and packed value has one of these types from the start. Code
-that derives a value (a slice, ``+``, ``encode()``, an f-string) gets plain str or bytes, and must wrap the result
-again.
+lists and tuples. So each ticket, token, store key and packed value gets one of these types as soon as it is made or
+read. A value that is derived from a secret (by a slice, ``+``, ``encode()``, an f-string) is plain str or bytes. The
+code must convert such a value to one of these types again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PLACEHOLDER: Final = "<secret>"
 
 
 class Secret(str):
-    """Text whose ``repr()`` does not show it. It is like str in all else. ``str()`` returns a plain copy."""
+    """A str whose ``repr()`` does not show the text. All else is as with str. ``str()`` returns a plain copy."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """Bytes whose ``repr()`` does not show them. They are like bytes in all else. ``bytes()`` returns a plain copy."""
+    """Bytes whose ``repr()`` does not show them. All else is as with bytes. ``bytes()`` returns a plain copy."""
 
     __slots__ = ()
 
@@ -34,10 +34,10 @@ class SecretBytes(bytes):
 
 
 class HiddenContents:
-    """A base class for a mapping or tuple that error reporters must not look into.
+    """A base class for a mapping or tuple whose contents error reporters must not read.
 
-    sentry-sdk walks through every mapping. Without this, it would load the session of a request that does not use its
-    session, and send the contents.
+    sentry-sdk reads all items of every mapping. Without this class, it would load the session of a request that does
+    not use its session, and send the session's values.
     """
 
     __slots__ = ()
@@ -47,8 +47,8 @@ class HiddenContents:
 
 
 def as_secrets(values: Mapping[Any, bytes]) -> dict[Any, bytes]:
-    """Return a copy of packed values, key by key, whose ``repr()`` shows none of them.
+    """Return a copy of the dict ``values`` with packed values whose ``repr()`` does not show them.
 
-    A page that only reads its session keeps plain bytes: to wrap each value would make the read 4 % dearer.
+    A page that only reads its session does not call this function, because the call makes a read 4 % slower.
     """
     return {key: SecretBytes(packed) for key, packed in values.items()}

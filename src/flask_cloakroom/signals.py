@@ -1,4 +1,4 @@
-"""Signals, by which other code learns of events. Each is a blinker signal with the application as sender."""
+"""The signals of this package. Each signal is a blinker signal, and its sender is the application."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from blinker import Namespace
 
 _signals = Namespace()
 
-#: A new session got its ticket. Arguments: ``sid`` (public id).
+#: A new session was stored and got its ticket. Arguments: ``sid`` (the session's public id).
 session_created = _signals.signal("session-created")
 
-#: The session got a new ticket and kept its data. Arguments: ``sid``, ``old_sid``,
-#: ``reason`` (``"privilege"`` for a rotation, ``"renewal"``).
+#: A session got a new ticket and has the same values. Arguments: ``sid``, ``old_sid`` (the public id before),
+#: ``reason`` (``"privilege"`` for a rotation, ``"renewal"`` for a renewal).
 session_rotated = _signals.signal("session-rotated")
 
 #: ``session.destroy()`` or ``session.clear()`` ended a session. Arguments: ``sid``.
 session_destroyed = _signals.signal("session-destroyed")
 
 #: Two requests changed the same value, and one change was lost. Arguments: ``key`` (the top-level key),
-#: ``path`` (a tuple of keys from there to the value), ``base`` (the value before), ``theirs`` (the other request's
-#: value, which was saved first), ``mine``, ``kept`` (``"mine"`` or ``"theirs"``), ``sid``. A missing value is
-#: ``flask_cloakroom.MISSING``.
+#: ``path`` (a tuple of keys from the top-level key to the value), ``base`` (the value before both changes), ``theirs``
+#: (the other request's value, which was saved first), ``mine`` (this request's value), ``kept`` (the value that is
+#: stored now: ``"mine"`` or ``"theirs"``), ``sid``. A missing value is ``flask_cloakroom.MISSING``.
 session_conflict = _signals.signal("session-conflict")
 
 #: Changes were not saved, because another request had ended or moved the session.
@@ -36,17 +36,17 @@ session_reused = _signals.signal("session-reused")
 session_rejected = _signals.signal("session-rejected")
 
 #: A Redis server of this application cannot be reached, or an open connection to it broke. Sent once for each
-#: outage. Arguments: ``client`` (the FlaskRedis), ``cause`` (the class name of the error).
+#: outage. Arguments: ``client`` (the FlaskRedis object), ``cause`` (the class name of the error).
 redis_lost = _signals.signal("redis-lost")
 
-#: A connection was made again. Arguments: ``client``, ``seconds`` (since the connection was lost; 0.0 if an idle
-#: connection was replaced at once).
+#: A connection to a Redis server works again. Arguments: ``client``, ``seconds`` (the length of the outage; 0.0 if only
+#: an idle connection was closed and replaced).
 redis_restored = _signals.signal("redis-restored")
 
-#: Sentinel named another master. Arguments: ``client``, ``old``, ``new`` (``"host:port"``).
+#: Sentinel named another master. Arguments: ``client``, ``old`` and ``new`` (addresses of masters, ``"host:port"``).
 redis_moved = _signals.signal("redis-moved")
 
-#: ``login_user()`` logged a user in. Arguments: ``user``. This signal and the next ones have Flask-Login's names.
+#: ``login_user()`` logged a user in. Arguments: ``user``. Flask-Login has the same name for this signal.
 user_logged_in = _signals.signal("logged-in")
 
 #: ``logout_user()`` was called. Arguments: ``user``, which may be an anonymous user.
@@ -65,46 +65,47 @@ user_loaded_from_request = _signals.signal("loaded-from-request")
 #: ended. Arguments: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
 remember_token_reused = _signals.signal("remember-token-reused")
 
-#: ``revoke_session()`` ended a login. Arguments: ``handle`` (as in the list of the user's sessions), ``operator``.
+#: ``revoke_session()`` ended a login. Arguments: ``handle`` (as in the list of the user's sessions), ``operator``
+#: (True if an operator ended the login, and False if the user did).
 session_revoked = _signals.signal("session-revoked")
 
-#: ``logout_everywhere()`` was called. Arguments: ``user_id`` (text), ``ended`` (the number of sessions).
+#: ``logout_everywhere()`` was called. Arguments: ``user_id`` (text), ``ended`` (the number of sessions that it ended).
 user_logged_out_everywhere = _signals.signal("logged-out-everywhere")
 
 #: ``confirm_login()`` made a login fresh.
 user_login_confirmed = _signals.signal("login-confirmed")
 
-#: A visitor who is not logged in asked for a page for users.
+#: A visitor who is not logged in requested a page that needs a login.
 user_unauthorized = _signals.signal("unauthorized")
 
-#: A user without a fresh login asked for a page that needs a fresh login.
+#: A user without a fresh login requested a page that needs a fresh login.
 user_needs_refresh = _signals.signal("needs-refresh")
 
-#: A request used its user for the first time.
+#: A view or template used the user of the request for the first time in this request.
 user_accessed = _signals.signal("accessed")
 
-#: An impersonation began. Arguments: ``user`` (whom the support member sees the site as), ``impersonator``.
+#: An impersonation began. Arguments: ``user`` (the impersonated user), ``impersonator`` (the support member).
 impersonation_started = _signals.signal("impersonation-started")
 
 #: An impersonation ended: by ``stop_impersonating()``, a login, a logout, or the end of the session's login. Arguments:
-#: ``user`` and ``impersonator``; either is None if it could not be loaded. Not sent when a session expires.
+#: ``user`` and ``impersonator``; an argument is None if that user could not be loaded. Not sent when a session expires.
 impersonation_ended = _signals.signal("impersonation-ended")
 
-#: A login was used in another browser than the one in which it was made. It is no longer fresh, or it has ended.
+#: A login was used in another browser than at its start. By this, the login has ended or is no longer fresh.
 session_protected = _signals.signal("session-protected")
 
-#: The CSRF protection refused a request. Arguments: ``reason`` (as on the error page).
+#: The CSRF protection refused a request. Arguments: ``reason`` (the text that the error page shows).
 csrf_refused = _signals.signal("csrf-refused")
 
 #: Visitor data was merged into the ``user_session`` of the user who logged in. Arguments: ``user_id`` (text),
 #: ``changes`` (a tuple ``(key, before, after)`` for each changed key; a missing value is ``flask_cloakroom.MISSING``).
 user_session_merged = _signals.signal("user-session-merged")
 
-#: Two requests, or a visitor and the user, had different values in one place of ``user_session``, and one value was
-#: lost. Arguments: ``user_id`` (text), and those of ``session_conflict`` without ``sid``.
+#: A value of ``user_session`` was lost: two requests changed the same value, or the visitor data that was merged at
+#: login had another value. Arguments: ``user_id`` (text), and the arguments of ``session_conflict`` without ``sid``.
 user_session_conflict = _signals.signal("user-session-conflict")
 
-#: Changes to ``user_session`` were not saved, because the user's data was deleted while the request ran, or because
-#: the request's credential was refused. Arguments: ``user_id`` (text, or None), ``keys``,
-#: ``reason`` (``"gone"``, ``"refused"``).
+#: Changes to ``user_session`` were not saved, because the user's data was deleted while the request ran
+#: (``reason`` is ``"gone"``), or because the request's credential was refused (``"refused"``). Arguments: ``user_id``
+#: (text, or None), ``keys`` (the keys that were not saved), ``reason``.
 user_session_discarded = _signals.signal("user-session-discarded")

@@ -105,7 +105,7 @@ def test_without_a_client(tmp_path: Path) -> None:
     """The error says what to do."""
     code, output = run(make_app(tmp_path), "ping")
     assert code == 1
-    assert "Make one with FlaskRedis(app)" in output
+    assert "Make a client with FlaskRedis(app)" in output
 
 
 def test_the_installed_command(tmp_path: Path, shared_server: VolatileRedisServer) -> None:

@@ -36,7 +36,9 @@ def test_purge(app: Flask) -> None:
     send(app, "/fill")
     code, output = run(app, "purge")
     assert code == 0
-    expected = "expires by itself, nothing to purge." if "Redis" in str(store) else "0 expired entries deleted."
+    expected = (
+        "deletes expired entries itself, nothing to purge." if "Redis" in str(store) else "0 expired entries deleted."
+    )
     assert output == f"{store}: {expected}\n"
     assert run(app, "count")[1] == f"{store}: live sessions: 1; entries that cannot be read: 0\n"
 

@@ -68,7 +68,7 @@ class TestApplications:
         """Is gone with its client, and the error says so."""
         client = FlaskRedis(make_app(shared_server.url))
         gc.collect()
-        with pytest.raises(RuntimeError, match="keep the application"):
+        with pytest.raises(RuntimeError, match="store the application"):
             client.ping()
 
     def test_an_application_that_goes_away(self, own_server: VolatileRedisServer, outside: Outside) -> None:

@@ -87,7 +87,7 @@ def test_out_of_turn(app: Flask, client: FlaskRedis, place: str) -> None:
 
     def work() -> None:
         for call in (client.exec, client.discard):
-            with pytest.raises(TransactionError, match=r"without multi\(\)"):
+            with pytest.raises(TransactionError, match=r"no transaction is open"):
                 call()
         client.multi()
         client.set("a", "1")

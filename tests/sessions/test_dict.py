@@ -163,7 +163,7 @@ def test_key_of_an_unknown_type(app: Flask) -> None:
     """A key that can't be stored is refused where it is set."""
 
     def work() -> str:
-        with pytest.raises(SessionValueError, match="a session key holds a value of type object"):
+        with pytest.raises(SessionValueError, match="a session key has a value of type object"):
             session[object()] = 1  # type: ignore[index]
         return "done"
 

@@ -19,7 +19,7 @@ from types import TracebackType
 TICK = 0.005
 
 #: Seconds that a test waits for something. Mostly it comes within some hundredths of a second.
-PATIENCE = 30.0
+TEST_TIMEOUT = 30.0
 
 #: Seconds between two looks at what a test waits for.
 LOOK_AGAIN = 0.01
@@ -66,7 +66,7 @@ class CalmClock:
 
 
 def wait_until(
-    holds: Callable[[], object], what: str, timeout: float = PATIENCE, *, errors: tuple[type[Exception], ...] = ()
+    holds: Callable[[], object], what: str, timeout: float = TEST_TIMEOUT, *, errors: tuple[type[Exception], ...] = ()
 ) -> float:
     """Wait until ``holds()`` is true, and return the seconds that this took.
 

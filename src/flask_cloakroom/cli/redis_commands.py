@@ -1,4 +1,4 @@
-"""``flask redis``: check whether the Redis servers answer, and show facts about them."""
+"""``flask redis``: check that the application's Redis servers answer, and show facts about these servers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from .group import CommandGroup
 
 redis = CommandGroup("redis", help="Check the application's Redis clients.")
 
-#: How often ``ping`` asks. The median counts, because the first answer takes the time of the connection too.
+#: The number of PINGs that the command ``ping`` sends to each server. It shows the median of their times, because the
+#: time of the first PING includes the time to connect.
 PINGS = 5
 
-#: The facts that ``info`` shows: the server's name for each, and the name on the screen.
+#: The facts that the command ``info`` shows. For each fact: its name in the server's answer, and its label on screen.
 _FACT_NAMES = {
     "redis_mode": "mode",
     "role": "role",
@@ -34,12 +35,15 @@ _FACT_NAMES = {
     "maxmemory_policy": "when full",
     "aof_enabled": "append-only file",
 }
-# Words for numbers that are hard to understand.
+# Words to show instead of values that are hard to understand, by the fact's name and its value.
 _FACT_WORDS = {("maxmemory_human", "0B"): "no limit", ("aof_enabled", "0"): "off", ("aof_enabled", "1"): "on"}
 
 
 def _connectors(app: Flask) -> Iterator[tuple[str, Connector]]:
-    """Yield the application's clients with the names of their settings, and the sessions' client if it is another."""
+    """Yield the connector of each Redis client of ``app``, after the name of the setting with the client's URL.
+
+    Yield the connector of the session store after the word "sessions", if no client has the same address.
+    """
     seen = set()
     for prefix, client in app.extensions.get(EXTENSION_KEY, {}).items():
         connector = client.connector_for(app)
@@ -55,19 +59,19 @@ def _connectors(app: Flask) -> Iterator[tuple[str, Connector]]:
 def _all_connectors() -> list[tuple[str, Connector]]:
     found = list(_connectors(this_app()))
     if not found:
-        raise click.ClickException("This application has no Redis client. Make one with FlaskRedis(app).")
+        raise click.ClickException("This application has no Redis client. Make a client with FlaskRedis(app).")
     return found
 
 
 @redis.command()
 def ping() -> None:
-    """Check that each client's server answers, and show how long it takes."""
+    """Check that the server of each Redis client answers, and show the time that an answer takes."""
     failed = 0
     for name, connector in _all_connectors():
         try:
             median, longest = _ping(connector.client)
         except Exception as error:
-            # An error of any driver, or of a stand-in.
+            # Any error: the application's own client may use another driver, or be a stand-in for tests.
             click.echo(f"{name}: {connector.label}: no answer ({_error_text(error)})", err=True)
             failed += 1
         else:
@@ -77,7 +81,7 @@ def ping() -> None:
 
 
 def _ping(client: Any) -> tuple[float, float]:
-    """Return the median and the longest time of an answer, in seconds."""
+    """Return the median and the longest time that the server took to answer a PING, in seconds."""
     seconds = []
     for _ in range(PINGS):
         start = time.perf_counter()
@@ -88,7 +92,7 @@ def _ping(client: Any) -> tuple[float, float]:
 
 @redis.command()
 def info() -> None:
-    """Show version, role, memory, clients and keys of each client's server."""
+    """Show version, role, memory, clients and keys of the server of each Redis client."""
     failed = 0
     for name, connector in _all_connectors():
         click.echo(f"{name}: {connector.label}")
@@ -127,6 +131,6 @@ def _facts(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _error_text(error: Exception) -> str:
-    """Return an error's name and text. The drivers' texts contain addresses and no credentials."""
+    """Return the class name and the text of an error. The drivers' errors contain addresses, but no passwords."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -34,10 +34,10 @@ def _repositories_of_user_kinds() -> list[Repository]:
 
 @sessions.command()
 def purge() -> None:
-    """Delete expired entries, in short steps between which requests go on."""
+    """Delete expired entries, in short steps, so that requests can write between the steps."""
     store = _repository().store
     if not isinstance(store, Purges):
-        click.echo(f"{store}: expires by itself, nothing to purge.")
+        click.echo(f"{store}: deletes expired entries itself, nothing to purge.")
         return
     click.echo(f"{store}: {purge_all(store)} expired entries deleted.")
 
@@ -45,7 +45,7 @@ def purge() -> None:
 def purge_all(store: Purges) -> int:
     """Delete all expired entries and return their number.
 
-    After each batch it pauses for as long as the batch took, so that writers get half of the time.
+    After each batch, pause for as long as the batch took, so that requests can write during half of the time.
     """
     total = 0
     while True:
@@ -59,10 +59,10 @@ def purge_all(store: Purges) -> int:
 
 @sessions.command()
 def count() -> None:
-    """Count the live sessions. This reads all of them."""
+    """Count the live sessions. The command reads every entry of the store."""
     store = _repository().store
     if not isinstance(store, Walks):
-        raise click.ClickException(f"{store} cannot list its entries. Use another store to count sessions.")
+        raise click.ClickException(f"{store} cannot list its entries to count them. Redis, SQLite and memory can.")
     live = unreadable = 0
     for _, _, header in walk_entries(store):
         if header is None:
@@ -75,7 +75,7 @@ def count() -> None:
 @sessions.command("list")
 @click.argument("user_id")
 def list_of(user_id: str) -> None:
-    """Show where the user with this id is logged in, the latest activity first."""
+    """List the logins of the user with this id, the login with the latest activity first."""
     repository = _repository()
     found = repository.owners.logins(repository.tickets.owner_name(user_id))
     for header, owner, live in found:
@@ -91,12 +91,12 @@ def list_of(user_id: str) -> None:
 
 @sessions.command()
 @click.argument("user_id", required=False)
-@click.option("--handle", help="Only the login with this handle, as `list` shows it.")
-@click.option("--everybody", is_flag=True, help="The logins of all users, of every user kind.")
+@click.option("--handle", help="End only the login with this handle, as `list` shows it.")
+@click.option("--everybody", is_flag=True, help="End the logins of all users, of every user kind.")
 def end(user_id: str | None, handle: str | None, everybody: bool) -> None:
     """End the logins of the user with this id: the sessions on all devices, and the remember tokens."""
     if everybody == (user_id is not None) or (everybody and handle):
-        raise click.UsageError("Give either the id of a user, or --everybody.")
+        raise click.UsageError("The command needs either the id of a user or --everybody. Give one of these two.")
     repository = _repository()
     if user_id is None:
         ended = sum(each.owners.end_everybody() for each in [repository, *_repositories_of_user_kinds()])

@@ -1,4 +1,7 @@
-"""Shared connections to Redis and Valkey, by URL, with a limit for each server. No module here imports Flask."""
+"""Connections to Redis and Valkey that all clients with the same URL share, with a limit for each server.
+
+No module of this package imports Flask.
+"""
 
 from .connector import Connector, ExternalClient, UsesRedis, connect
 from .endpoint import Endpoint

@@ -1,4 +1,4 @@
-"""Make a client for a URL, on shared connections."""
+"""Make a Redis client for a URL, on connections that all clients of the same server share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .endpoint import DEFAULT_OPTIONS, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE, R
 from .url import DEFAULT_HOST, SERVER_PORT, UNREADABLE, RedisURL, Topology, parse_url
 from .watch import Listener, ServerWatch
 
-# Options that only this client's connections have. The connections cannot be shared, so the driver makes the client.
+# Options with which a client's connections cannot be shared with other clients. With one of these options, the driver
+# makes the client and its connections.
 _PRIVATE_OPTIONS: Final = frozenset(
     {"connection_pool", "connection_class", "single_connection_client", "credential_provider"}
     | {"redis_connect_func", "valkey_connect_func"}
@@ -26,7 +27,8 @@ _PRIVATE_OPTIONS: Final = frozenset(
 _SENTINEL_PREFIX: Final = "sentinel_"
 
 
-# Options that another connection to the same server must have as well. Time-outs, retries and decoding are its own.
+# The options of a client that direct_access passes on, because every connection to this server needs them. Time-outs,
+# retries and decoding are not among them: each connection has its own.
 _SERVER_OPTIONS: Final = frozenset(
     {"credential_provider", "client_name", "protocol", "redis_connect_func", "valkey_connect_func"}
     | {"socket_keepalive", "socket_keepalive_options", "socket_type"}
@@ -37,37 +39,40 @@ DirectAccess = tuple[Endpoint, dict[str, Any]]
 
 
 class Connector(ABC):
-    """Gives access to a client, and to what is known of it without a connection."""
+    """Makes a client available, and facts about the client that need no connection."""
 
-    #: The address without credentials.
+    #: The server's address without user name and password.
     label: str
 
     @property
     @abstractmethod
     def client(self) -> Any:
-        """The driver's client, the same at each call. It connects at its first command."""
+        """The driver's client, always the same object. It connects at its first command."""
 
     @property
     def direct_access(self) -> DirectAccess | None:
-        """The way to the same server without the client. None if each command must go through the client."""
+        """The client's endpoint and its options, for connections without the client.
+
+        None if all commands must go through the client.
+        """
         return None
 
-    def listen(self, listener: Listener) -> None:  # noqa: B027 (optional: of some clients nothing is known)
-        """Call ``listener`` with the events of the connections (see :data:`~.watch.Event`), if they are known."""
+    def listen(self, listener: Listener) -> None:  # noqa: B027 (optional: some clients report no events)
+        """Call ``listener`` with each :data:`~.watch.Event` of the client's connections, if the client reports any."""
 
-    def warn_in_production(self, app: Any) -> None:  # noqa: B027 (most servers are good for production)
-        """Log a warning before the first use if the server is not for production and ``app`` seems to be in it."""
+    def warn_in_production(self, app: Any) -> None:  # noqa: B027 (optional: most servers may be used in production)
+        """Log a warning before the first use if the server is not for production and ``app`` runs in production."""
 
 
 @runtime_checkable
 class UsesRedis(Protocol):
-    """A store that uses a connector."""
+    """A store that sends its commands through a :class:`Connector`."""
 
     connector: Connector
 
 
 class ServerConnector(Connector):
-    """One server, or the master of a Sentinel service."""
+    """The connector for one server, or for the master of a Sentinel service."""
 
     def __init__(self, endpoint: Endpoint, options: dict[str, Any]) -> None:
         self.label = endpoint.label
@@ -78,12 +83,12 @@ class ServerConnector(Connector):
 
     @property
     def client(self) -> Any:
-        """The driver's client, on a shared pool."""
+        """The driver's client, which uses a shared pool of connections."""
         return self._client
 
     @property
     def direct_access(self) -> DirectAccess:
-        """The endpoint and its options."""
+        """The endpoint of the server, and the options that every connection to it needs."""
         return self._endpoint, _server_options(self._options)
 
     def listen(self, listener: Listener) -> None:
@@ -98,7 +103,7 @@ class ServerConnector(Connector):
 
 
 class ExternalClient(Connector):
-    """A client that the application made."""
+    """The connector for a client whose connections are its own, such as a client that the application made."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -106,12 +111,15 @@ class ExternalClient(Connector):
 
     @property
     def client(self) -> Any:
-        """The application's client, unchanged."""
+        """The client that was given to the constructor."""
         return self._client
 
     @property
     def direct_access(self) -> DirectAccess | None:
-        """The server of a plain client of redis-py or valkey-py. None for a client that may do more than that."""
+        """The endpoint and options of the client's server. None if the client's class is not the driver's own class.
+
+        A subclass may do more than send commands, so each command must go through it.
+        """
         driver = driver_of(self._client)
         if driver is None or not driver.is_plain(self._client):
             return None
@@ -133,7 +141,10 @@ def _server_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class ClusterConnector(Connector):
-    """Redis Cluster. The driver's client asks the nodes for their slots when it is made, so it is made at first use."""
+    """The connector for Redis Cluster. It makes the driver's client only at the first use of the client.
+
+    The constructor of the driver's client connects to the nodes, and an application must start without a server.
+    """
 
     def __init__(self, driver: Driver, url: RedisURL, options: dict[str, Any]) -> None:
         self.label = str(url)
@@ -162,7 +173,7 @@ class ClusterConnector(Connector):
         if "retry" in inspect.signature(driver.cluster.__init__).parameters:
             options.setdefault("retry", driver.retry(RETRIES, FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE))
         nodes_pool_class = type("ClusterPool", (pool_class(driver),), {"make_watch": staticmethod(self._make_watch)})
-        # As a URL, because only then does the driver accept another class for the nodes' pools.
+        # Pass the address as a URL: only with a URL, the driver accepts the argument connection_pool_class.
         return driver.cluster(
             url=f"{'rediss' if url.tls else 'redis'}://{address}",
             startup_nodes=[driver.node(*where) for where in url.hosts[1:]],
@@ -179,23 +190,24 @@ class ClusterConnector(Connector):
         return watch
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with the events of connections that are made from now on."""
+        """Call ``listener`` with the events of all connections to nodes that the client finds after this call."""
         self._listeners.append(listener)
 
     def _reset(self) -> None:
-        # In a forked child: another thread of the parent may have held the client's locks.
+        # Called in a forked child. Another thread of the parent may have had the client's locks, so discard the client.
         self._client = None
         self._lock = threading.Lock()
 
 
 def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connector:
-    """Return the connector for ``url``. It connects to nothing yet.
+    """Return the connector for ``url``. The call makes no connection.
 
-    ``options`` are those of the driver, and ``max_connections`` and ``timeout`` (seconds to wait for a free
-    connection). Options in the URL win, as with the driver. ``folder`` is the instance folder, for ``embedded://``.
+    ``options`` are options of the driver, and ``max_connections`` and ``timeout`` (seconds to wait for a free
+    connection). An option in the URL replaces the same option in ``options``, as with the driver. ``folder`` is the
+    instance folder, for ``embedded://``.
 
-    Raises ValueError for a wrong URL or option; the text contains no part of the URL. Raises ImportError, which says
-    what to install, without a driver.
+    Raises ValueError for a wrong URL or option; the error's text contains no part of the URL. Raises ImportError if no
+    driver is installed; the error says what to install.
     """
     url, options = Secret(url), _hide_passwords(options)
     parsed = parse_url(url)
@@ -203,7 +215,7 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
     options = {**options, **_cast_options(parsed.options)}
     sentinel_options = {name: options.pop(name) for name in list(options) if name.startswith(_SENTINEL_PREFIX)}
     if sentinel_options and parsed.topology is not Topology.SENTINEL:
-        raise ValueError(f"The option {min(sentinel_options)} is only for redis+sentinel://. Remove it.")
+        raise ValueError(f"The option {min(sentinel_options)} is allowed only with redis+sentinel://. Remove it.")
     if parsed.topology is Topology.CLUSTER:
         return ClusterConnector(driver, parsed, options)
     if options.keys() & _PRIVATE_OPTIONS:
@@ -218,7 +230,8 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
     try:
         _check_options(endpoint, options)
     except ValueError:
-        # An @ behind the question mark: the question mark, and the option's name, may be parts of a password.
+        # With an @ after the question mark, the URL's password may contain the question mark. Then the name of the
+        # option may be a part of the password, and the error must not show it.
         if "@" in url.partition("?")[2]:
             raise ValueError(UNREADABLE) from None
         raise
@@ -226,7 +239,10 @@ def connect(url: str, *, folder: Path | None = None, **options: Any) -> Connecto
 
 
 def _hide_passwords(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options whose passwords no error report shows, not even from the driver's own frames."""
+    """Return a copy of ``options`` with each password as a Secret, so that no error report shows the password.
+
+    Error reports also show the local variables of the driver's functions.
+    """
     return {
         name: Secret(value) if isinstance(value, str) and "password" in name else value
         for name, value in options.items()
@@ -239,15 +255,16 @@ def _cast_options(options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
         try:
             values[name] = cast_option(name, text)
         except (TypeError, ValueError):
-            raise ValueError(f"The option {name} of this Redis URL has the wrong type. Correct its value.") from None
+            wanted = "VerifyFlags names" if "flags" in name else "a number" if "timeout" in name else "a whole number"
+            raise ValueError(f"The option {name} of this Redis URL must be {wanted}. Change its value.") from None
     return values
 
 
 def _move_address_to_url(url: RedisURL, options: dict[str, Any]) -> tuple[RedisURL, dict[str, Any]]:
-    """Move database, user and password from the keyword arguments to the URL, unless the URL has its own."""
+    """Move the options db, username and password into the URL, and return both. A value in the URL is not replaced."""
     for name in ("host", "port", "path"):
         if name in options:
-            raise ValueError(f"The option {name} is a part of the URL. Write it there.")
+            raise ValueError(f"The keyword argument {name} is not allowed. Write the {name} into the Redis URL.")
     found = {name: options.pop(name) for name in ("db", "username", "password") if name in options}
     in_url = {"db": url.has_db, "username": url.username, "password": url.password}
     return replace(
@@ -258,24 +275,24 @@ def _move_address_to_url(url: RedisURL, options: dict[str, Any]) -> tuple[RedisU
 def _private_client(driver: Driver, url: RedisURL, text: str, options: dict[str, Any]) -> Any:
     if url.topology not in (Topology.SERVER, Topology.SOCKET):
         names = ", ".join(sorted(options.keys() & _PRIVATE_OPTIONS))
-        raise ValueError(f"This kind of Redis URL does not allow {names}. Make the client yourself.")
+        raise ValueError(f"This kind of Redis URL does not allow {names}. Make the client yourself, without a URL.")
     scheme = "unix" if url.topology is Topology.SOCKET else "rediss" if url.tls else "redis"
     return driver.client.from_url(f"{scheme}://{text.partition('://')[2]}", **options)
 
 
 def _check_options(endpoint: Endpoint, options: dict[str, Any]) -> None:
-    """Make a connection that never connects: the driver refuses wrong options at this point."""
+    """Raise ValueError for wrong options. To find wrong options, make a connection object, which does not connect."""
     maximum, timeout = options.get("max_connections"), options.get("timeout", 0)
     if maximum is not None and (type(maximum) is not int or maximum < 1):
-        raise ValueError("max_connections must be a whole number, 1 or more.")
+        raise ValueError("max_connections must be a whole number, 1 or more. Change its value.")
     if type(timeout) not in (int, float) or not 0 <= timeout <= threading.TIMEOUT_MAX:
-        raise ValueError("timeout must be seconds to wait for a free connection, 0 or more.")
+        raise ValueError("timeout must be a number, 0 or more: the seconds to wait for a free connection. Change it.")
     try:
         endpoint.connection(**{name: options[name] for name in options.keys() - {"max_connections", "timeout"}})
     except TypeError as error:
         raise ValueError(f"Redis: {str(error).rpartition('() ')[2]}") from None
     except Exception as error:
-        # An error of the driver, of any class. Its text may repeat a value, so only the names are shown.
+        # The driver can raise errors of any class. The error's text may contain a password, so show only option names.
         names = ", ".join(sorted(options))
         problem = f"The driver refuses the value of a Redis option ({type(error).__name__})."
         raise ValueError(f"{problem} Check {names}.") from None

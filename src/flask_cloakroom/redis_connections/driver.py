@@ -1,7 +1,7 @@
-"""The installed driver, redis-py or valkey-py, and what this package adds to its classes.
+"""Load the installed driver, redis-py or valkey-py, and make subclasses of its classes with shared connections.
 
-Both drivers have the same classes under other names. The subclasses are made at run time, because a driver is loaded
-only when a Redis URL is used.
+Both drivers have the same classes under different names. The subclasses are made at run time, because a driver is
+imported only when a Redis URL is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONNECTION_CLASSES: Final = ("Connection", "SSLConnection", "UnixDomainSocketCo
 
 
 def _boolean(text: str) -> bool:
-    return text.upper() not in ("", "0", "F", "FALSE", "N", "NO")  # the words that redis-py knows
+    return text.upper() not in ("", "0", "F", "FALSE", "N", "NO")  # redis-py has the same list of texts that mean False
 
 
 def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
@@ -32,8 +32,8 @@ def _verify_flags(text: str) -> list[ssl.VerifyFlags]:
         raise ValueError from None
 
 
-# The types of a URL's options. All others are text. The drivers have tables of their own, which differ and lack some
-# options: the text "no" would then count as true.
+# A function for each URL option that converts the option's text to its type. Other options stay text. The drivers' own
+# tables differ and lack some options. With their tables, the text "no" for such an option would count as true.
 _OPTION_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("socket_timeout", "socket_connect_timeout", "timeout"), float),
     **dict.fromkeys(("health_check_interval", "max_connections", "protocol", "socket_read_size"), int),
@@ -55,9 +55,9 @@ class Driver(NamedTuple):
     exceptions: ModuleType
 
     def is_plain(self, client: Any) -> bool:
-        """Tell whether ``client`` is exactly the driver's own client on the driver's own connections.
+        """Return True if ``client`` is of the driver's own client class, with the driver's own connection class.
 
-        Such a client does nothing but ask the server. A subclass may do more at each command.
+        Return False for a subclass, because the methods of a subclass may do more than send a command.
         """
         pool = getattr(client, "connection_pool", None)
         kind = getattr(pool, "connection_class", None)
@@ -69,7 +69,7 @@ class Driver(NamedTuple):
         )
 
     def retry(self, times: int, first: float = 0.0, longest: float = 0.0) -> Any:
-        """Return a policy that tries a lost connection again, so many ``times``.
+        """Return the driver's retry object, which repeats a command up to ``times`` times after a ConnectionError.
 
         The pauses double from ``first`` to ``longest``, in seconds.
         """
@@ -79,17 +79,20 @@ class Driver(NamedTuple):
 
     @property
     def connect_hook(self) -> str:
-        """The name of the option for a function that authenticates each new connection."""
+        """The name of the driver's option for a function that is called to authenticate each new connection."""
         return f"{self.name}_connect_func"
 
 
 def cast_option(name: str, text: str) -> Any:
-    """Return the value of a URL's option in the type that the driver wants. Raises ValueError."""
+    """Convert the text of the URL option ``name`` to the type that the driver needs. Raises ValueError."""
     return _OPTION_TYPES[name](text) if name in _OPTION_TYPES else text
 
 
 def find_driver() -> Driver:
-    """Return redis-py, or valkey-py if only that is installed. Raises ImportError, which says what to install."""
+    """Return redis-py, or valkey-py if only valkey-py is installed.
+
+    Raises ImportError if no driver is installed. The error says what to install.
+    """
     for name in _CLIENTS:
         try:
             return load_driver(name)
@@ -99,7 +102,7 @@ def find_driver() -> Driver:
 
 
 def load_driver(name: str) -> Driver:
-    """Return the driver ``redis`` or ``valkey``. Raises ImportError."""
+    """Import and return the driver ``redis`` or ``valkey``. Raises ImportError if it is not installed."""
     module = importlib.import_module(name)
     client, cluster = _CLIENTS[name]
     return Driver(
@@ -113,7 +116,7 @@ def load_driver(name: str) -> Driver:
 
 
 def driver_of(client: Any) -> Driver | None:
-    """Return the driver whose class, or subclass of it, ``client`` is; None for any other object."""
+    """Return the driver if the class of ``client``, or a base class, comes from a driver. Otherwise return None."""
     for kind in type(client).__mro__:
         name = kind.__module__.partition(".")[0]
         if name in _CLIENTS:
@@ -123,18 +126,18 @@ def driver_of(client: Any) -> Driver | None:
 
 @cache
 def shared_class(base: type) -> type:
-    """Return a connection class of the driver with :class:`SharedConnection` before it."""
+    """Return a subclass of :class:`SharedConnection` and of the driver's connection class ``base``."""
     return type(f"Shared{base.__name__}", (SharedConnection, base), {"__module__": __name__})
 
 
 @cache
 def pool_class(driver: Driver) -> Any:
-    """Return the driver's pool class with :class:`LimitedPool` before it."""
+    """Return a subclass of :class:`LimitedPool` and of the driver's pool class."""
     base: Any = driver.connection.ConnectionPool
     fixed_options: dict[str, Any] = {}
     if "maint_notifications_config" in inspect.signature(base.__init__).parameters:
-        # Announcements of a managed service would come between command and answer. To ask for them also costs a round
-        # trip for each connection.
+        # Without this option, redis-py asks each new connection for notices of maintenance. The question costs a round
+        # trip, and a managed service could then send a notice between command and answer.
         config = importlib.import_module("redis.maint_notifications").MaintNotificationsConfig
         fixed_options["maint_notifications_config"] = config(enabled=False)
     namespace = {

@@ -1,4 +1,4 @@
-"""One server, whose connections are shared: one limit for the server, and one pool for each set of options."""
+"""The shared connections to one server: one connection limit for the server, and one pool for each set of options."""
 
 from __future__ import annotations
 
@@ -19,39 +19,41 @@ from .watch import ServerWatch
 
 #: The default options of every connection. All values are seconds.
 #:
-#: socket_timeout: the number of redis-py 8. socket_connect_timeout: a server on the same network accepts within
-#: milliseconds; two seconds outlast one lost packet, which is sent again after one second (RFC 6298).
-#: health_check_interval: less than the time after which a firewall may forget an idle connection. RFC 5382 demands two
-#: hours, but one minute occurs.
+#: socket_timeout is the default of redis-py 8. socket_connect_timeout: a server on the same network accepts within
+#: milliseconds. If one packet is lost, it is sent again after one second (RFC 6298), and two seconds are enough.
+#: health_check_interval is less than the time after which a firewall may cut an idle connection. Firewalls must wait at
+#: least two hours (RFC 5382), but some wait only one minute.
 DEFAULT_OPTIONS: Final[dict[str, Any]] = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 2.0,
     "health_check_interval": 30,
 }
 
-#: How often a lost connection is tried again, and the first and the longest pause in seconds; the pauses double.
-#: Together they last about a second, as long as a restart of the server. A time-out is not tried again: the server may
-#: have run the command, and the page has waited long enough.
+#: The number of retries after a lost connection, and the first and the longest pause in seconds; the pauses double.
+#: All pauses together last about a second, as long as a restart of the server. A time-out causes no retry: the server
+#: may have run the command, and the visitor has waited long enough.
 RETRIES: Final = 4
 FIRST_RETRY_PAUSE: Final = 0.05
 LONGEST_RETRY_PAUSE: Final = 0.4
 
 _endpoints: Final[weakref.WeakValueDictionary[Any, Endpoint]] = weakref.WeakValueDictionary()
-# A fork waits until no other thread holds the lock: in the child nobody would release it.
+# A fork waits until no other thread has the lock. Otherwise the lock could be locked for ever in the child, which lacks
+# the thread that would release it.
 _lock: Final = threading.RLock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Endpoint:
-    """A server or a Sentinel service, with one user and one database: the parts of a URL without its options.
+    """A server or a Sentinel service, with one Redis user and one database: the parts of a URL without its options.
 
-    An endpoint lives as long as something uses it, and so do its pools.
+    Python deletes an endpoint and its pools when no client uses them any more.
     """
 
     def __init__(self, driver: Driver, url: RedisURL, folder: Path | None, sentinel_options: dict[str, Any]) -> None:
         self.driver = driver
         self.label = str(url)
-        #: Asks Sentinel which server is the master, before an idle connection is used; None without Sentinel.
+        #: The function that asks Sentinel which server is the master, to be called before an idle connection is used.
+        #: None without Sentinel.
         self.recheck_master: Callable[[], None] | None = None
         self.is_embedded = url.topology is Topology.EMBEDDED
         self.limit = ConnectionLimit()
@@ -77,14 +79,14 @@ class Endpoint:
         self._pools: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
 
     def _set_limit(self, maximum: int) -> None:
-        # Of several limits for one server the lowest counts. The default limit does not count as one of them.
+        # If clients of one server set different limits, the lowest is valid. The default limit is not one of these.
         self.limit.maximum = min(maximum, self.limit.maximum) if self._is_limited else maximum
         self._is_limited = True
         if self.limit.open_count > self.limit.maximum:
             self.limit.close_idle()
 
     def pool(self, options: dict[str, Any]) -> Any:
-        """Return the pool of connections with these options. Others may use the same pool."""
+        """Return the pool of connections with these options. Clients with equal options get the same pool."""
         options = dict(options)
         if maximum := options.pop("max_connections", None):
             self._set_limit(maximum)
@@ -106,13 +108,13 @@ class Endpoint:
         return pool
 
     def connection(self, **options: Any) -> Any:
-        """Return a new connection that belongs to no pool and is not yet connected. The caller counts it."""
+        """Return a new connection that belongs to no pool and is not connected yet. ``limit`` does not count it."""
         return shared_class(self._connection_class)(watch=self.watch, **{**self._address, **options})
 
 
 @atexit.register
 def _close_idle() -> None:
-    # Connections in use end with their threads.
+    # At the end of the process, close only idle connections: the threads that still run may use the other connections.
     for endpoint in list(_endpoints.values()):
         endpoint.limit.close_idle()
 
@@ -120,10 +122,10 @@ def _close_idle() -> None:
 def endpoint_for(
     url: RedisURL, driver: Driver | None = None, folder: Path | None = None, **sentinel_options: Any
 ) -> Endpoint:
-    """Return the endpoint of ``url``: always the same one for the same server, user and database.
+    """Return the endpoint of ``url``. The same server, Redis user and database have the same Endpoint object.
 
     ``folder`` is the instance folder, where the embedded server has its files. Raises ImportError if no driver is
-    installed, or not the program of the embedded server.
+    installed, or if ``embedded://`` is used and the program of the embedded server is not installed.
     """
     driver = driver or find_driver()
     where = (url.topology, url.tls, url.hosts, url.path, url.service, url.db, url.username, url.password)
@@ -139,14 +141,14 @@ def _embedded_route(driver: Driver, folder: Path | None, watch: ServerWatch) -> 
     from .embedded.route import EmbeddedRoute
 
     if folder is None:
-        raise ValueError("embedded:// needs the application's instance folder. Call connect() with folder=.")
+        raise ValueError("embedded:// needs the application's instance folder. Pass it to connect() as folder.")
     return EmbeddedRoute(driver, folder / "redis", watch)
 
 
 def hashable(value: Any) -> Any:
-    """Return an object that can be a key of a dict and equals another only if the values do.
+    """Return an object that can be the key of a dict. Two results are equal only if the two values are equal.
 
-    An object that has no hash is replaced by its identity.
+    A value without a hash is replaced by its ``id()``.
     """
     if isinstance(value, dict):
         return tuple(sorted((name, hashable(each)) for name, each in value.items()))

@@ -1,4 +1,4 @@
-"""Limit how many connections to one server a process has open, over all its pools."""
+"""Limit the number of connections to one server that a process has open, over all its pools."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from typing import Any, Final, Protocol
 
 from ..forking import call_in_child
 
-#: The number of redis-py 8. It is more than a process has threads, and far below a server's limit of 10,000.
+#: The default connection limit, as in redis-py 8. Few processes have more threads, and a server accepts 10,000
+#: connections by default.
 MAX_CONNECTIONS: Final = 100
 
-#: Seconds after which a waiting thread looks for a connection again, even if no other thread woke it. An exception at
-#: an unlucky moment can drop a connection: its permit is free then, but nobody is woken.
+#: Seconds after which a waiting thread looks for a connection again, even if no other thread woke it. If an exception
+#: comes between two steps, a connection can be garbage-collected: its permit is free then, but no thread is woken.
 RECHECK_SECONDS: Final = 0.1
 
 
 class TooManyConnectionsError(Exception):
-    """All connections are in use, and none became free in time. Callers turn this into an error of their own."""
+    """All connections are in use, and none became free in time. The pool turns this error into a driver's error."""
 
 
 class Permit:
-    """The right to have one connection open, for as long as something refers to this object.
+    """The right to have one connection open. The right ends when Python deletes this object.
 
-    Every connection refers to its permit. A signal handler or the end of a greenlet can raise an exception after any
-    call, such as after a connection was taken and before it was stored. The references end then, and the permit with
-    them. A counter would stay wrong for ever.
+    Every connection refers to its permit. A signal handler or the end of a greenlet can raise an exception anywhere,
+    also after a connection was made and before it was stored in a variable. Then Python deletes the connection and its
+    permit. A plain counter would stay too high for ever.
     """
 
     __slots__ = ("__weakref__",)
 
 
 class _Waiter:
-    """One place in the queue of waiting threads, for as long as something refers to this object."""
+    """The place of one thread in the queue of waiting threads. The place ends when Python deletes this object."""
 
     __slots__ = ("__weakref__", "wakeups")
 
     def __init__(self) -> None:
-        #: An item that is put here wakes the thread, also if the thread begins to wait later.
+        #: An item in this queue wakes the thread, even if the thread begins to wait after the item was put.
         self.wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
 
 
 class Pool(Protocol):
-    """Something that has idle connections under a limit."""
+    """A collection of idle connections under a connection limit."""
 
     def close_one_idle(self) -> Permit | None:
-        """Close one idle connection and return its permit; None if no connection is idle."""
+        """Close one idle connection and return its permit. Return None if no connection is idle."""
 
 
 class IdleConnections(deque[Any]):
     """The idle connections of one pool. ``append`` and ``pop`` are atomic."""
 
-    # The limit keeps its pools in a set. Two empty pools must not count as the same one.
+    # ConnectionLimit has a set of these objects. Two empty collections would be equal without these two lines.
     __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__
 
     def close_one_idle(self) -> Permit | None:
-        """Close the connection that has been idle for longest and return its permit; None if there is none."""
+        """Close the connection with the longest idle time and return its permit. Return None if no one is idle."""
         try:
             connection = self.popleft()
         except IndexError:
@@ -71,10 +72,10 @@ class IdleConnections(deque[Any]):
 
 
 def close_all(limit: ConnectionLimit, *collections: Collection[Any]) -> None:
-    """Close the connections of a pool that was garbage-collected, then give back their permits.
+    """Close the connections of a pool that was garbage-collected, then return their permits to ``limit``.
 
-    To be called by ``weakref.finalize``. With ``__del__``, the sockets could be collected before the pool, and Python
-    would warn of sockets that nobody closed.
+    ``weakref.finalize`` calls this function. With ``__del__`` instead, Python could delete the sockets before the pool,
+    and would warn of unclosed sockets.
     """
     for connection in [connection for collection in collections for connection in collection]:
         connection.disconnect()
@@ -82,11 +83,11 @@ def close_all(limit: ConnectionLimit, *collections: Collection[Any]) -> None:
 
 
 class ConnectionLimit:
-    """Counts the open connections to one server. A thread that finds an idle connection does not need this class.
+    """Counts the open connections to one server. A thread that finds an idle connection does not use this class.
 
     Connections differ by their options, such as decoding and time-outs, so each set of options has a pool of its own.
-    At the limit, a thread gets the permit of another pool's idle connection, or waits. No lock is needed, because only
-    the first thread in the queue looks for a connection.
+    At the limit, a thread closes another pool's idle connection and gets its permit, or waits. The class needs no lock,
+    because only the first thread in the queue looks for a connection.
     """
 
     def __init__(self, maximum: int = MAX_CONNECTIONS) -> None:
@@ -97,30 +98,31 @@ class ConnectionLimit:
 
     def _reset(self) -> None:
         # A forked child has neither the connections nor the waiting threads of its parent.
-        # The callbacks of both collections are methods in C, which no exception interrupts.
+        # The callbacks of the weak references are methods in C, so no exception can interrupt them half-way.
         self._permits: set[weakref.ref[Permit]] = set()
-        #: The waiting threads, first come first. A thread that returns a connection looks here afterwards, and wakes
-        #: the first. A thread that needs a connection looks here before, and joins the end of the queue: otherwise the
-        #: thread that has just returned one would take the connection again before the first waiter wakes up.
+        #: The queue of waiting threads, the longest wait first. A thread that has returned a connection wakes the first
+        #: thread of the queue. A thread that needs a connection joins the end of a queue that is not empty: otherwise a
+        #: thread that has just returned a connection could get it again before the first waiting thread wakes up.
         self.waiters: deque[weakref.ref[_Waiter]] = deque()
 
     @property
     def open_count(self) -> int:
-        """How many connections are open or about to be opened."""
+        """The number of connections that are open or will be opened next."""
         return len(self._permits)
 
     def add_pool(self, pool: Pool) -> None:
-        """Let ``pool`` close its idle connections when another pool needs a permit."""
+        """Register ``pool``, whose idle connections may be closed when another pool needs a permit."""
         self._pools.add(pool)
 
     def acquire(self, idle: deque[Any], seconds: float) -> Any:
-        """Return a connection that has become ``idle`` meanwhile, or a :class:`Permit` to open one.
+        """Return a connection from ``idle``, or a :class:`Permit` with which the caller may open a connection.
 
-        Wait at most ``seconds``. Raises :class:`TooManyConnectionsError`.
+        Wait at most ``seconds``. Raises :class:`TooManyConnectionsError` after that time.
         """
         deadline = time.monotonic() + seconds
         waiter = _Waiter()
-        # Join the queue first and look second: a connection that is returned in between then wakes the first waiter.
+        # Join the queue before looking for a connection: otherwise this thread would miss a connection that is returned
+        # between the look and the wait.
         self.waiters.append(weakref.ref(waiter, self.waiters.remove))
         try:
             while True:
@@ -135,11 +137,11 @@ class ConnectionLimit:
                     waiter.wakeups.get(timeout=min(remaining, RECHECK_SECONDS))
         finally:
             self.waiters.remove(weakref.ref(waiter))
-            self.wake_first()  # there may be a connection for the next waiter as well
+            self.wake_first()  # the next waiting thread may find a connection, too
 
     def _try_to_acquire(self, idle: deque[Any]) -> Any | None:
         if idle:
-            with contextlib.suppress(IndexError):  # another thread has taken it
+            with contextlib.suppress(IndexError):  # another thread has got the connection
                 return idle.pop()
         if len(self._permits) < self.maximum:
             permit = Permit()
@@ -148,7 +150,7 @@ class ConnectionLimit:
         return next(filter(None, (pool.close_one_idle() for pool in list(self._pools))), None)
 
     def wake_first(self) -> None:
-        """Tell the first waiting thread that there may be a connection or a permit."""
+        """Wake the first waiting thread, because a connection or a permit may be free now."""
         try:
             first = self.waiters[0]()
         except IndexError:
@@ -157,12 +159,12 @@ class ConnectionLimit:
             first.wakeups.put(None)
 
     def release(self, permit: Permit) -> None:
-        """Give back the permit of a closed connection. A second call for the same permit does nothing."""
+        """End the permit of a closed connection, and wake a waiting thread. A second call changes nothing."""
         self._permits.discard(weakref.ref(permit))
         self.wake_first()
 
     def close_idle(self) -> None:
-        """Close every idle connection."""
+        """Close all idle connections of all pools."""
         for pool in list(self._pools):
             while (permit := pool.close_one_idle()) is not None:
                 self.release(permit)

@@ -12,20 +12,21 @@ from ..forking import call_in_child
 from .limit import ConnectionLimit, IdleConnections, Permit, TooManyConnectionsError, close_all
 from .watch import ServerWatch
 
-#: Seconds that a command waits for a free connection, unless the option ``timeout`` says otherwise.
+#: The default of the option ``timeout``: the seconds that a command waits for a free connection.
 ACQUIRE_TIMEOUT: Final = 5.0
 
 
 class SharedConnection:
-    """A mixin for the driver's connection classes. It finds the server's address, and reports to the watch."""
+    """A mixin for the driver's connection classes. It finds the server's address, and reports events to the watch."""
 
     def __init__(self, *, watch: ServerWatch, route: Any = None, **options: Any) -> None:
         self._watch = watch
-        #: Finds the address before each connect, for Sentinel and the embedded server. None for a fixed address.
+        #: The object that finds the server's address before each connect, for Sentinel and the embedded server. None if
+        #: the address is fixed.
         self._route = route
-        #: The generation of the watch when this connection was made.
+        #: The value of ServerWatch.generation at the time when this connection was made.
         self.generation = 0
-        #: The exception that was being handled already when this connection was taken from its pool.
+        #: The exception that the thread was handling already when it got this connection from the pool.
         self.outer_exception: BaseException | None = None
         self.permit: Permit
         super().__init__(**options)
@@ -44,7 +45,10 @@ class SharedConnection:
         return connected
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Return an answer. After the refusal of a former master, the next connection looks for the new master."""
+        """Return the server's answer. If a former master refuses a write, raise the driver's ConnectionError.
+
+        The driver then connects again, and finds the new master.
+        """
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except Exception as error:
@@ -54,10 +58,10 @@ class SharedConnection:
 
 
 class LimitedPool:
-    """A mixin for the driver's ``ConnectionPool``. At its limit, it waits for a connection instead of failing.
+    """A mixin for the driver's ``ConnectionPool``. At the connection limit it waits for a connection.
 
-    No lock is taken while a connection is idle. ``_available_connections`` and ``_in_use_connections`` are names of the
-    driver, whose other methods use them.
+    If a connection is idle, a command gets it without a lock. The driver's own methods use the attributes
+    ``_available_connections`` and ``_in_use_connections``, so this class uses the same names.
     """
 
     errors: ClassVar[ModuleType]
@@ -80,7 +84,10 @@ class LimitedPool:
         watch: ServerWatch | None = None,
         **options: Any,
     ) -> None:
-        """Make a pool. Without ``limit`` and ``watch``, as for a node of a cluster, it has its own."""
+        """Make a pool. ``timeout`` is the longest wait for a free connection in seconds.
+
+        Without ``limit`` and ``watch`` the pool makes its own. The pools of a cluster's nodes do so.
+        """
         if limit is None:
             limit = ConnectionLimit(max_connections) if max_connections else ConnectionLimit()
         if watch is None:
@@ -88,11 +95,11 @@ class LimitedPool:
         self.limit = limit
         self.watch = watch
         self._acquire_timeout = timeout
-        #: Asks Sentinel again which server is the master; None without Sentinel.
+        #: A function that asks Sentinel again which server is the master. None without Sentinel.
         self._recheck_master = getattr(options.get("route"), "recheck_master", None)
         self._available_connections = IdleConnections()
-        # Weak, because an exception can come before the caller has stored the connection. The connection and its permit
-        # then end with the last reference.
+        # A WeakSet, because an exception can come before the caller has stored its connection in a variable. Then
+        # nothing else refers to the connection, and Python deletes the connection and its permit.
         self._in_use_connections: weakref.WeakSet[Any] = weakref.WeakSet()
         options = {**self.fixed_options, **{k: v for k, v in options.items() if k != "maint_notifications_config"}}
         options["watch"] = watch
@@ -107,13 +114,13 @@ class LimitedPool:
         weakref.finalize(self, close_all, limit, *collections).atexit = False
 
     def reset(self) -> None:
-        """Forget every connection. A forked child does so, because the sockets belong to the parent."""
+        """Remove all connections without closing them: a forked child must not use the sockets of its parent."""
         self._available_connections.clear()
         self._in_use_connections.clear()
         self.pid = os.getpid()
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
-        """Return a connection that is ready for a command. The caller gives it back with :meth:`release`."""
+        """Return a connection that is ready for a command. The caller must give it back with :meth:`release`."""
         if self._recheck_master is not None:
             self._recheck_master()
         try:
@@ -152,7 +159,7 @@ class LimitedPool:
         return connection
 
     def _replace_if_stale(self, connection: Any) -> None:
-        """Connect again if the server has closed an idle connection, or if it has an answer that nobody waited for."""
+        """Connect again if the server has closed this idle connection, or if it has unread bytes of an old answer."""
         try:
             if not connection.can_read():
                 return
@@ -165,26 +172,26 @@ class LimitedPool:
 
     def _connect(self, connection: Any) -> None:
         connection.connect()
-        # After a TLS handshake there are bytes that belong to no answer: the server's session tickets.
+        # With TLS (sockets with "pending") unread bytes are normal: the server sends TLS session tickets at the start.
         if not hasattr(connection._sock, "pending") and connection.can_read():
-            raise self.errors.ConnectionError("Connection not ready")
+            raise self.errors.ConnectionError("A new connection to Redis has unread bytes. Check the server's address.")
 
     def make_connection(self) -> Any:
-        """Return a new connection, which connects at its first use. The caller counts it under the limit."""
+        """Return a new connection, which connects at its first use. The caller must give it a permit of the limit."""
         return self.connection_class(**self.connection_kwargs)
 
     def release(self, connection: Any) -> None:
-        """Take a connection back."""
+        """Put a connection back into the pool. Close it first if it may have an unread answer."""
         try:
             self._in_use_connections.remove(connection)
         except KeyError:
-            if connection.pid != self.pid:  # inherited from the parent of a fork: close this process's copy
+            if connection.pid != self.pid:  # the parent process made it before the fork: close this child's copy
                 connection.disconnect()
             return
         error = sys.exception()
         if error is not None:
-            # A signal handler, the end of a greenlet or another thread can raise between command and answer. The driver
-            # does not expect that. The answer would be taken for the answer to the next command.
+            # A signal handler, the end of a greenlet or another thread can raise an exception between command and
+            # answer. The driver does not expect this: it would take the answer for the answer to the next command.
             if error is not connection.outer_exception and not isinstance(error, self.errors.RedisError):
                 connection.disconnect()
         elif getattr(connection, "_should_reconnect", False):
@@ -195,7 +202,7 @@ class LimitedPool:
             self.limit.wake_first()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close the idle connections, and by default also those in use. Each connects again at its next use."""
+        """Close the idle connections, and by default also those in use. A closed one connects again at its next use."""
         idle = []
         while self._available_connections:
             try:
@@ -211,13 +218,13 @@ class LimitedPool:
     def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
         """Close the idle connections, for a cluster's client after a failover.
 
-        The driver's own method relies on a lock, which this pool does not take. It would close a connection that
-        another thread has begun to use.
+        The driver's own method needs a lock that this pool does not use. Without the lock, that method would close a
+        connection that another thread has begun to use.
         """
         self.disconnect(inuse_connections=False)
 
     def set_retry(self, retry: Any) -> None:
-        """Use the policy ``retry`` for every connection from now on."""
+        """Set the driver's retry object ``retry`` for all present and later connections of the pool."""
         self.connection_kwargs["retry"] = retry
         for connection in [*list(self._available_connections), *list(self._in_use_connections)]:
             connection.retry = retry

@@ -1,4 +1,4 @@
-"""Find the master by asking Sentinel, and connect to nothing but a master."""
+"""Ask Sentinel for the address of the master, and connect only to a server that is a master."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .driver import Driver
 from .limit import ConnectionLimit
 from .watch import ServerWatch
 
-#: Seconds to connect to one Sentinel, and seconds to wait for its answer. A Sentinel answers from memory: if one takes
-#: longer, the next is asked. All of the usual three are tried within the time of a page.
+#: Seconds to connect to one Sentinel, and seconds to wait for its answer. A Sentinel answers from memory within
+#: milliseconds. After this time the next Sentinel is asked. With the usual three Sentinels, that is at most 3 seconds.
 SENTINEL_TIMEOUT: Final = 0.5
 
-#: Seconds for which an answer of Sentinel counts. Afterwards the next command asks again. A failover takes longer than
-#: this (Sentinel's down-after time plus a vote), and to ask takes about as long as a command.
+#: Seconds for which an answer of Sentinel is valid. After that, the next command asks Sentinel again. A failover takes
+#: longer (Sentinel's down-after time plus a vote), and the question takes about as long as a command.
 MASTER_TTL: Final = 1.0
-#: The same after no Sentinel answered. If all Sentinels are gone and the master is not, pages must not wait for them
-#: each second.
+#: Seconds for which the old answer of Sentinel is valid if no Sentinel answers. If all Sentinels fail and the master
+#: works, pages must not wait for the Sentinels every second.
 MASTER_TTL_WITHOUT_SENTINEL: Final = 30.0
 
 
 class SentinelRoute:
     """Gives each new connection the address of a service's master, and checks that the server is a master.
 
-    The driver's own class for this keeps the old address while it tries again. It also believes Sentinel, whose answer
-    can be out of date.
+    The driver has a class for this, too. But its connections retry with the old address, and it does not check the role
+    of a server, although the answer of a Sentinel can be out of date.
     """
 
     def __init__(
@@ -43,46 +43,49 @@ class SentinelRoute:
         limit: ConnectionLimit,
         **options: Any,
     ) -> None:
-        """Make the clients of the Sentinels. ``options`` are those of the connections to the Sentinels themselves."""
+        """Make a client for each Sentinel in ``hosts``. ``options`` are options of the connections to the Sentinels."""
         self._errors = driver.exceptions
         self._service = service
         self._watch = watch
         self._limit = limit
-        # Without retries: if one Sentinel does not answer, the next is asked.
+        # No retries: if one Sentinel does not answer, the next Sentinel is asked.
         defaults = {"retry": driver.retry(0), "retry_on_error": []}
         timeouts = {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT}
         options = {**defaults, **timeouts, **options}
         self._sentinels: tuple[Any, ...] = tuple(driver.client(host=host, port=port, **options) for host, port in hosts)
         self._query_numbers = itertools.count()
-        #: The number of the latest query that was answered, and the master's address from that answer.
+        #: The number of the latest query that a Sentinel answered, and the master's address in that answer.
         self._master: tuple[int, tuple[str, int] | None] = (-1, None)
-        #: Until when the answer counts, by the monotonic clock.
+        #: The time until which the answer is valid, by ``time.monotonic()``.
         self._valid_until = 0.0
         call_in_child(self._reset)
         self._reset()
 
     def _reset(self) -> None:
-        # In a forked child: another thread may have held a lock, and the connections belong to the parent.
+        # Called in a forked child too: a thread of the parent may have had a lock, and the parent owns the connections.
         self._lock = threading.Lock()
         self._query_lock = threading.Lock()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def set_address(self, connection: Any) -> None:
-        """Give ``connection`` the master's address. Raises the driver's ConnectionError if no Sentinel knows it."""
+        """Set host and port of ``connection`` to the master's address.
+
+        Raises the driver's ConnectionError if no Sentinel answers with an address.
+        """
         connection.query_number = next(self._query_numbers)
         connection.host, connection.port = self._query()
 
     def recheck_master(self) -> None:
-        """Ask for the master again if the last answer is too old. Close connections to a server that is no master now.
+        """Ask Sentinel for the master if the last answer is too old. If the master has moved, close old connections.
 
-        Idle connections need this. A master that hung during a failover, and then goes on, still takes itself for the
-        master until a Sentinel reaches it. A process that sent it no command meanwhile has noticed nothing.
+        Call this before an idle connection is used. If a master hangs during a failover and then goes on, it accepts
+        writes until a Sentinel tells it that it is a replica. These writes would be lost.
         """
         if time.monotonic() < self._valid_until:
             return
         with self._query_lock:
             if time.monotonic() < self._valid_until:
-                return  # another thread has asked meanwhile
+                return  # another thread has asked Sentinel meanwhile
             query_number = next(self._query_numbers)
             try:
                 address = self._query()
@@ -103,17 +106,20 @@ class SentinelRoute:
                 unknown = True
                 continue
             if sentinel is not self._sentinels[0]:
-                # Ask this Sentinel first from now on. In a new tuple, because other threads may iterate over the old.
+                # Ask this Sentinel first from now on. Make a new tuple, because other threads may iterate over the old.
                 self._sentinels = (sentinel, *(other for other in self._sentinels if other is not sentinel))
             host, port = found
             return (host.decode() if isinstance(host, bytes) else str(host)), int(port)
-        problem = "knows this service. Check its name" if unknown else "answers. Check their addresses"
+        problem = "knows this service. Check the service's name" if unknown else "answers. Check the hosts"
         raise self._errors.ConnectionError(f"Redis ({self._watch.label}): no Sentinel {problem} in the URL.")
 
     def authenticate(self, connection: Any) -> None:
-        """Authenticate a new connection, and refuse a server that is no master. The driver calls this as its hook."""
-        # Before a first command the driver checks the connection's health. If the check fails, the driver connects
-        # again and calls this hook again. With a server that requires a password this would never end.
+        """Authenticate a new connection, and check that its server is a master. The driver calls this method.
+
+        Raises the driver's ConnectionError if the server is no master.
+        """
+        # With a health check interval, the driver would send a PING before AUTH. If the server requires a password, the
+        # PING fails, and the driver connects and calls this method again, without end.
         interval, connection.health_check_interval = connection.health_check_interval, 0
         try:
             connection.on_connect()
@@ -123,19 +129,19 @@ class SentinelRoute:
         try:
             role = connection.read_response()[0]
         except self._errors.NoPermissionError:
-            role = "master"  # this user may not ask; if the server is a replica, it refuses writes itself
+            role = "master"  # this Redis user may not send ROLE; a server that is a replica will refuse writes itself
         address = (connection.host, connection.port)
         if role not in (b"master", "master") or not self._set_master(address, connection.query_number, connection):
             connection.disconnect()
             raise self._errors.ConnectionError(
-                f"Redis ({self._watch.label}): the server that Sentinel named is no longer the master. Try again."
+                f"Redis ({self._watch.label}): the server that Sentinel named is not the master now. Try again."
             )
 
     def _set_master(self, address: tuple[str, int], query_number: int, connection: Any = None) -> bool:
-        """Store the master's address; return False if a later query has found another one.
+        """Store the master's address and return True. Return False if a later query has found another address.
 
-        If the master has moved, shut down all connections to the old one, also those that wait for an answer. A server
-        that hung would answer them later, as if it were still the master.
+        If the master has moved, shut down all connections to the old master, also connections that wait for an answer.
+        Otherwise a server that hung would answer later, as if it were still the master.
         """
         with self._lock:
             latest, present = self._master
@@ -152,18 +158,21 @@ class SentinelRoute:
         return True
 
     def handle_error(self, connection: Any, error: Exception) -> None:
-        """Raise the driver's ConnectionError if a former master refuses a write: the driver then connects again."""
+        """Turn the refusal of a write by a former master into the driver's ConnectionError. The driver then reconnects.
+
+        Any other error is ignored.
+        """
         if isinstance(error, self._errors.ReadOnlyError):
             connection.disconnect()
             raise self._errors.ConnectionError("The master has become a replica. Try again.") from error
 
 
 def _shut_down(connection: Any) -> None:
-    """Shut down a connection that another thread may be reading from. That thread sees the end of the connection."""
+    """Shut down a connection, even while another thread waits for an answer. The other thread gets an error."""
     connected = connection._sock
     with contextlib.suppress(OSError):
         if isinstance(connected, socket.socket):
-            # Not with TLS's own method: it removes the encryption while the other thread reads.
+            # Do not call SSLSocket.shutdown(), which removes the encryption while the other thread reads.
             socket.socket.shutdown(connected, socket.SHUT_RDWR)
         elif connected is not None:
             connected.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Split a Redis URL into its parts, for every way that servers can be set up."""
+"""Split a Redis URL into its parts: for one server, a Unix socket, Sentinel, Redis Cluster or the embedded server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..secret import Secret
 
 
 class Topology(Enum):
-    """How the servers behind a URL are set up."""
+    """The kind of server setup that a URL names."""
 
     SERVER = "server"
     SOCKET = "socket"
@@ -21,7 +21,8 @@ class Topology(Enum):
     EMBEDDED = "embedded"
 
 
-#: For each scheme the topology, and whether TLS is used. ``redis`` and ``valkey`` mean the same: the protocol is one.
+#: For each scheme of a URL, the topology, and True if connections use TLS. ``redis`` and ``valkey`` mean the same,
+#: because both servers have the same protocol.
 REDIS_SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     "embedded": (Topology.EMBEDDED, False),
     "unix": (Topology.SOCKET, False),
@@ -37,15 +38,15 @@ REDIS_SCHEMES: Final[dict[str, tuple[Topology, bool]]] = {
     **{f"{name}+unix": (Topology.SOCKET, False) for name in ("redis", "valkey")},
 }
 
-#: The address of a server or Sentinel if the URL names none.
+#: The host and the ports of a server and a Sentinel for a URL without host or port.
 DEFAULT_HOST: Final = "localhost"
 SERVER_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
-# A name, an IPv4 address, or an IPv6 address with its zone, and no character that separates parts of a URL.
+# A host name, an IPv4 address, or an IPv6 address with its zone. No character that separates parts of a URL is allowed.
 _HOST: Final = re.compile(r"[\w.:%-]*").fullmatch
 
-#: The error for every URL that cannot be read. It quotes nothing, because any part may belong to a password.
+#: The error for every URL that cannot be read. It quotes no part of the URL, because any part may belong to a password.
 UNREADABLE: Final = "This Redis URL cannot be read. Percent-encode characters such as / # ? @ : in its password."
 
 
@@ -61,15 +62,15 @@ class RedisURL:
     #: The name by which Sentinel knows the master.
     service: str = ""
     db: int = 0
-    #: Whether the URL names a database. If so, the keyword argument ``db`` is ignored.
+    #: True if the URL names a database. Then the keyword argument ``db`` is ignored.
     has_db: bool = field(default=False, repr=False, compare=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    #: The options behind the question mark, as text, without ``db``, ``username`` and ``password``.
+    #: The options after the question mark, as names and texts, without ``db``, ``username`` and ``password``.
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        """Return the address for log lines and errors: no user, no password, no options."""
+        """Return the address for log lines and errors, without user, password and options."""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         match self.topology:
             case Topology.SOCKET:
@@ -84,7 +85,7 @@ class RedisURL:
 
 
 def parse_url(url: str) -> RedisURL:
-    """Return the parts of ``url``. Raises ValueError, which says what to do and contains no part of the URL.
+    """Return the parts of ``url``. Raises ValueError for a wrong URL; the error's text contains no part of the URL.
 
     ====================================================  =====================================
     ``redis://[user:password@]host[:port][/db]``          one server; ``rediss`` for TLS
@@ -94,15 +95,16 @@ def parse_url(url: str) -> RedisURL:
     ``embedded://``                                       a server that starts with the application
     ====================================================  =====================================
 
-    ``valkey`` can stand for ``redis`` everywhere. Options follow a question mark. They are those of the driver's
-    connections (``socket_timeout``, ``max_connections``, ``ssl_ca_certs`` …).
+    Each scheme may have ``valkey`` in place of ``redis``. Options follow a question mark: the options of the driver's
+    connections (``socket_timeout``, ``ssl_ca_certs`` …), ``max_connections`` and ``timeout``.
     """
     url = Secret(url)
     try:
         return _parse(url)
     except ValueError as error:
         problem = str(error)
-    # Raised here and not in _parse, whose local variables hold parts of the URL: an error report would show them.
+    # Raise the error here and not in _parse(): an error report would show the local variables of _parse(), which have
+    # parts of the URL.
     raise ValueError(problem)
 
 
@@ -110,13 +112,13 @@ def _parse(url: str) -> RedisURL:
     scheme, found, rest = url.partition("://")
     if not found or scheme not in REDIS_SCHEMES:
         raise ValueError(
-            f"This is no Redis URL. It begins with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
+            f"This is no Redis URL. Begin it with one of {', '.join(f'{name}://' for name in REDIS_SCHEMES)}"
         )
     topology, tls = REDIS_SCHEMES[scheme]
     rest, _, query = rest.partition("?")
     if "#" in rest or "#" in query:
         raise ValueError(UNREADABLE)
-    # Up to the last @: a password may contain an @ that nobody has encoded, and a host cannot.
+    # Split at the last @, because a password may contain an @ that is not percent-encoded, and a host cannot.
     credentials, _, place = rest.rpartition("@")
     username, _, password = credentials.partition(":")
     netloc, slash, path = place.partition("/")
@@ -156,7 +158,7 @@ def _network(topology: Topology, netloc: str, path: str, options: dict[str, str]
             raise ValueError("The Sentinel URL names no service. Write redis+sentinel://host:26379/service/0")
     db = _database(options.pop("db", "") or path)
     if topology is Topology.CLUSTER and db:
-        raise ValueError("A cluster has only database 0. Remove the database from the URL.")
+        raise ValueError("Redis Cluster has only database 0. Remove the database from the URL.")
     return {"hosts": hosts, "service": service, "db": db}
 
 

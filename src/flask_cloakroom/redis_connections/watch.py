@@ -1,4 +1,4 @@
-"""Report lost and restored connections: once for each outage, and not once for each connection."""
+"""Report lost and restored connections to a server, once for each outage and not once for each connection."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..forking import call_in_child
 
 log: Final = logging.getLogger("flask_cloakroom.redis")
 
-#: ``starting``: before each connection to the embedded server. ``lost``, with ``cause``: the class name of the error.
-#: ``restored``, with ``seconds``: the length of the outage. ``moved``, with ``old`` and ``new``: addresses of the
-#: master.
+#: The name of an event. ``starting`` comes before each connection to the embedded server. ``lost`` has the argument
+#: ``cause``, the class name of the error. ``restored`` has ``seconds``, the length of the outage. ``moved`` has ``old``
+#: and ``new``, the addresses of the old and the new master.
 Event = Literal["starting", "lost", "restored", "moved"]
 Listener = Callable[..., None]
 
 
 class ServerWatch:
-    """The state of one server as this process sees it. Writes log lines and calls the listeners."""
+    """The state of one server as this process sees it. Each change is logged and reported to the listeners."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        #: Rises with each outage, recovery and replacement. Each connection has the number of the time when it was
-        #: made. If a connection with an older number breaks, that is a part of what was reported already.
+        #: A number that rises when connections are lost, restored or replaced. Each connection stores the number of the
+        #: time when it was made. If a connection with an older number breaks, its outage was reported already.
         self.generation = 0
         self._listeners: list[weakref.ref[Listener]] = []
         self._lost_at: float | None = None
@@ -36,15 +36,18 @@ class ServerWatch:
         call_in_child(self._renew_lock)
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with each :data:`Event`, and its details as keywords. The watch does not keep it alive."""
+        """Call ``listener`` with each :data:`Event`, and with the event's arguments as keyword arguments.
+
+        The watch has only a weak reference to ``listener``, so the caller must store ``listener``.
+        """
         self._listeners.append(weakref.ref(listener))
 
     def report_starting(self) -> None:
-        """Report that the embedded server is about to be used, and started if it does not run."""
+        """Report that a connection to the embedded server will be made, which starts the server if it does not run."""
         self._notify("starting")
 
     def report_lost(self, error: BaseException, generation: int) -> None:
-        """Report that a connection of this ``generation`` broke, or that no connection could be made."""
+        """Report that a connection with this ``generation`` broke, or that a connection could not be made."""
         with self._lock:
             if self._lost_at is not None or generation != self.generation:
                 return
@@ -55,7 +58,7 @@ class ServerWatch:
         self._notify("lost", cause=cause)
 
     def report_connected(self) -> None:
-        """Report that a connection was made."""
+        """Report that a connection was made. If the server was lost, the outage ends now."""
         if self._lost_at is None:
             return
         with self._lock:
@@ -68,10 +71,9 @@ class ServerWatch:
         self._notify("restored", seconds=seconds)
 
     def report_replaced(self, generation: int) -> None:
-        """Report that an idle connection of this ``generation`` was replaced.
+        """Report that an idle connection with this ``generation`` was closed or had unread bytes, and was replaced.
 
-        The server had closed the connection, or it had unread bytes. After a restart of the server this happens to all
-        idle connections, and only the first is reported.
+        A restart of the server closes all idle connections. Only the first replacement is reported.
         """
         with self._lock:
             if generation != self.generation:
@@ -81,7 +83,7 @@ class ServerWatch:
         self._notify("restored", seconds=0.0)
 
     def set_master(self, address: str) -> bool:
-        """Store the address of the master; return True if another master was known before."""
+        """Store the address of the master. Return True, and report the move, if the stored address was another one."""
         with self._lock:
             before, self._master = self._master, address
         if before is None or before == address:
@@ -100,9 +102,10 @@ class ServerWatch:
             try:
                 listener(event, **details)
             except Exception:
-                # The command that noticed the event must not fail because a listener does.
+                # The Redis command that noticed the event must not fail because a listener fails.
                 log.exception("Redis (%s): a receiver of the signal %s failed", self.label, event)
 
     def _renew_lock(self) -> None:
-        # Another thread of the parent may have held the lock at the fork. The child does not have that thread.
+        # Another thread of the parent may have had the lock at the fork. The child lacks this thread, so the lock would
+        # never be free.
         self._lock = threading.Lock()

@@ -24,13 +24,14 @@ JOIN_PATIENCE: Final = 1.0
 
 
 def join(work: SessionWork, ticket: str, login: Mapping[str, Any], *, first: bool) -> bool:
-    """Use the session of ``ticket`` from now on, or create it with the keys of ``login``. This request's changes stay.
+    """Use the session of ``ticket`` from now on, or create it with the session keys in ``login``.
 
-    The request without a stored session that comes first creates it. A stored session is moved to ``ticket`` only by
-    the request that is ``first``, and the other requests wait for that.
+    This request's own changes stay in the session. The first request without a stored session creates the session of
+    ``ticket``. A request with a stored session moves that session to ``ticket`` only if ``first`` is True, and waits
+    for the move by the first request otherwise.
 
-    Return False if the session of ``ticket`` has ended or was never made. Then the keys of ``login`` may be in the
-    present session, and the caller must remove them.
+    Return True if this request uses the session of ``ticket`` now. Return False if that session has ended or was never
+    made. Then the keys of ``login`` may be in the request's present session, and the caller must remove these keys.
 
     Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
     """
@@ -56,7 +57,10 @@ def join(work: SessionWork, ticket: str, login: Mapping[str, Any], *, first: boo
 
 
 def _wait_for(work: SessionWork, ticket: str, patience: float) -> Record | None:
-    """Return the session of a ticket. If there is none yet, wait for it up to ``patience`` seconds. Or return None."""
+    """Return the session of a ticket. Wait up to ``patience`` seconds until it is stored. After that return None.
+
+    Return None immediately if the session of the ticket has ended.
+    """
     deadline = time.monotonic() + patience
     while True:
         found = work.repository.load(ticket)
@@ -64,13 +68,13 @@ def _wait_for(work: SessionWork, ticket: str, patience: float) -> Record | None:
             return found
         if found is not Absence.UNKNOWN or time.monotonic() >= deadline:
             return None
-        time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  random, so that waiting requests do not try all at once
+        time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  random, or all waiting requests ask at the same time
 
 
 def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None:
-    """Use another session, with this request's changes merged into it.
+    """Use the session of ``record`` from now on, and merge this request's changes into it.
 
-    After ``clear()`` only the keys of ``login`` and the keys that this request set since then stay.
+    If this request called ``clear()``, keep only the keys of ``login`` and the keys that were set after ``clear()``.
     """
     changes = work.changes()
     strategies = work.repository.strategies
@@ -87,7 +91,7 @@ def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, 
         if key not in values:
             work.pop(key, None)
         elif values[key] != record.values.get(key):
-            # Keep the view's own object if the merge did not change its value. The view may still change that object.
+            # Keep the view's own object if the merge did not change its value: the view may change that object later.
             work[key] = objects[key] if values[key] == changes[key] else codec.unpack(values[key])
     if cleared:
         for key in record.values.keys() - changes.keys() - login.keys():

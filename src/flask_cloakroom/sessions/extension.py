@@ -23,7 +23,7 @@ session = cast(ServerSession, flask_session)
 
 
 class Session:
-    """Keep ``flask.session`` on the server. One object serves any number of applications."""
+    """Keep ``flask.session`` on the server. One Session object can set up any number of applications."""
 
     def __init__(self, app: Flask | None = None) -> None:
         """Call :meth:`init_app` if ``app`` is given."""
@@ -31,7 +31,7 @@ class Session:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Keep the sessions of ``app`` on the server, with the settings in ``app.config``.
+        """Keep the sessions of ``app`` in the store that the settings in ``app.config`` name.
 
         Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong setting.
         """
@@ -41,7 +41,9 @@ class Session:
 
 
 def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F], F]:
-    """Run a view in ``session.lock(timeout=…, lease=…)``, so that a session runs one such view at a time.
+    """Decorate a view so that it runs in ``session.lock(timeout=…, lease=…)``.
+
+    So no two requests of one session run views with this decorator at the same time.
 
     ``timeout`` and ``lease`` are in seconds. The view raises the errors of :meth:`ServerSession.lock`.
     """
@@ -49,7 +51,7 @@ def locked_session(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[F
 
 
 def passive(view: F) -> F:
-    """Make a view's requests passive: they do not extend the session. Use it for a page that polls."""
+    """Decorate a view so that its requests do not extend the session. Use this decorator for a page that polls."""
 
     def begin() -> AbstractContextManager[None]:
         session.passive = True

@@ -1,9 +1,10 @@
 """Show each flash message once, and show it again if its response fails.
 
 Flask keeps flash messages in the session, and removes those that a page shows. If the removal were saved only at the
-end of the request, a page that is made at the same time would show them too. So this request takes them in the store at
-once, on a lease. The end of the request ends the lease, and the messages are gone. After an exception they are put
-back. If the process dies, they are put back when the lease expires.
+end of the request, a page that is made at the same time would show the same messages. So this request leases the
+messages in the store as soon as the page reads them, and no other request sees leased messages. The end of the request
+deletes the lease and the messages. After an exception the messages are put back into the session. If the process dies,
+the session's next request after the end of the lease puts them back.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _KEYS: Final = (FLASHES, FLASH_LEASES)
 
 
 def take(work: SessionWork) -> Any:
-    """Return the flash messages and remove them from the store, so that no other response shows them.
+    """Return the flash messages and remove them from the stored session, so that no other response shows them.
 
-    The session must have some. Raises SessionUnavailable.
+    The session must have the key of flash messages. Raises SessionUnavailable.
     """
     messages = work[FLASHES]
     if type(messages) is not list:
@@ -48,7 +49,7 @@ def take(work: SessionWork) -> Any:
     read = work.stored_values[FLASHES]
     before = messages_in(work.stored_values)
     waiting, own = remaining_and_added(before, messages)
-    # A streamed body is made after the session was saved, so nothing could end a lease any more.
+    # A streamed body is made after the session was saved. No later save of this request could end a lease.
     lease = None if work.closed else secrets.token_hex(8)
     stored: list[Any] = []
 
@@ -81,7 +82,7 @@ def _remember(work: SessionWork, lease: str | None, own: list[Any]) -> None:
 
 
 def confirm_shown(work: SessionWork) -> None:
-    """End the leases of the messages in a complete response. The messages are gone when the session is saved."""
+    """End the leases of the messages that the response shows. The next save deletes these messages from the store."""
     shown, work.shown_flashes = work.shown_flashes, None
     if shown is None or not shown.names or type(leases := work.get(FLASH_LEASES)) is not dict:
         return
@@ -93,7 +94,7 @@ def confirm_shown(work: SessionWork) -> None:
 
 
 def put_back(work: SessionWork) -> None:
-    """Put the messages of a failed response back into the session, before those that were flashed since."""
+    """Put the messages of a failed response back into the session, before the messages that were flashed later."""
     shown, work.shown_flashes = work.shown_flashes, None
     later = work.get(FLASHES, [])
     if shown is None or type(later) is not list:
@@ -104,14 +105,17 @@ def put_back(work: SessionWork) -> None:
         try:
             _edit(work, lambda values: with_leases_back(values, shown.names))
         except StoreError as error:
-            log.warning("flash messages are shown again only after their lease, because the store failed: %s", error)
+            log.warning("the store failed, so flash messages appear again only after their lease has ended: %s", error)
         before = work.get(FLASHES, [])
     if shown.own or later:
         work[FLASHES] = before + shown.own + later
 
 
 def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | None:
-    """Change the stored messages at once. The request's other changes are saved and merged at its end as usual."""
+    """Write the change of the flash messages to the store in this call. Return None if the session has ended.
+
+    The request's other changes are saved and merged at the end of the request as usual.
+    """
     record = work.record
     assert record is not None
     committed = work.repository.edit(record, edit)
@@ -119,7 +123,7 @@ def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | N
         now = committed.record
         values = {key: packed for key, packed in record.values.items() if key not in _KEYS}
         values |= {key: now.values[key] for key in _KEYS if key in now.values}
-        # If another request has written too, keep the old version, so that the commit sees that and merges.
+        # If another request has written too, keep the old version number: then the commit notices it and merges.
         work.reload_keys(replace(record if committed.merged else now, values=values), _KEYS)
     return committed
 
@@ -128,7 +132,7 @@ def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | N
 
 
 def watch_failures(app: Flask) -> None:
-    """Put messages back when a request of ``app`` fails, before its error page is made, which may show them."""
+    """Put shown messages back when a request of ``app`` fails, and before the error page, which may show them."""
     handle: Any = app.handle_user_exception
 
     @wraps(handle)

@@ -24,8 +24,8 @@ from .settings import SessionSettings
 class ServerSessionInterface(SessionInterface):
     """The session interface of one application. The first request that uses its session opens the store.
 
-    The settings are checked at start. They are read again at the first request, so that settings that were changed in
-    between count. After that they are fixed.
+    The settings are read and checked at start, and again at the first use of the store. Settings that the application
+    changes between these two times are valid. Later changes have no effect.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -36,9 +36,9 @@ class ServerSessionInterface(SessionInterface):
 
     @cached_property
     def repository(self) -> Repository:
-        """The sessions in the store, without Flask, for commands and workers too. Made at the first use."""
+        """The session repository, made at its first use. It works outside of requests too, as in commands."""
         with self._lock:
-            if "repository" not in self.__dict__:  # or another thread made it while this thread waited for the lock
+            if "repository" not in self.__dict__:  # another thread may have made it before this thread got the lock
                 self.__dict__["repository"] = self._make_repository()
             return self.__dict__["repository"]  # type: ignore[no-any-return]
 
@@ -52,24 +52,24 @@ class ServerSessionInterface(SessionInterface):
     @cached_property
     def find_tickets(self) -> Finder:
         """A function that returns the possible tickets in the Cookie header of a WSGI request."""
-        pattern = self.repository.tickets.pattern  # before settings.cookie, because this makes the settings final
+        pattern = self.repository.tickets.pattern  # before settings.cookie: the first use of repository reads settings
         return self.settings.cookie.finder(pattern)
 
     @property
     def store(self) -> Store:
-        """The store of the sessions. Its ``str()`` is a description without secrets."""
+        """The store of the sessions. Its ``str()`` describes the store and contains no secret."""
         return self.repository.store
 
     def open_session(self, app: Flask, request: Request) -> ServerSession:
-        """Return the session of ``request``. Nothing is read from the store yet."""
+        """Return the session of ``request``. The session reads the store at its first use."""
         return ServerSession(self, request.environ)
 
     def is_null_session(self, obj: object) -> bool:
-        """Return False: unlike Flask's cookie session, this one works without a SECRET_KEY."""
+        """Return False, because a session on the server works without a SECRET_KEY, which Flask's own session needs."""
         return False
 
     def regenerate(self, session: ServerSession) -> None:
-        """Call :meth:`ServerSession.rotate`, under the name that Flask-Session has for it."""
+        """Give the session a new ticket with this response. Flask-Session has this name for ``session.rotate()``."""
         session.rotate()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -114,8 +114,8 @@ class ServerSessionInterface(SessionInterface):
         if not ticket or record is None:
             cookie.delete(response)
         else:
-            max_age = self.repository.remaining(record.header) if record.header.permanent else None
-            cookie.set(response, ticket, max_age)
+            lifetimes, now = self.repository.lifetimes, self.repository.clock()
+            cookie.set(response, ticket, lifetimes.remaining(record.header, now) if record.header.permanent else None)
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

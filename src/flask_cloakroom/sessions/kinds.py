@@ -1,4 +1,4 @@
-"""The sessions of a user kind, beside the application's own sessions."""
+"""The sessions of a user kind. A browser can have such a session and a session of the application's own."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class KindInterface(ServerSessionInterface):
         self._lock = threading.Lock()
 
     def _make_repository(self) -> Repository:
-        store = self.main.repository.store  # before main.settings, because this makes the settings final
+        store = self.main.repository.store  # before main.settings: the first use of main.repository reads them again
         self.settings = settings_of_kind(self.main.settings, self.kind)
         return self.settings.make_repository(store)
 
 
 class KindCookieInterface(SecureCookieSessionInterface):
-    """Sessions of a user kind in a cookie, as Flask's own, with another cookie name and another signature."""
+    """Sessions of a user kind in a cookie, as Flask's own sessions, with another cookie name and another signature."""
 
     def __init__(self, main: SecureCookieSessionInterface, app: Flask, kind: str) -> None:
         self.main = main
         self.kind = kind
         self.serializer = main.serializer
         namespace = app.config.get("SESSION_NAMESPACE") or app.name
-        # With one salt for all, a visitor could send the value of one kind's cookie as another kind's.
+        # With one salt for all kinds, a customer could send the value of the customers' cookie in the staff's cookie.
         self.salt = f"flask_cloakroom.kind:{kind}:{namespace}"
 
     def get_cookie_name(self, app: Flask) -> str:
@@ -53,7 +53,7 @@ def cookie_name_of(main: str, kind: str) -> str:
 
 
 def settings_of_kind(main: SessionSettings, kind: str) -> SessionSettings:
-    """Return the application's settings with the kind's own cookie and namespace."""
+    """Return the settings ``main`` of the application with the cookie name and namespace of a user kind."""
     cookie = replace(main.cookie, name=cookie_name_of(main.cookie.name, kind))
     return replace(main, cookie=cookie, tickets=main.tickets.of_kind(kind))
 
@@ -61,13 +61,13 @@ def settings_of_kind(main: SessionSettings, kind: str) -> SessionSettings:
 def interface_for_kind(main: Any, app: Flask, kind: str) -> KindInterface | KindCookieInterface:
     """Return the session interface of a user kind, given the application's interface ``main``.
 
-    Raises CloakroomError if ``main`` is neither this package's nor Flask's own.
+    Raises CloakroomError if ``main`` is neither an interface of this package nor Flask's own session interface.
     """
     if isinstance(main, ServerSessionInterface):
         return KindInterface(main, kind)
     if isinstance(main, SecureCookieSessionInterface):
         return KindCookieInterface(main, app, kind)
     raise CloakroomError(
-        f"A user kind cannot have sessions side by side with those of {type(main).__name__}. Use Session(app) of "
-        "flask_cloakroom, or Flask's own sessions."
+        f"A user kind cannot have sessions in an application whose session interface is {type(main).__name__}. "
+        "Use Session(app) of flask_cloakroom, or Flask's own sessions."
     )

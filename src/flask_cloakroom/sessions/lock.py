@@ -1,4 +1,7 @@
-"""``session.lock()``: let one request at a time into a block, by a lease with a fence in the session's entry."""
+"""``session.lock()``: let one request of a session at a time run a block, by a lease and fence in the session's entry.
+
+The lease is a time in the header of the entry, and the fence is the number of the lease.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from .work import SessionWork
 
 @contextmanager
 def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
-    """Hold the session's lock during the ``with`` block. See :meth:`.session.ServerSession.lock`."""
+    """Run the ``with`` block with the session's lock: the work of :meth:`.session.ServerSession.lock`.
+
+    ``timeout`` and ``lease`` are in seconds. Raises LockTimeoutError, LockLostError, ValueError, SessionUnavailable.
+    """
     if not (0 <= timeout < math.inf and 0 < lease <= LONGEST_LEASE):
         raise ValueError(
             f"session.lock() was called with timeout={timeout!r} and lease={lease!r}. The timeout must be 0 or more "
@@ -29,7 +35,7 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
     repository = work.repository
     changes = work.changes()
     if USER_KEY in changes:
-        # Another user needs another ticket, but taking the lock saves changes under the old one. So rotate first.
+        # A change of the user needs a new ticket, but repository.lock() saves under the old ticket. So rotate first.
         with work.outage():
             work.commit_stored(work.record, changes)
         changes = {}
@@ -39,7 +45,7 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
             acquired = repository.lock(work.record, changes, timeout=timeout, lease=lease)
     if acquired is None:
         work.discard("gone")
-        raise LockLostError("The session has ended, so it cannot be locked. Let the visitor start again.")
+        raise LockLostError("The session has ended, so session.lock() cannot lock it. Let the visitor start again.")
     _continue_from(work, acquired)
     work.holds_lock = True
     try:
@@ -61,13 +67,13 @@ def _release(work: SessionWork, record: Record) -> None:
             else:
                 committed = repository.commit(record, changes, release=True)
     except LockLostError:
-        # The changes were made without the lock, so the end of the request must not save them either.
+        # Some of the changes were made after the lock was lost, so the end of the request must not save them either.
         work.forget_changes()
         raise
     except SessionUnavailable:
         raise
     except Exception:
-        # The changes cannot be stored or merged. Release the lock, or the other requests would wait for the lease.
+        # The changes cannot be stored or merged. Release the lock: otherwise other requests wait until the lease ends.
         with work.outage():
             repository.commit(record, {}, release=True)
         raise

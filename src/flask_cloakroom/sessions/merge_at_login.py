@@ -1,6 +1,6 @@
-"""Merge visitor data into the user's data at a login: once, even after a crash or if the login is sent twice.
+"""Merge visitor data into the user's data at a login: once only, even after a crash or if the login is sent twice.
 
-1. The login's commit makes the session the user's. The session still holds the visitor data.
+1. The login's commit stores the user in the session. The session still contains the visitor data.
 2. The visitor data is merged into the user's data. The same write adds the visitor id to the merge log.
 3. The visitor data is deleted from the session.
 
@@ -30,7 +30,10 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 
 class MergedValue(NamedTuple):
-    """The change of one key of ``user_session`` by a merge or its undo. A missing value is MISSING."""
+    """The change of one key of ``user_session`` by a merge or by its undo.
+
+    ``before`` and ``after`` are the key's values, or MISSING if the key did not exist.
+    """
 
     key: str
     before: Any
@@ -38,14 +41,14 @@ class MergedValue(NamedTuple):
 
 
 def will_merge(work: SessionWork) -> bool:
-    """Return True if the commit of a login that this request made will merge visitor data."""
+    """Return True if this request's login, when it is committed, may merge visitor data into the user's data."""
     return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
 
 
 def merge_before_commit(work: SessionWork) -> None:
-    """Merge the visitor data that an earlier login left unmerged, and let this request's commit delete that data.
+    """Merge the stored session's visitor data, which an earlier login should have merged, into the user's data.
 
-    Raises SessionUnavailable.
+    This request's commit then deletes that visitor data from the session. Raises SessionUnavailable.
     """
     record = work.record
     assert record is not None
@@ -59,9 +62,9 @@ def merge_before_commit(work: SessionWork) -> None:
 
 
 def merge_after_commit(work: SessionWork) -> None:
-    """Merge the visitor data in a session whose login was just committed, and delete that data from the session.
+    """Merge the visitor data of a session whose login was just committed, and delete that data from the session.
 
-    If the store fails, the login stays valid and a warning is logged. The session's next request merges the data.
+    If the store fails, log a warning. The login stays valid, and the session's next request merges the visitor data.
     """
     record = work.record
     assert record is not None
@@ -70,14 +73,17 @@ def merge_after_commit(work: SessionWork) -> None:
             return
         committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
     except StoreError as error:
-        log.warning("session %s: the visitor data was not merged; the next request tries again: %s", record.sid, error)
+        log.warning("session %s: visitor data was not merged. The next request tries again: %s", record.sid, error)
         return
     if committed is not None:
         work.continue_from(committed.record)
 
 
 def merge_carried(work: SessionWork, changes: Changes) -> None:
-    """Merge the visitor data that the tombstones carry for the user who logs in with ``changes``. Raises StoreError."""
+    """Merge the visitor data in the tombstones of the request's old tickets into the data of the user in ``changes``.
+
+    Raises StoreError.
+    """
     packed = changes.get(USER_KEY)
     if packed is None or work.absence not in (Absence.SUPERSEDED, Absence.CARRIES):
         return
@@ -95,27 +101,30 @@ def _visitor_keys(record: Record) -> list[Any]:
 
 
 def _merge_stored(work: SessionWork, record: Record) -> bool:
-    """Merge the visitor data in a stored session. Return True if it may be deleted there. Raises StoreError."""
+    """Merge the visitor data of a stored session into the data of the session's user.
+
+    Return True if the visitor data may be deleted from the session now. Raises StoreError.
+    """
     owner, data = Ownership.parse(record.header.owner), visitor_data_in(record.values)
     if owner is None or data is None or not data.values:
         return True
     user_id = user_id_in(record.values)
     if user_id is None or work.repository.tickets.owner_name(str(user_id)) != owner.name:
-        # The header and the values name different users, so the entry is damaged or forged. Give the data to nobody.
+        # The header and the values name different users: the entry is damaged or forged. No user may get the data.
         return False
     return _merge(work, owner.name, user_id, data)
 
 
 def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bool:
-    """Merge visitor data into a user's data. Return False and log an error if the data cannot be merged."""
+    """Merge visitor data into a user's data and return True. Return False and log an error if that is impossible."""
     try:
         merged = work.repository.user_data.merge(owner, data)
     except StoreError:
         raise
     except Exception as error:
-        # The data may be too large, or the application's merge strategy failed. The user can log in all the same.
+        # The data may be too large, or the application's merge strategy raised an error. The login must not fail.
         text = str(error) if isinstance(error, CloakroomError) else type(error).__name__
-        log.error("visitor data could not be merged into user_session and stays in the session: %s", text)
+        log.error("visitor data stays in the session, because it cannot be merged into user_session: %s", text)
         return False
     if merged is not None:
         for conflict in merged.conflicts:

@@ -18,7 +18,7 @@ RETRY_AFTER: Final = 5
 
 
 class SessionUnavailable(ServiceUnavailable):
-    """The request needs its session and the store failed. An error handler for 503 can give it a page."""
+    """A request needs its session, and the store failed. The application's error handler for 503 can show a page."""
 
     description = "The service cannot look up your session at the moment. Please try again shortly."
 
@@ -29,11 +29,11 @@ class SessionUnavailable(ServiceUnavailable):
 def answer_store_errors(app: Flask) -> None:
     """Answer 503 if a view raises StoreError, unless the application has an error handler for StoreError.
 
-    A view may read more from the store than its session, such as the list of a user's sessions.
+    A view can cause a StoreError without its session, for example when it lists a user's sessions.
     """
 
     def answer(error: StoreError) -> ResponseReturnValue:
-        log.error("the session store failed: %s", error)
+        log.error("the session store failed, so this request gets a 503: %s", error)
         return app.handle_user_exception(SessionUnavailable())
 
     if StoreError not in app.error_handler_spec[None][None]:
@@ -43,8 +43,8 @@ def answer_store_errors(app: Flask) -> None:
 def make_unavailable(app: Flask, response: Response) -> None:
     """Change ``response`` into a 503 in place, with the application's own page for 503 if there is one.
 
-    The view made its page without the session, or the page says that something was saved. A response that is a 503
-    already keeps its page.
+    The view's own page would be wrong: it was made without the session, or it says that the changes were saved. A
+    response that already has the status 503 keeps its page.
     """
     if response.status_code != 503:
         page = app.make_response(app.handle_user_exception(SessionUnavailable()))

@@ -17,10 +17,10 @@ from .work import SessionWork
 
 
 class ServerSession(SessionWork, SessionMixin):
-    """The session of one request, used like a dict. It is loaded at the first use, and each value at its first read.
+    """The session of one request, used like a dict. It is loaded at its first use, and each value at its first read.
 
-    At the end of the request all changes are found and saved, also those inside a list or dict. Nothing must be set for
-    that. The changes of parallel requests are merged, key by key.
+    The end of the request finds and saves all changes, also changes inside a list or dict; ``modified`` need not be set
+    for them. The changes of parallel requests are merged, key by key.
     """
 
     merge_before_commit = merge_at_login.merge_before_commit
@@ -28,31 +28,35 @@ class ServerSession(SessionWork, SessionMixin):
     merge_carried = merge_at_login.merge_carried
 
     def __repr__(self) -> str:
-        # Without the values, because a repr is often logged.
+        # The repr shows no values, because programs often log it.
         if not self.is_opened:
             return "<ServerSession not opened>"
         return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``. Raises KeyError if the key is missing without a default.
+        """Remove ``key`` and return its value. Return ``default`` if the session has no such key.
 
-        Flask calls this for the flash messages that it shows. They are removed from the store at once, so that no other
-        response shows them. A HEAD request gets an empty list and leaves them stored, because nobody sees its response.
+        Flask calls this for the flash messages that it shows. This call removes the messages from the store before it
+        returns, so that no other response shows them. A HEAD request gets an empty list, and the messages stay stored,
+        because nobody sees its response. Raises KeyError if the key is missing and no ``default`` is given.
         """
         if key == FLASHES and key in self:
             return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
         return super().pop(key, *default)
 
     def clear(self) -> None:
-        """Remove all keys and end the session with this response. Keys that are set afterwards become a new session."""
+        """Remove all keys. The end of this request ends the stored session.
+
+        The keys that are set after this call are saved as a new session with a new ticket.
+        """
         self.opened()
         self._reset({})
-        self.shown_flashes = None  # these messages end with the old session
+        self.shown_flashes = None  # the shown messages belong to the old session, so do not put them into the new one
         self.cleared = self.save_requested = True
 
     @property
     def permanent(self) -> bool:
-        """Whether the cookie outlives the browser window. A new session has the value of SESSION_PERMANENT."""
+        """True if the cookie outlives the browser window. A new session has the value of SESSION_PERMANENT."""
         if self._permanent is not None:
             return self._permanent
         record = self.record
@@ -71,7 +75,7 @@ class ServerSession(SessionWork, SessionMixin):
 
     @property
     def modified(self) -> bool:
-        """Whether there are changes to save. Set it to True to write the session even without changes."""
+        """True if the session has changes to save. Set it to True to write the session even without changes."""
         return self._forces_write or self.cleared or (self.is_opened and bool(self.changes()))
 
     @modified.setter
@@ -81,25 +85,28 @@ class ServerSession(SessionWork, SessionMixin):
 
     @property
     def sid(self) -> str | None:
-        """The public id, which names the session in logs. It is no secret. None if no session is stored yet."""
+        """The public id, which names the session in logs and is no secret. None if the session is not stored yet."""
         record = self.record
         return None if record is None else record.sid
 
     @property
     def created(self) -> datetime | None:
-        """The time at which the session began, in UTC. None if no session is stored yet."""
+        """The time at which the session began, in UTC. None if the session is not stored yet."""
         record = self.record
         return None if record is None else datetime.fromtimestamp(record.header.created, UTC)
 
     @property
     def last_seen(self) -> datetime | None:
-        """The time of the last activity, in UTC, to within SESSION_REFRESH_AFTER. None if no session is stored yet."""
+        """The time of the last activity, in UTC. None if the session is not stored yet.
+
+        Activity is stored at most once in SESSION_REFRESH_AFTER seconds, so the real time may be that much later.
+        """
         record = self.record
         return None if record is None else datetime.fromtimestamp(record.header.seen, UTC)
 
     @property
     def passive(self) -> bool:
-        """Whether this request does not count as activity. Set it to True in the view of a page that polls."""
+        """True if this request does not count as activity. Set it to True in the view of a page that polls."""
         return self._passive
 
     @passive.setter
@@ -107,10 +114,10 @@ class ServerSession(SessionWork, SessionMixin):
         self._passive = bool(value)
 
     def destroy(self) -> None:
-        """End the session in the store at once. Requests that run at the same time cannot bring it back.
+        """End the session in the store before this call returns. No parallel request can create the session again.
 
-        Keys that are set afterwards become a new session. Raises SessionUnavailable (503) if the store fails. Then the
-        session has not ended.
+        The keys that are set after this call are saved as a new session. Raises SessionUnavailable (503) if the store
+        fails. Then the stored session may still be valid.
         """
         self.opened()
         if self.is_merge_pending:
@@ -126,17 +133,17 @@ class ServerSession(SessionWork, SessionMixin):
 
     @contextmanager
     def lock(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator[None]:
-        """Let no other request into its ``session.lock()`` block while this ``with`` block runs, then save.
+        """Run the ``with`` block while no other request of this session runs a ``session.lock()`` block.
 
-        Use it for values that cannot be merged, such as a balance that must not fall below zero. Read such a value
-        inside the block, because a value that was read before may be old. Changes are saved at the end of the block,
-        also after an exception. A session that is not stored yet needs no lock, so the block just runs.
+        Use the lock for values that cannot be merged, such as a balance that must not fall below zero. Read such a
+        value inside the block, because a value that was read before the block may be old. The end of the block saves
+        all changes, also after an exception. A session that is not stored yet needs no lock, so the block runs without.
 
         ``timeout`` is the longest wait for the lock in seconds. ``lease`` is the time in seconds, at most a day, after
-        which another request may take the lock from a request that never ends.
+        which another request may get the lock, even if this request has not ended.
 
         Raises LockTimeoutError after ``timeout``. Raises LockLostError if the session has ended, or at the end of the
-        block if the lease expired and another request took the lock. Raises ValueError for a wrong number of seconds.
+        block if the lease expired and another request got the lock. Raises ValueError for a wrong number of seconds.
         """
         with lock(self, timeout, lease):
             yield

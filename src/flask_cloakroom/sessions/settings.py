@@ -30,10 +30,11 @@ from ..stores import DEFAULT_FILE, Owners, Store, StoreOptions, open_store
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Merge strategies that are always set. Otherwise parallel requests would lose each other's flash messages.
+#: The merge strategies for flash messages, as defaults of SESSION_MERGE. Without them, two parallel requests that flash
+#: would lose one of their messages.
 DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", FLASH_LEASES: merge_leases}
 
-#: The server for SESSION_TYPE = "redis" without a URL. It is the default of Flask-Session, for sites that come from it.
+#: The URL of the server for SESSION_TYPE = "redis" without a URL. Flask-Session has the same default.
 DEFAULT_REDIS: Final = "redis://localhost:6379/0"
 
 _REDIS_SETTINGS: Final = ("SESSION_REDIS", "REDIS_URL")
@@ -61,14 +62,15 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 _NO_LONGER_NEEDED: Final = {
     "SESSION_USE_SIGNER": "tickets are random, so they need no signature",
-    "SESSION_SERIALIZATION_FORMAT": "there is only one format, which keeps the types of values",
+    "SESSION_SERIALIZATION_FORMAT": "this package has only one format, which preserves the types of values",
     "SESSION_CLEANUP_N_REQUESTS": "expired sessions are purged automatically",
 }
 
-#: The longest absolute lifetime in seconds. Its end is stored as a Unix time in 32 bits, which end in 2106.
+#: The longest absolute lifetime in seconds. The end of a session is stored as a Unix time in 32 bits. The last such
+#: time is in the year 2106.
 LONGEST_ABSOLUTE_LIFETIME: Final = LONGEST_LIFETIME // 2
 
-#: The longest SESSION_STORE_TIMEOUT in seconds. Nobody waits longer for a page.
+#: The longest SESSION_STORE_TIMEOUT in seconds. No visitor waits longer for a page.
 LONGEST_TIMEOUT: Final = 3600
 
 
@@ -108,16 +110,15 @@ class SessionSettings:
         )
 
     def make_repository(self, store: Store | None = None) -> Repository:
-        """Return the sessions in ``store``, or else in a new store as the settings describe it.
+        """Return the repository of the sessions in ``store``. Without ``store``, make the store that the settings name.
 
-        Raises :class:`SettingError` if the store cannot do what the settings need.
+        Raises :class:`SettingError` if a setting needs an owner index and the store has none.
         """
         store = self.make_store() if store is None else store
         if self.limit is not None and not isinstance(store, Owners):
-            raise SettingError(
-                "SESSION_LIMIT_PER_USER", f"needs a store with an owner index. {store} has none; use another store."
-            )
-        # Visitor data is in the session, under keys with a prefix. Of two parallel visitor ids either one will do.
+            raise SettingError("SESSION_LIMIT_PER_USER", f"needs an owner index, not {store}. Use Redis or SQLite.")
+        # Visitor data is in the session, under session keys with a prefix. If two parallel requests each made a visitor
+        # id, the session may keep either of the two ids.
         visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}
         return Repository(
             store,
@@ -142,11 +143,11 @@ def _read_lifetimes(read: Reader) -> Lifetimes:
         )
     )
     if refresh is None:
-        # A tenth of the idle timeout, so that a session expires at most that much too early. At most ten minutes, so
-        # that session.last_seen is useful.
+        # A tenth of the idle timeout, so that a session expires too early by a tenth at most. And at most ten minutes,
+        # so that session.last_seen is exact enough to show.
         refresh = min(idle // 10, 600)
     elif refresh >= idle:
-        raise SettingError("SESSION_REFRESH_AFTER", f"must be less than PERMANENT_SESSION_LIFETIME ({idle} s)")
+        raise SettingError("SESSION_REFRESH_AFTER", f"must be less than PERMANENT_SESSION_LIFETIME, which is {idle} s")
     return Lifetimes(idle, absolute, renew, refresh)
 
 
@@ -164,7 +165,7 @@ def _read_user_data(read: Reader) -> UserDataSettings:
     wrong = next((key for key in strategies if not isinstance(key, str)), None)
     if wrong is not None:
         raise SettingError(
-            "USER_SESSION_MERGE", f"must have keys of type str, as user_session has, not {describe_value(wrong)}"
+            "USER_SESSION_MERGE", f"must be a dict whose keys are str, as in user_session, not {describe_value(wrong)}"
         )
     return UserDataSettings(
         strategies,
@@ -174,9 +175,9 @@ def _read_user_data(read: Reader) -> UserDataSettings:
 
 
 def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
-    """Yield the keys that encrypt user data, the newest first. They are used with SESSION_ENCRYPTION only."""
+    """Yield the secret keys for the encryption of user data, the newest first. Only SESSION_ENCRYPTION uses them."""
     if not read["SECRET_KEY"]:
-        return  # the first key encrypts, and a fallback must not do that
+        return  # the first yielded key encrypts new data, and a fallback key must not do that
     for key in (read["SECRET_KEY"], *(read["SECRET_KEY_FALLBACKS"] or ())):
         if isinstance(key, str | bytes):
             yield SecretBytes(key.encode() if isinstance(key, str) else key)
@@ -185,7 +186,7 @@ def _read_secrets(read: Reader) -> Iterator[SecretBytes]:
 def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) -> dict[Any, Strategy]:
     declared = {} if read[setting] is None else read[setting]
     if not isinstance(declared, Mapping):
-        raise SettingError(setting, f"must be a dict of key to strategy, not {describe_value(declared)}")
+        raise SettingError(setting, f"must be a dict from keys to merge strategies, not {describe_value(declared)}")
     strategies: dict[Any, Strategy] = {}
     for key, strategy in {**defaults, **declared}.items():
         if isinstance(strategy, str) and strategy in STRATEGIES:
@@ -194,7 +195,7 @@ def _read_strategies(read: Reader, setting: str, defaults: Mapping[Any, str]) ->
             strategies[key] = strategy
         else:
             known = ", ".join(STRATEGIES)
-            raise SettingError(setting, f"{key!r} must have one of {known}, or a function, not {strategy!r}")
+            raise SettingError(setting, f"{key!r} must map to one of {known}, or to a function, not to {strategy!r}")
     return strategies
 
 
@@ -210,16 +211,19 @@ def _read_limit(read: Reader) -> SessionLimit | None:
 def _read_encryption(read: Reader) -> bool:
     encrypts = read.boolean("SESSION_ENCRYPTION")
     if encrypts and importlib.util.find_spec("cryptography") is None:
-        raise SettingError("SESSION_ENCRYPTION", "needs a package. Run: pip install flask-cloakroom[encryption]")
+        raise SettingError("SESSION_ENCRYPTION", "needs cryptography. Run: pip install flask-cloakroom[encryption]")
     return encrypts
 
 
 def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
-    """Return a function that makes the store. Make one now to check the settings; that does not connect to a server."""
+    """Return a function that makes the store. Make and close a store now, to check the settings without a connection.
+
+    Raises SettingError.
+    """
     timeout = read["SESSION_STORE_TIMEOUT"]
     if not is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
-        bounds = f"more than 0 and at most {LONGEST_TIMEOUT}"
-        raise SettingError("SESSION_STORE_TIMEOUT", f"must be seconds, {bounds}, not {describe_value(timeout)}")
+        bounds = f"more than 0 and at most {LONGEST_TIMEOUT} seconds"
+        raise SettingError("SESSION_STORE_TIMEOUT", f"must be a number, {bounds}, not {describe_value(timeout)}")
     options = StoreOptions(Path(app.instance_path), read.text("SESSION_KEY_PREFIX"), float(timeout))
     setting, value = _store_setting(read, app)
     if _is_flask_redis(value):
@@ -233,13 +237,13 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
         is_redis = value.partition("://")[0] in REDIS_SCHEMES
         if setting in _REDIS_SETTINGS and not is_redis:
             schemes = ", ".join(f"{scheme}://" for scheme in sorted(REDIS_SCHEMES))
-            raise SettingError(setting, f"must begin with one of {schemes}. Use SESSION_STORE for another store.")
+            raise SettingError(setting, f"must begin with one of {schemes}. For another store set SESSION_STORE.")
         try:
             return open_store(value, options)
         except ImportError as error:
             raise SettingError(setting, str(error)) from error
         except ValueError as error:
-            # The driver's text may have a part of the URL, and so the password.
+            # The driver's text may contain a part of the URL, and so a part of the password. Do not show it.
             advice = "must be a valid URL. Write redis://name:password@host:6379/0, with / : @ # as %2F %3A %40 %23."
             raise SettingError(setting, advice if is_redis else str(error)) from None
 
@@ -248,17 +252,17 @@ def _read_store(read: Reader, app: Flask) -> Callable[[], Store]:
 
 
 def _store_setting(read: Reader, app: Flask) -> tuple[str, Any]:
-    """Return the name of the setting that selects the store, and the URL or object for it."""
+    """Return the name of the setting that selects the store, and its value: a URL or an object."""
     store_type, values = read["SESSION_TYPE"], (read[name] for name in ("SESSION_STORE", "SESSION_REDIS"))
     store, redis = (Secret(value) if isinstance(value, str) else value for value in values)  # a URL may have a password
     if store is not None:
         if store_type is not None:
-            raise SettingError("SESSION_STORE", "is set, and SESSION_TYPE too. Remove one of them.")
+            raise SettingError("SESSION_STORE", "is set, and SESSION_TYPE is set too. Remove one of the two settings.")
         return "SESSION_STORE", store
     if store_type in ("redis", None) and redis is not None:
         return "SESSION_REDIS", redis
     if store_type in ("redis", None) and read["REDIS_URL"]:
-        # Prefer the application's own client, which may have more options than the URL.
+        # Prefer the application's own client, because it may have more options than the URL.
         client = app.extensions.get("redis")
         return "REDIS_URL", client if _is_flask_redis(client) else Secret(read["REDIS_URL"])
     if store_type == "redis":
@@ -274,7 +278,8 @@ def _store_setting(read: Reader, app: Flask) -> tuple[str, Any]:
 
 
 def _is_flask_redis(value: Any) -> bool:
-    # This module cannot import FlaskRedis, so look for its method: in the class, because an instance has any attribute.
+    # This module cannot import FlaskRedis, so look for its method. Look in the class, because hasattr() is true for
+    # every name of a FlaskRedis object.
     return hasattr(type(value), "connector_for")
 
 
@@ -286,12 +291,12 @@ def _redis_store(setting: str, find_client: Callable[[], Any], options: StoreOpt
     except RuntimeError as error:
         raise SettingError(setting, str(error)) from error
     except TypeError as error:
-        raise SettingError(setting, f"must be a client or a URL. {error}") from error
+        raise SettingError(setting, f"must be a Redis client or a URL. {error}") from error
 
 
 def _from_object(setting: str, value: Any, options: StoreOptions) -> Store:
     if isinstance(value, type):
-        raise SettingError(setting, f"is the class {value.__name__}. It must be an object, {value.__name__}(…).")
+        raise SettingError(setting, f"is the class {value.__name__}. It must be an object: {value.__name__}(…).")
     if setting in _REDIS_SETTINGS:
         return _redis_store(setting, lambda: value, options)
     missing = [verb for verb in ("load", "create", "replace", "touch", "delete") if not hasattr(value, verb)]
@@ -306,7 +311,7 @@ def _warn_of_misspelled(app: Flask) -> None:
     known = [*DEFAULTS, *(name for name in app.default_config if "SESSION_" in name)]
     for name in app.config:
         if name in _NO_LONGER_NEEDED:
-            log.info("%s has no effect: %s", name, _NO_LONGER_NEEDED[name])
+            log.info("%s has no effect: %s. Remove this setting.", name, _NO_LONGER_NEEDED[name])
         elif name.startswith(("SESSION_", "PERMANENT_", "USER_SESSION_")) and name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.85)
             if close:

@@ -1,7 +1,7 @@
 """One request's work on one session: find the session in the store, change it, and commit the changes.
 
-:class:`SessionWork` has the state of this work. The lock, parallel logins, the merge at login and flash messages are
-modules of their own, whose functions take a SessionWork.
+:class:`SessionWork` has the state of this work. The lock, parallel logins, the merge at login and flash messages have
+modules of their own. The functions of these modules take a SessionWork.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: The key in ``app.extensions`` of a set of session keys that every rotation deletes, such as that of the CSRF secret.
-#: Otherwise somebody who knew the old ticket would know their values after a login, too.
+#: The key in ``app.extensions`` for a set of session keys, such as the key of the CSRF secret. Every rotation deletes
+#: these session keys. Otherwise an attacker with the old ticket would know the CSRF secret after the login, too.
 DELETED_AT_ROTATION: Final = "flask_cloakroom.sessions deleted at rotation"
 
 
 class InterfaceParts(Protocol):
-    """The parts of the session interface that a session uses."""
+    """The attributes of the session interface that :class:`SessionWork` uses."""
 
     #: The application, which is the sender of signals.
     app: Flask
@@ -46,7 +46,7 @@ class InterfaceParts(Protocol):
 
     @property
     def repository(self) -> Repository:
-        """The sessions in the store."""
+        """The session repository, which reads and writes the sessions in the store."""
 
     @property
     def find_tickets(self) -> Finder:
@@ -57,48 +57,50 @@ class Companion(Protocol):
     """Data that is stored apart from the session and saved right before it, such as the user's data."""
 
     def save(self) -> None:
-        """Save the request's changes. Raises the same errors as :meth:`SessionWork.save`."""
+        """Save this request's changes. Raises the same errors as :meth:`SessionWork.save`."""
 
     def rollback(self) -> None:
-        """Forget changes that could not be saved."""
+        """Discard this request's changes, because they cannot be saved."""
 
 
 class SessionWork(LazyDict):
-    """The state of one request's work on its session, and the commit. The subclass adds all that a view uses."""
+    """The state of one request's work on its session, and the commit. The subclass ServerSession is for views."""
 
     # These are class attributes, so that a request that does not use its session sets none of them.
-    #: Save the session even if no key was changed, because a view called ``rotate()`` or set ``permanent``, say.
+    #: True if the session must be saved even without a changed key, for example because a view set ``permanent``.
     save_requested = False
-    #: The next commit moves the session to a new ticket.
+    #: True if the next commit must move the session to a new ticket.
     rotation_requested = False
-    #: ``clear()`` was called: the next commit ends the stored session and makes the keys set since then a new session.
+    #: True after ``clear()``. The next commit ends the stored session, and saves the keys that were set after
+    #: ``clear()`` as a new session.
     cleared = False
-    #: This request holds the session's lock.
+    #: True while this request has the session's lock.
     holds_lock = False
-    #: The response becomes a 503 and nothing more is saved, mostly because the store failed.
+    #: True if the response must become a 503, mostly because the store failed. Then nothing more is saved.
     failed = False
-    #: The reason why there is no stored session for the browser's ticket.
+    #: The reason why the store has no session for the browser's ticket. None if the store has a session for the ticket,
+    #: or if the request has no ticket.
     absence: Absence | None = None
     #: The device note and handle of a login that this request makes. They are stored with the session's next ticket.
     new_login: NewLogin | None = None
-    #: By name, the data that is saved together with the session.
+    #: The companions of the session, by name: data that is saved right before the session.
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
     shown_flashes: ShownFlashes | None = None
-    #: The ticket for the next rotation; None for a random ticket.
+    #: The ticket that the next rotation uses. None for a random ticket.
     next_ticket: str | None = None
-    #: The ticket for the response's cookie; "" deletes the browser's cookie, and None leaves it alone.
+    #: The ticket for the response's cookie. "" deletes the browser's cookie. None sends no cookie.
     response_ticket: str | None = None
-    #: The functions of merge_at_login.py, which the subclass sets, because that module is above this one.
+    #: The functions of merge_at_login.py. The subclass sets them, because this module cannot import merge_at_login.py.
     merge_before_commit: ClassVar[Callable[[SessionWork], None]]
     merge_after_commit: ClassVar[Callable[[SessionWork], None]]
     merge_carried: ClassVar[Callable[[SessionWork, Changes], None]]
     _record: Record | None = None
     _permanent: bool | None = None  # session.permanent, if this request set it
     _forces_write = False  # session.modified was set to True
-    _is_restarted = False  # destroy() or clear() was called, so the keys set since then are a new session
+    _is_restarted = False  # destroy() or clear() ended the session, so keys that are set later become a new session
     _passive = False
-    _was_stored = False  # the store had a session when this request opened it
+    _was_stored = False  # the store had the session when this request loaded it
 
     def __init__(self, interface: InterfaceParts, environ: Mapping[str, Any]) -> None:
         self.interface = interface
@@ -108,32 +110,38 @@ class SessionWork(LazyDict):
 
     @property
     def repository(self) -> Repository:
-        """The sessions in the store."""
+        """The session repository, which reads and writes the sessions in the store."""
         return self.interface.repository
 
     @property
     def record(self) -> Record | None:
-        """The stored session as this request last read or wrote it; None if none is stored. Opens the session."""
+        """The stored session as this request last read or wrote it, loaded now if necessary.
+
+        None if the store has no session for this request.
+        """
         if not self.is_opened:
             self._open()
         return self._record
 
     @property
     def owner(self) -> Ownership | None:
-        """The owner of the stored session; None if nobody is logged in or no session is stored. Opens the session."""
+        """The owner of the stored session, which is loaded now if necessary. None without a user or stored session."""
         record = self.record
         return None if record is None else Ownership.parse(record.header.owner)
 
     @property
     def stored_values(self) -> Values:
-        """The packed values with which this request's changes are compared. The session must be open."""
+        """The packed values of the session, as this request read or last saved them. Load the session before.
+
+        The request's changes are the differences from these values.
+        """
         return self._base
 
     @property
     def superseded(self) -> bool:
-        """True if a login or logout ended the session or changed its ticket a moment ago. Opens the session.
+        """True if a login or logout of the browser ended or moved the session after the browser sent this request.
 
-        This request is older than that login or logout. So it must not begin a session by itself.
+        A new session of this request would undo that login or logout, so this request must not create a session.
         """
         if not self.is_opened:
             self._open()
@@ -141,12 +149,12 @@ class SessionWork(LazyDict):
 
     @property
     def is_merge_pending(self) -> bool:
-        """True if the stored session belongs to a user and has visitor data that was not yet merged into theirs."""
+        """True if the stored session belongs to a user and has visitor data that is not in the user's data yet."""
         record = self._record
         return record is not None and record.header.owner != "" and VISITOR_ID_KEY in record.values
 
     def has_touched(self, key: Any) -> bool:
-        """Return True if this request set or deleted ``key``, or read a mutable value there."""
+        """Return True if this request may have changed ``key``: it set or deleted the key, or read a mutable value."""
         return self.is_opened and key in self._touched
 
     def request_tickets(self) -> list[Secret]:
@@ -163,19 +171,23 @@ class SessionWork(LazyDict):
             if record is not None and FLASH_LEASES in record.values:
                 record = self._put_expired_flashes_back(record)
         except StoreError as error:
-            # Open an empty session. Otherwise the response of a view that catches the error would not become a 503.
+            # Make the session empty but loaded. Otherwise a view that catches the error would not get a 503.
             self._reset({})
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
         return self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
-        """Return the session of the request's first ticket that has one. Raises StoreError."""
+        """Return the session of the first of the request's tickets that has a session. Otherwise set :attr:`absence`.
+
+        Raises StoreError.
+        """
         for ticket in self.interface.find_tickets(self._environ):
             found = self.interface.repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
-                    # A parallel request renewed the ticket a moment ago. Its response may get lost, so send it again.
+                    # A parallel request renewed the ticket a moment ago. The browser may not get the response of that
+                    # request, so send the new ticket with this response too.
                     self.response_ticket = found.ticket
                 return found
             self._remember_absence(ticket, found)
@@ -184,15 +196,15 @@ class SessionWork(LazyDict):
         return None
 
     def _put_expired_flashes_back(self, record: Record) -> Record:
-        """Return the session with the flash messages of expired leases put back. Raises StoreError."""
+        """Return the session, with the flash messages of expired leases back in the list. Raises StoreError."""
         repository = self.interface.repository
         edit = partial(with_expired_leases_back, now_ms=repository.now_ms())
         committed = repository.edit(record, edit) if edit(record.values) else None
-        # If the session has ended meanwhile, the commit of this request finds that out.
+        # None means that the session has ended meanwhile. The commit of this request will notice it.
         return record if committed is None else committed.record
 
     def _remember_absence(self, ticket: str, absence: Absence) -> None:
-        """Set :attr:`absence` and send the signal for a ticket without a session."""
+        """Set :attr:`absence` for a ticket without a session, and send session_reused or session_rejected."""
         sid = public_id(self.interface.repository.tickets.fingerprint(ticket))
         if absence is Absence.REUSED:
             self.send(signals.session_reused, sid=sid)
@@ -208,24 +220,24 @@ class SessionWork(LazyDict):
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Raise SessionUnavailable (503) for a StoreError in the ``with`` block, and save nothing more."""
+        """Turn a StoreError in the ``with`` block into SessionUnavailable (503), and save nothing more."""
         try:
             yield
         except StoreError as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: StoreError) -> SessionUnavailable:
-        log.error("the session store failed: %s", error)
+        log.error("the session store failed, so this request gets a 503: %s", error)
         self.failed = True
         return SessionUnavailable()
 
     # -- change ---------------------------------------------------------------------------------------------
 
     def rotate(self) -> None:
-        """Give the session a new ticket with this response, and keep its contents. Use it at a change of privilege.
+        """Give the session a new ticket with this response, and the same values. Call it when privileges change.
 
-        The old ticket is dead as soon as the response is made. A request that still sends the old ticket sees an empty
-        session, and its changes are dropped.
+        The old ticket is invalid as soon as the response is made. A request that still sends the old ticket sees an
+        empty session, and its changes are not saved.
         """
         self.rotation_requested = self.save_requested = True
         for key in self.interface.app.extensions.get(DELETED_AT_ROTATION, ()):
@@ -233,36 +245,36 @@ class SessionWork(LazyDict):
                 del self[key]
 
     def abort(self) -> None:
-        """Save nothing of this request, and make its response a 503 that sets no session cookie."""
+        """Save none of this request's changes, and turn its response into a 503 that sets no session cookie."""
         self.opened()
         self.failed = True
 
     def continue_from(self, record: Record) -> None:
-        """Use ``record``, the same session as it is stored now. Unchanged values stay the objects that the view has."""
+        """Use ``record``, a newer record of the same session. The view's objects stay in use if they are unchanged."""
         if self._record is None or record.ticket != self._record.ticket:
-            self.response_ticket = record.ticket  # the session is new, or another request renewed its ticket
+            self.response_ticket = record.ticket  # this request created the session, or another one renewed its ticket
         self._record = record
         self._reset_keeping_objects(record.values)
 
     def start_over_from(self, record: Record) -> None:
-        """Use ``record``, another session, as if the browser had sent its ticket. Forget this request's changes."""
+        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes."""
         self._record, self.absence, self.response_ticket, self._was_stored = record, None, record.ticket, True
         self.rotation_requested = self.cleared = False
         self._reset(record.values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
-        """Use ``record``, which has other values under ``keys``. Forget this request's changes of these keys."""
+        """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
         self._record = record
         self._reload_keys(record.values, keys)
 
     def forget_changes(self) -> None:
-        """Forget this request's changes of keys and values."""
+        """Discard this request's changes, so that the session has its stored values again."""
         self._reset({} if self._record is None else self._record.values)
 
     # -- save -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Save this request's changes, if there are any, or if the session is due for a refresh or renewal.
+        """Save this request's changes. Without changes, write only if a refresh or a renewal is due.
 
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
@@ -272,7 +284,7 @@ class SessionWork(LazyDict):
             self.save_requested
             or self.response_ticket
             or (self.is_opened and self._touched)
-            or (record is not None and (self.is_merge_pending or True in self.interface.repository.due(record)))
+            or (record is not None and (self.is_merge_pending or True in self._due(record)))
         ):
             return
         if self.is_merge_pending and not self.failed:
@@ -281,10 +293,15 @@ class SessionWork(LazyDict):
         if self.is_merge_pending and not self.failed:
             self.merge_after_commit()
 
-    def save_now(self) -> None:
-        """Save this request's changes before its end, when a view must know that they are stored.
+    def _due(self, record: Record) -> tuple[bool, bool]:
+        """Return whether a refresh of the stored session is due, and whether a renewal of its ticket is due."""
+        repository = self.interface.repository
+        return repository.lifetimes.due(record.header, repository.clock())
 
-        Later changes are saved at the end as usual. Raises the same errors as :meth:`save`.
+    def save_now(self) -> None:
+        """Save this request's changes in this call, for a view that must know that its changes are stored.
+
+        The end of the request saves later changes as usual. Raises the same errors as :meth:`save`.
         """
         self.save()
         if self._record is not None:
@@ -293,7 +310,7 @@ class SessionWork(LazyDict):
     def _commit(self) -> None:
         if not self.is_opened:
             if not self.rotation_requested and not self.request_tickets():
-                return  # only session.permanent was set, and there is no session
+                return  # the view only set session.permanent, and the browser has no session
             self._open()
         if self.failed:
             return
@@ -311,10 +328,10 @@ class SessionWork(LazyDict):
     def _commit_new(self, changes: Changes) -> None:
         if not changes:
             return
-        # Many login views call clear() first. If that did not count, a second click on "Sign in" would be dropped.
+        # Many login views call clear() first. Without self.cleared here, a second click on "Sign in" would do nothing.
         is_restarted = self._is_restarted or self.rotation_requested or self.cleared
         if self.absence is Absence.SUPERSEDED and not is_restarted:
-            # The browser has made a login or logout since it sent this request. A new cookie would undo that.
+            # The browser has logged in or out after it sent this request. A new cookie would undo the login or logout.
             self.discard("superseded")
             return
         if self.absence is not None:
@@ -322,10 +339,10 @@ class SessionWork(LazyDict):
         self._saved_as_new(self.create(changes))
 
     def create(self, changes: Changes, ticket: str | None = None) -> Record | None:
-        """Store ``changes`` as a new session under ``ticket``, or under a random ticket, and return its record.
+        """Store the values in ``changes`` as a new session and return its record.
 
-        Return None if the store has an entry for ``ticket`` already. Raises SessionTooLargeError, SessionLimitError,
-        StoreError.
+        The session gets ``ticket``, or a random ticket if ``ticket`` is None. Return None if the store has an entry for
+        ``ticket`` already. Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
         repository, settings = self.interface.repository, self.interface.settings
         permanent = settings.permanent if self._permanent is None else self._permanent
@@ -335,8 +352,8 @@ class SessionWork(LazyDict):
         return repository.create_at(ticket, values, permanent=permanent, login=self.new_login)
 
     def _commit_cleared(self, old: Record, changes: Changes) -> None:
-        """End the stored session after ``clear()``, and make the keys that were set since then a new session."""
-        made = self.create(changes) if changes else None  # first: if it fails, the old session stays
+        """End the stored session after ``clear()``. Save the keys that were set after ``clear()`` as a new session."""
+        made = self.create(changes) if changes else None  # before the end of the old session, because it can fail
         try:
             self._end(old)
         except StoreError:
@@ -351,16 +368,16 @@ class SessionWork(LazyDict):
             self.response_ticket = ""
             self.send(signals.session_destroyed, record)
         else:
-            # Another request ended the session, or it expired. The browser may have the cookie of a later login by now.
+            # Another request ended the session, or the session expired. The browser may have a newer cookie by now.
             self.response_ticket = None
 
     def commit_stored(self, record: Record, changes: Changes) -> None:
-        """Commit ``changes`` to a stored session. Rotate its ticket if its user changes, and renew it if that is due.
+        """Commit ``changes`` to a stored session. Rotate the session if its user changes. Renew it if that is due.
 
         Raises SessionTooLargeError, SessionLimitError, StoreError.
         """
         repository = self.interface.repository
-        refresh_due, renewal_due = repository.due(record)
+        refresh_due, renewal_due = self._due(record)
         permanent = None if self._permanent == record.header.permanent else self._permanent
         committed: Committed | None
         privilege: bool | None = None  # True after a rotation, False after a renewal
@@ -383,7 +400,7 @@ class SessionWork(LazyDict):
                 self.response_ticket = committed.record.ticket
         elif writes or refreshes:
             committed = repository.commit(record, changes, permanent=permanent, seen=refreshes)
-            # Send the cookie again if its lifetime or its ticket changes.
+            # Send the cookie again if the cookie's lifetime or ticket changes.
             if committed and (refreshes or permanent is not None or committed.record.ticket != record.ticket):
                 self.response_ticket = committed.record.ticket
         else:
@@ -393,7 +410,7 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record)
-        # Send signals last. If a receiver raises an error, the error's response must not save the changes again.
+        # Send signals after _saved(): if a receiver raises an error, the error response must not save changes again.
         if privilege is not None:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -401,9 +418,10 @@ class SessionWork(LazyDict):
             self.send_conflicts(committed)
 
     def _check_response_ticket(self) -> None:
-        """Update the cookie of a response that found its session by a renewed ticket and commits nothing.
+        """Send the present ticket, or no cookie, from a request that came with a renewed ticket and commits nothing.
 
-        A slow request may find that a login or logout has ended the session meanwhile. Then its cookie would undo that.
+        A login or logout may have ended the session while this request ran. A cookie with the ticket that the request
+        read at its start would then undo the login or logout.
         """
         if self.response_ticket:
             found = self.interface.repository.load(self.response_ticket)
@@ -416,7 +434,10 @@ class SessionWork(LazyDict):
             self.send(signals.session_created, record)
 
     def _saved(self, record: Record | None) -> None:
-        """Reset the change tracking. With the old base, a second save would delete what other requests added."""
+        """Find later changes by comparison with ``record``, which contains the changes of parallel requests too.
+
+        With the old record, a second save would delete the values that the parallel requests added.
+        """
         self._record = record
         self._base = {} if record is None else record.values
         self._touched = {}
@@ -428,20 +449,24 @@ class SessionWork(LazyDict):
             self.send(signals.session_conflict, committed.record, **conflict.signal_arguments())
 
     def discard(self, reason: str) -> None:
-        """Drop this request's changes, because the session has ended or moved. Log this and send ``session_discarded``.
+        """Discard this request's changes, because the session has ended or moved.
 
-        The response sets no cookie, because the browser may have a newer one. ``reason`` is an argument of the signal.
+        Log a warning and send the signal ``session_discarded`` with ``reason``. The response sets no session cookie,
+        because the browser may have a newer cookie.
         """
         keys = tuple(self.changes())
         sid = None if self._record is None else self._record.sid
         if keys:
-            log.warning("session %s: changes to %d keys were dropped (%s)", sid, len(keys), reason)
+            log.warning("session %s: changes to %d keys were not saved (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
         self._reset({})
 
     def rollback(self) -> None:
-        """Forget changes that could not be saved. The stored session stays, and Flask makes an error response."""
+        """Discard this request's changes and the companions' changes, because the commit failed.
+
+        The stored session stays as it is, and Flask makes an error response.
+        """
         self.forget_changes()
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
         self._permanent = self.response_ticket = None
@@ -449,7 +474,7 @@ class SessionWork(LazyDict):
             companion.rollback()
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
-        """Send a signal with the application as sender. A ``record`` adds its public id as the argument ``sid``."""
+        """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``."""
         if signal.receivers:
             if record is not None:
                 arguments["sid"] = record.sid

@@ -91,7 +91,6 @@ def open_store(url: str, options: StoreOptions) -> Store:
     url = Secret(url)  # the URL may contain a password, which an error report must not show
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
-        raise ValueError(
-            f"The scheme is unknown. A store's URL begins with one of {', '.join(f'{name}://' for name in SCHEMES)}"
-        )
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"The URL's scheme is unknown. A store's URL begins with one of {known}")
     return SCHEMES[scheme](url, options)

@@ -1,7 +1,7 @@
-"""Conformance tests for stores. The author of a store inherits them. Needs pytest.
+"""Conformance tests for stores. The author of a store inherits these tests. They need pytest.
 
-A store is any object with the operations of :class:`flask_cloakroom.stores.base.Store`. Its tests need no more than
-this::
+A store is any object with the operations of :class:`flask_cloakroom.stores.base.Store`. To test a store, write only
+this class::
 
     import pytest
     from flask_cloakroom.testing import StoreContract
@@ -13,14 +13,14 @@ this::
             yield store
             store.close()
 
-Each test's docstring is a sentence of the contract. The tests use random keys and do not delete all their entries, so
-all tests may share one database. ``purge``, ``walk`` and the owner index are tested if the store has them. A subclass
-can change two things:
+Each test's docstring is a sentence of the contract. The tests use random store keys and leave some entries in the
+store, so all tests may share one database. ``purge``, ``walk`` and the owner index are tested if the store has them. A
+subclass can change two things:
 
-- :attr:`StoreContract.expiry_slack`, if the store's clock is coarser than a tenth of a second;
-- :meth:`StoreContract.elapse`, if the store takes a clock that a test can move, so that no test has to wait.
+- :attr:`StoreContract.expiry_slack`, if the store may delete an entry more than a tenth of a second too late;
+- :meth:`StoreContract.elapse`, if a test can set the store's clock, so that no test has to wait.
 
-The kit forces interleavings with :class:`InterleavingStore`. Other tests can use it too.
+The tests use :class:`InterleavingStore` to run one operation in the middle of another. Other tests can use it too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ except ImportError as error:
         "flask_cloakroom.testing needs pytest, which is not installed. Run: pip install pytest"
     ) from error
 
-# Registered before the imports, so that a failing assert shows its values.
+# Register the modules before their import. Otherwise a failing assert in them would not show its values.
 pytest.register_assert_rewrite(
     f"{__name__}.verbs",
     f"{__name__}.powers",

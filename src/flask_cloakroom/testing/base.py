@@ -1,4 +1,4 @@
-"""The fixture, the settings and the helpers that all parts of the contract share."""
+"""The fixture, the settings and the helpers that all test classes of the contract share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..stores.base import Store
 
 
 class ContractBase:
-    """The base class of each part of the contract."""
+    """The base class of all test classes of the contract."""
 
-    #: Seconds that an entry may outlive its ``ttl``, because the store's clock is coarse.
+    #: The longest time in seconds for which an entry may still exist after its ``ttl``.
     expiry_slack: ClassVar[float] = 0.1
 
     @pytest.fixture
@@ -23,14 +23,14 @@ class ContractBase:
         raise NotImplementedError("This test class has no store. Give it a pytest fixture named store.")
 
     def elapse(self, seconds: float) -> None:
-        """Let so many seconds pass for the store. Override this if the store takes a clock that a test can move."""
+        """Let ``seconds`` pass for the store. Override this method if a test can set the store's clock."""
         time.sleep(seconds)
 
     def let_expire(self, ttl: int) -> None:
-        """Wait until an entry that was written just now with ``ttl`` seconds has expired."""
+        """Wait until an entry that was written right before this call with ``ttl`` seconds has expired."""
         self.elapse(ttl + self.expiry_slack)
 
 
 def new_key() -> bytes:
-    """Return a random key."""
+    """Return a random store key of 32 bytes."""
     return os.urandom(32)

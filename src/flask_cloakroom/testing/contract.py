@@ -20,4 +20,4 @@ class StoreContract(
     RotationContract,
     OwnershipContract,
 ):
-    """Inherit this class and give it one fixture, ``store``. See :mod:`flask_cloakroom.testing`."""
+    """All conformance tests. Inherit this class and add a fixture ``store``. See :mod:`flask_cloakroom.testing`."""

@@ -1,4 +1,4 @@
-"""A store that runs a function between two calls. So a test can force what otherwise happens once in a million."""
+"""A store that runs a function between two calls. With it a test can force an order of calls that is rare otherwise."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Verb = Literal["load", "create", "replace", "touch", "delete", "claim", "release
 
 
 class Call(NamedTuple):
-    """A call that reached the store."""
+    """A call of one of the store's operations."""
 
     verb: Verb
-    #: The key of the entry or claim; for ``owned`` the owner.
+    #: The store key of the entry or claim. For ``owned`` it is the owner.
     key: bytes
 
 
 class _Hook:
-    """A function to run at one call of the store. ``calls_left`` counts down to that call."""
+    """A function to run before or after one call of the store. ``calls_left`` counts down to this call."""
 
     def __init__(self, moment: Literal["before", "after"], verb: Verb, run: Callable[[], object], at: int) -> None:
         self.moment = moment
@@ -33,9 +33,9 @@ class _Hook:
 
 
 class InterleavingStore:
-    """A store in front of another one. It runs a function right before or right after a chosen call.
+    """A store that passes all calls to another store, and runs a function right before or after a chosen call.
 
-    A test can so force one request's action between two steps of another request::
+    With it a test can run one request between two steps of another request::
 
         between = InterleavingStore(store)
         repository = Repository(between, tickets)
@@ -43,24 +43,24 @@ class InterleavingStore:
         with between.before("replace", lambda: repository.destroy(other)):
             assert repository.commit(record, changes) is None
 
-    The function's own calls go straight to the store: they neither run nor count for other functions. If the chosen
-    call never comes, the ``with`` block raises AssertionError. If the function raises, the call is not made
-    (``before``), or its answer is lost (``after``). For one thread only.
+    The function may call the store, too. These calls cause no other function to run, and ``at`` does not count them. If
+    the chosen call never comes, the ``with`` block raises AssertionError. If the function raises an error, the chosen
+    call is not made (``before``), or its answer is lost (``after``). Use the object in one thread only.
 
-    It has the owner index if ``store`` has one, and no other optional operation.
+    The object has the operations of the owner index if ``store`` has them, and no other optional operation.
     """
 
     def __new__(cls, store: Store, *_: Any) -> Self:
-        """Return a store with an owner index if ``store`` has one."""
+        """Return an InterleavingOwners if ``store`` has an owner index, and an InterleavingStore otherwise."""
         with_owners: type[Any] = InterleavingOwners
         return super().__new__(with_owners if cls is InterleavingStore and isinstance(store, Owners) else cls)
 
     def __init__(self, store: Store) -> None:
-        """Wrap ``store``. ``close()`` does not close it."""
+        """Make a store that passes its calls to ``store``. :meth:`close` does not close ``store``."""
         self._store = store
         self._hooks: list[_Hook] = []
         self._is_running_hook = False
-        #: Every call so far, with the calls of the functions.
+        #: All calls so far, also the calls by the functions of :meth:`before` and :meth:`after`.
         self.calls: list[Call] = []
 
     def before(self, verb: Verb, run: Callable[[], object], *, at: int = 1) -> AbstractContextManager[None]:
@@ -80,7 +80,7 @@ class InterleavingStore:
             self._hooks.remove(hook)
         if not hook.has_run:
             raise AssertionError(
-                f"nothing was interleaved: {hook.verb} was not called often enough. Check verb and at."
+                f"nothing was interleaved: {hook.verb} was not called often enough. Check the arguments verb and at."
             )
 
     def _call(self, verb: Verb, key: bytes, work: Callable[[], T]) -> T:
@@ -124,7 +124,7 @@ class InterleavingStore:
         return self._call("delete", key, lambda: self._store.delete(key))
 
     def close(self) -> None:
-        """Do nothing: the wrapped store belongs to the test."""
+        """Do nothing. The test closes the store behind this one."""
 
 
 class InterleavingOwners(InterleavingStore):

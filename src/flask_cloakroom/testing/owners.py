@@ -1,4 +1,4 @@
-"""Tests of the owner index, if the store has one."""
+"""Tests of the owner index. They are skipped if the store has no owner index."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .base import ContractBase, new_key
 from .parallel import THREADS, child_succeeded, run_in_child, run_in_threads
 from .verbs import KEYS, create_entry
 
-#: Seconds by which a claim's ``left`` may differ from the expected value, on a machine under load.
+#: The seconds by which ``Claim.left`` may be less than the expected value, because the machine may be busy.
 SLACK: Final = 10
 
 
 class OwnersContract(ContractBase):
-    """``claim``, ``release`` and ``owned``."""
+    """The tests of ``claim``, ``release`` and ``owned``."""
 
     @pytest.fixture
     def owners(self, store: Store) -> Owners:
-        """Return the store, if it has an owner index."""
+        """Return the store if it has an owner index. Otherwise skip the test."""
         if not isinstance(store, Owners):
             pytest.skip("this store has no owner index")
         return store
 
     def test_claimed_keys_are_owned_until_they_are_released(self, owners: Owners) -> None:
-        """Each owner has its own claims, each with its remaining seconds. A second release answers False."""
+        """Each owner has its own claims, and each claim has its remaining seconds. A second release returns False."""
         alice, bob = new_key(), new_key()
         assert owners.owned(alice) == []
         assert owners.claim(alice, b"one", 60) is True
@@ -42,7 +42,7 @@ class OwnersContract(ContractBase):
         assert keys(owners.owned(bob)) == [b"one"]
 
     def test_owners_and_claims_are_bytes_of_any_content(self, owners: Owners) -> None:
-        """Also empty bytes, and bytes that begin like others."""
+        """Owners and store keys can consist of any bytes: also no bytes, and the same first bytes as another one."""
         salt = new_key()
         for owner in KEYS:
             for key in KEYS:
@@ -53,7 +53,7 @@ class OwnersContract(ContractBase):
             assert owners.owned(salt + owner) == []
 
     def test_claims_are_in_the_order_in_which_they_expire(self, owners: Owners) -> None:
-        """Claims with the same ttl are in the order in which they were made."""
+        """owned returns the claims in the order of their expiry. Claims with the same ttl are in order of creation."""
         owner = new_key()
         made = [b"%d" % number for number in range(20)]
         for key in reversed(made):
@@ -64,7 +64,7 @@ class OwnersContract(ContractBase):
         assert keys(owners.owned(owner)) == [b"short", *made[-2::-1], made[-1]]
 
     def test_to_claim_again_lengthens_and_never_shortens(self, owners: Owners) -> None:
-        """A late caller with a shorter ttl does not shorten a claim."""
+        """A second claim of the same store key makes the lifetime longer if its ttl is longer, and never shorter."""
         owner = new_key()
         for ttl, left in ((60, 60), (600, 600), (60, 600)):
             assert owners.claim(owner, b"key", ttl) is True
@@ -72,7 +72,7 @@ class OwnersContract(ContractBase):
             assert left - SLACK < claim.left <= left
 
     def test_a_claim_expires(self, owners: Owners) -> None:
-        """An expired claim is not listed, does not count for a limit, and can be made again. Others stay."""
+        """owned does not return an expired claim, and a limit does not count it. The owner's other claims stay."""
         owner = new_key()
         owners.claim(owner, b"short", 1)
         owners.claim(owner, b"long", 60)
@@ -84,7 +84,7 @@ class OwnersContract(ContractBase):
         assert owners.claim(owner, b"short", 60, 3) is True
 
     def test_a_limit_counts_others(self, owners: Owners) -> None:
-        """A claim above the limit is refused and changes nothing. An existing claim of the same key does not count."""
+        """claim returns False and changes nothing if the owner has ``limit`` claims of other store keys already."""
         owner = new_key()
         assert owners.claim(owner, b"one", 60, 2) is True
         assert owners.claim(owner, b"two", 60, 2) is True
@@ -99,13 +99,13 @@ class OwnersContract(ContractBase):
         assert owners.claim(owner, b"four", 60, 2) is True
 
     def test_a_ttl_is_whole_seconds(self, owners: Owners) -> None:
-        """And at least one, as for entries."""
+        """A ttl that is no int of at least 1 causes a ValueError, as for entries."""
         for ttl in (0, -1, 1.5, True):
             with pytest.raises(ValueError, match="ttl"):
                 owners.claim(new_key(), b"key", ttl)  # type: ignore[arg-type]
 
     def test_entries_and_claims_know_nothing_of_each_other(self, store: Store, owners: Owners) -> None:
-        """A claim creates no entry, and the end of an entry ends no claim. An owner may have the bytes of a key."""
+        """A claim creates no entry, and a deletion of an entry ends no claim. An owner and a store key may be equal."""
         key, version = create_entry(store, b"data", 60)
         assert owners.claim(key, key, 60) is True
         entry = store.load(key)
@@ -120,7 +120,7 @@ class OwnersContract(ContractBase):
         assert store.load(key) is None
 
     def test_of_parallel_claims_as_many_succeed_as_the_limit_says(self, owners: Owners) -> None:
-        """If many threads claim at the same time, ``limit`` claims succeed, and just these are listed."""
+        """If many threads claim at the same time, exactly ``limit`` claims succeed, and owned returns these claims."""
         for limit in (1, 5):
             owner = new_key()
             claimed = run_in_threads(
@@ -132,7 +132,7 @@ class OwnersContract(ContractBase):
             assert sorted(keys(owners.owned(owner))) == winners
 
     def test_parallel_claims_and_releases_lose_nothing(self, owners: Owners) -> None:
-        """At the end there are the claims that threads made and did not release, and no others."""
+        """After parallel calls, owned returns exactly the claims that the threads made and did not release."""
         owner = new_key()
 
         def work(number: int) -> None:
@@ -148,7 +148,7 @@ class OwnersContract(ContractBase):
         assert sorted(keys(owners.owned(owner))) == expected
 
     def test_a_forked_child_claims_too(self, owners: Owners) -> None:
-        """The index works in a forked child of the process that opened the store."""
+        """The owner index works in a forked child of the process that opened the store."""
         owner = new_key()
         assert owners.claim(owner, b"parent", 60) is True
 
@@ -161,5 +161,5 @@ class OwnersContract(ContractBase):
 
 
 def keys(claims: list[Claim]) -> list[bytes]:
-    """Return the keys of claims, in their order."""
+    """Return the store keys of claims, in the same order."""
     return [claim.key for claim in claims]

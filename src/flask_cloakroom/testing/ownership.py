@@ -1,6 +1,6 @@
 """Tests of users' sessions: every live session is in the owner index, and an ended session stays ended.
 
-Each test runs two operations in every order in which their store calls can happen.
+Most tests run two operations in every possible order of their store calls.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from .interleaving import InterleavingOwners, Verb
 from .schedules import Turns, in_every_order
 from .stage import pack_dict
 
-#: The least number of orders that two operations have. With fewer, a test would force nothing.
+#: The smallest expected number of orders of two operations. With fewer orders, the operations were not interleaved.
 MIN_ORDERS: Final = 3
-#: Seconds for which a login is remembered.
+#: The lifetime of the tests' remember tokens in seconds.
 LIFETIME: Final = 3600
 
 Operation = Callable[[Any], Any]
 
 
 class KilledError(Exception):
-    """The process was killed here."""
+    """Stands for the end of a process that is killed at a call of the store."""
 
 
 class Users:
@@ -50,25 +50,25 @@ class Users:
         self.store = store
         self.tickets = Tickets("flask_cloakroom.testing")
         self._limit = limit
-        # A clock that stands still, so that operations do the same in every order.
+        # The clock always returns this time, so that the operations make the same calls in every order.
         self._now = time.time()
         self.alice, self.bob = (f"{name} {secrets.token_hex(8)}" for name in ("alice", "bob"))
         self.names = [self.tickets.owner_name(user) for user in (self.alice, self.bob)]
 
     def repository(self, store: Any) -> Repository:
-        """Return a repository on ``store``, as one process has it."""
+        """Return a session repository on ``store``. Each operation makes one, as if it ran in its own process."""
         return Repository(store, self.tickets, limit=self._limit, clock=lambda: self._now)
 
     def begin(self, user: str | None = None) -> Record:
-        """Create a session before the operations run."""
+        """Create a session of ``user``, or of a visitor without a login, and return its record."""
         return self.repository(self.store).create(pack_dict({} if user is None else {USER_KEY: user}))
 
     def login(self) -> Operation:
-        """Return an operation: Alice logs in, in a new session."""
+        """Return an operation in which Alice logs in to a new session."""
         return lambda store: self.repository(store).create(pack_dict({USER_KEY: self.alice}))
 
     def login_remembered(self) -> Operation:
-        """Return an operation: Alice logs in, and the login is remembered."""
+        """Return an operation in which Alice logs in and gets a remember token. Its result is the token."""
 
         def login(store: Any) -> str:
             repository, new_login = self.repository(store), NewLogin(handle=new_handle())
@@ -79,7 +79,7 @@ class Users:
         return login
 
     def use(self, token: str) -> Operation:
-        """Return an operation: a browser whose session is over logs in with a remember token."""
+        """Return an operation in which a browser without a session logs in with the remember token ``token``."""
 
         def use(store: Any) -> Any:
             repository = self.repository(store)
@@ -89,7 +89,7 @@ class Users:
         return use
 
     def extend(self, token: str) -> Operation:
-        """Return an operation: a remembered login is remembered for longer."""
+        """Return an operation that extends the lifetime of the token family of ``token``."""
 
         def extend(store: Any) -> Any:
             repository = self.repository(store)
@@ -99,38 +99,41 @@ class Users:
         return extend
 
     def rotate(self, record: Record, *, renewal: bool = False, user: str | None = None) -> Operation:
-        """Return an operation: a session gets a new ticket, and belongs to ``user`` if one is given."""
+        """Return an operation in which a session gets a new ticket, and the user ``user`` if ``user`` is given."""
         changes = pack_dict({} if user is None else {USER_KEY: user})
         return lambda store: self.repository(store).rotate(record, changes, renewal=renewal)
 
     def commit(self, record: Record) -> Operation:
-        """Return an operation: a request ends, which counts as activity."""
+        """Return an operation in which a request commits a change. The commit counts as activity."""
         return lambda store: self.repository(store).commit(record, pack_dict({"n": 1}), seen=True)
 
     def logout(self, record: Record) -> Operation:
-        """Return an operation: a request ends its own session."""
+        """Return an operation in which a request destroys its own session."""
         return lambda store: self.repository(store).destroy(record)
 
     def end(self, record: Record | OwnedSession) -> Operation:
-        """Return an operation: one of Alice's sessions is ended by its handle."""
+        """Return an operation that ends one of Alice's sessions by its handle."""
         owner = Ownership.parse(record.header.owner)
         assert owner is not None
         return lambda store: self.repository(store).owners.end(owner.name, owner.handle)
 
     def end_all(self) -> Operation:
-        """Return an operation: all of Alice's sessions are ended."""
+        """Return an operation that ends all of Alice's sessions."""
         return lambda store: self.repository(store).owners.end_all(self.names[0])
 
     def read(self) -> Operation:
-        """Return an operation: Alice's sessions are listed."""
+        """Return an operation that lists Alice's sessions."""
         return lambda store: self.repository(store).owners.sessions(self.names[0])
 
     def read_remembered(self) -> Operation:
-        """Return an operation: Alice's remembered logins are listed."""
+        """Return an operation that lists Alice's token families."""
         return lambda store: self.repository(store).families.of(self.names[0])
 
     def live_entries(self, keys: set[bytes], *, remembered: bool = False) -> dict[bytes, Ownership]:
-        """Return the entries among ``keys`` that are live sessions, or token families, each with its owner."""
+        """Return the owners of the live sessions under the store keys ``keys``, by store key.
+
+        With ``remembered``, return the owners of the live token families instead.
+        """
         found = {}
         kind = EntryKind.REMEMBER_FAMILY if remembered else EntryKind.SESSION
         for key in keys:
@@ -143,7 +146,10 @@ class Users:
         return found
 
     def check_index(self, keys: set[bytes]) -> dict[bytes, Ownership]:
-        """Check that every live entry is in the owner index and in the list of sessions. Return the live sessions."""
+        """Check that every live session and token family under ``keys`` is in the owner index, and each session listed.
+
+        Return the owners of the live sessions, by store key.
+        """
         living = self.live_entries(keys)
         for name in self.names:
             noted = {claim.key for claim in self.store.owned(sessions_index_key(name))}
@@ -158,17 +164,17 @@ class Users:
 
 
 class OwnershipContract(ContractBase):
-    """Two operations on users' sessions at a time, and one operation that is killed at each of its calls."""
+    """The tests of two parallel operations on users' sessions, and of an operation that is killed at a store call."""
 
     @pytest.fixture
     def indexed(self, store: Store) -> Store:
-        """Return the store, if it has an owner index."""
+        """Return the store if it has an owner index. Otherwise skip the test."""
         if not isinstance(store, Owners):
             pytest.skip("this store has no owner index")
         return store
 
     def test_login_beside_revocation_of_all(self, indexed: Store) -> None:
-        """The revocation ends all earlier sessions, and a login that had claimed its key before."""
+        """A revocation of all sessions ends earlier sessions, and a parallel login that had made its claim already."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -182,7 +188,7 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_slow_login_beside_reading(self, indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        """If a login takes so long that its claim is taken for an abandoned one, it claims the key again."""
+        """If a login takes so long that a list of sessions deletes its claim, the login makes the claim again."""
         monkeypatch.setattr(session_registry, "PENDING_SECONDS", -1)
 
         def run(turns: Turns) -> None:
@@ -194,7 +200,10 @@ class OwnershipContract(ContractBase):
 
     @pytest.mark.parametrize("policy", ["oldest", "refuse"])
     def test_two_logins_with_a_limit_of_one(self, indexed: Store, policy: Literal["oldest", "refuse"]) -> None:
-        """One session is live afterwards. With the policy "refuse", the other login gets SessionLimitError."""
+        """After two parallel logins with a limit of one session, one session is live.
+
+        With the policy "refuse", one of the logins raises SessionLimitError.
+        """
 
         def run(turns: Turns) -> None:
             users = Users(indexed, SessionLimit(1, policy))
@@ -207,9 +216,10 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_login_with_a_limit_beside_rotation(self, indexed: Store) -> None:
-        """Of two sessions one is rotated while a third begins. The third is live, and at most two are.
+        """If a third session begins with a limit of two while another one is rotated, the third session is live.
 
-        During the rotation the index has two claims for the moving session, so one session too many may be ended.
+        At most two sessions are live. During the rotation the owner index has two claims for the rotated session, so
+        the limit may end one session too many.
         """
 
         def run(turns: Turns) -> None:
@@ -223,7 +233,7 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_two_logins_in_one_session(self, indexed: Store) -> None:
-        """A visitor logs in twice at the same time. One login succeeds, and there is one session."""
+        """If a visitor logs in twice at the same time, one login succeeds, and one session is live."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -239,7 +249,7 @@ class OwnershipContract(ContractBase):
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
     def test_rotation_beside_revocation(self, indexed: Store, everything: bool, renewal: bool) -> None:
-        """The session is ended under both tickets."""
+        """If a session is rotated while it is revoked, it ends under the old and the new ticket."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -252,7 +262,7 @@ class OwnershipContract(ContractBase):
 
     @pytest.mark.parametrize("everything", [False, True], ids=["one", "all"])
     def test_commit_beside_revocation(self, indexed: Store, everything: bool) -> None:
-        """A request that extends the session at the same time does not bring it back."""
+        """If a request commits while its session is revoked, the commit does not create the session again."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -264,7 +274,7 @@ class OwnershipContract(ContractBase):
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_logout_beside_rotation(self, indexed: Store, renewal: bool) -> None:
-        """A session that is ended during a rotation is ended under both tickets."""
+        """If a session is destroyed during a rotation, it ends under the old and the new ticket."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -275,7 +285,7 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_change_of_user_beside_revocation(self, indexed: Store) -> None:
-        """A session that becomes another user's at the same time is ended, or is in the index under that user."""
+        """If a session gets another user during a revocation, it ends, or the index has it under the new user."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -287,7 +297,7 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_remembered_login_beside_revocation_of_all(self, indexed: Store) -> None:
-        """If the login is ended, its token family is ended as well."""
+        """If a revocation ends the session of a parallel login, it also ends the login's token family."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -299,7 +309,7 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_remembering_beside_reading(self, indexed: Store) -> None:
-        """A list of the logins at this moment does not take the new claim for an abandoned one for good."""
+        """If token families are listed while a token family is made, its claim is in the owner index afterwards."""
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -329,7 +339,10 @@ class OwnershipContract(ContractBase):
         assert in_every_order(indexed, run) >= MIN_ORDERS
 
     def test_two_uses_of_a_token(self, indexed: Store) -> None:
-        """Both uses lead to the same next token and the same session. Exactly one was the first."""
+        """Two parallel uses of a remember token return the same next token and the same ticket.
+
+        Exactly one of the two uses is the first use.
+        """
 
         def run(turns: Turns) -> None:
             users = Users(indexed)
@@ -346,7 +359,7 @@ class OwnershipContract(ContractBase):
     @pytest.mark.parametrize("moment", ["before", "after"])
     @pytest.mark.parametrize("what", ["login", "rotation", "renewal", "change of user", "logout", "end", "end all"])
     def test_killed_at_each_call(self, indexed: Store, what: str, moment: str) -> None:
-        """All live entries are in the index, whichever call was the last, and whether it was made or not."""
+        """If a process is killed before or after any store call of an operation, all live sessions are in the index."""
         died = 0
         for at in range(1, 100):
             users = Users(indexed, SessionLimit(2))
@@ -373,7 +386,7 @@ class OwnershipContract(ContractBase):
 
 
 class _KilledStore(InterleavingOwners):
-    """The store of a process that is killed at its ``at``-th call."""
+    """The store of a process that is killed before or after its ``at``-th call."""
 
     def __init__(self, store: Store, at: int, before: bool) -> None:
         super().__init__(store)

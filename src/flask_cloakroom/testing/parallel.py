@@ -1,4 +1,4 @@
-"""Tests with real threads and forked children on one store. Their assertions hold in any order of the calls."""
+"""Tests with real threads and forked children on one store. The assertions are true in any order of the calls."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from .base import ContractBase, new_key
 from .verbs import create_entry
 
 THREADS: Final = 8
-#: Seconds after which a thread or a child of a test counts as hanging.
+#: The seconds after which a test fails because its thread or child has not ended.
 TIMEOUT: Final = 30.0
 
 
 def run_in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run ``work(0)`` to ``work(count - 1)`` in threads that start at the same time, and return their results."""
+    """Run ``work(0)`` to ``work(count - 1)`` in threads that start at the same time, and return their results.
+
+    If a thread raises an error, raise the error here.
+    """
     barrier = threading.Barrier(count)
     results: list[Any] = [None] * count
     errors: list[BaseException] = []
@@ -47,9 +50,12 @@ def run_in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 def run_in_child(work: Callable[[], object]) -> int:
-    """Run ``work`` in a forked child and return its process id for :func:`child_succeeded`. Kill it if it hangs."""
+    """Run ``work`` in a forked child, and return the child's process id for :func:`child_succeeded`.
+
+    The child is killed after :data:`TIMEOUT` seconds.
+    """
     with warnings.catch_warnings():
-        # From Python 3.12 on, a fork in a process with threads warns. This test is about just that.
+        # Python 3.12 and later warn of a fork in a process with threads. These tests do it on purpose.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child:
@@ -63,17 +69,17 @@ def run_in_child(work: Callable[[], object]) -> int:
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
     finally:
-        # Not sys.exit(): the child must not run pytest's end, nor any other code of the parent.
+        # With sys.exit() the child would run the end of pytest and other code of the parent.
         os._exit(status)
 
 
 def child_succeeded(child: int) -> bool:
-    """Wait for a child of :func:`run_in_child`, and tell whether its work succeeded."""
+    """Wait for a child of :func:`run_in_child`, and return True if its work raised no error."""
     return os.waitpid(child, 0)[1] == 0
 
 
 def append_until_saved(store: Store, key: bytes, mark: bytes) -> None:
-    """Append a line to an entry as a commit does: load, replace, and try again after a conflict."""
+    """Append the line ``mark`` to an entry as a commit does: load, replace, and try again after a conflict."""
     while True:
         entry = store.load(key)
         assert entry is not None
@@ -82,10 +88,10 @@ def append_until_saved(store: Store, key: bytes, mark: bytes) -> None:
 
 
 class ParallelContract(ContractBase):
-    """Every call is atomic, safe between threads, and works in a forked child."""
+    """The tests that every call is atomic, can be made in several threads, and works in a forked child."""
 
     def test_of_parallel_creates_one_wins(self, store: Store) -> None:
-        """If many threads create one key at the same time, one gets a version, and its data is stored."""
+        """If many threads create the same store key at the same time, one gets a version, and its data is stored."""
         for _ in range(10):
             key = new_key()
             versions = run_in_threads(
@@ -97,7 +103,7 @@ class ParallelContract(ContractBase):
             assert store.load(key) == Entry(b"%d" % winners[0], versions[winners[0]])
 
     def test_of_parallel_replaces_of_one_version_one_wins(self, store: Store) -> None:
-        """If many threads replace one version at the same time, one is Saved, and its data is stored."""
+        """If many threads replace the same version at the same time, one gets Saved, and its data is stored."""
         for _ in range(10):
             key, read = create_entry(store)
             results = run_in_threads(
@@ -110,7 +116,7 @@ class ParallelContract(ContractBase):
             assert store.load(key) == Entry(b"%d" % number, result.version)
 
     def test_parallel_changes_lose_nothing(self, store: Store) -> None:
-        """Threads load, change and replace one entry, and try again after a conflict. No change is lost."""
+        """If threads load and replace one entry, and try again after each conflict, the store loses no change."""
         key, _ = create_entry(store, b"")
 
         def work(number: int) -> None:
@@ -125,7 +131,7 @@ class ParallelContract(ContractBase):
         )
 
     def test_answers_are_not_crossed(self, store: Store) -> None:
-        """A thread gets the answer to its own call, and never that of another thread."""
+        """A thread gets the answer to its own call, and never the answer to another thread's call."""
 
         def work(number: int) -> None:
             for turn in range(20):
@@ -142,7 +148,7 @@ class ParallelContract(ContractBase):
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_a_forked_child_goes_on_with_the_store(self, store: Store) -> None:
-        """A store that was used before a fork works in the child and in the parent at the same time."""
+        """A store that was used before a fork works in the child and the parent at the same time."""
         before, version = create_entry(store, b"before")
 
         def in_the_child() -> None:
@@ -160,7 +166,7 @@ class ParallelContract(ContractBase):
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_a_fork_in_the_middle_of_a_call_harms_nobody(self, store: Store) -> None:
-        """Other threads use the store during the fork. The child does not have these threads, and the store works."""
+        """The store works in a forked child even if other threads of the parent were using the store at the fork."""
         create_entry(store)
         done = threading.Event()
 

@@ -10,10 +10,10 @@ from .verbs import KEYS, create_entry
 
 
 class PowersContract(ContractBase):
-    """``purge`` and ``walk``, if the store has them."""
+    """The tests of ``purge`` and ``walk``. They are skipped if the store lacks the operation."""
 
     def test_purge_takes_what_expired_in_bounded_batches(self, store: Store) -> None:
-        """At most ``limit`` entries at a time, until no more are expired. Live entries stay."""
+        """Each call of purge deletes at most ``limit`` expired entries, until none is left. Live entries stay."""
         if not isinstance(store, Purges):
             pytest.skip("this store has no purge")
         live = [create_entry(store, b"live", 60) for _ in range(5)]
@@ -35,7 +35,7 @@ class PowersContract(ContractBase):
         assert store.purge(3) == 0
 
     def test_walk_yields_what_is_live(self, store: Store) -> None:
-        """Each live entry with its key, data and version, and no deleted entry."""
+        """The walk yields each live entry with its store key, data and version. It yields no deleted entry."""
         if not isinstance(store, Walks):
             pytest.skip("this store has no walk")
         for key in KEYS:
@@ -51,7 +51,7 @@ class PowersContract(ContractBase):
         assert gone not in walked
 
     def test_walk_goes_on_beside_changes(self, store: Store) -> None:
-        """Entries that exist during the whole walk are yielded, even if others are created and deleted meanwhile."""
+        """A walk yields all entries that exist during the whole walk, even if other entries come and go meanwhile."""
         if not isinstance(store, Walks):
             pytest.skip("this store has no walk")
         stays = {new_key() for _ in range(700)}

@@ -1,4 +1,4 @@
-"""Tests that force commits, deletions, creations, expiry and locks at the worst moment of another operation."""
+"""Tests in which an entry is written, deleted, locked or expires at the worst moment of another operation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .verbs import create_entry
 
 
 class RaceContract(ContractBase):
-    """Two requests that act at the same time, on the store and on its sessions."""
+    """The tests of two requests that use one entry or one session at the same time."""
 
     @pytest.fixture
     def stage(self, store: Store) -> Stage:
-        """Return a repository whose requests can be interleaved."""
+        """Return a :class:`Stage`: a session repository whose requests can be interleaved."""
         return Stage(store)
 
     # -- the store itself ---------------------------------------------------------------------------------
 
     def test_deleted_between_load_and_replace(self, store: Store) -> None:
-        """The replace answers Gone, and the entry stays deleted."""
+        """If the entry is deleted before a replace, the replace returns Gone, and the entry stays deleted."""
         key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("replace", lambda: store.delete(key)):
@@ -33,7 +33,10 @@ class RaceContract(ContractBase):
         assert store.load(key) is None
 
     def test_deleted_and_created_between_load_and_replace(self, store: Store) -> None:
-        """The replace answers Conflict with the new entry, which stays, although its data is the same as before."""
+        """If the entry is deleted and created again before a replace, the replace returns Conflict with the new entry.
+
+        The new entry does not change, although its data is the same as before.
+        """
         key, version = create_entry(store, b"same")
         between = InterleavingStore(store)
 
@@ -48,14 +51,14 @@ class RaceContract(ContractBase):
         assert result.entry.data == b"same"
 
     def test_touched_between_load_and_replace(self, store: Store) -> None:
-        """The replace succeeds."""
+        """If the entry is touched before a replace, the replace succeeds."""
         key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("replace", lambda: store.touch(key, 120)):
             assert isinstance(between.replace(key, b"new", 60, version), Saved)
 
     def test_deleted_before_a_touch(self, store: Store) -> None:
-        """The touch answers False and creates nothing."""
+        """If the entry is deleted before a touch, the touch returns False and creates nothing."""
         key, _ = create_entry(store)
         between = InterleavingStore(store)
         with between.before("touch", lambda: store.delete(key)):
@@ -63,7 +66,7 @@ class RaceContract(ContractBase):
         assert store.load(key) is None
 
     def test_created_before_a_create(self, store: Store) -> None:
-        """The later create answers None, and the earlier one's entry stays."""
+        """If another request creates the entry first, create returns None, and the first entry stays."""
         key = new_key()
         between = InterleavingStore(store)
         with between.before("create", lambda: store.create(key, b"first", 60)):
@@ -73,7 +76,7 @@ class RaceContract(ContractBase):
         assert entry.data == b"first"
 
     def test_replaced_before_a_delete(self, store: Store) -> None:
-        """The delete deletes the new version."""
+        """If the entry is replaced before a delete, the delete deletes the new version."""
         key, version = create_entry(store)
         between = InterleavingStore(store)
         with between.before("delete", lambda: store.replace(key, b"new", 60, version)):
@@ -83,7 +86,7 @@ class RaceContract(ContractBase):
     # -- commit -------------------------------------------------------------------------------------------
 
     def test_two_commits_are_both_kept(self, stage: Stage) -> None:
-        """Two requests set one key each. Both keys are stored."""
+        """If two parallel requests set one session key each, both keys are stored."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, theirs=1)):
@@ -93,7 +96,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"a": 0, "mine": 1, "theirs": 1}
 
     def test_two_commits_to_one_list_are_both_kept(self, stage: Stage) -> None:
-        """Two requests append to the same list, deep inside a value. Both items are stored."""
+        """If two parallel requests append to the same list, deep inside a value, both items are stored."""
         session = stage.begin(cart={"items": ["x"]})
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, cart={"items": ["x", "theirs"]})):
@@ -101,7 +104,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"cart": {"items": ["x", "theirs", "mine"]}}
 
     def test_a_commit_that_loses_every_race_but_the_last(self, stage: Stage) -> None:
-        """Others commit before the first, the second and the third attempt. All four items are stored."""
+        """If other requests commit before each of the first three attempts of a commit, all four items are stored."""
         session = stage.begin(items=[])
         mine = stage.read(session)
 
@@ -134,7 +137,7 @@ class RaceContract(ContractBase):
     # -- the end of a session -----------------------------------------------------------------------------
 
     def test_destroyed_before_a_commit(self, stage: Stage) -> None:
-        """The commit writes nothing. A request with the same ticket is told that the session has ended."""
+        """If the session is destroyed before a commit, the commit writes nothing. The ticket has no session then."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
@@ -143,7 +146,7 @@ class RaceContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_destroyed_before_the_second_try_of_a_commit(self, stage: Stage) -> None:
-        """The same, if the commit has already lost one race and merged."""
+        """If the session is destroyed before the second attempt of a commit, the commit writes nothing."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with (
@@ -154,7 +157,7 @@ class RaceContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_committed_before_a_destroy(self, stage: Stage) -> None:
-        """The session ends, although its version has changed."""
+        """If another request commits before a destroy, the destroy ends the session, although the version changed."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.commit(theirs, a=1)):
@@ -163,7 +166,7 @@ class RaceContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_two_destroy_it(self, stage: Stage) -> None:
-        """One of the two ends the session, and the other finds it ended."""
+        """If two parallel requests destroy a session, one gets True, and the other gets False."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("replace", lambda: stage.repository.destroy(theirs)):
@@ -171,7 +174,7 @@ class RaceContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_revoked_before_a_commit(self, stage: Stage) -> None:
-        """If an operator deleted the entry, so that there is no tombstone, the commit does not create it again."""
+        """If the entry is deleted without a tombstone before a commit, the commit does not create it again."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         with stage.store.before("replace", lambda: stage.store.delete(session.key)):
@@ -179,7 +182,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) is Absence.UNKNOWN
 
     def test_expired_between_load_and_write(self, store: Store) -> None:
-        """A commit, a rotation, a lock and a destroy after the store's expiry write nothing."""
+        """After the entry has expired in the store, a commit, a rotation, a lock and a destroy write nothing."""
         stage = Stage(store, idle=1)
         repository = stage.repository
         sessions = [stage.begin(a=0) for _ in range(4)]
@@ -208,7 +211,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(mine) == {"whose": "mine"}
 
     def test_a_mark_outlasts_its_ticket(self, store: Store, stage: Stage) -> None:
-        """After a destroy no session can be created under the same key while an older request may still run."""
+        """After a destroy, no entry can be created under the same store key while an older request may still run."""
         session = stage.begin(a=0)
         stage.repository.destroy(stage.read(session))
         assert store.create(session.key, b"data", TOMBSTONE_SECONDS) is None
@@ -216,7 +219,7 @@ class RaceContract(ContractBase):
     # -- the lock -----------------------------------------------------------------------------------------
 
     def test_two_lock_it(self, stage: Stage) -> None:
-        """One request gets the lock. The other waits for it, and gets LockTimeoutError after its timeout."""
+        """If another request has the lock, a request gets LockTimeoutError after its timeout and writes nothing."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         lock = stage.repository.lock
@@ -228,7 +231,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"a": 0}
 
     def test_the_next_holder_sees_what_the_last_one_wrote(self, stage: Stage) -> None:
-        """A waiting request gets the lock after its release, with the data that the last holder saved."""
+        """A waiting request gets the lock after its release, and reads the values that the last holder saved."""
         session = stage.begin(balance=10)
         mine, theirs = stage.read(session), stage.read(session)
         held = stage.repository.lock(theirs, {}, timeout=0, lease=10)
@@ -237,14 +240,17 @@ class RaceContract(ContractBase):
         def give_back() -> None:
             assert stage.repository.commit(held.record, pack_dict({"balance": 7}), release=True) is not None
 
-        # At the first attempt the lock is taken. It is released before the second.
+        # The first attempt to lock fails. Before the second attempt, the other request releases the lock.
         with stage.store.before("load", give_back):
             locked = stage.repository.lock(mine, {}, timeout=5, lease=10)
         assert locked is not None
         assert locked.record.values == pack_dict({"balance": 7})
 
     def test_a_holder_that_overslept_writes_nothing(self, stage: Stage) -> None:
-        """If its lease has ended and another request has the lock, it gets LockLostError and changes nothing."""
+        """If a holder's lease has ended and another request has the lock, the holder's commit raises LockLostError.
+
+        The commit changes nothing.
+        """
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
@@ -260,7 +266,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_and_missed_the_next_one(self, stage: Stage) -> None:
-        """The same, if the next holder has already released the lock."""
+        """If a holder's lease has ended and the next holder has released the lock, the commit raises LockLostError."""
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
@@ -273,7 +279,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"balance": 3}
 
     def test_a_holder_that_overslept_alone(self, stage: Stage) -> None:
-        """If no other request took the lock meanwhile, the holder can still save."""
+        """If a holder's lease has ended, but no other request got the lock since then, the holder's commit succeeds."""
         session = stage.begin(balance=10)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
@@ -282,7 +288,7 @@ class RaceContract(ContractBase):
         assert stage.values_seen(session) == {"balance": 9}
 
     def test_destroyed_while_it_is_locked(self, stage: Stage) -> None:
-        """A lock does not keep a session from being ended. The holder's commit writes nothing."""
+        """A locked session can be destroyed by another request. The holder's commit then writes nothing."""
         session = stage.begin(a=0)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None
@@ -291,7 +297,7 @@ class RaceContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_committed_while_it_is_locked(self, store: Store, stage: Stage) -> None:
-        """Commits of requests without the lock are merged with the holder's, as with any other."""
+        """The commits of requests without the lock are merged with the holder's commit as usual."""
         session = stage.begin(a=0)
         held = stage.repository.lock(stage.read(session), {}, timeout=0, lease=10)
         assert held is not None

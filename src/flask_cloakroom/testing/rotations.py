@@ -1,4 +1,4 @@
-"""Tests that force other operations in the middle of a rotation or a renewal."""
+"""Tests in which another operation runs in the middle of a rotation or a renewal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from .stage import Stage
 
 
 class RotationContract(ContractBase):
-    """The old entry decides: the first request that replaces it has moved or ended the session, and no other has."""
+    """The tests of rotations and renewals. Of parallel requests, the first one that replaces the old entry wins.
+
+    Only this request moves or ends the session.
+    """
 
     @pytest.fixture
     def stage(self, store: Store) -> Stage:
-        """Return a repository whose requests can be interleaved."""
+        """Return a :class:`Stage`: a session repository whose requests can be interleaved."""
         return Stage(store)
 
     def test_moved_at_a_change_of_privilege(self, stage: Stage) -> None:
-        """The data is under the new ticket. The old ticket is dead at once."""
+        """After a rotation the session's values are under the new ticket. The old ticket is invalid immediately."""
         session = stage.begin(a=0)
         moved = stage.rotate(stage.read(session), renewal=False, user="ann")
         assert moved is not None
@@ -31,7 +34,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == {moved.record.key}
 
     def test_moved_at_a_renewal(self, stage: Stage) -> None:
-        """For some seconds the old ticket leads to the new one. Then it is dead."""
+        """After a renewal the old ticket leads to the new ticket for some seconds. After that it is invalid."""
         session = stage.begin(a=0)
         moved = stage.rotate(stage.read(session), renewal=True)
         assert moved is not None
@@ -45,7 +48,7 @@ class RotationContract(ContractBase):
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_committed_between_load_and_rotation(self, stage: Stage, renewal: bool) -> None:
-        """A commit before the new entry is created: the new entry contains its change."""
+        """If another request commits before a rotation creates the new entry, the new entry contains its change."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.before("create", lambda: stage.commit(theirs, b=1)):
@@ -56,7 +59,7 @@ class RotationContract(ContractBase):
 
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     def test_committed_in_the_middle_of_a_rotation(self, stage: Stage, renewal: bool) -> None:
-        """A commit after the new entry is created and before the tombstone: the new entry gets its change."""
+        """If another request commits between the new entry and the tombstone, the new entry gets its change."""
         session = stage.begin(a=0, items=["x"])
         mine, theirs = stage.read(session), stage.read(session)
         with stage.store.after("create", lambda: stage.commit(theirs, b=1, items=["x", "theirs"])):
@@ -66,7 +69,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == {moved.record.key}
 
     def test_moved_before_a_commit(self, stage: Stage) -> None:
-        """A request from before a change of privilege writes nothing, under neither ticket."""
+        """A request that read the session before a rotation writes nothing, with the old ticket or with the new one."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -77,7 +80,7 @@ class RotationContract(ContractBase):
         assert stage.values_seen(session) is Absence.SUPERSEDED
 
     def test_renewed_before_a_commit(self, stage: Stage) -> None:
-        """The commit goes to the successor, and its answer has the new ticket."""
+        """A commit after a renewal changes the successor, and returns the new ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -90,7 +93,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == {committed.record.key}
 
     def test_renewed_again_before_each_try_of_a_commit(self, stage: Stage) -> None:
-        """The commit follows from successor to successor, and goes to the last one."""
+        """If the session is renewed again before each attempt of a commit, the commit changes the last successor."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -112,7 +115,10 @@ class RotationContract(ContractBase):
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_moved_at_a_change_of_privilege_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The later rotation finds no session and leaves no entry behind. The session of the first one stays."""
+        """If a session is rotated during a rotation, the later rotation returns None and leaves no entry behind.
+
+        The session of the first rotation stays.
+        """
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -124,7 +130,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == {moved[0].record.key}
 
     def test_renewed_during_a_change_of_privilege(self, stage: Stage) -> None:
-        """The change of privilege moves the session on from its successor. Both older tickets are dead."""
+        """If a renewal comes during a rotation, the rotation moves the successor. Both older tickets are invalid."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         renewed: list[Committed | None] = []
@@ -139,7 +145,10 @@ class RotationContract(ContractBase):
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_two_renew_it(self, stage: Stage, moment: str) -> None:
-        """Both end on the same new ticket with the changes of both. Otherwise a browser could keep a dead ticket."""
+        """Two parallel renewals return the same new ticket, and the session has the changes of both requests.
+
+        With two new tickets, a browser could get the ticket of a session that has ended.
+        """
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         first: list[Committed | None] = []
@@ -153,7 +162,7 @@ class RotationContract(ContractBase):
         assert second.record.ticket == first[0].record.ticket
 
     def test_a_page_with_many_requests_renews_it(self, stage: Stage) -> None:
-        """Many parallel requests renew the session. The old ticket leads to it for all of them."""
+        """If many parallel requests renew a session, the old ticket leads to one session with all changes."""
         session = stage.begin(items=[])
         requests = [stage.read(session) for _ in range(8)]
         for number, request in enumerate(requests):
@@ -164,7 +173,7 @@ class RotationContract(ContractBase):
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_the_store_fails_in_the_middle_of_a_renewal(self, stage: Stage, moment: str) -> None:
-        """If the last write or its answer is lost, the old ticket still leads to a session with all its data."""
+        """If the last write of a renewal or its answer is lost, the old ticket leads to a session with all values."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -184,7 +193,7 @@ class RotationContract(ContractBase):
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_destroyed_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The rotation finds no session, and deletes the entry that it created."""
+        """If the session is destroyed during a rotation, the rotation returns None and leaves no live session."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         step_in = stage.store.before if moment == "before" else stage.store.after
@@ -196,7 +205,7 @@ class RotationContract(ContractBase):
     @pytest.mark.parametrize("renewal", [False, True], ids=["privilege", "renewal"])
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_revoked_during_a_rotation(self, stage: Stage, moment: str, renewal: bool) -> None:
-        """The same, if an operator deleted the entry, so that there is no tombstone."""
+        """If the entry is deleted without a tombstone, a rotation returns None and leaves no live session."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         step_in = stage.store.before if moment == "before" else stage.store.after
@@ -206,7 +215,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_renewed_before_a_destroy(self, stage: Stage) -> None:
-        """The session ends under its new ticket: a renewal cannot undo a logout."""
+        """A destroy after a renewal ends the successor, so a renewal cannot undo a logout."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []
@@ -218,7 +227,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_renewed_again_before_each_try_of_a_destroy(self, stage: Stage) -> None:
-        """The destroy follows from successor to successor and ends the last one."""
+        """If the session is renewed again before each attempt of a destroy, the destroy ends the last successor."""
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -234,7 +243,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_moved_again_and_again_before_a_destroy(self, stage: Stage) -> None:
-        """A session that has moved any number of times, for any reason, is ended at its present place."""
+        """A destroy ends a session that was rotated and renewed several times after the request had read it."""
         session = stage.begin(a=0)
         mine = stage.read(session)
         moved = stage.read(session)
@@ -247,7 +256,7 @@ class RotationContract(ContractBase):
         assert stage.live_keys() == set()
 
     def test_moved_before_a_destroy(self, stage: Stage) -> None:
-        """A logout that read the session before a change of privilege ends it under its new ticket."""
+        """A destroy by a request that read the session before a rotation ends the session under its new ticket."""
         session = stage.begin(a=0)
         mine, theirs = stage.read(session), stage.read(session)
         moved: list[Committed | None] = []

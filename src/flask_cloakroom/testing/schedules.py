@@ -1,7 +1,7 @@
-"""Run some operations in every order in which their store calls can happen, each order once.
+"""Run some operations several times, once in every possible order of their store calls.
 
-Two calls for different entries do not affect each other, so only one of their two orders is run. This leaves some
-dozens of orders instead of thousands.
+Two calls for different entries do not affect each other, so only one of the two orders of such calls is run. So a test
+runs some dozens of orders instead of thousands.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ from .interleaving import Call, InterleavingOwners, Verb
 
 T = TypeVar("T")
 
-#: The operations of the owner index. They do not affect entries.
+#: The operations of the owner index, which do not affect entries.
 OWNERS: Final = frozenset({"claim", "release", "owned"})
 
-#: Seconds that an operation may take between two of its calls. After that the test fails.
+#: The longest time in seconds between two calls of an operation. After this time the test fails.
 CALL_TIMEOUT: Final = 30.0
 
 
 class Turns:
-    """One order of calls. Each operation runs in a thread of its own, and only one thread runs at a time.
+    """One order of the calls of some operations. Each operation has a thread, and only one thread runs at a time.
 
-    Each operation has a store object of its own, as in a process of its own. All of them use the same store.
+    Each operation has its own store object, as if it ran in its own process. All store objects use the same store.
     """
 
     def __init__(self, store: Store, choices: list[int]) -> None:
-        """``choices``: at each step, the index of the waiting operation that goes on. After the last, always 0."""
+        """Make an order. ``choices`` has for each step the index of the waiting operation that makes its call next.
+
+        After the end of ``choices`` the index is 0.
+        """
         self._store = store
         self._choices = choices
-        #: For each step the choice, and the number of operations that could be chosen.
+        #: For each step the chosen index, and the number of operations that could be chosen.
         self.steps: list[tuple[int, int]] = []
-        #: Every call in its order: the number of the operation, and the verb.
+        #: All calls in their order. For each call the number of the operation, and the verb.
         self.calls: list[tuple[int, Verb]] = []
         self._last: _Worker | None = None
         self._last_call = Call("load", b"")
-        #: The keys of all entries that were created.
+        #: The store keys of all entries that the operations created.
         self.created: set[bytes] = set()
 
     def run(self, *operations: Callable[[Any], Any]) -> list[Any]:
-        """Run the operations in this order. Return the result of each, or the exception that it raised."""
+        """Run the operations with their calls in this order. Return each operation's result, or its exception."""
         workers = [_Worker(self, number, operation) for number, operation in enumerate(operations)]
         for worker in workers:
             worker.start()
@@ -61,28 +64,28 @@ class Turns:
         step = len(self.steps)
         choice = self._choices[step] if step < len(self._choices) else 0
         if choice >= len(waiting):
-            raise AssertionError("an operation made other calls when it was run again. Make it do the same each time.")
+            raise AssertionError("an operation made other calls in its second run. Make it do the same in each run.")
         self.steps.append((choice, len(waiting)))
         return waiting[choice]
 
     def _is_repetition(self, worker: _Worker) -> bool:
-        """Tell whether this call could as well come before the last one. That order is run separately."""
+        """Return True if another run has the next call of ``worker`` before the last call, with the same effect."""
         if self._last is None or worker.number >= self._last.number or worker.next is None:
             return False
         return not _affect_each_other(self._last_call, worker.next)
 
     def store_for(self, worker: _Worker) -> Any:
-        """Return the store of one operation."""
+        """Return the store object for the operation of ``worker``."""
         return _StoreInTurn(self._store, worker)
 
 
 class _Worker:
-    """An operation that stops before each of its store calls until it may go on."""
+    """The thread of one operation. It stops before each store call, until :meth:`go_on` is called."""
 
     def __init__(self, turns: Turns, number: int, operation: Callable[[Any], Any]) -> None:
         self._turns = turns
         self.number = number
-        #: The call that it is waiting to make; None after its end.
+        #: The call that the operation will make next. None after the operation's end.
         self.next: Call | None = None
         self._operation = operation
         self._stopped, self._may_go_on = threading.Semaphore(0), threading.Semaphore(0)
@@ -90,38 +93,38 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Run until before the first call."""
+        """Run the operation until right before its first call."""
         self._thread.start()
         self._wait(self._stopped)
 
     def go_on(self) -> None:
-        """Make the next call, and run until before the one after it, or to the end."""
+        """Make the next call, and run the operation until right before the call after it, or to the end."""
         self.next = None
         self._may_go_on.release()
         self._wait(self._stopped)
 
     def stop(self, call: Call) -> None:
-        """Wait, in the operation's thread, until the call may be made."""
+        """Wait in the operation's thread until ``call`` may be made."""
         self.next = call
         self._stopped.release()
         self._wait(self._may_go_on)
 
     def _wait(self, semaphore: threading.Semaphore) -> None:
         if not semaphore.acquire(timeout=CALL_TIMEOUT):
-            raise AssertionError("an operation neither called the store nor ended. Look for a lock that it waits for.")
+            raise AssertionError("an operation hangs between two store calls. Look for a lock that it waits for.")
 
     def _run(self) -> None:
         try:
             self.result = self._operation(self._turns.store_for(self))
         except Exception as error:
-            self.result = error  # the test checks it
+            self.result = error  # the test checks this error
         finally:
             self.next = None
             self._stopped.release()
 
 
 class _StoreInTurn(InterleavingOwners):
-    """The store of one operation."""
+    """The store object of one operation. Each call waits until it is the operation's turn."""
 
     def __init__(self, store: Store, worker: _Worker) -> None:
         super().__init__(store)
@@ -139,9 +142,9 @@ def _affect_each_other(one: Call, other: Call) -> bool:
 
 
 def in_every_order(store: Store, run: Callable[[Turns], None]) -> int:
-    """Call ``run`` once for every order that the calls of ``turns.run(...)`` can have. Return the number of orders.
+    """Call ``run`` once for each possible order of the calls of ``turns.run(...)``. Return the number of orders.
 
-    ``run`` must make new sessions each time, and must do the same each time.
+    ``run`` must make new sessions each time, and the same calls each time.
     """
     choices: list[int] = []
     count = 0

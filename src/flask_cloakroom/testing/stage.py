@@ -1,4 +1,4 @@
-"""Sessions in the store under test, with a clock that a test can move, and with forced interleavings."""
+"""A session repository on the store under test, with a clock that a test can set, and with forced interleavings."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ from .interleaving import InterleavingStore
 
 
 class Stage:
-    """A repository on the store under test. A test lets one request act between two store calls of another."""
+    """A session repository on the store under test. A test can run one request between two store calls of another."""
 
     def __init__(self, store: Store, *, idle: int = 3600) -> None:
         self.store = InterleavingStore(store)
-        #: Seconds since the epoch by the repository's clock. The store has a clock of its own.
+        #: The Unix time in seconds by the clock of the session repository. The store has a clock of its own.
         self.now = time.time()
         self.tickets = Tickets("flask_cloakroom.testing")
         self.repository = Repository(self.store, self.tickets, lifetimes=Lifetimes(idle=idle), clock=lambda: self.now)
 
     def begin(self, **values: Any) -> Record:
-        """Store a new session and return it."""
+        """Store a new session with ``values`` and return its record."""
         return self.repository.create(pack_dict(values))
 
     def read(self, record: Record) -> Record:
-        """Return the session as a new request with the ticket of ``record`` reads it."""
+        """Return the record that a new request with the ticket of ``record`` reads. Fail if no session is found."""
         found = self.repository.load(record.ticket)
-        assert isinstance(found, Record), f"there is no session: {found}"
+        assert isinstance(found, Record), f"the ticket has no session: {found}"
         return found
 
     def commit(self, record: Record, **values: Any) -> Committed | None:
-        """End a request that read ``record``: commit ``values``."""
+        """Commit ``values`` as a request that read ``record``. Return None if the session has ended."""
         return self.repository.commit(record, pack_dict(values))
 
     def rotate(self, record: Record, *, renewal: bool, **values: Any) -> Committed | None:
-        """End a request that read ``record``: move the session to a new ticket."""
+        """Move the session to a new ticket as a request that read ``record``. Return None if the session has ended."""
         return self.repository.rotate(record, pack_dict(values), renewal=renewal)
 
     def values_seen(self, record: Record) -> dict[Any, Any] | Absence:
-        """Return the values that a new request with the ticket of ``record`` reads, or why there is no session."""
+        """Return the values that a new request with the ticket of ``record`` reads.
+
+        Return an :class:`Absence` if the ticket has no session.
+        """
         found = self.repository.load(record.ticket)
         if isinstance(found, Absence):
             return found
         return {key: codec.unpack(value) for key, value in found.values.items()}
 
     def live_keys(self) -> set[bytes]:
-        """Return the keys of all live sessions that were created here, without tombstones."""
+        """Return the store keys of all live sessions that were created through :attr:`store`, without tombstones."""
         keys = {call.key for call in self.store.calls if call.verb == "create"}
         entries = {key: self.store.load(key) for key in keys}
         return {
@@ -64,5 +67,5 @@ class Stage:
 
 
 def pack_dict(values: Mapping[Any, Any]) -> dict[Any, bytes]:
-    """Return values in the form that the repository takes."""
+    """Return packed values, as the methods of the session repository need them."""
     return {key: codec.pack(value) for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""Tests of each operation of a store: its answers, and what it must not change."""
+"""Tests of each operation of a store: its answers, and the entries that it must not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ..stores.base import Conflict, Entry, Gone, Saved, Store
 from .base import ContractBase, new_key
 
-#: Data that a protocol, a driver or a column type might change or refuse.
+#: Data that a faulty protocol, driver or column type might change or refuse, by a name for the test.
 DATA: Final = {
     "empty": b"",
     "one NUL": b"\0",
@@ -29,7 +29,7 @@ DATA: Final = {
     "one MiB": random.Random(1).randbytes(1024 * 1024),  # noqa: S311  only to be incompressible
 }
 
-#: Keys that a prefix, pattern, collation, text column or path might confuse.
+#: Store keys that a store might confuse if it uses them in a prefix, pattern, collation, text column or path.
 KEYS: Final = [
     b"",
     b"\0",
@@ -75,7 +75,7 @@ _WITH_TTL: Final[dict[str, Callable[[Store, bytes, bytes, Any], object]]] = {
 
 
 def create_entry(store: Store, data: bytes = b"data", ttl: int = 60) -> tuple[bytes, bytes]:
-    """Create an entry, and return its key and version."""
+    """Create an entry under a random store key, and return the store key and the version."""
     key = new_key()
     version = store.create(key, data, ttl)
     assert version is not None
@@ -83,10 +83,10 @@ def create_entry(store: Store, data: bytes = b"data", ttl: int = 60) -> tuple[by
 
 
 class VerbContract(ContractBase):
-    """``load``, ``create``, ``replace``, ``touch`` and ``delete``."""
+    """The tests of ``load``, ``create``, ``replace``, ``touch`` and ``delete``, which every store has."""
 
     def test_nothing_is_there_before_it_is_created(self, store: Store) -> None:
-        """For a new key every operation but create finds nothing, and creates nothing."""
+        """For a store key without an entry, load, replace, touch and delete find nothing and create nothing."""
         key = new_key()
         assert store.load(key) is None
         assert store.replace(key, b"data", 60, b"12345678") == Gone()
@@ -100,13 +100,13 @@ class VerbContract(ContractBase):
         assert store.load(key) == Entry(b"coat", version)
 
     def test_create_never_overwrites(self, store: Store) -> None:
-        """For a live key create answers None. Data and version stay."""
+        """If the store key has a live entry, create returns None. The entry's data and version do not change."""
         key, version = create_entry(store, b"first")
         assert store.create(key, b"second", 60) is None
         assert store.load(key) == Entry(b"first", version)
 
     def test_replace_writes_over_the_expected_version(self, store: Store) -> None:
-        """replace answers Saved with a new version, and load returns this version from then on."""
+        """If the expected version is stored, replace stores the data and returns Saved with the new version."""
         key, version = create_entry(store, b"first")
         saved = store.replace(key, b"second", 60, version)
         assert isinstance(saved, Saved)
@@ -114,7 +114,7 @@ class VerbContract(ContractBase):
         assert store.load(key) == Entry(b"second", saved.version)
 
     def test_replace_over_another_version_writes_nothing(self, store: Store) -> None:
-        """replace answers Conflict with the stored entry, which stays."""
+        """If another version is stored, replace returns Conflict with the stored entry. The entry does not change."""
         key, first = create_entry(store, b"first")
         saved = store.replace(key, b"second", 60, first)
         assert isinstance(saved, Saved)
@@ -123,14 +123,14 @@ class VerbContract(ContractBase):
         assert store.load(key) == present
 
     def test_replace_never_creates(self, store: Store) -> None:
-        """For a deleted entry replace answers Gone, even with its last version, and creates nothing."""
+        """If the entry was deleted, replace returns Gone, even with the entry's last version, and creates nothing."""
         key, version = create_entry(store)
         store.delete(key)
         assert store.replace(key, b"back again", 60, version) == Gone()
         assert store.load(key) is None
 
     def test_replace_expects_what_no_entry_has(self, store: Store) -> None:
-        """A version that was never returned matches nothing: no entry, and no missing entry."""
+        """With a version that the store never returned, replace answers Conflict, or Gone without an entry."""
         key, version = create_entry(store, b"data")
         empty, version_of_empty = create_entry(store, b"")
         for expected in (b"", b"\0", b"\0" * 8, b"x" * 8, b"x" * 9, b"0", b"nil", version[:-1], version + b"\0"):
@@ -139,7 +139,7 @@ class VerbContract(ContractBase):
             assert store.replace(empty, b"new", 60, expected) == Conflict(Entry(b"", version_of_empty))
 
     def test_replace_with_the_same_data_is_a_new_version(self, store: Store) -> None:
-        """Each write makes a new version, even with the same data. An older version then conflicts."""
+        """Each write makes a new version, even with the same data. A replace of the older version is a Conflict."""
         key, first = create_entry(store, b"same")
         saved = store.replace(key, b"same", 60, first)
         assert isinstance(saved, Saved)
@@ -147,14 +147,14 @@ class VerbContract(ContractBase):
         assert isinstance(store.replace(key, b"same", 60, first), Conflict)
 
     def test_touch_changes_neither_data_nor_version(self, store: Store) -> None:
-        """After a touch, replace with the version from before it succeeds."""
+        """After a touch, load returns the same data and version, and replace with this version succeeds."""
         key, version = create_entry(store, b"data")
         assert store.touch(key, 120) is True
         assert store.load(key) == Entry(b"data", version)
         assert isinstance(store.replace(key, b"new", 60, version), Saved)
 
     def test_delete_is_final_and_can_be_repeated(self, store: Store) -> None:
-        """delete tells whether there was a live entry. Afterwards every operation finds nothing."""
+        """delete returns True if it deleted a live entry. After it every operation finds nothing."""
         key, version = create_entry(store)
         assert store.delete(key) is True
         assert store.delete(key) is False
@@ -164,14 +164,14 @@ class VerbContract(ContractBase):
         assert store.load(key) is None
 
     def test_delete_asks_for_no_version(self, store: Store) -> None:
-        """delete deletes the entry in any version."""
+        """delete deletes the entry no matter which version is stored."""
         key, version = create_entry(store)
         store.replace(key, b"changed by somebody else", 60, version)
         assert store.delete(key) is True
         assert store.load(key) is None
 
     def test_what_is_created_again_is_another_entry(self, store: Store) -> None:
-        """After delete and create, the old version conflicts, even with the same data."""
+        """After delete and create, replace with the old version is a Conflict, even if the data is the same."""
         key, first = create_entry(store, b"same")
         store.delete(key)
         second = store.create(key, b"same", 60)
@@ -180,7 +180,7 @@ class VerbContract(ContractBase):
         assert store.replace(key, b"new", 60, first) == Conflict(Entry(b"same", second))
 
     def test_versions_never_repeat(self, store: Store) -> None:
-        """A key never has the same version twice, even if it is written, deleted and created again many times."""
+        """A store key never has the same version twice, even after many writes, deletions and creations."""
         key = new_key()
         seen = set()
         for _ in range(25):
@@ -209,11 +209,11 @@ class VerbContract(ContractBase):
 
     @pytest.mark.parametrize("data", DATA.values(), ids=DATA.keys())
     def test_data_is_bytes_of_any_content(self, store: Store, data: bytes) -> None:
-        """create, replace, load and Conflict return the same bytes that were written."""
+        """load returns the same bytes that create or replace wrote, and Conflict contains the same bytes."""
         key, version = create_entry(store, data)
         entry = store.load(key)
         assert entry is not None
-        assert isinstance(entry.data, bytes)  # a subclass, which hides it: see Entry
+        assert isinstance(entry.data, bytes)  # or a subclass whose repr() hides the data: see Entry
         assert type(entry.version) is bytes
         assert entry == Entry(data, version)
         assert store.replace(key, b"other", 60, b"no such") == Conflict(entry)
@@ -225,7 +225,7 @@ class VerbContract(ContractBase):
         assert again.data == data
 
     def test_keys_are_bytes_of_any_content(self, store: Store) -> None:
-        """No key is confused with another, whatever bytes it has."""
+        """A store key can consist of any bytes. Each store key has an entry of its own."""
         for key in KEYS:
             store.delete(key)
         entries = {}
@@ -240,7 +240,7 @@ class VerbContract(ContractBase):
 
     @pytest.mark.parametrize("verb", _WITH_TTL)
     def test_ttl_is_whole_seconds_and_at_least_one(self, store: Store, verb: str) -> None:
-        """Any other ttl is a ValueError and changes nothing, for a live key and for a new one."""
+        """A ttl that is no int of at least 1 causes a ValueError and no change, with a live entry and without one."""
         live, version = create_entry(store, b"data")
         unused = new_key()
         for ttl in _BAD_TTLS:
@@ -251,7 +251,7 @@ class VerbContract(ContractBase):
         assert store.load(unused) is None
 
     def test_long_lives(self, store: Store) -> None:
-        """A ttl works even if some systems would take it for a date, or if it ends after the year 2038."""
+        """A store accepts a long ttl: over 30 days, which memcached takes for a date, and past the year 2038."""
         for ttl in (31 * DAY, 400 * DAY, 20 * 365 * DAY):
             key, version = create_entry(store, b"data", ttl)
             assert store.load(key) == Entry(b"data", version)
@@ -261,7 +261,7 @@ class VerbContract(ContractBase):
             assert store.load(key) == Entry(b"new", saved.version)
 
     def test_expired_is_gone_for_every_verb(self, store: Store) -> None:
-        """After its ttl an entry counts as deleted. The last ttl counts, even if it is shorter."""
+        """After its ttl an entry counts as deleted. The ttl of the last write or touch is valid, even a shorter one."""
         read, version = create_entry(store, b"old", 1)
         touched, _ = create_entry(store, b"old", 1)
         deleted, _ = create_entry(store, b"old", 1)
@@ -296,7 +296,7 @@ class VerbContract(ContractBase):
         assert store.replace(made_again, b"late", 60, first) == Conflict(Entry(b"new", second))
 
     def test_its_name_tells_no_secret(self, store: Store) -> None:
-        """str() and repr() of a store show neither keys nor data."""
+        """str() and repr() of a store show no store key and no data."""
         key = b"key-that-nobody-may-see"
         store.delete(key)
         assert store.create(key, b"data-that-nobody-may-see", 60) is not None

@@ -198,5 +198,5 @@ class TestSuccessor:
 
     @given(st.binary(max_size=100))
     def test_any_bytes(self, masked: bytes) -> None:
-        """A mark that was damaged leads to noise, and to no error."""
+        """A damaged successor gives noise, and no error."""
         assert len(unmask_successor(TICKET, masked)) == len(masked)

@@ -36,7 +36,7 @@ def repository(store: CountingStore) -> Repository:
     return Repository(store, Tickets("app"))
 
 
-def mark(repository: Repository, ticket: str, successor: str, payload: bytes | None = None) -> bytes:
+def store_tombstone(repository: Repository, ticket: str, successor: str, payload: bytes | None = None) -> bytes:
     """Store a renewal's mark that leads from one ticket to another."""
     key, now = repository.tickets.fingerprint(ticket), int(time.time())
     if payload is None:
@@ -48,7 +48,7 @@ def mark(repository: Repository, ticket: str, successor: str, payload: bytes | N
 
 def chain(repository: Repository, length: int) -> tuple[list[str], list[bytes]]:
     tickets = [repository.tickets.issue() for _ in range(length + 1)]
-    return tickets, [mark(repository, tickets[at], tickets[at + 1]) for at in range(length)]
+    return tickets, [store_tombstone(repository, tickets[at], tickets[at + 1]) for at in range(length)]
 
 
 class TestCircles:
@@ -58,7 +58,7 @@ class TestCircles:
     def test_are_noticed(self, repository: Repository, store: CountingStore, length: int) -> None:
         """Every search stops after as many steps as the circle has."""
         tickets = [repository.tickets.issue() for _ in range(length)]
-        keys = [mark(repository, ticket, tickets[(at + 1) % length]) for at, ticket in enumerate(tickets)]
+        keys = [store_tombstone(repository, ticket, tickets[(at + 1) % length]) for at, ticket in enumerate(tickets)]
         entry = store.load(keys[0])
         assert entry is not None
         store.loads = 0
@@ -72,7 +72,7 @@ class TestCircles:
         """A circle does not stop an operator from ending the user's other sessions."""
         name = repository.tickets.owner_name("ada")
         forged = repository.tickets.issue()
-        key = mark(repository, forged, forged)
+        key = store_tombstone(repository, forged, forged)
         assert repository.index.claim(name, key, 60)
         record = repository.create({"_user_id": codec.pack("ada")})
         assert [session.key for session in repository.owners.sessions(name)] == [record.key]
@@ -101,8 +101,8 @@ class TestChains:
 
     @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 70, 5000])
     def test_payloads_of_any_length(self, repository: Repository, length: int) -> None:
-        """A mark that is too short for a key leads nowhere; what it leads to is never a ticket that can be none."""
+        """A tombstone whose payload is too short for a key names no successor, so its session counts as ended."""
         ticket = repository.tickets.issue()
-        key = mark(repository, ticket, "", bytes(length))
+        key = store_tombstone(repository, ticket, "", bytes(length))
         assert end(repository, key) is False
         assert repository.load(ticket) in (Absence.SUPERSEDED, Absence.UNREADABLE)

@@ -368,7 +368,7 @@ class TestReports:
         assert bob.who == "nobody"
         for arguments in (["end"], ["end", "alice", "--everybody"], ["end", "--everybody", "--handle", "x"]):
             result = run(sessions, arguments)
-            assert (result.exit_code, "either the id of a user, or --everybody" in result.output) == (2, True)
+            assert (result.exit_code, "either the id of a user or --everybody" in result.output) == (2, True)
 
     def test_only_remembered(self, active_site: Site) -> None:
         """A device whose session is over is listed as such, and is no live session to be counted."""

@@ -422,7 +422,7 @@ class TestProtection:
         assert Browser(site, site.browser("alice").cookies, agent="Other").text("/how").startswith("fresh=True")
 
     @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-    def test_no_address_is_looked_at(self, make_site: MakeSite, kind: str, header: str) -> None:
+    def test_no_address_is_compared(self, make_site: MakeSite, kind: str, header: str) -> None:
         """#192, #700: who travels stays logged in, and what a proxy says changes nothing."""
         site = make_site(kind, SESSION_PROTECTION="strong")
         browser = site.browser("alice")

@@ -406,3 +406,20 @@ def test_tokens_of_ones_own(make_site: MakeSite) -> None:
     browser.open("/logout")
     assert tokens.revoked[0] == "token-1"
     assert browser.who == "nobody"
+
+
+def test_tokens_of_ones_own_with_earlier_names(make_site: MakeSite) -> None:
+    """An earlier version called ``is_alive()`` another name. Tokens that still have that name are used as before."""
+
+    class Earlier(OneUse):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "is_alive":
+                raise AttributeError(name)
+            return super().__getattribute__("is_alive" if name == "stands" else name)
+
+    site = make_site()
+    tokens = Earlier()
+    site.manager.remember_tokens = lambda app: tokens
+    browser = site.browser("alice", remember=True).copy("remember_token")
+    assert browser.who == "alice"
+    assert browser.cookies["remember_token"] == "token-1"

@@ -80,7 +80,7 @@ class TestADict:
         """The error names the key, and the stored values stay, in the session too."""
         browser = browser_of(site, user)
         browser.do("user_session['a'] = {'b': 1}; session['s'] = 1")
-        with pytest.raises(SessionValueError, match=r"^user_session\['a'\]\['b'\] holds a value of type object"):
+        with pytest.raises(SessionValueError, match=r"^user_session\['a'\]\['b'\] has a value of type object"):
             browser.do("user_session['a']['b'] = object(); session['s'] = 2")
         assert browser.do("answer = [dict(user_session), session['s']]") == [{"a": {"b": 1}}, 1]
 

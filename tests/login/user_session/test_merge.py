@@ -56,7 +56,7 @@ class TestStrategies:
     def test_it_is_told(self, site: Site) -> None:
         """A signal tells the changes and the conflicts."""
         filled(site, "login('alice'); user_session.update(count=3, same=1, name='u')")
-        told, contested = [], []
+        told, conflicts = [], []
         browser = filled(site, "user_session.update(count=2, same=1, name='v', new=[])")
 
         def listen(sender: Any, **arguments: Any) -> None:
@@ -64,7 +64,7 @@ class TestStrategies:
             told.append(arguments)
 
         def contest(sender: Any, **arguments: Any) -> None:
-            contested.append(arguments)
+            conflicts.append(arguments)
 
         with user_session_merged.connected_to(listen), user_session_conflict.connected_to(contest):
             browser.login("alice")
@@ -73,7 +73,7 @@ class TestStrategies:
         assert arguments["user_id"] == "alice"
         changes = {change.key: (change.before, change.after) for change in arguments["changes"]}
         assert changes == {"count": (3, 5), "name": ("u", "v"), "new": (MISSING, [])}
-        assert contested == [
+        assert conflicts == [
             {"user_id": "alice", "key": "name", "path": ("name",), "base": MISSING}
             | {"theirs": "u", "mine": "v", "kept": "mine"}
         ]

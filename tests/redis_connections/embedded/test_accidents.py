@@ -16,7 +16,7 @@ import pytest
 from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import KEEPER_LOCK, OPTIONS, SERVER_LOCK, USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError, find_program
-from support.clock import PATIENCE, wait_until
+from support.clock import TEST_TIMEOUT, wait_until
 from support.redis.embedded_users import Processes, User, ask, can_lock, run
 
 
@@ -77,7 +77,7 @@ class TestAccidents:
             wait_until(lambda: (folder / "server.sock").exists(), "the orphan listens")
             wait_until(lambda: ask(server, "SET k v") == "+OK", "the orphan answers")
             server.ensure_running()
-            assert orphan.wait(PATIENCE) == 0
+            assert orphan.wait(TEST_TIMEOUT) == 0
             assert ask(server, "GET k") == "v"
         finally:
             orphan.kill()
@@ -118,7 +118,7 @@ class TestAccidents:
         children: list[User] = []
 
         def fork() -> None:
-            under_way.wait(PATIENCE)
+            under_way.wait(TEST_TIMEOUT)
             children.append(User(server, []))
 
         def launch_slowly(*args: object) -> int:

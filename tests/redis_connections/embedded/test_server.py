@@ -17,7 +17,7 @@ from flask_cloakroom.redis_connections.embedded import server as embedded
 from flask_cloakroom.redis_connections.embedded.keeper import USERS_LOCK
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
 from flask_cloakroom.testing.parallel import run_in_threads
-from support.clock import PATIENCE, wait_until
+from support.clock import TEST_TIMEOUT, wait_until
 from support.redis.embedded_users import Processes, User, ask, can_lock, run, start
 
 
@@ -99,7 +99,7 @@ class TestOneServer:
 
         monkeypatch.setattr(embedded, "_launch", launch_late)
         server.ensure_running()
-        assert second[0].communicate(timeout=PATIENCE)[0] == "runs\n"
+        assert second[0].communicate(timeout=TEST_TIMEOUT)[0] == "runs\n"
         assert len(processes.servers()) == 1
 
 
@@ -188,7 +188,7 @@ class TestEnd:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "runs\n"
         assert user.do("use") == "running"
-        assert starter.communicate("", timeout=PATIENCE) == ("", None)
+        assert starter.communicate("", timeout=TEST_TIMEOUT) == ("", None)
         assert os.read(read, 1) == b""
         os.close(read)
         assert len(processes.servers()) == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer, EmbeddedServerError
-from support.redis.embedded_users import PATIENCE, Processes, ask
+from support.redis.embedded_users import TEST_TIMEOUT, Processes, ask
 
 pytestmark = pytest.mark.soak
 
@@ -53,7 +53,7 @@ class Crowd:
                 self._users.append(pid)
                 continue
             try:
-                signal.alarm(int(SECONDS + 2 * PATIENCE))
+                signal.alarm(int(SECONDS + 2 * TEST_TIMEOUT))
                 notes = os.open(self._notes / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 write_until_killed(EmbeddedServer(self._folder), notes)
             except BaseException:

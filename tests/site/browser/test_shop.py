@@ -186,11 +186,11 @@ def test_product_page(browser: Browser, site: Site) -> None:
             page.get_by_role("link", name=name).first.click()
             expect(page.get_by_role("heading", level=1)).to_have_text(name)
             expect(page.locator("#views")).to_contain_text("Viewed")
-        looked_at = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
-        expect(looked_at).to_have_text(["Desk bell"])
+        recently_viewed = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
+        expect(recently_viewed).to_have_text(["Desk bell"])
         page.get_by_role("button", name="Add Sand timer to the cart").click()
         expect(page.get_by_role("status")).to_have_text("Sand timer: 1 in your cart.")
-        expect(looked_at).to_have_text(["Sand timer", "Desk bell"])
+        expect(recently_viewed).to_have_text(["Sand timer", "Desk bell"])
 
 
 def test_notice(browser: Browser, site: Site, pictures: Path) -> None:

@@ -15,7 +15,7 @@ from sched_site import recent, stock
 from sched_site.cart import Line
 from sched_site.catalogue import PRODUCTS
 
-from support.sched.processes import PATIENCE, Site
+from support.sched.processes import TEST_TIMEOUT, Site
 
 COOKIE = "sched_session"
 SOLD = "Thank you for your order"
@@ -62,7 +62,7 @@ class TestCounters:
 class TestRecent:
     """What a visitor looked at."""
 
-    def looked_at(self, page: str) -> list[str]:
+    def recently_viewed(self, page: str) -> list[str]:
         _, _, part = page.partition('id="recently"')
         return re.findall(r'href="/product/([\w-]+)"', part)
 
@@ -71,10 +71,10 @@ class TestRecent:
         slugs = list(PRODUCTS)[:7]
         for slug in slugs:
             page = client.get(f"/product/{slug}").text
-        assert self.looked_at(page) == [*slugs[5:1:-1], slugs[1]]
-        assert self.looked_at(client.get("/").text) == slugs[6:1:-1]
+        assert self.recently_viewed(page) == [*slugs[5:1:-1], slugs[1]]
+        assert self.recently_viewed(client.get("/").text) == slugs[6:1:-1]
         client.get(f"/product/{slugs[3]}")
-        assert self.looked_at(client.get("/").text) == [slugs[3], slugs[6], slugs[5], slugs[4], slugs[2]]
+        assert self.recently_viewed(client.get("/").text) == [slugs[3], slugs[6], slugs[5], slugs[4], slugs[2]]
         (key,) = keys.keys("sched:recent:*")
         assert 0 < keys.ttl(key) <= recent.EXPIRES_AFTER
 
@@ -89,15 +89,15 @@ class TestRecent:
     def test_visitors_have_lists_of_their_own(self, app: Flask, client: FlaskClient) -> None:
         """One visitor's looks are not shown to another."""
         client.get("/product/desk-bell")
-        assert self.looked_at(app.test_client().get("/product/sand-timer").text) == []
+        assert self.recently_viewed(app.test_client().get("/product/sand-timer").text) == []
 
     def test_survives_the_login_and_ends_at_the_sign_out(self, client: FlaskClient, keys: Redis) -> None:
         """The list stays with its visitor when the ticket changes, and is gone when they sign out."""
         client.get("/product/desk-bell")
         client.post("/login", data={"username": "mira", "password": "half-past-nine"})
-        assert self.looked_at(client.get("/").text) == ["desk-bell"]
+        assert self.recently_viewed(client.get("/").text) == ["desk-bell"]
         client.post("/logout")
-        assert self.looked_at(client.get("/").text) == []
+        assert self.recently_viewed(client.get("/").text) == []
         assert keys.keys("sched:recent:*") == []
 
     def test_not_under_the_ticket(self, client: FlaskClient, keys: Redis) -> None:
@@ -120,7 +120,7 @@ class TestRecent:
         client.get("/product/desk-bell")
         client.get("/product/sand-timer")
         monkeypatch.delitem(PRODUCTS, "desk-bell")
-        assert self.looked_at(client.get("/").text) == ["sand-timer"]
+        assert self.recently_viewed(client.get("/").text) == ["sand-timer"]
 
 
 class TestBuying:
@@ -181,11 +181,11 @@ class TestBuying:
         """The channel hears of what nothing is left of, and of nothing else."""
         with keys.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(stock.SOLD_OUT)
-            assert channel.get_message(timeout=PATIENCE) is None, "the answer to subscribe, which is ignored"
+            assert channel.get_message(timeout=TEST_TIMEOUT) is None, "the answer to subscribe, which is ignored"
             put_into_cart(client, "desk-bell")
             put_into_cart(client, "fountain-pen")
             buy(client)
-            message = channel.get_message(timeout=PATIENCE)
+            message = channel.get_message(timeout=TEST_TIMEOUT)
             assert message is not None
             assert message["data"] == "fountain-pen"
             assert channel.get_message() is None
@@ -212,7 +212,7 @@ def test_many_buy_the_last(two_sites: tuple[Site, Site], keys: Redis, slug: str,
     """When many buy at the same moment, in threads of two processes, as many get one as there are."""
     buyers = [(site, site.request("POST", "/cart/add", product=slug).cookie) for _ in range(6) for site in two_sites]
     assert all(site.request("GET", "/cart", cookie=cookie).status == 200 for site, cookie in buyers)
-    together = Barrier(len(buyers), timeout=PATIENCE)
+    together = Barrier(len(buyers), timeout=TEST_TIMEOUT)
 
     def try_to_buy(buyer: tuple[Site, str]) -> bool:
         site, cookie = buyer
@@ -232,7 +232,7 @@ def test_many_buy_the_last(two_sites: tuple[Site, Site], keys: Redis, slug: str,
 def test_double_click(two_sites: tuple[Site, Site], keys: Redis) -> None:
     """A cart is bought once, however often its visitor presses the button at the same moment."""
     cookie = two_sites[0].request("POST", "/cart/add", product="sand-timer").cookie
-    together = Barrier(4, timeout=PATIENCE)
+    together = Barrier(4, timeout=TEST_TIMEOUT)
 
     def click(site: Site) -> int:
         together.wait()

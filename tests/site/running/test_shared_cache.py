@@ -12,7 +12,7 @@ from flask import Flask, Response, session
 
 from flask_cloakroom import Cloakroom, UserMixin, current_user, generate_csrf, login_user
 from support.sched.forged import served
-from support.sched.processes import PATIENCE, end, eventually
+from support.sched.processes import TEST_TIMEOUT, end, eventually
 from support.servers.nginx import listens, start_nginx
 from support.servers.redis_server import free_port
 
@@ -92,7 +92,7 @@ class Site(NamedTuple):
 
     def get(self, path: str, cookie: str = "") -> Page:
         """Ask for a page through nginx."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TEST_TIMEOUT)
         try:
             connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
             response = connection.getresponse()

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from support.sched.processes import PATIENCE, SITE, Stream, end, eventually, site_environment
+from support.sched.processes import SITE, TEST_TIMEOUT, Stream, end, eventually, site_environment
 from support.servers.nginx import listens, start_nginx
 from support.servers.postgres import PostgresServer
 from support.servers.redis_server import free_port
@@ -46,7 +46,7 @@ def ask(
     url: str, method: str, path: str, *, cookie: str = "", headers: dict[str, str] | None = None, **form: str
 ) -> Response:
     """Ask for something as a browser does, following no redirect."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=TEST_TIMEOUT)
     sent = {"Origin": url, "Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"} | (headers or {})
     try:
         connection.request(method, path, urlencode(form) if form or method == "POST" else None, sent)

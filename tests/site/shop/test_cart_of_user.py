@@ -16,7 +16,7 @@ from sched_site.cart import Line
 
 from flask_cloakroom import MISSING
 
-PATIENCE = 20
+TEST_TIMEOUT = 20
 SOLD = "Thank you for your order"
 ALREADY = "Nothing was bought twice."
 
@@ -114,7 +114,7 @@ def test_two_devices_add_at_once(client: FlaskClient, other: FlaskClient, monkey
     for device in (client, other):
         sign_in(device)
     add(client, "desk-bell")
-    both_have_read = threading.Barrier(2, timeout=PATIENCE)
+    both_have_read = threading.Barrier(2, timeout=TEST_TIMEOUT)
     original = cart.add
 
     def add_together(*args: object) -> int:
@@ -174,7 +174,7 @@ class TestBuyingOnce:
     def test_really_at_one_moment(self, app: Flask, client: FlaskClient, other: FlaskClient) -> None:
         """The same with nothing but chance to say who is first."""
         for _ in range(4):
-            together = threading.Barrier(2, timeout=PATIENCE)
+            together = threading.Barrier(2, timeout=TEST_TIMEOUT)
 
             def click(device: FlaskClient, together: threading.Barrier = together) -> None:
                 together.wait()

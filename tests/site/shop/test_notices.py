@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from sched_site import notices, stock
 
-from support.sched.processes import PATIENCE, RedisServer, Site, Stream, eventually, site_environment
+from support.sched.processes import TEST_TIMEOUT, RedisServer, Site, Stream, eventually, site_environment
 
 PEN_IS_SOLD = (
     'event: sold-out\ndata: {"slug": "fountain-pen", "text": "Fountain pen has just sold out. It is in your cart."}\n'
@@ -212,17 +212,17 @@ from sched_site.redis_client import redis
 app = create_app()
 announcements = app.extensions[notices.EXTENSION_KEY]
 inbox = announcements.subscribe()
-assert announcements.wait_until_listening({PATIENCE})
+assert announcements.wait_until_listening({TEST_TIMEOUT})
 with announcements._lock:  # as if another thread held it
     child = os.fork()
 if child == 0:
     own = announcements.subscribe()
-    assert announcements.wait_until_listening({PATIENCE})
+    assert announcements.wait_until_listening({TEST_TIMEOUT})
     redis.publish(stock.SOLD_OUT, "from the child")
-    assert own.get(timeout={PATIENCE}) == "from the child"
+    assert own.get(timeout={TEST_TIMEOUT}) == "from the child"
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert inbox.get(timeout={PATIENCE}) == "from the child"
+assert inbox.get(timeout={TEST_TIMEOUT}) == "from the child"
 announcements.unsubscribe(inbox)
 """
 

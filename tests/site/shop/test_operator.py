@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sched_site import create_app, operators, traffic
 
-from support.sched.processes import PATIENCE, RedisServer, Site, eventually
+from support.sched.processes import TEST_TIMEOUT, RedisServer, Site, eventually
 
 PASSWORDS = {"mira": "half-past-nine", "tomas": "tea-at-four", "vera": "a-quarter-to-six"}
 PAGES = ("/operator", "/operator/charts")
@@ -172,7 +172,7 @@ class TestTraffic:
 
     def test_conflict(self, app: Flask) -> None:
         """Two requests that set one thing of the session differently are a conflict."""
-        meet = threading.Barrier(2, timeout=PATIENCE)
+        meet = threading.Barrier(2, timeout=TEST_TIMEOUT)
 
         @app.get("/tests/set/<value>")
         def set_it(value: str) -> str:

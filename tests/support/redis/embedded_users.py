@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from flask_cloakroom.redis_connections.embedded.server import EmbeddedServer
-from support.clock import PATIENCE, wait_until
+from support.clock import TEST_TIMEOUT, wait_until
 
 #: What a process of its own runs, for what a forked one cannot show. Takes the folder.
 PROGRAM = """
@@ -44,7 +44,7 @@ def require_embedded() -> None:
 def ask(server: EmbeddedServer, command: str) -> str:
     """Send one command; return the first line of the answer, and of a bulk string its content."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TEST_TIMEOUT)
         connection.connect(server.socket_path)
         connection.sendall(command.encode() + b"\r\n")
         with connection.makefile("rb") as answer:
@@ -67,7 +67,7 @@ def start(folder: Path, code: str, inherited: int | None = None) -> subprocess.P
 def run(folder: Path, code: str) -> str:
     """Run ``code`` as :func:`start` does; return what it prints, once nobody has its output open any more."""
     process = start(folder, code)
-    said = process.communicate(timeout=PATIENCE)[0]
+    said = process.communicate(timeout=TEST_TIMEOUT)[0]
     assert process.returncode == 0
     return said.strip()
 
@@ -116,7 +116,7 @@ class Processes:
         (pid,) = self.keepers()
         return pid
 
-    def wait_for_none(self, timeout: float = PATIENCE) -> None:
+    def wait_for_none(self, timeout: float = TEST_TIMEOUT) -> None:
         """Return when neither a server nor a keeper is left."""
         wait_until(lambda: not self._all(), f"no process in {self._folder}", timeout)
 
@@ -140,7 +140,7 @@ class User:
             try:
                 for fd in (self._tell, self._listen, *(fd for each in others for fd in each.ends())):
                     os.close(fd)
-                signal.alarm(int(PATIENCE * 2))
+                signal.alarm(int(TEST_TIMEOUT * 2))
                 self._obey(server, hear, answer)
             finally:
                 os._exit(0)

@@ -56,7 +56,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _is_ours(file: str) -> bool:
+def _is_of_package(file: str) -> bool:
     return Path(file).is_relative_to(PACKAGE)
 
 
@@ -70,7 +70,7 @@ def by_traceback(error: BaseException) -> Iterator[str]:
     while shown is not None:
         yield "".join(shown.format_exception_only())
         for frame in shown.stack:
-            if _is_ours(frame.filename):
+            if _is_of_package(frame.filename):
                 for name, text in (frame.locals or {}).items():
                     yield _shown(frame.filename, frame.name, name, text)
         shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
@@ -83,7 +83,7 @@ def by_werkzeug(error: BaseException) -> Iterator[str]:
     yield page.render_debugger_html(evalex=True, secret="", evalex_trusted=True)
     for one in _chain(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
-            if _is_ours(frame.f_code.co_filename):
+            if _is_of_package(frame.f_code.co_filename):
                 for name, value in frame.f_locals.items():
                     yield _shown(frame.f_code.co_filename, frame.f_code.co_name, name, debug_repr(value))
 
@@ -115,7 +115,7 @@ def texts_of_event(event: dict[str, Any]) -> Iterator[str]:
     for value in event.get("exception", {}).get("values", []):
         for frame in value.get("stacktrace", {}).get("frames", []):
             found = frame.pop("vars", None) or {}
-            if _is_ours(frame["abs_path"]):
+            if _is_of_package(frame["abs_path"]):
                 for name, shown in found.items():
                     yield _shown(frame["abs_path"], frame["function"], name, json.dumps(shown))
     yield json.dumps(event)

@@ -17,7 +17,7 @@ from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from flask_cloakroom import csrf_refused
-from support.sched.processes import PATIENCE
+from support.sched.processes import TEST_TIMEOUT
 from support.servers.special import make_certificate
 
 #: Where a recorder finds why a request was refused.
@@ -79,7 +79,7 @@ class Recorder:
     def wait_for(self, path: str) -> Seen:
         """Return the first request to that path since the last :meth:`forget`, waiting until it is there."""
         with self._changed:
-            assert self._changed.wait_for(lambda: path in self._seen, PATIENCE), f"nothing was sent to {path}"
+            assert self._changed.wait_for(lambda: path in self._seen, TEST_TIMEOUT), f"nothing was sent to {path}"
             return self._seen[path][0]
 
     def all(self, path: str) -> list[Seen]:
@@ -136,7 +136,7 @@ def served(app: Callable[..., Any], tls: ssl.SSLContext | None = None) -> Iterat
         yield server.server_port
     finally:
         server.shutdown()
-        thread.join(PATIENCE)
+        thread.join(TEST_TIMEOUT)
         server.server_close()
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from support import ROOT
-from support.clock import PATIENCE, wait_until
+from support.clock import TEST_TIMEOUT, wait_until
 from support.servers.redis_server import free_port
 
 SITE = ROOT / "examples" / "sched"
@@ -34,7 +34,7 @@ def missing(what: str) -> None:
 def await_line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     """Read the process's output up to the line that matches; EOFError, with what it said, if it ends before."""
     assert process.stdout is not None
-    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog = threading.Timer(TEST_TIMEOUT, process.kill)
     watchdog.start()
     said = []
     try:
@@ -52,7 +52,7 @@ def end(process: subprocess.Popen[str], how: signal.Signals) -> int:
     if process.poll() is None:
         process.send_signal(how)
     try:
-        return process.wait(PATIENCE)
+        return process.wait(TEST_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -122,7 +122,7 @@ class Stream:
     """A stream of server-sent events, read as it comes in."""
 
     def __init__(self, url: str, cookie: str) -> None:
-        self._connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+        self._connection = HTTPConnection(urlsplit(url).netloc, timeout=TEST_TIMEOUT)
         self._connection.request("GET", "/notices", headers={"Cookie": cookie})
         self.response = self._connection.getresponse()
 
@@ -177,7 +177,7 @@ class Site:
     def request(self, method: str, path: str, *, cookie: str = "", **form: str) -> Answer:
         """Ask the site for something, following no redirect."""
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie, "Origin": self.url}
-        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=TEST_TIMEOUT)
         try:
             connection.request(method, path, urlencode(form) if method == "POST" else None, headers)
             response = connection.getresponse()

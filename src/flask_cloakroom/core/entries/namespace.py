@@ -80,14 +80,6 @@ class Namespace:
         """Return the present time in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
-    def due(self, record: Record) -> tuple[bool, bool]:
-        """Return two values: True if a session now needs a refresh, and True if it needs a renewal."""
-        return self.lifetimes.due(record.header, self.clock())
-
-    def remaining(self, header: Header) -> int:
-        """Return the number of seconds for which a session may still live, at least 1."""
-        return self.lifetimes.remaining(header, self.clock())
-
     # -- reading ----------------------------------------------------------------------------------------------
 
     def load(self, ticket: str) -> Record | Absence:

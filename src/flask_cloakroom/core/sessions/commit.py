@@ -38,14 +38,12 @@ class Commit:
     def __init__(self, namespace: Namespace, strategies: Strategies, record: Record, changes: Changes) -> None:
         self.namespace = namespace
         self._strategies = strategies
-        # as_secrets() hides the packed values in tracebacks. Stores and strategies can raise errors while local
-        # variables contain these values.
-        self._base = as_secrets(record.values)
+        self._base = record.values
         self._changes = changes
         #: The session in the store, which the next write replaces.
         self.record = record
         #: The packed values of the next write.
-        self.values = apply_changes(self._base, changes)
+        self.values = apply_changes(record.values, changes)
 
     @property
     def header(self) -> Header:
@@ -129,9 +127,11 @@ class Commit:
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
+        # as_secrets() hides the packed values in tracebacks, because a merge strategy can raise an error.
+        base = as_secrets(self._base)
         # Each try begins with the base that this request read first. If a try began with the merged values of the try
         # before, rebase() would take this request's changes for changes of another request.
-        self.values, self.conflicts = rebase(self._base, found.values, self._changes, self._strategies)
+        self.values, self.conflicts = rebase(base, found.values, self._changes, self._strategies)
 
     def _is_others_turn(self, found: Record) -> bool:
         # If a turn has more than TURN_MS left, the clock of the server that wrote it is wrong. Such a turn is ignored.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ...errors import StoreError
-from ...secret import Secret, as_secrets
+from ...secret import Secret
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header, Seal
@@ -163,7 +163,7 @@ class Repository(Namespace):
         result: Saved | Conflict | Gone | None = None
         if not record.header.turn_until:
             # The first try. It nearly always succeeds, so it does without an object of the class Commit to save time.
-            header, values = record.header, apply_changes(as_secrets(record.values), changes)
+            header, values = record.header, apply_changes(record.values, changes)
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
             if seen and header.owner:

@@ -20,13 +20,9 @@ Changes = Mapping[Any, bytes | None]
 
 
 def apply_changes(values: Values, changes: Changes) -> Values:
-    """Return ``values`` with ``changes``. Neither argument is changed."""
-    if not changes:
-        return values
-    result: dict[Any, Any] = {**values, **changes}
-    if None in changes.values():
-        return {key: packed for key, packed in result.items() if packed is not None}
-    return result
+    """Return ``values`` with ``changes``, as bytes that error reports do not show. Neither argument is changed."""
+    result: dict[Any, bytes | None] = {**values, **changes}
+    return {key: SecretBytes(packed) for key, packed in result.items() if packed is not None}
 
 
 def rebase(

@@ -1,1 +1,1 @@
-"""A Redis-compatible server that is started with the application (``embedded://``)."""
+"""The embedded server: a Redis-compatible server that starts and ends with the application (``embedded://``)."""

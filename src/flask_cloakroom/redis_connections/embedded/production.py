@@ -1,4 +1,4 @@
-"""Warn of an embedded server in production."""
+"""Log a warning if an application uses the embedded server in production."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ log: Final = logging.getLogger("flask_cloakroom.redis")
 
 
 class ProductionWarning:
-    """A listener that warns before the server's first use, unless the application is in debug mode or under test.
+    """A listener that logs a warning before the first use of the server, if neither ``debug`` nor ``testing`` is set.
 
-    Not at start, because ``app.run(debug=True)`` switches debug mode on later.
+    At the start of the application it is too early to know this: ``app.run(debug=True)`` sets debug mode later.
     """
 
     def __init__(self, app: Any) -> None:
-        """``app`` is a Flask application, of which ``name``, ``debug`` and ``testing`` are read."""
+        """Make the listener of ``app``, a Flask application with ``name``, ``debug`` and ``testing``."""
         self._app = weakref.ref(app)
 
     def __call__(self, event: str, **details: Any) -> None:

