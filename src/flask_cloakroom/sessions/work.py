@@ -406,6 +406,11 @@ class SessionWork(LazyDict):
         else:
             self._check_response_ticket()
             return
+        if committed is None and self.next_ticket is None and self._is_double_login(record, changes):
+            # The browser dropped the other request's response, as for the first click of a double click on "Sign in".
+            self._record, self.absence, self.rotation_requested = None, Absence.SUPERSEDED, True
+            self._commit_new(changes)
+            return
         if committed is None:
             self.discard("gone")
             return
@@ -416,6 +421,17 @@ class SessionWork(LazyDict):
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
         if committed.conflicts:
             self.send_conflicts(committed)
+
+    def _is_double_login(self, record: Record, changes: Changes) -> bool:
+        """Return whether this request logs a user in whom a parallel request of the browser has just logged in.
+
+        ``record`` is the session before both logins. Raises StoreError.
+        """
+        if changes.get(USER_KEY) is None:
+            return False
+        repository = self.interface.repository
+        owner = repository.owner_of_successor(record.key)
+        return owner is not None and owner.name == repository.tickets.owner_name(str(self[USER_KEY]))
 
     def _check_response_ticket(self) -> None:
         """Send the present ticket, or no cookie, from a request that came with a renewed ticket and commits nothing.

@@ -155,6 +155,29 @@ class TestInFlight:
         assert "Set-Cookie" not in slow.open("/work").headers
         assert browser.who == "alice"
 
+    def test_double_click_on_sign_in(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+        """Both logins run at once. The browser drops the first answer, and the second one logs it in."""
+        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
+        browser = site.browser()
+        browser.open("/cart/apple")
+        dropped = browser.copy()
+        site.meanwhile = lambda: dropped.login("alice")
+        site.work = lambda: login_user(site.users["alice"])
+        assert "Set-Cookie" in browser.open("/work").headers
+        assert browser.who == "alice"
+        assert dropped.who == "alice"
+
+    def test_logout_after_the_first_click(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+        """If the login of the first click has ended already, the second click does not bring it back."""
+        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
+        browser = site.browser()
+        browser.open("/cart/apple")
+        first = browser.copy()
+        site.meanwhile = lambda: (first.login("alice"), first.open("/logout"))
+        site.work = lambda: login_user(site.users["alice"])
+        assert "Set-Cookie" not in browser.open("/work").headers
+        assert browser.who == "nobody"
+
     def test_remember_cookie(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
         """A request that left before the logout with both cookies, and arrives after it, logs nobody in again."""
         site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")

@@ -359,5 +359,5 @@ def test_pages_around_a_login(browser: Browser, world: World) -> None:
 
         assert victim.post_silently(older, TARGET) == 400
         older.get_by_role("button", name="Empty cart").click()
-        expect(older.get_by_role("status")).to_have_text("Your cart is empty.")
+        expect(older.get_by_role("status")).to_have_text("All items were removed from your cart.")
         expect(older.get_by_role("button", name="Sign out")).to_be_visible()

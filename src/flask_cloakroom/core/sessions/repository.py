@@ -16,7 +16,7 @@ from ...errors import StoreError
 from ...secret import Secret
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
-from ..entries.envelope import Header, Seal
+from ..entries.envelope import EntryKind, Header, Seal
 from ..entries.lifetimes import Lifetimes
 from ..entries.namespace import Namespace
 from ..entries.ownership import NewLogin, Ownership
@@ -29,7 +29,7 @@ from ..values.merge import Strategies
 from ..values.own_keys import VISITOR_ID_KEY
 from ..values.rebase import Changes, Values, apply_changes
 from .commit import Commit, Edit
-from .ending import end_entry
+from .ending import destination, end_entry
 from .lease import lock_lost, take_lease
 from .owner_index import OwnerIndex
 from .remember_families import RememberFamilies
@@ -319,6 +319,15 @@ class Repository(Namespace):
         if tombstone is None:
             return None
         return open_carried(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
+
+    def owner_of_successor(self, key: bytes) -> Ownership | None:
+        """Return the owner of the session that moved away from this store key; None if that session has ended.
+
+        Raises StoreError.
+        """
+        entry = self.store.load(key)
+        header = None if entry is None else destination(self, key, entry).header
+        return None if header is None or header.kind is not EntryKind.SESSION else Ownership.parse(header.owner)
 
     def destroy(self, record: Record) -> bool:
         """End the session, even if other requests write it at the same time. Return False if it had ended before.
