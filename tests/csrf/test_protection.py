@@ -555,7 +555,7 @@ def test_wrong_setting_later() -> None:
 )
 def test_misspelled_setting(name: str, meant: str) -> None:
     """A name that is nearly a setting's is an error at start, which says what is probably meant."""
-    with pytest.raises(SettingError, match=f"^{name}: is no setting of Flask-Cloakroom. Is {meant} meant") as caught:
+    with pytest.raises(SettingError, match=f"^{name}: is no setting of Flask-Cloakroom. Write {meant} if") as caught:
         make_app(**{name: False})
     assert caught.value.setting == name
 
@@ -573,7 +573,7 @@ def test_settings_of_others(caplog: pytest.LogCaptureFixture) -> None:
         app = make_app(CSRF_DISABLE=True, CSRF_COOKIE_NAME="x", **dict.fromkeys(others, "x"))
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
-        f"{name} is a setting of SeaSurf, and has no effect with CSRFProtect"
+        f"{name} is a setting of SeaSurf, and has no effect with CSRFProtect. Remove it"
         for name in ("CSRF_COOKIE_NAME", "CSRF_DISABLE")
     ]
     assert post(app.test_client()).status_code == 400

@@ -36,20 +36,21 @@ def account_blueprint(
 ) -> Blueprint:
     """Return a blueprint with the page ``<name>.sessions`` and the views that its forms need.
 
-    ``kind`` is a user kind, to show the sessions of its users instead of the application's own. ``confirm_within`` is a
-    time, or a number of seconds: a user whose last password check is longer ago is sent to the login's
-    ``refresh_view`` first. ``texts`` replaces messages of :data:`TEXTS`; it may contain lazy strings.
+    ``kind``: a user kind whose sessions the page shows, instead of those of the application's own users.
+    ``confirm_within``: a timedelta or a number of seconds. A user who gave the password longer ago is redirected to the
+    ``refresh_view`` of the login manager first. ``texts``: messages that replace those of :data:`TEXTS`, by name. Lazy
+    strings are allowed.
 
-    A template of the application replaces the template of the same name here: ``cloakroom_account/sessions.html`` is
-    the page, ``cloakroom_account/end_all.html`` asks for confirmation before all sessions are ended, and
+    A template of the application replaces this package's template of the same name: the page is
+    ``cloakroom_account/sessions.html``, ``cloakroom_account/end_all.html`` asks for confirmation, and
     ``cloakroom_account/base.html`` is the layout of both. The forms contain the token of
-    :class:`~flask_cloakroom.CSRFProtect`, so the application needs it, or ``Cloakroom(app)``.
+    :class:`~flask_cloakroom.CSRFProtect`, so the application needs ``CSRFProtect(app)`` or ``Cloakroom(app)``.
 
-    Raises ValueError for a ``confirm_within`` that is not above zero, and for an unknown name in ``texts``.
+    Raises ValueError for a ``confirm_within`` of zero or less, and for an unknown name in ``texts``.
     """
     messages = {**TEXTS, **(texts or {})}
     if unknown := messages.keys() - TEXTS.keys():
-        raise ValueError(f"texts knows {', '.join(TEXTS)}; not {', '.join(sorted(unknown))}")
+        raise ValueError(f"the argument texts has the unknown names {sorted(unknown)}. Use only {sorted(TEXTS)}")
     # The functions for the application's own users are methods of a user kind, under the same names.
     logins: Any = login if kind is None else kind
     guard: Guard = logins.login_required
@@ -69,7 +70,7 @@ def account_blueprint(
     @pages.post("/end")
     @guard
     def end() -> ResponseReturnValue:
-        """End one session. The handle of another user's session is answered like one of an ended session."""
+        """End one session. The answer for another user's session is the same as for a session that has ended."""
         is_ended = logins.revoke_session(request.form.get("handle", ""))
         flash(str(messages["ended" if is_ended else "already_ended"]), "success" if is_ended else "info")
         return redirect(url_for(".sessions"))
@@ -86,7 +87,7 @@ def account_blueprint(
     @pages.route("/end-all", methods=["GET", "POST"])
     @guard
     def end_all() -> ResponseReturnValue:
-        """Ask for confirmation, then end all sessions of the user with this one, and redirect to the login view."""
+        """Ask for confirmation (GET), or end all sessions of the user, also this session, and redirect (POST)."""
         if request.method != "POST":
             return page("end_all")
         logins.logout_everywhere()

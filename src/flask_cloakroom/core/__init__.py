@@ -1,4 +1,4 @@
-"""Sessions, remembered logins and user data in a store. No module below this folder imports Flask."""
+"""Sessions, remembered logins and user data in a store. No module in this folder imports Flask."""
 
 from .entries.record import Absence, Record
 from .entries.tickets import public_id

@@ -1,4 +1,4 @@
-"""Protection against request forgery (CSRF): requests that another site makes a visitor's browser send."""
+"""Protection against request forgery (CSRF): another site makes a visitor's browser send a request to this site."""
 
 from .errors import CSRFError
 from .protect import CSRFProtect

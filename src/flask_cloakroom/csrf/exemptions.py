@@ -1,6 +1,6 @@
 """Exemptions: views, blueprints and paths that the protection does not check.
 
-A view counts as the function or class itself, so that another view of the same name stays protected.
+A view is compared by its function or class and not by its name, so another view of the same name stays protected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Views:
     def add(self, added: T) -> T:
         """Add a view function, a view class, or a blueprint with all blueprints in it. Return the argument.
 
-        Raises TypeError for anything else.
+        Raises TypeError for an argument of another type.
         """
         if isinstance(added, Blueprint):
             self._blueprints.add(added)
@@ -42,7 +42,7 @@ class Views:
         return added
 
     def covers(self, app: Flask, request: Request) -> bool:
-        """Return True if the set has the view of a request, or a blueprint around that view."""
+        """Return True if the set contains the view of a request, or a blueprint that contains the view."""
         if self._blueprints and any(app.blueprints.get(name) in self._blueprints for name in request.blueprints):
             return True
         if not self._views or request.endpoint is None:
@@ -53,15 +53,15 @@ class Views:
         while view is not None:
             if isinstance(view, Hashable) and view in self._views:
                 return True
-            view = getattr(view, "__wrapped__", None)  # the function inside another decorator
+            view = getattr(view, "__wrapped__", None)  # the function that a decorator wraps
         return False
 
 
 class Paths:
-    """Paths of this site with everything below them: "/api" covers "/api/users", but not "/apistore"."""
+    """Paths of this site. A path covers all paths below it: "/api" covers "/api/users", but not "/apistore"."""
 
     def __init__(self, urls: str | Iterable[str]) -> None:
-        """Take one path or several, from the server's root. Raises ValueError for a text that is not such a path."""
+        """Take one path or several. Raises ValueError for a text that does not begin with "/"."""
         paths = (urls,) if isinstance(urls, str) else tuple(urls)
         for path in paths:
             if not isinstance(path, str) or not path.startswith("/"):
@@ -70,10 +70,10 @@ class Paths:
         self._below = tuple(path if path.endswith("/") else f"{path}/" for path in paths)
 
     def covers(self, request: Request) -> bool:
-        """Return True if the path of a request is one of these paths or lies below one of them.
+        """Return True if the set contains the path of a request or a path above it.
 
-        A path with ".." in it is never covered: a forged link could use "/api%2F..%2Fadmin" to reach a view that takes
-        any path. Browsers resolve a plain "/api/../admin" before they send it.
+        A request path with ".." is never covered: a forged link could use "/api%2F..%2Fadmin" to reach a view whose URL
+        accepts any path. A plain "/api/../admin" is no danger, because browsers resolve it before they send it.
         """
         path = request.script_root + request.path
         if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
@@ -82,10 +82,10 @@ class Paths:
 
 
 def call_predicate(app: Flask, predicate: Callable[[Any], Any] | None, argument: Any) -> bool:
-    """Call a function of the application, which may be async, and return its answer. None as the function means False.
+    """Call a function of the application, sync or async, and return its answer. Return False if ``predicate`` is None.
 
-    Raises TypeError for an answer other than True, False and None. A coroutine or a text would count as true by
-    accident and switch the protection off.
+    The answer None counts as False. Raises TypeError for an answer other than True, False and None: a coroutine or a
+    text would count as true by accident and switch the protection off.
     """
     if predicate is None:
         return False

@@ -1,4 +1,4 @@
-"""CSRF tokens in the forms of WTForms and Flask-WTF. Import this module only where one of these is installed.
+"""CSRF tokens in the forms of WTForms and Flask-WTF. Import this module only if WTForms is installed.
 
 A form of WTForms needs::
 
@@ -6,7 +6,7 @@ A form of WTForms needs::
         csrf = True
         csrf_class = CloakroomCSRF
 
-Forms of Flask-WTF need no change. In an application with our protection they use our tokens.
+Forms of Flask-WTF need no change. In an application with this package's protection they use this package's tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .state import has_passed, protection_of_this_app
 
 log = logging.getLogger("flask_cloakroom.csrf")
 
-#: An attribute of a Meta.csrf_class that is patched already.
+#: The attribute that marks a Meta.csrf_class that :func:`patch` has made.
 _PATCHED: Final = "_flask_cloakroom_patched"
 
 
@@ -42,9 +42,9 @@ class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
         return generate_csrf(token_key=self._token_key())
 
     def validate_csrf_token(self, form: Any, field: Any) -> None:
-        """Raise WTForms' ValidationError unless the field holds a token of the session.
+        """Raise WTForms' ValidationError unless the field contains a valid token of the session.
 
-        A form needs no token if its request passed the protection or needs no check.
+        A form needs no token if the protection has checked its request already, or does not check it.
         """
         if has_passed():
             return
@@ -55,15 +55,16 @@ class CloakroomCSRF(CSRF):  # type: ignore[misc]  # WTForms is not typed
             raise ValidationError(error.description) from error
 
     def _token_key(self) -> str | None:
-        """Return the form's field name if it differs from the application's, otherwise None."""
+        """Return the name of the form's token field, or None if it is the application's WTF_CSRF_FIELD_NAME."""
         default = current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
         return None if self.field_name == default else self.field_name
 
 
 def patch(module: ModuleType) -> bool:
-    """Let ``FlaskForm`` in the module ``flask_wtf.form`` use our tokens. Return False if it must be tried again.
+    """Let ``FlaskForm`` in the module ``flask_wtf.form`` use this package's tokens.
 
-    Applications without our protection, and forms with another ``csrf_class``, are not affected.
+    Return False if the import of the module has not ended yet; then call this function again later. Applications
+    without this package's protection, and forms with another ``csrf_class``, do not change.
     """
     form = getattr(module, "FlaskForm", None)
     if form is None:

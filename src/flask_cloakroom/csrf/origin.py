@@ -1,7 +1,7 @@
-"""Where a request comes from, as its headers say. Browsers set these headers, and a page cannot change them.
+"""The origin of a request, from its headers. Browsers set these headers, and a page cannot change them.
 
-The headers are read in this order. ``Sec-Fetch-Site`` is the browser's own comparison, so a proxy that changes the host
-does not falsify it. ``Origin`` and then ``Referer`` are compared with the host that the request was sent to.
+The headers are read in this order. ``Sec-Fetch-Site`` is the result of the browser's own comparison, so it is right
+even behind a proxy that changes the header Host. ``Origin`` and then ``Referer`` are compared with the request's host.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from werkzeug.wsgi import get_host
 if TYPE_CHECKING:
     from flask import Request
 
-# An origin as browsers write it (RFC 6454, 6.2, with the host in ASCII), and the beginning of a URL. A user name, a
-# backslash, a space or a list of origins does not match, because a parser may read another host in these.
+# Patterns of an origin as browsers write it (RFC 6454, 6.2, with the host in ASCII), and of the beginning of a URL. A
+# text with a user name, a backslash, a space or several origins does not match: parsers find different hosts in it.
 _HOST: Final = r"(?:[a-z0-9_.\-]{1,255}|\[[0-9a-f:.]{2,45}\])"
 _ORIGIN: Final = rf"([a-z][a-z0-9+.\-]{{0,31}})://({_HOST})(?::([0-9]{{1,5}}))?"
 _AS_ORIGIN: Final = re.compile(_ORIGIN, re.ASCII | re.IGNORECASE).fullmatch
@@ -25,7 +25,7 @@ _AS_AUTHORITY: Final = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?", re.ASCII | 
 _PORTS: Final = {"http": 80, "https": 443}
 
 #: The values of Sec-Fetch-Site that pass (Fetch Metadata, W3C, 2.4). "none" means that the visitor opened the page, for
-#: example by a bookmark. "same-site" does not pass: the sibling domain may belong to anybody (CVE-2025-46721).
+#: example by a bookmark. "same-site" does not pass: another subdomain may belong to anybody (CVE-2025-46721).
 _PASSING_SITES: Final = frozenset({"same-origin", "none"})
 
 ANOTHER_SITE: Final = "The request comes from another site."
@@ -38,7 +38,7 @@ _ALL_HEADERS: Final = (*_SITE_AND_ORIGIN, "Referer")
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port, in lower case. Without a port it is the scheme's usual one, or None if it has none."""
+    """Scheme and host in lower case, and port. Without a port in the text, http has 80, https has 443, others None."""
 
     scheme: str
     host: str
@@ -46,12 +46,12 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin | None:
-        """Return the origin in an Origin header, or None for "null" and any other text."""
+        """Return the origin in the value of a header Origin, or None if the value is no origin, such as "null"."""
         return cls._from_match(_AS_ORIGIN(text))
 
     @classmethod
     def of_url(cls, url: str) -> Origin | None:
-        """Return the origin of a URL, as in a Referer header, or None if the text is no URL with a host."""
+        """Return the origin of a URL, such as the value of a header Referer, or None if the text has no host."""
         return cls._from_match(_AS_URL(url))
 
     @classmethod
@@ -65,8 +65,8 @@ class Origin(NamedTuple):
     def is_of_host(self, host: str, secure: bool) -> bool:
         """Return True if this is the origin of the server ``host``, a name with an optional port.
 
-        ``secure``: the request came by HTTPS. Then an HTTP origin does not match, because anybody on the network can
-        change a page of it. An HTTPS origin matches an HTTP request: a proxy may have removed the HTTPS silently.
+        ``secure``: the request came by HTTPS. Then an origin with HTTP does not match, because anybody on the network
+        can change a page of it. An origin with HTTPS matches a request by HTTP: a proxy may have received it by HTTPS.
         """
         if self.scheme not in _PORTS or (secure and self.scheme == "http"):
             return False
@@ -77,7 +77,7 @@ class Origin(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer of the headers: the request passes, or has a reason to be refused, or neither if none was sent."""
+    """The result of :func:`check_origin`. Without a header to check, ``passes`` is False and ``reason`` is None."""
 
     passes: bool
     reason: str | None
@@ -95,9 +95,9 @@ _NO_HEADER: Final = Verdict(False, None, _ALL_HEADERS)
 
 
 def check_origin(request: Request, trusted: Set[Origin], check_referrer: bool) -> Verdict:
-    """Return the verdict of a request's headers. ``trusted`` are other origins that pass.
+    """Return the verdict about a request, from its headers. ``trusted``: the other origins whose requests pass.
 
-    ``check_referrer``: read the header Referer as well.
+    ``check_referrer``: also read the header Referer.
     """
     header = request.environ.get  # with the environ as a local variable, an error report would show the cookies
     site = header("HTTP_SEC_FETCH_SITE")

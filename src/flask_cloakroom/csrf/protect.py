@@ -33,21 +33,21 @@ log = logging.getLogger("flask_cloakroom.csrf")
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 C = TypeVar("C", bound="Callable[[Request], Any]")
 
-#: The reason with WTF_CSRF_SSL_STRICT, which refuses such a request even with a token.
+#: The reason if WTF_CSRF_SSL_STRICT refuses an HTTPS request without the headers of an origin, even with a valid token.
 NO_ORIGIN: Final = "The request does not say where it comes from."
 
 _FLASK_WTF_FORM: Final = "flask_wtf.form"
 
 
 class CSRFProtect(Protection):
-    """Check each request that may change something. One object can protect several applications.
+    """Check each request whose method may change data, such as POST. One object can protect several applications.
 
-    The headers in which browsers say where a request comes from are checked first, without opening the session. A
-    request without these headers must carry a CSRF token of the session.
+    The headers of the request's origin are checked first; this check does not open the session. A request without
+    these headers must contain a CSRF token of the session.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        """Make the extension. With ``app``, call :meth:`init_app` at once."""
+        """Make the extension. With ``app``, also call :meth:`init_app`."""
         self._exempt = Views("exempt")
         self._exempt_paths: Paths | None = None
         self._skip_callback: Callable[[Request], Any] | None = None
@@ -82,9 +82,9 @@ class CSRFProtect(Protection):
         return self._exempt.add(view)
 
     def exempt_urls(self, urls: str | Iterable[str]) -> None:
-        """Exempt paths, which begin at the server's root, with all paths below them. Replaces an earlier call.
+        """Exempt paths and all paths below them. A later call replaces the paths of an earlier call.
 
-        "/api" also exempts "/api/users", but not "/apistore". Raises ValueError for a text that is no such path.
+        "/api" also exempts "/api/users", but not "/apistore". Raises ValueError for a path without "/" in front.
         """
         self._exempt_paths = Paths(urls)
 
@@ -97,15 +97,15 @@ class CSRFProtect(Protection):
         return callback
 
     def protect(self, apply_exemptions: bool = False) -> None:
-        """Check the present request, even in an exempt view. Raises :class:`CSRFError` to refuse the request.
+        """Check the current request, even in an exempt view. Raises :class:`CSRFError` to refuse the request.
 
-        ``apply_exemptions``: do not check exempt views. For a ``before_request`` function of your own.
+        ``apply_exemptions``: do not check exempt views. Use it in a ``before_request`` function of your own.
         """
         app = this_app()
         self._protect(app, this_request(), settings_of(app), apply_exemptions)
 
     def has_passed(self) -> bool:
-        """Return True if the present request passed or needs no check. Then its forms need no token."""
+        """Return True if the current request passed the check or needs no check. Then its forms need no token."""
         app, request = this_app(), this_request()
         state: CSRFState | None = request.__dict__.get(STATE_NAME)
         if state is not None and state.passed is not None:
@@ -116,11 +116,11 @@ class CSRFProtect(Protection):
         return call_predicate(app, self._skip_callback, request)
 
     def _before_request(self, app: Flask) -> None:
-        """Check the present request unless it is exempt."""
+        """Check the current request unless it is exempt."""
         if not self._forms_use_our_tokens and _FLASK_WTF_FORM in sys.modules:
             self._forms_use_our_tokens = _patch_flask_wtf()
         request = this_request()
-        # app.config is in no local variable: an error report would show every key of the application.
+        # app.config is in no local variable, because an error report would show every secret key of the application.
         if request.method in SAFE_METHODS and request.method not in (app.config.get("WTF_CSRF_METHODS") or ()):
             return  # most requests end here, so no other setting is read before
         settings = settings_of(app)
@@ -129,13 +129,13 @@ class CSRFProtect(Protection):
 
     def _is_exempt(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
         """Return True if the application exempted the request's view or path."""
-        # Where only included views are protected, exempt() has no effect.
+        # If only included views are protected, exempt() has no effect.
         if not settings.include_only and self._exempt.covers(app, request):
             return True
         return self._exempt_paths is not None and self._exempt_paths.covers(request)
 
     def _is_protected(self, app: Flask, request: Request, settings: CSRFSettings) -> bool:
-        """Return True if requests for this view and path are checked, when their method is one that is checked."""
+        """Return True if the protection checks requests for this view and path, by any method that is checked."""
         return request.endpoint is not None and not self._is_exempt(app, request, settings)
 
     def _protect(self, app: Flask, request: Request, settings: CSRFSettings, apply_exemptions: bool) -> None:
@@ -153,7 +153,7 @@ class CSRFProtect(Protection):
         verdict = check_origin(request, settings.trusted_origins, settings.check_referrer)
         state = state_of(request)
         state.vary_on = verdict.vary_on
-        if verdict.passes and not settings.require_token:  # nearly always
+        if verdict.passes and not settings.require_token:  # most requests end here
             state.passed = True
             return
         reason = verdict.reason
@@ -180,7 +180,7 @@ class CSRFProtect(Protection):
         if state is None:
             return response
         token = self._token_for_cookie(app, request, response, state)
-        # A token from before a login in this request is stale, and must not reach the browser.
+        # A token that was made before a login in this request is invalid now, and must not reach the browser.
         if token is not None and is_token_of_session(token):
             settings = settings_of(app)
             if settings.cookie is not None:
@@ -188,7 +188,7 @@ class CSRFProtect(Protection):
         if state.vary_on is not None:
             add_vary(response, *state.vary_on)
             state.vary_on = None
-        state.token = None  # a second object that protects this application has nothing left to do
+        state.token = None  # a second protection of this application must not set the cookie again
         return response
 
     def _token_for_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
@@ -214,19 +214,19 @@ def _problem_with_token(request: Request, settings: CSRFSettings) -> str | None:
 
 
 def _has_header_login(app: Flask) -> bool:
-    """Call the function of the login part that :data:`.hooks.HAS_HEADER_LOGIN` describes."""
+    """Return True if a credential in a header has found the request's user: see :data:`.hooks.HAS_HEADER_LOGIN`."""
     find: Callable[[], bool] | None = app.extensions.get(HAS_HEADER_LOGIN)
     return find is not None and find()
 
 
 def _is_replaced(app: Flask, ours: CSRFProtect) -> bool:
-    """Return True if another protection has taken the place of ``ours``."""
+    """Return True if another protection has replaced ``ours`` in ``app.extensions``."""
     present = app.extensions.get(EXTENSION_KEY)
     return present is not ours and callable(getattr(present, "protect", None))
 
 
 def _patch_flask_wtf() -> bool:
-    """Let the forms of Flask-WTF, which is imported, use our tokens. Return True if they do."""
+    """Let the forms of Flask-WTF, which is imported, use this package's tokens: see :func:`.forms.patch`."""
     from .forms import patch
 
     return patch(sys.modules[_FLASK_WTF_FORM])

@@ -1,4 +1,4 @@
-"""The CSRF token of a request: in a header, in a form field, or in a JSON body. Never in the URL."""
+"""Find the CSRF token of a request: in a header, in a form field or in a JSON body, but not in the URL."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def token_in(request: Request, settings: CSRFSettings) -> Secret | None:
-    """Return the first token that is not empty, or None.
+    """Return the first token in the request that is not empty, or None if the request has no token.
 
-    The headers come first, so that a request with a token there is answered without reading its body. A form field
-    must have exactly the configured name. Raises werkzeug's HTTPException for a body that is too large or incomplete.
+    The headers are read first, so the body of a request with a token in a header is not read. A form field must have
+    exactly the configured name. Raises werkzeug's HTTPException for a body that is too large or incomplete.
     """
     for name in settings.headers:
         if token := request.environ.get(name):
@@ -26,7 +26,7 @@ def token_in(request: Request, settings: CSRFSettings) -> Secret | None:
         return None
     try:
         body = request.get_json(silent=True)
-    except RecursionError:  # thousands of nested brackets
+    except RecursionError:  # the body has thousands of nested brackets
         return None
     token = body.get(settings.field) if isinstance(body, dict) else None
     return Secret(token) if isinstance(token, str) and token else None

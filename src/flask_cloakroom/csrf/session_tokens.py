@@ -1,11 +1,11 @@
 """The CSRF tokens of a session: made for pages, and checked when a request sends one back.
 
-A token is made with the CSRF secret of the application's session and with one text for each login of the browser, of
-every user kind. So each change of a login makes older tokens invalid. An attacker who puts their own session into
-another browser gets no token that is valid once a user has logged in there.
+A token is made with the CSRF secret of the application's session and with the secret of each login in the browser, of
+every user kind. So each change of a login makes older tokens invalid. An attacker can put a session of their own into a
+visitor's browser and knows tokens of that session. These tokens are invalid after the visitor has logged in.
 
-The session keeps the secret under the name of the form field, followed by a digest of the user's id. Another user in
-the same session gets a new secret, even where the application writes the user's id into the session itself.
+The CSRF secret is in the session under the name of the form field. A digest of the user's id follows the secret in the
+value. So another user in the same session gets a new secret, even if the application itself writes the user's id there.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from .token_format import NO_TOKEN, check_token, make_token, new_secret
 NOT_IN_SESSION: Final = "The CSRF session token is missing."
 
 _SEPARATOR: Final = "."
-#: Hexadecimal digits of the user digest. It only tells users apart; the secret beside it is what nobody can guess.
+#: The number of hexadecimal digits of the digest of the user's id. The digest only tells users apart. It needs no more
+#: digits, because the CSRF secret before it in the session cannot be guessed.
 _USER_DIGEST_DIGITS: Final = 16
 
 
 def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None = None) -> str:
-    """Return a CSRF token of the session, the same one for all calls in a request. Templates call ``csrf_token()``.
+    """Return a CSRF token of the session. All calls in a request return the same token. In templates: ``csrf_token()``.
 
-    ``secret_key``: an additional key of the token; None means WTF_CSRF_SECRET_KEY. ``token_key``: the key of the secret
-    in the session and of the token in ``g``; None means WTF_CSRF_FIELD_NAME.
+    ``secret_key``: an additional secret key for the token; None means WTF_CSRF_SECRET_KEY. ``token_key``: the name
+    under which the session has the CSRF secret and ``g`` has the token; None means WTF_CSRF_FIELD_NAME.
     """
     settings = settings_of(this_app())
-    logins = _login_secrets(resume=True)  # first, because a login that begins here changes the session's secret
+    logins = _login_secrets(resume=True)  # first, because a login that begins here changes the CSRF secret
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
@@ -112,7 +113,7 @@ def delete_secret() -> None:
 
 
 def is_token_of_session(token: Secret) -> bool:
-    """Return True if a token that the browser already has is valid. Unlike a check, this begins no remembered login."""
+    """Return True if a token is valid. Unlike :func:`validate_csrf`, this logs nobody in by a remember token."""
     try:
         _validate(token, resume=False)
     except CSRFError:
@@ -121,7 +122,7 @@ def is_token_of_session(token: Secret) -> bool:
 
 
 def _secret_in_session(field: str) -> Secret | None:
-    """Return the session's CSRF secret, or None if there is none for the present user."""
+    """Return the session's CSRF secret, or None if the session has no CSRF secret for the current user."""
     found = session.get(field)
     if not isinstance(found, str) or _SEPARATOR not in found:
         return None
@@ -139,13 +140,13 @@ def _user_digest() -> str:
 
 
 def _login_secrets(resume: bool) -> list[Secret]:
-    """Call the function of the login part that :data:`.hooks.LOGIN_SECRETS` describes."""
+    """Return the secret of each login in the browser: see :data:`.hooks.LOGIN_SECRETS`."""
     find: Callable[[bool], list[Secret]] | None = this_app().extensions.get(LOGIN_SECRETS)
     return [] if find is None else find(resume)
 
 
 def _signing_key(secrets: list[Secret], settings: CSRFSettings, secret_key: Any) -> SecretBytes:
-    """Return the key of a token's HMAC, made from the secrets of the session and of its logins."""
+    """Return the secret key of a token's HMAC, made from the secrets of the session and of its logins."""
     extra_key = settings.secret_key if secret_key is None else secret_key_bytes(secret_key)
     # No secret contains a line end, so two different lists never give the same text.
     text = SecretBytes("\n".join(secrets).encode("utf-8", "surrogatepass"))

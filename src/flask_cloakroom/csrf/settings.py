@@ -1,6 +1,6 @@
 """The CSRF settings in ``app.config``: their names and defaults, read and checked.
 
-They are read at start, and again when one of them has changed.
+They are read at start, and again when a setting has changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ log = logging.getLogger("flask_cloakroom.csrf")
 #: The safe methods (RFC 9110, 9.2.1). A view for these changes nothing, so a forged request gains nothing.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-#: The settings of Flask-WTF, then three of this package. None as WTF_CSRF_METHODS means all methods but the safe ones.
+#: The defaults of Flask-WTF's settings, and then of three settings of this package. If WTF_CSRF_METHODS is None, the
+#: protection checks all methods except the safe methods.
 DEFAULTS: Final[dict[str, Any]] = {
     "WTF_CSRF_ENABLED": True,
     "WTF_CSRF_CHECK_DEFAULT": True,
@@ -43,7 +44,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_REQUIRE_TOKEN": False,
     "CSRF_TRUSTED_ORIGINS": (),
 }
-#: The settings of Flask-SeaSurf, and CSRF_COOKIE_PARTITIONED. They have an effect with the class SeaSurf only.
+#: The defaults of Flask-SeaSurf's settings and of CSRF_COOKIE_PARTITIONED. They have an effect only with SeaSurf.
 SEASURF_DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_COOKIE_NAME": "_csrf_token",
     "CSRF_COOKIE_TIMEOUT": timedelta(days=5),
@@ -58,15 +59,16 @@ SEASURF_DEFAULTS: Final[dict[str, Any]] = {
     "CSRF_DISABLE": False,
     "SEASURF_INCLUDE_OR_EXEMPT_VIEWS": "exempt",
 }
-#: Settings of Flask-WTF that look like ours and do not concern CSRF.
+#: Settings of Flask-WTF whose names look like CSRF settings, but that have another purpose.
 _NOT_OURS: Final = ("WTF_I18N_ENABLED",)
 
-#: The beginnings of our names, with letters swapped or doubled. Names such as JWT_CSRF_METHODS belong to others.
+#: The beginnings of the names above, also with swapped or doubled letters. A name such as JWT_CSRF_METHODS does not
+#: match, because it belongs to another package.
 _LOOKS_LIKE_OURS: Final = re.compile(r"(?:W[TF]{2,3}|C[SRF]{3,4}|SEA?SURF)_", re.ASCII).match
-#: The similarity from which a name counts as a misspelling of another one; see difflib.
+#: A name counts as a misspelling of a setting if their similarity, from 0 to 1 as in difflib, is at least this number.
 _MISSPELLING_CUTOFF: Final = 0.85
 
-#: The settings whose defaults Flask-WTF writes into ``app.config``. Its forms and applications read them there.
+#: The settings whose defaults Flask-WTF writes into ``app.config``. Forms and applications read them there.
 SET_IN_CONFIG: Final = (
     "WTF_CSRF_ENABLED",
     "WTF_CSRF_CHECK_DEFAULT",
@@ -76,7 +78,8 @@ SET_IN_CONFIG: Final = (
     "WTF_CSRF_SSL_STRICT",
     "WTF_CSRF_TIME_LIMIT",
 )
-#: The attributes that the token's cookie takes from the session cookie. A token is useful where that cookie is sent.
+#: The attributes that the token's cookie copies from the session cookie. The token is useful only in requests that the
+#: browser sends with the session cookie.
 _FROM_SESSION: Final = ("DOMAIN", "PATH", "SECURE", "SAMESITE", "PARTITIONED")
 #: The session settings that the CSRF settings depend on.
 SESSION_NAMES: Final = (*(f"SESSION_COOKIE_{part}" for part in ("NAME", *_FROM_SESSION)), "APPLICATION_ROOT")
@@ -93,22 +96,22 @@ class CSRFSettings:
 
     enabled: bool
     check_default: bool
-    #: The methods that are checked. None means all methods but the safe ones.
+    #: The methods that are checked. None means all methods except the safe methods.
     methods: frozenset[str] | None
     field: str
-    #: The headers that may carry the token, by their names in the WSGI environ.
+    #: The headers that may contain the token, by their names in the WSGI environ.
     headers: tuple[str, ...]
     meta_name: str
-    #: An additional key of all tokens; b"" for no key.
+    #: An additional secret key for all tokens, or b"" for no such key.
     secret_key: bytes = dataclasses.field(repr=False)
-    #: The lifetime of a token in seconds. None means as long as its session.
+    #: The lifetime of a token in seconds. None means that a token is valid as long as its session.
     time_limit: int | None
     ssl_strict: bool
     require_token: bool
     trusted_origins: frozenset[Origin]
     #: The cookie from which scripts read the token, or None.
     cookie: Cookie | None
-    #: The lifetime of that cookie in seconds. None means until the browser is closed.
+    #: The lifetime of the token's cookie in seconds. None means that the cookie ends when the browser is closed.
     cookie_lifetime: int | None = None
     #: Whether the header Referer is read.
     check_referrer: bool = True
@@ -149,7 +152,7 @@ class SettingsSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Cached:
-    """Settings with the values that they were read from. These may contain a key, so the repr shows no value."""
+    """The settings and the values of app.config that they were made from. Without repr: a value may be a secret key."""
 
     names: tuple[str, ...]
     values: list[Any]
@@ -160,13 +163,13 @@ _FLASK_WTF: Final = SettingsSource((*DEFAULTS, *SESSION_NAMES), CSRFSettings.rea
 
 
 def set_source(app: Flask, source: SettingsSource) -> None:
-    """Read the application's settings from another source from now on."""
+    """Let :func:`settings_of` read the application's settings by ``source`` from now on."""
     app.extensions[_SOURCE_KEY] = source
     app.extensions.pop(_CACHE_KEY, None)
 
 
 def settings_of(app: Flask) -> CSRFSettings:
-    """Return the application's settings. Read them again if one has changed. Raises :class:`SettingError`."""
+    """Return the application's settings, which are read again if a value has changed. Raises :class:`SettingError`."""
     cached: _Cached | None = app.extensions.get(_CACHE_KEY)
     if cached is not None and cached.values == list(map(app.config.get, cached.names)):
         return cached.settings
@@ -177,22 +180,22 @@ def settings_of(app: Flask) -> CSRFSettings:
         _check_names(list(app.config))
         for name in SEASURF_DEFAULTS:
             if name in app.config and name not in source.names:
-                log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect", name)
+                log.info("%s is a setting of SeaSurf, and has no effect with CSRFProtect. Remove it", name)
     if not settings.enabled and not (app.debug or app.testing):
-        log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE on: requests that other sites forge are not refused")
+        log.warning("WTF_CSRF_ENABLED is off, or CSRF_DISABLE is on, so forged requests pass. Do so only in tests")
     app.extensions[_CACHE_KEY] = _Cached(source.names, values, settings)
     return settings
 
 
 def _snapshot(name: str, value: Any) -> Any:
-    """Return a copy of a list or set, so that a later change of it is seen. Wrap a key, so that no repr shows it."""
+    """Return a copy of a list or set, so that a later change is noticed. Wrap a secret key to hide it from a repr."""
     if name == "WTF_CSRF_SECRET_KEY":
         return Secret(value) if isinstance(value, str) else SecretBytes(value) if isinstance(value, bytes) else value
     return value.copy() if isinstance(value, list | set) else value
 
 
 def secret_key_bytes(key: Any) -> SecretBytes:
-    """Return a WTF_CSRF_SECRET_KEY as bytes, and b"" for None. Raises :class:`SettingError`."""
+    """Return a value of WTF_CSRF_SECRET_KEY as bytes, or b"" for None. Raises :class:`SettingError`."""
     if key is None:
         return SecretBytes()
     if not isinstance(key, str | bytes) or not key:
@@ -208,12 +211,12 @@ def _description(value: Any) -> str:
 def _read_name(read: Reader, name: str) -> str:
     text = read.text(name)
     if not text:
-        raise SettingError(name, f'must not be empty; the default is "{DEFAULTS[name]}"')
+        raise SettingError(name, f'must not be empty. Write a name, such as the default "{DEFAULTS[name]}"')
     return text
 
 
 def _check_list(name: str, value: Any, example: str) -> list[str]:
-    """Return the setting as a list of str. A single str is refused: it would count as a list of letters."""
+    """Return the setting as a list of str. Raises SettingError for a single str, which would be a list of letters."""
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
         raise SettingError(name, f"must be a list of str, as {example}, not {describe_value(value)}")
     return list(value)
@@ -227,12 +230,12 @@ def _read_methods(value: Any) -> frozenset[str] | None:
         if not _METHOD(method):
             raise SettingError("WTF_CSRF_METHODS", f'must be methods in capitals, as "POST", not {method!r}')
     if not methods:
-        raise SettingError("WTF_CSRF_METHODS", "is empty; to check nothing, set WTF_CSRF_ENABLED = False")
+        raise SettingError("WTF_CSRF_METHODS", "is empty. To check no requests, set WTF_CSRF_ENABLED = False")
     return frozenset(methods)
 
 
 def read_headers(name: str, value: Any) -> tuple[str, ...]:
-    """Return the headers' names in the WSGI environ. Raises :class:`SettingError`, which names the setting ``name``."""
+    """Return the headers' names in the WSGI environ. Raises :class:`SettingError` for the setting ``name``."""
     headers = _check_list(name, value, '["X-CSRFToken", "X-CSRF-Token"]')
     for header in headers:
         if not _TOKEN(header):
@@ -274,4 +277,4 @@ def _check_names(given: Collection[Any]) -> None:
         if isinstance(name, str) and _LOOKS_LIKE_OURS(name) and name not in known:
             close = difflib.get_close_matches(name, known, 1, _MISSPELLING_CUTOFF)
             if close:
-                raise SettingError(name, f"is no setting of Flask-Cloakroom. Is {close[0]} meant?")
+                raise SettingError(name, f"is no setting of Flask-Cloakroom. Write {close[0]} if you mean that")

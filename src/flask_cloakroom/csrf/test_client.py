@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 
 class CSRFClient(FlaskClient):
-    """A test client that sends the header with which a browser marks requests of the site's own pages.
+    """A test client that sends ``Sec-Fetch-Site: same-origin``, as browsers do for requests of the site's own pages.
 
     Set it as ``app.test_client_class``. To test a refused request, send another value of the header:
     ``client.post("/", headers={"Sec-Fetch-Site": "cross-site"})``. The class can be combined with another client:
@@ -16,6 +16,6 @@ class CSRFClient(FlaskClient):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of Flask's test client, and those of the class that this one is combined with."""
+        """Take the arguments of Flask's test client, and those of a client class that is combined with this class."""
         super().__init__(*args, **kwargs)
         self.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"

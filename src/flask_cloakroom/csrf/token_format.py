@@ -17,12 +17,13 @@ from ..core.clock import is_within
 from ..secret import Secret, SecretBytes
 from .errors import CSRFError
 
-#: Bytes. 128 random bits never repeat. 6 bytes of seconds last for millions of years. SHA-256 adds 32 bytes. The sum is
-#: a multiple of 3, so base64 needs no padding, and each token has one spelling only.
+#: Lengths in bytes of a token's nonce and time. The nonce gives 128 bits, which do not repeat. 6 bytes of seconds are
+#: enough for millions of years. With the 32 bytes of SHA-256 the sum is a multiple of 3, so base64 needs no padding and
+#: each token has only one spelling.
 _NONCE: Final = 16
 _TIME: Final = 6
 _SIGNED: Final = _NONCE + _TIME
-#: Bytes of a session's secret: 256 bits, as many as a ticket has.
+#: Length in bytes of a session's CSRF secret. It gives 256 bits, as many as a ticket has.
 _SECRET_BYTES: Final = 32
 
 _FORM: Final = re.compile(r"[A-Za-z0-9_\-]{72}", re.ASCII).fullmatch
@@ -35,7 +36,7 @@ MISMATCH: Final = "The CSRF tokens do not match."
 
 
 def new_secret() -> str:
-    """Return a random secret for a session."""
+    """Return a new random CSRF secret for a session."""
     return secrets.token_urlsafe(_SECRET_BYTES)
 
 
@@ -48,7 +49,7 @@ def make_token(secret: bytes, now: int) -> Secret:
 def check_token(token: str, secret: bytes, now: int, limit: float | None) -> None:
     """Raise :class:`CSRFError` unless ``token`` was made with ``secret`` in the last ``limit`` seconds.
 
-    ``now`` is in seconds since the epoch. None as the ``limit`` allows any age.
+    ``now`` is in seconds since the epoch. If ``limit`` is None, the token may have any age.
     """
     if not _FORM(token):
         raise CSRFError(INVALID)

@@ -1,4 +1,4 @@
-"""Functions for views, for the present application's own users. Each calls the method of its name of the manager."""
+"""Functions for views, for the application's own users. Each function calls the manager's method of the same name."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .setup.realm import realm_of, realms_of
 
 
 def _manager() -> LoginManager:
-    """Return the present application's manager. Raises RuntimeError if it has none."""
-    # Only managers are set up as an application's realm; the modules below know them as Realm.
+    """Return the current application's manager. Raises RuntimeError if it has none."""
+    # The realm of an application's own users is always a LoginManager. The modules below know its base class only.
     return cast(LoginManager, realm_of(this_app()))
 
 
 def login_user(
     user: Any, remember: bool = False, duration: timedelta | None = None, force: bool = False, fresh: bool = True
 ) -> bool:
-    """Log ``user`` in, and return whether the login was made. The session gets a new ticket and keeps its contents.
+    """Log ``user`` in, and return True. The session gets a new ticket; its contents stay.
 
-    False means that the user is not active, or that SESSION_LIMIT_POLICY is "refuse" and the user has
+    Return False if the user is not active, or if SESSION_LIMIT_POLICY is "refuse" and the user has
     SESSION_LIMIT_PER_USER sessions already.
 
-    ``remember``: also set a remember token, which logs the user in again when the session is over.
-    ``duration``: the lifetime of that token; by default REMEMBER_COOKIE_DURATION.
-    ``force``: log in also a user who is not active. Later requests do not check ``is_active`` either.
-    ``fresh``: whether the user has just given a password or the like: :func:`login_fresh`.
+    ``remember``: also set a remember token, which logs the user in again after the session has ended.
+    ``duration``: the lifetime of the remember token; by default REMEMBER_COOKIE_DURATION.
+    ``force``: also log in a user who is not active. Later requests do not check ``is_active`` either.
+    ``fresh``: whether the user has just given a password or another proof: see :func:`login_fresh`.
 
     Raises TypeError for a duration that is no timedelta, ValueError for a duration below one second or a user without
     an id, :class:`~flask_cloakroom.SettingError` if ``remember`` needs a better SECRET_KEY, and SessionUnavailable
@@ -42,11 +42,11 @@ def login_user(
 
 
 def logout_user() -> bool:
-    """Log the user out, and return True. The session ends in the store, and the browser's remember tokens end.
+    """Log the user out, and return True. The session ends, and the browser's remember tokens are revoked.
 
-    Values that the view puts into the session afterwards, such as a flash message, begin a new session. With Flask's
+    Values that the view puts into the session afterwards, such as a flash message, begin a new session. In Flask's
     own cookie session only the login's keys are removed. Raises SessionUnavailable (503) if the store is down; then
-    nobody was logged out.
+    the user is still logged in.
     """
     return _manager().logout_user()
 
@@ -54,17 +54,17 @@ def logout_user() -> bool:
 def confirm_login() -> None:
     """Mark the login as fresh, after the user has given the password again. The session gets a new ticket.
 
-    Without a login in the session, nothing happens but a warning in the log. Raises a 403 during an impersonation,
-    because nobody can say whose password was given.
+    Without a login in the session, this function only logs a warning. Raises a 403 during an impersonation, because
+    the password may be the support member's or the user's.
     """
     _manager().confirm_login()
 
 
 def update_session_auth_hash(user: Any = None) -> None:
-    """Keep this login although ``session_auth_hash()`` of its user has changed, for example with a new password.
+    """Let this login stay valid although ``session_auth_hash()`` of its user has changed, as with a new password.
 
-    All other logins of the user end at their next request. This session gets a new ticket, and the browser a new
-    remember token if it had one. The login does not become fresh. ``user``: the user object with the new hash; by
+    All other logins of the user end at their next request. This session gets a new ticket, and a new token replaces
+    the remember token of the browser. The login does not become fresh. ``user``: the user object with the new hash; by
     default the current user.
 
     Raises ValueError if ``user`` is not the user who is logged in by this session.
@@ -75,26 +75,26 @@ def update_session_auth_hash(user: Any = None) -> None:
 def login_fresh(max_age: timedelta | float | None = None) -> bool:
     """Return whether the user logged in with a password in this session, and not by a remember token.
 
-    ``max_age``: also require that this was at most so many seconds, or this timedelta, ago. Raises ValueError for an
-    age that is not above zero.
+    ``max_age``: a timedelta or a number of seconds. If the user gave the password longer ago, return False. Raises
+    ValueError for a ``max_age`` of zero or less.
     """
     return _manager().login_fresh(max_age)
 
 
 def login_remembered() -> bool:
-    """Return whether a remember token will log the user in again when the session is over."""
+    """Return whether a remember token will log the user in again after the session has ended."""
     return _manager().login_remembered()
 
 
 def login_source() -> LoginSource | None:
-    """Return how the request's user was found; None for an anonymous user.
+    """Return how the request's user was found, or None for an anonymous user.
 
     "session": by the session. "remember": by a remember token, which began this session in this request. "header": by
-    an authenticator. "browser": by an authenticator and a credential that browsers send by themselves, as they send
+    an authenticator. "browser": by an authenticator and a credential that browsers send automatically, as they send
     cookies. "request_loader": by the request loader.
 
-    docs/csrf.md says which requests need no CSRF token. The source "header" alone does not decide that, because an
-    authenticator may read something else than a header.
+    A request with the source "header" may need a CSRF token, because an authenticator may read something else than a
+    header. docs/csrf.md says which requests need no CSRF token.
     """
     return _manager().login_source()
 
@@ -102,32 +102,33 @@ def login_source() -> LoginSource | None:
 def impersonate(user: Any) -> None:
     """Let the current user see the site as ``user`` from now on, for support. The session gets a new ticket.
 
-    The function under ``@login_manager.impersonation_allowed`` must allow this now and at every later request. The
-    session stays that of the current user, so the end of their login ends the impersonation. The login is not fresh
-    meanwhile. :func:`stop_impersonating`, a login and a logout end the impersonation.
+    The function with the decorator ``@login_manager.impersonation_allowed`` must allow the impersonation now and at
+    every later request. The session still belongs to the current user, so the end of the current user's login ends the
+    impersonation. During the impersonation the login is not fresh. :func:`stop_impersonating`, a login and a logout end
+    the impersonation.
 
-    Raises a 403 if the impersonation is not allowed or ``user`` is not active, ValueError if the two are the same
-    user, and RuntimeError if nobody is logged in by this session, if the session impersonates somebody already, or if
-    the application has no function that allows it.
+    Raises a 403 if the impersonation is not allowed or ``user`` is not active, ValueError if ``user`` is the current
+    user, and RuntimeError if nobody is logged in by this session, if the session impersonates a user already, or if
+    the application has no such function.
     """
     _manager().impersonate(user)
 
 
 def stop_impersonating() -> bool:
-    """End the impersonation, and return whether there was one. The session gets a new ticket."""
+    """End the impersonation, and return True. Return False without an impersonation. The session gets a new ticket."""
     return _manager().stop_impersonating()
 
 
 def impersonator() -> Any:
-    """Return the logged-in user who impersonates the current user; None if nobody does."""
+    """Return the logged-in user who impersonates the current user, or None without an impersonation."""
     return _manager().impersonator()
 
 
 def login_watch() -> LoginWatch:
-    """Return an object that says, also after the request, whether this login still holds: :class:`LoginWatch`.
+    """Return a :class:`LoginWatch`. It tells whether this login is still valid, even after the request has ended.
 
-    The session is saved at once. Raises RuntimeError if nobody is logged in or the application has no user_loader, and
-    the errors of saving: SessionUnavailable (503), SessionValueError, SessionTooLargeError.
+    This call saves the session before it returns. Raises RuntimeError if nobody is logged in or the application has no
+    user_loader, and the errors of a save: SessionUnavailable (503), SessionValueError, SessionTooLargeError.
     """
     return _manager().login_watch()
 
@@ -135,8 +136,8 @@ def login_watch() -> LoginWatch:
 def active_sessions(user: Any = None) -> list[ActiveSession]:
     """Return the sessions in which ``user`` (by default the current user) is logged in, the last used first.
 
-    The list also has each device whose session is over and whose remember token is good, because that device needs no
-    password to log in again.
+    The list also has each device whose session has ended and whose remember token is still valid, because that device
+    needs no password to log in again.
 
     Raises RuntimeError if nobody is logged in and no user is given, CloakroomError if the sessions are not on the
     server or their store has no owner index, and StoreError if the store is down.
@@ -145,11 +146,12 @@ def active_sessions(user: Any = None) -> list[ActiveSession]:
 
 
 def revoke_session(handle: str, *, operator: bool = False) -> bool:
-    """End the session with a handle from :func:`active_sessions`, and return whether there was one.
+    """End the session with a handle from :func:`active_sessions`, and return True. Return False without such a session.
 
-    The session must be one of the current user's. With ``operator=True`` it may be anybody's; the view must check that
-    the current user may do that. The answer for another user's session is False too. For the session of this request
-    this is :func:`logout_user`. Raises RuntimeError if nobody is logged in, and else as :func:`active_sessions`.
+    The session must belong to the current user. For another user's session, the function does nothing and returns
+    False. With ``operator=True`` the session may belong to any user; the view must check that the current user may do
+    that. For the session of this request, the function does the same as :func:`logout_user`. Raises RuntimeError if
+    nobody is logged in, and the other errors of :func:`active_sessions`.
     """
     return _manager().revoke_session(handle, operator=operator)
 
@@ -157,11 +159,11 @@ def revoke_session(handle: str, *, operator: bool = False) -> bool:
 def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
     """End all sessions and remember tokens of ``user``, by default the current user, and return the number of sessions.
 
-    ``keep_current``: keep the session of this request and its remember token. Otherwise, if the session of this
-    request is one of them, this is :func:`logout_user` as well.
+    ``keep_current``: do not end the session of this request and its remember token. Otherwise, if ``user`` is logged in
+    by the session of this request, the function also does the same as :func:`logout_user`.
 
-    Given a user, the function needs only an application context, so a worker can call it. Raises RuntimeError if
-    nobody is logged in and no user is given, and else as :func:`active_sessions`.
+    If ``user`` is given, the function needs only an application context, so a worker can call it. Raises RuntimeError
+    if nobody is logged in and no user is given, and the other errors of :func:`active_sessions`.
     """
     return _manager().logout_everywhere(user, keep_current=keep_current)
 
@@ -169,18 +171,19 @@ def logout_everywhere(user: Any = None, *, keep_current: bool = False) -> int:
 def logout_everybody() -> int:
     """End the sessions and remember tokens of all users of every kind, and return the number of sessions.
 
-    For operators. The function reads every entry of the store several times for each kind of user, so it takes about
-    as long as reading and writing every session. Logins that are made meanwhile stay. The function needs only an
-    application context. Raises CloakroomError if the store cannot list its entries, and StoreError if it is down.
+    This function is for operators. It reads every entry of the store several times for each user kind, so it takes
+    about as long as reading and writing every session. Logins that begin during the call stay valid. The function needs
+    only an application context. Raises CloakroomError if the store cannot list its entries, and StoreError if the store
+    is down.
     """
     _manager()  # raises RuntimeError if the application has none
     return sum(Devices(realm).end_everybody() for realm in realms_of(this_app()))
 
 
 def delete_user_data(user: Any) -> bool:
-    """Delete the user data of a user, given as an object or by id, and return whether there was any.
+    """Delete the user data of ``user``, a user object or a user id, and return True. Return False without user data.
 
-    A request that runs meanwhile cannot bring the data back: its changes are dropped, and the signal
+    A request at the same time cannot restore the data: its changes are discarded, and the signal
     ``user_session_discarded`` is sent. The function needs only an application context. Raises CloakroomError if the
     sessions are not on the server, and StoreError if the store is down.
     """
@@ -188,18 +191,18 @@ def delete_user_data(user: Any) -> bool:
 
 
 def export_user_data(user: Any) -> str:
-    """Return the user data of a user, given as an object or by id, as JSON text.
+    """Return the user data of ``user``, a user object or a user id, as JSON text.
 
-    :func:`.core.user_data.export.to_json` says how each type is written. Raises as :func:`delete_user_data`.
+    :func:`.core.user_data.export.to_json` says how each type is written. Raises the errors of :func:`delete_user_data`.
     """
     return _manager().export_user_data(user)
 
 
 def set_login_view(login_view: str | None, blueprint: Blueprint | None = None) -> None:
-    """Set the login view of the application, or of one blueprint. None: pages answer with a 401 instead of a redirect.
+    """Set the login view of the application, or of one blueprint. With None, pages answer with a 401.
 
-    Once a blueprint has a login view of its own, the application's login view holds only for pages outside of all
-    blueprints. So then set one for each blueprint.
+    As soon as a blueprint has a login view of its own, the application's login view is used only for pages outside of
+    all blueprints. Then set a login view for each blueprint.
     """
     manager = _manager()
     views = manager.blueprint_login_views

@@ -28,9 +28,10 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 
 @dataclass(slots=True)
 class _KindInApp:
-    """A kind's session interface and settings in one application, and the application's own that they derive from.
+    """The session interface and settings of a user kind in one application, made from the application's own.
 
-    If the application replaces its own ones, the kind's are made again.
+    ``main`` and ``main_settings`` are the application's own. If the application replaces them, the interface and
+    settings of the kind are made again.
     """
 
     main: Any
@@ -42,9 +43,9 @@ class _KindInApp:
 class UserKind(LoginManager):
     """A second group of users with its own loaders, views, messages and handlers, such as staff beside customers.
 
-    Its logins are in a session of their own, in the same store and with the same settings. Its cookies have the names
-    of the application's cookies and ``_<name>`` behind them. A ticket or remember token of one kind is not valid for
-    another kind. Each function for the application's users, such as ``login_user``, is a method here.
+    Its logins are in a separate session, in the same store and with the same settings. The names of its cookies are the
+    names of the application's cookies with ``_<name>`` appended. A ticket or remember token of one kind is not valid
+    for another kind. Each function for the application's users, such as ``login_user``, is a method of this class.
     """
 
     def __init__(self, name: str, app: Flask | None = None) -> None:
@@ -54,16 +55,16 @@ class UserKind(LoginManager):
         another name.
         """
         if not isinstance(name, str) or not _NAME(name) or name == "user":
-            raise ValueError(f'{name!r} is no name of a user kind. It has a name like "operator", other than "user"')
+            raise ValueError(f'{name!r} is no name of a user kind. Use small letters, as in "operator", but not "user"')
         self.name = name
-        #: The names under which the request object holds the login state, and whether the response is finished.
+        #: The names of two attributes of the request object: the login state, and True after the response is finished.
         self.state_name = f"_flask_cloakroom_login_{name}"
         self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
         self._in_apps: WeakKeyDictionary[Flask, _KindInApp] = WeakKeyDictionary()
-        #: The request's user of this kind, or an anonymous one. Templates have it as ``current_<name>``.
+        #: The request's user of this kind, or an anonymous user. Templates have it as ``current_<name>``.
         self.current_user: Any = UserProxy(self._get_user)
-        #: The data of that user, apart from the data of other kinds: see :data:`flask_cloakroom.user_session`.
+        #: The user data of the request's user of this kind: see :data:`flask_cloakroom.user_session`.
         self.user_session: UserSession = user_session_proxy(lambda: self)
         super().__init__()
         if app is not None:
@@ -119,7 +120,7 @@ class UserKind(LoginManager):
             app = this_app()
             interface = self.interface_for(app)
             found = interface.open_session(app, request)
-            if found is None:  # without a SECRET_KEY
+            if found is None:  # Flask's own interface returns None without a SECRET_KEY
                 found = interface.make_null_session(app)
             if isinstance(interface, KindCookieInterface):
                 found.accessed = True
@@ -127,9 +128,10 @@ class UserKind(LoginManager):
         return found
 
     def may_have_login(self, app: Flask, request: Request) -> bool:
-        """Return whether the request opened the session of this kind, or may have a cookie of this kind.
+        """Return whether the request has opened the session of this kind, or may have a cookie of this kind.
 
-        A cookie whose value has the name of such a cookie counts too. Then the session is opened and found empty.
+        The result is also True if another cookie contains the name of a cookie of this kind. Then the caller opens an
+        empty session.
         """
         if self._session_name in request.__dict__:
             return True
@@ -137,7 +139,7 @@ class UserKind(LoginManager):
         return header is not None and any(name in header for name in self.cookie_names(app))
 
     def finish_response(self, response: Response) -> Response:
-        """Return the response with the headers of the login and the cookie of this kind's session, which is saved."""
+        """Save the session of this kind, and return the response with the headers of the login and the cookie."""
         super().finish_response(response)
         app, found = this_app(), this_request().__dict__.get(self._session_name)
         if found is not None:

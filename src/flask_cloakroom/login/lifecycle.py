@@ -60,8 +60,8 @@ def log_in(
         token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
     else:
         handle = revoke_other_users_tokens(state, str(user_id))
-        # The browser may have lost the token of the previous login, which is revoked below by its handle. Then this
-        # login needs another handle.
+        # The browser may have lost the remember token of the previous login. That token is revoked below by its handle,
+        # so this login needs another handle.
         lost = previous is not None and not handle and was_remembered(previous.note)
         handle_now = new_handle() if lost else handle
         new_login = describe_login(login.session, request, remembered=bool(handle), handle=handle_now)
@@ -78,7 +78,7 @@ def log_in(
         elif previous is not None and previous.handle != handle and was_remembered(previous.note):
             state.tokens.revoke_login(previous)
     except SessionUnavailable:
-        login.abort()  # else the browser would have the new login and still the remember token of the old one
+        login.abort()  # otherwise the browser would also have the remember token of the previous login
         raise
     if token is not None:
         state.set_remember_cookie(token, lifetime)
@@ -121,7 +121,7 @@ def log_out(state: LoginState) -> bool:
 
 
 def _user_to_log_out(state: LoginState) -> Any:
-    """Return the user for the signal. If a loader fails, the logout goes on with an anonymous user."""
+    """Return the user for the signal. If a loader fails, the logout continues with an anonymous user."""
     try:
         return user_of(state)
     except SessionUnavailable:
@@ -135,12 +135,13 @@ def confirm(state: LoginState) -> None:
     """Mark the login as fresh: see :func:`.actions.confirm_login`."""
     user_of(state)
     if state.impersonator is not None:
-        # The password may be the support member's or the user's, and must not make the login fresh for the other one.
+        # The password may be the support member's or the user's. The password of one person must not make the login of
+        # the other person fresh.
         log.info("%s: a confirmation was refused, because the session impersonates a user", state.login.log_name)
         raise Forbidden
     # With a credential in the request, the session may belong to another user.
     if state.ignores_session or state.session.get(USER_KEY) is None:
-        log.warning("confirm_login() did nothing, because nobody is logged in by this session")
+        log.warning("confirm_login() did nothing, because nobody is logged in by this session. Call login_user() first")
         return
     state.session[FRESH] = True
     state.session[FRESH_AT] = int(time.time())
@@ -150,13 +151,13 @@ def confirm(state: LoginState) -> None:
 
 
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
-    """Keep this login after a change of ``session_auth_hash()``: see :func:`.actions.update_session_auth_hash`."""
+    """Let this login stay valid with a new ``session_auth_hash()``: see :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
     user_id = state.session.get(USER_KEY)
     if user_id is None or state.ignores_session or state.realm.id_of(user) != user_id:
         raise ValueError(
-            "update_session_auth_hash() takes only the user who is logged in by this session, and got another one. "
-            "Call it with that user"
+            "update_session_auth_hash() got a user who is not logged in by this session. Call it with the user who is "
+            "logged in by this session"
         )
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest

@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class LoginManager(DeprecatedNames):
     """The logins of an application's users: loaders, handlers, messages, and a method for each function of views.
 
-    Lives as long as the process. One manager can serve several applications. Set its attributes before the first
+    A manager lives as long as the process, and can serve several applications. Set its attributes before the first
     request. Loaders and handlers may be async, if Flask was installed with its extra ``async``.
     """
 
@@ -50,7 +50,7 @@ class LoginManager(DeprecatedNames):
         """
         settings_of(app)
         if EXTENSION_KEY not in app.extensions:
-            # Looked up at each response, because a later init_app() of another manager replaces this one.
+            # The manager is looked up at each response, because a later init_app() of another manager replaces it.
             app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
         app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.login_manager = self  # type: ignore[attr-defined]
@@ -58,13 +58,13 @@ class LoginManager(DeprecatedNames):
             app.context_processor(user_context)
 
     def finish_response(self, response: Response) -> Response:
-        """Return the response with the headers of the login, if the request asked for its user."""
+        """Return the response with the headers and cookies of the login, if the request used its login."""
         request = this_request()
         request.__dict__[self.finished_name] = True
         state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
             if state.private and "Cache-Control" not in response.headers:
-                # OWASP ASVS 5.0, 14.3.2. Without it the browser's "back" button shows the page after the logout.
+                # OWASP ASVS 5.0, 14.3.2. Without this header the browser's "back" button shows the page after a logout.
                 response.headers["Cache-Control"] = "no-store"
             if state.clear_site_data and state.settings.clear_site_data:
                 response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
@@ -82,7 +82,7 @@ class LoginManager(DeprecatedNames):
         return refusal.unauthorized(self)
 
     def needs_refresh(self) -> Any:
-        """Return the response to a login that is not fresh: the handler's, or a redirect to the refresh view.
+        """Return the response to a login that is not fresh: the handler's response, or a redirect to the refresh view.
 
         Raises a 401 if the application has neither.
         """
@@ -117,7 +117,7 @@ class LoginManager(DeprecatedNames):
         confirm(login_state(self))
 
     def update_session_auth_hash(self, user: Any = None) -> None:
-        """Keep this login after a change of password. See :func:`flask_cloakroom.update_session_auth_hash`."""
+        """Let this login stay valid with a new password. See :func:`flask_cloakroom.update_session_auth_hash`."""
         update_auth_hash(login_state(self), user)
 
     def login_fresh(self, max_age: timedelta | float | None = None) -> bool:
@@ -141,11 +141,11 @@ class LoginManager(DeprecatedNames):
         return impersonation.stop(self._state_with_user())
 
     def impersonator(self) -> Any:
-        """Return the user who impersonates the current one, or None. See :func:`flask_cloakroom.impersonator`."""
+        """Return the user who impersonates the current user, or None. See :func:`flask_cloakroom.impersonator`."""
         return self._state_with_user().impersonator
 
     def login_watch(self) -> LoginWatch:
-        """Return an object that says later whether the login still holds. See :func:`flask_cloakroom.login_watch`."""
+        """Return an object that tells later if the login is still valid. See :func:`flask_cloakroom.login_watch`."""
         return LoginWatch(login_state(self))
 
     def _state_with_user(self) -> LoginState:

@@ -1,4 +1,7 @@
-"""Stores, which keep entries, and the table by which a URL chooses one. CONTRIBUTING.md says how to add a store."""
+"""Stores, which keep entries, and the function :func:`open_store`, which returns the store for a URL.
+
+CONTRIBUTING.md says how to add a store.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +33,15 @@ __all__ = [
 class StoreOptions(NamedTuple):
     """The settings that a store may need besides its URL."""
 
-    #: The instance folder, where relative SQLite paths start.
+    #: The application's instance folder. A relative path in an SQLite URL starts in this folder.
     folder: Path
-    #: The key prefix, for stores that several applications share.
+    #: The beginning of every store key, for a server that several applications share.
     prefix: str
-    #: Seconds that a call may take before it is a StoreError.
+    #: The longest time of one store call, in seconds. A call that takes longer raises StoreError.
     timeout: float
 
 
-#: The SQLite file if the URL names none.
+#: The name of the SQLite file for a URL without a file name.
 DEFAULT_FILE = "sessions.sqlite3"
 
 
@@ -54,7 +57,7 @@ def _sqlite(url: str, options: StoreOptions) -> Store:
     query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
     unknown = query.keys() - {"synchronous"}
     if unknown:
-        raise ValueError(f"Unknown option {', '.join(sorted(unknown))}. The only one is synchronous=normal|full")
+        raise ValueError(f"The URL has unknown options: {', '.join(sorted(unknown))}. Use only synchronous=normal|full")
     path = options.folder / (unquote(parts.path)[1:] or DEFAULT_FILE)
     return SQLiteStore(path, timeout=options.timeout, **query)
 
@@ -71,8 +74,8 @@ def _memory(url: str, options: StoreOptions) -> Store:
     return MemoryStore()
 
 
-#: For each URL scheme the function that makes the store. It imports the store itself, so that only the driver in use is
-#: loaded.
+#: For each URL scheme, the function that makes the store. The function imports the store's module when it is called, so
+#: that a process loads only the driver that it uses.
 SCHEMES: dict[str, Callable[[str, StoreOptions], Store]] = {
     "sqlite": _sqlite,
     "memory": _memory,
@@ -81,14 +84,13 @@ SCHEMES: dict[str, Callable[[str, StoreOptions], Store]] = {
 
 
 def open_store(url: str, options: StoreOptions) -> Store:
-    """Return the store for ``url``. It connects at its first use.
+    """Return the store for ``url``. The store connects at its first use.
 
-    Raises ValueError for a wrong URL, and ImportError, which says what to install, without the store's driver.
+    Raises ValueError for a wrong URL. Raises ImportError, which names the package to install, if the driver is missing.
     """
-    url = Secret(url)  # an error report must not show a password
+    url = Secret(url)  # the URL may contain a password, which an error report must not show
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in SCHEMES:
-        raise ValueError(
-            f"This is no URL of a store. It begins with one of {', '.join(f'{name}://' for name in SCHEMES)}"
-        )
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"The URL's scheme is unknown. A store's URL begins with one of {known}")
     return SCHEMES[scheme](url, options)

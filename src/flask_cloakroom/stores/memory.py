@@ -1,4 +1,4 @@
-"""A store in the memory of this process, for tests and first steps. Its sessions end with the process."""
+"""A store in the memory of this process, for tests and first steps. All entries are lost when the process ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 
 
 class MemoryStore:
-    """A dict and a lock. For one process only: with several workers, each would have sessions of its own."""
+    """Keeps entries in a dict. For one process only: a session of one worker process would not exist in another."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """``clock`` returns seconds since the epoch. Tests pass a clock that they can move."""
+        """Make an empty store. ``clock`` returns seconds since the epoch. Tests pass a clock that they can set."""
         self.clock = clock
         self._entries: dict[bytes, tuple[Entry, float]] = {}
         self._owned: dict[bytes, dict[bytes, float]] = {}
         self._new_lock()
-        # Another thread may hold the lock during a fork. In the child nobody would release it.
+        # Another thread may hold the lock during a fork. The child has no such thread, so the lock would stay locked.
         call_in_child(self._new_lock)
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class MemoryStore:
             claims = self._live_claims(owner)
             if limit is not None and len(claims.keys() - {key}) >= limit:
                 return False
-            # Inserted at the end, so that the latest of several claims with one expiry is last.
+            # The claim moves to the end of the dict, so that claims with the same expiry are in the order of the calls.
             claims[key] = max(claims.pop(key, 0.0), self.clock() + ttl)
             self._owned[owner] = claims
             return True
@@ -109,7 +109,7 @@ class MemoryStore:
             return [Claim(key, claims[key] - now) for key in sorted(claims, key=claims.__getitem__)]
 
     def _live_claims(self, owner: bytes) -> dict[bytes, float]:
-        """Return the live claims of ``owner``, and delete the expired ones."""
+        """Return the live claims of ``owner``, and delete the expired claims."""
         now = self.clock()
         claims = {key: expires for key, expires in self._owned.pop(owner, {}).items() if expires > now}
         if claims:

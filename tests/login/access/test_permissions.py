@@ -106,5 +106,5 @@ def test_options_and_login_disabled(site: Site) -> None:
 
 def test_a_name_is_no_permission() -> None:
     """Neither is the name of a flag: a mistyped one would be a riddle."""
-    with pytest.raises(TypeError, match="a function of the user, not str"):
+    with pytest.raises(TypeError, match=r"a function \(user\) -> bool, not str"):
         permission_required("is_admin")  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ def no_permission(it: Case) -> None:
     assert it.work(permission_required(lambda user: False)(lambda: "in")).status_code == 403
 
 
-@case("no session: members was refused: the credential for bearer is nobody's")
+@case("no session: members was refused: the credential for bearer belongs to no user")
 def bad_credential(it: Case) -> None:
     it.site.manager.authenticator("Bearer")(lambda request: None)
     response = it.browser.open("/members", headers={"Authorization": "Bearer forged-credential"})

@@ -153,7 +153,7 @@ def shown(value: Any) -> str:
     return repr(value)[:40] if plain else type(value).__name__
 
 
-HINTS = ("must ", "begins with", "is no ", "write ", "the only one is", "give it")
+HINTS = ("must ", "begins with", "is no ", "write ", "use only", "give it", "remove ", "set it to")
 
 
 class TestValues:

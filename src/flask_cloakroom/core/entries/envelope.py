@@ -12,17 +12,18 @@ offset bytes content
 18     4     absolute deadline; 0: none
 22     4     fence: how often the session was locked
 26     8     end of the lock's lease, in milliseconds; 0: not locked
-34     8     first bytes of the key under which the entry is stored
+34     8     first bytes of the entry's store key
 42     8     end of a request's turn to write, in milliseconds; 0: no request has the turn
-50     2     length of the owner
+50     2     length of the owner in bytes
 52     n     owner, UTF-8
-52+n   …     payload: the packed map; or a nonce and the encrypted map; or a tombstone's
+52+n   …     payload: the packed map; or a nonce and the encrypted map; or of a tombstone
 ====== ===== ==========================================================================
 
 Times are whole seconds since the epoch, in UTC. All numbers are big-endian.
 
-An earlier version wrote entries without the flag ``_KEYED``. Its 8 bytes at offset 34 named the lock's holder, and no
-code read them. So both versions read each other's entries, and a site can update one server after the other.
+An earlier version of this package wrote entries without the flag ``_KEYED``. In these entries, the 8 bytes at offset 34
+are the name of the lock's holder, which no code ever read. So both versions of the package can read all entries, and a
+site with several servers can update one server after the other.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ from .tickets import sealing_key
 FORMAT: Final = 1
 _PERMANENT: Final = 1
 _SEALED: Final = 2
-#: On a tombstone: the payload holds carried data.
+#: A flag of tombstones: the payload contains carried data.
 _CARRIES: Final = 16
-#: The entry names its key. The checksum covers this flag, so damage cannot turn such an entry into one without a key.
+#: The flag of an entry that contains the first bytes of its store key. The checksum includes the flags. So
+#: open_header() notices if damage has removed this flag.
 _KEYED: Final = 32
 
 
 class EntryKind(IntEnum):
-    """The content of an entry. The values are flags of the second byte."""
+    """The kind of an entry. Each value is a flag in the second byte of the entry."""
 
     SESSION = 0
     TOMBSTONE = 4
@@ -59,7 +61,7 @@ class EntryKind(IntEnum):
     USER_DATA = 16
 
 
-#: The kind of entry for these flags, and whether the entry holds carried data.
+#: For each valid combination of these flags: the kind of the entry, and whether the entry contains carried data.
 _KINDS: Final = {
     **{int(kind): (kind, False) for kind in EntryKind},
     EntryKind.TOMBSTONE | _CARRIES: (EntryKind.TOMBSTONE, True),
@@ -67,31 +69,32 @@ _KINDS: Final = {
 _KIND_FLAGS: Final = EntryKind.TOMBSTONE | EntryKind.REMEMBER_FAMILY | EntryKind.USER_DATA
 
 _FIRST: Final = struct.Struct(">BBI")
-#: Bytes of the key that an entry names. Keys are hashes: two of them begin alike with a probability of 2**-64.
+#: The number of bytes of the store key that an entry contains. Store keys are hashes, so two store keys begin with the
+#: same 8 bytes with a probability of 2**-64.
 _KEY_PART: Final = 8
 _HEADER: Final = struct.Struct(f">IIIIIQ{_KEY_PART}sQH")
 _BOTH: Final = struct.Struct(_FIRST.format + _HEADER.format[1:])
 _START: Final = _FIRST.size
 _OWNER_AT: Final = _BOTH.size
 
-#: Length of AES-GCM's nonce: 96 bits (NIST SP 800-38D, 8.2). Nonces are random. One key encrypts the few thousand
-#: versions of one session. NIST allows 2**32 random nonces for one key.
+#: Length of an AES-GCM nonce in bytes: 96 bits (NIST SP 800-38D, 8.2). Nonces are random. NIST allows 2**32 random
+#: nonces for one encryption key. Here, one encryption key encrypts only the few thousand versions of one session.
 NONCE_BYTES: Final = 12
 
 _STR: Final = frozenset({str})
 
-# The library's default buffer is 256 KiB. To allocate it takes longer than to pack a session.
+# With a buffer of 4 KiB. To allocate the default buffer of msgpack, 256 KiB, takes longer than to pack a session.
 _packer: Callable[[], Any] = partial(msgpack.Packer, unicode_errors="surrogatepass", buf_size=4096)
 
 _BYTES: Final = frozenset({bytes})
 
 
 class EnvelopeError(ValueError):
-    """The bytes are no readable entry: damaged, cut short, of an unknown format, or encrypted with another key."""
+    """The bytes are no readable entry: damaged, too short, of an unknown format, or encrypted with another secret."""
 
 
 class Seal(NamedTuple):
-    """The secrets that encrypt a payload: the ticket, and the key under which the entry is stored."""
+    """The two values that encryption of a payload needs: the secret (the ticket), and the store key of the entry."""
 
     ticket: str
     key: bytes
@@ -101,7 +104,12 @@ class Seal(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The first part of an entry. It can be read without the ticket."""
+    """The first part of an entry, which can be read without the ticket. The table at the top explains the fields.
+
+    ``created``, ``renewed``, ``seen`` and ``deadline`` are seconds since the epoch: the times of the creation, of the
+    current ticket or token, of the last activity, and of the absolute end. ``lease_until`` and ``turn_until`` are
+    milliseconds since the epoch. For all of these except the first three, 0 means that there is no such time.
+    """
 
     created: int
     renewed: int
@@ -113,14 +121,15 @@ class Header(NamedTuple):
     permanent: bool = True
     owner: str = ""
     kind: EntryKind = EntryKind.SESSION
-    #: Whether a tombstone holds carried data.
+    #: True if the entry is a tombstone with carried data.
     carries: bool = False
 
 
 def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = None) -> SecretBytes:
-    """Return the bytes of an entry to store under ``key``.
+    """Return the bytes of an entry. ``key``: the store key under which the caller stores the entry.
 
-    ``seal_for``: encrypt the payload with these secrets, and bind the header to it.
+    ``seal_for``: encrypt the payload with this seal, so that nobody can exchange the header of the entry. None: do not
+    encrypt.
     """
     created, renewed, seen, deadline, fence, until, turn, permanent, text, kind, carries = header
     owner = text.encode()
@@ -134,33 +143,33 @@ def pack(header: Header, payload: bytes, key: bytes, *, seal_for: Seal | None = 
 
 
 def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
-    """Return an entry's header, its payload, and whether the payload is encrypted.
+    """Return an entry's header, its payload, and True if the payload is encrypted, otherwise False.
 
-    ``data``: the bytes that the store returned for ``key``. Raises :class:`EnvelopeError` if they are no entry, and
-    StoreError if they are the entry of another key. In the second case the store answered a different question. The
-    session of ``key`` may well exist, so the caller must not treat its visitor as logged out.
+    ``data``: the bytes that the store returned for ``key``. Raises :class:`EnvelopeError` if ``data`` is no entry.
+    Raises StoreError if ``data`` is an entry with another store key. Then the store has mixed up its answers. The
+    session under ``key`` may exist, so the caller must not treat its visitor as logged out.
     """
     try:
         form, flags, checksum, created, renewed, seen, deadline, fence, until, part, turn, length = _BOTH.unpack_from(
             data
         )
     except struct.error as error:
-        raise EnvelopeError("cut short") from error
+        raise EnvelopeError("the entry is too short") from error
     if form != FORMAT:
-        raise EnvelopeError(f"unknown format {form}")
+        raise EnvelopeError(f"the entry has the unknown format {form}")
     if zlib.crc32(data[_START:], flags) != checksum:
-        raise EnvelopeError("checksum does not match")
+        raise EnvelopeError("the entry does not have its checksum")
     if flags & _KEYED and part != key[:_KEY_PART]:
         raise StoreError(
-            "the store returned an entry that belongs to another key, so this request logged nobody in or out. If this "
-            "happens again, look for a proxy or connection that mixes up the store's answers"
+            "The store returned an entry that belongs to another key, so this request logged nobody in or out. If this "
+            "happens again, look for a proxy or connection that mixes up the store's answers."
         )
     payload_at = _OWNER_AT + length
     try:
         kind, carries = _KINDS[flags & _KIND_FLAGS]
         owner = data[_OWNER_AT:payload_at].decode() if length else ""
     except KeyError as error:
-        raise EnvelopeError("unknown kind of entry") from error
+        raise EnvelopeError("the entry is of an unknown kind") from error
     except UnicodeDecodeError as error:
         raise EnvelopeError("the owner is not UTF-8") from error
     permanent = flags & _PERMANENT != 0
@@ -169,7 +178,10 @@ def open_header(data: bytes, key: bytes) -> tuple[Header, bytes, bool]:
 
 
 def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -> bytes:
-    """Return the payload for packed values. ``pack_key``: packs all keys if one of them is no str."""
+    """Return the payload of an entry with these packed values.
+
+    ``pack_key``: a function that packs one session key. It is used for all keys if at least one key is no str.
+    """
     if _STR.issuperset(map(type, values)):
         packed: bytes = _packer().pack(values)
         return packed
@@ -178,13 +190,13 @@ def pack_values(values: Mapping[Any, bytes], pack_key: Callable[[Any], bytes]) -
 
 
 def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[Any, bytes]:
-    """Return the packed values in a payload of :func:`pack_values`.
+    """Return the packed values in a payload that :func:`pack_values` made.
 
     Raises :class:`EnvelopeError` if the payload is no map whose values are bytes.
     """
     values: Any
     try:
-        # MessagePack never uses the byte 0xc1. At the start of a payload it means that the keys are packed.
+        # MessagePack never uses the byte 0xc1. pack_values() writes it at the start of a payload with packed keys.
         if payload[:1] == b"\xc1":
             values = {unpack_key(key): value for key, value in msgpack.unpackb(memoryview(payload)[1:])}
         else:
@@ -197,7 +209,10 @@ def unpack_values(payload: bytes, unpack_key: Callable[[bytes], Any]) -> dict[An
 
 
 def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:
-    """Return the decrypted ``payload``, which is the last part of ``data``. Raises :class:`EnvelopeError`."""
+    """Return the decrypted ``payload``. ``data``: the whole entry, which ends with the payload.
+
+    Raises :class:`EnvelopeError` if ``seal`` does not fit, or if the package cryptography is not installed.
+    """
     try:
         from cryptography.exceptions import InvalidTag
     except ImportError as error:
@@ -206,12 +221,15 @@ def unseal(data: bytes, payload: bytes, seal: Seal) -> bytes:
     try:
         opened: bytes = _cipher(seal).decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError) as error:
-        raise EnvelopeError("the payload is not encrypted with this ticket") from error
+        raise EnvelopeError("the payload is damaged or encrypted with another secret") from error
     return opened
 
 
 def _bound(seal: Seal, flags: int, head: bytes) -> bytes:
-    """Return the data that decryption checks: the key in the store and the header. Neither can be exchanged."""
+    """Return the bytes that AES-GCM authenticates with the payload: the store key and the header of the entry.
+
+    So an attacker with access to the store can neither change the header nor store the payload under another store key.
+    """
     return b"".join((seal.key, bytes((FORMAT, flags)), head))
 
 

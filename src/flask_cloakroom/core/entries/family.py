@@ -1,4 +1,4 @@
-"""One family of remember tokens: its entry in the store, and the status of each token in it."""
+"""One token family: its entry in the store, and the status of each of its remember tokens."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from .tickets import public_id, unmask_successor
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Seconds after its replacement in which a token is still accepted. It must outlast the requests that began before.
-#: gunicorn ends a request after 30 seconds by default.
+#: The time in seconds for which a token is still accepted after a new token has replaced it. A request that began with
+#: the old token must be able to finish. gunicorn ends a request after 30 seconds by default.
 TOKEN_OVERLAP: Final = 30
-#: Random bytes of a token's selector and of its secret: 144 and 192 bits. OWASP ASVS 5.0, 7.2.3, asks for 128.
+#: Length in bytes of the two random parts of a token, the selector and the secret. They have 144 and 192 bits. OWASP
+#: ASVS 5.0, 7.2.3, asks for at least 128 bits.
 SELECTOR_BYTES: Final = 18
 SECRET_BYTES: Final = 24
 
-#: The longest lifetime of a family, in seconds: ten years. Browsers keep a cookie for at most 400 days.
+#: The longest lifetime of a token family, in seconds: ten years. A stored family with a longer lifetime is damaged.
 LONGEST_LIFETIME: Final = 10 * 365 * 24 * 3600
 
 _SELECTOR_LENGTH: Final = SELECTOR_BYTES * 4 // 3
 _SECRET_LENGTH: Final = SECRET_BYTES * 4 // 3
-#: A regular expression for a token.
+#: A regular expression that matches each remember token: the selector, a full stop, and the secret.
 TOKEN_PATTERN: Final = rf"[A-Za-z0-9_-]{{{_SELECTOR_LENGTH}}}\.[A-Za-z0-9_-]{{{_SECRET_LENGTH}}}"
 
 
 class TokenStatus(Enum):
     """The status of a token in its family."""
 
-    #: The newest token.
+    #: The newest token of the family.
     CURRENT = "current"
-    #: The token before. It was replaced less than :data:`TOKEN_OVERLAP` seconds ago.
+    #: The token before the newest token. It was replaced at most :data:`TOKEN_OVERLAP` seconds ago and is accepted.
     PREVIOUS = "previous"
-    #: The token before. Its time is over, but perhaps only because two servers' clocks differ. So it is refused without
-    #: an alarm.
+    #: The token before the newest token, replaced a little more than :data:`TOKEN_OVERLAP` seconds ago. Perhaps it is
+    #: late only because two servers' clocks differ. So it is refused, but the family does not end.
     LATE = "late"
-    #: Replaced long ago, or never a token of this family.
+    #: A token that was replaced long ago, or that was never a token of this family. Its use ends the family.
     OLD = "old"
 
 
@@ -57,32 +58,33 @@ _stored_in: Final = itemgetter(*_STORED)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A token family as it was read or written: the remembered login of one device."""
+    """A token family as this request has read or written it. It is the remembered login of one device."""
 
     selector: str
     key: bytes
     version: bytes
-    #: ``renewed``: when the current token was issued. ``seen``: when a token was last used. Seconds since the epoch.
+    #: In this header, ``renewed`` is the time at which the current token was issued, and ``seen`` is the time at which
+    #: a token was last used. Both are in seconds since the epoch.
     header: Header
     user_id: str
-    #: Digest of the user's ``session_auth_hash()`` at the login; "" if the user has none. None until the first use of a
-    #: family that began with another package's cookie.
+    #: The digest of the user's ``session_auth_hash()`` at the login, or "" if the user's class has no such method. None
+    #: if the family was made from another package's cookie and none of its tokens was used yet.
     auth_hash: str | None
-    #: Seconds from the login, or from the last extension, to the deadline.
+    #: The lifetime in seconds: from the login, or from the last extension, to ``header.deadline``.
     lifetime: int
-    #: Digest of the current token.
+    #: The digest of the current token.
     current: bytes
-    #: Digest of the token before; b"" if there was none.
+    #: The digest of the token before the current token; b"" if the current token is the first one.
     previous: bytes = b""
-    #: The current token's secret and the session's ticket, encrypted with the previous token, so that only its holder
-    #: can read them.
+    #: The current token's secret and its session's ticket, encrypted with the previous token, so that only a browser
+    #: with the previous token can read them.
     successor: bytes = b""
 
     def __repr__(self) -> str:
         return f"<Family {public_id(self.key)}>"
 
     def is_valid(self) -> bool:
-        """Return whether all fields have the types and bounds that this package writes."""
+        """Return True if all fields have the types and limits that this package writes. Return False for other data."""
         return (
             isinstance(self.user_id, str)
             and isinstance(self.auth_hash, str | None)
@@ -94,13 +96,13 @@ class Family:
 
     @property
     def owner(self) -> Ownership:
-        """The family's owner and login."""
+        """The owner of the family, and the login that the family remembers."""
         found = Ownership.parse(self.header.owner)
-        assert found is not None  # each family is written with its owner
+        assert found is not None  # is_valid() has checked the owner
         return found
 
     def status_of(self, digest: bytes, now: int) -> TokenStatus:
-        """Return the status of the token with this digest. ``now``: seconds since the epoch."""
+        """Return the status of the token with this digest. ``now``: the present time in seconds since the epoch."""
         if hmac.compare_digest(digest, self.current):
             return TokenStatus.CURRENT
         age = now - self.header.renewed
@@ -110,25 +112,29 @@ class Family:
         return TokenStatus.PREVIOUS if age <= TOKEN_OVERLAP else TokenStatus.LATE
 
     def next_token(self, token: str) -> NextToken:
-        """Return the token and session that replaced the previous token. A wrong ``token`` yields random characters."""
+        """Return the current token and its session's ticket, decrypted with the previous token.
+
+        ``token``: the previous token. Any other token yields random characters.
+        """
         plain = unmask_successor(token, self.successor)
         secret, ticket = Secret(plain[:_SECRET_LENGTH]), Secret(plain[_SECRET_LENGTH:])
         return NextToken(make_token(self.selector, secret), ticket, False)
 
     def pack(self, *, encrypt: bool) -> SecretBytes:
-        """Return the bytes to store under the family's key. ``encrypt``: encrypt the payload with the selector."""
-        digests = map(bytes, (self.current, self.previous, self.successor))  # the codec takes plain bytes only
+        """Return the bytes of the family's entry. ``encrypt``: encrypt the payload with the selector."""
+        digests = map(bytes, (self.current, self.previous, self.successor))  # the codec refuses SecretBytes
         packed = map(codec.pack, (self.user_id, self.auth_hash, self.lifetime, *digests))
         payload = envelope.pack_values(dict(zip(_STORED, packed, strict=True)), codec.pack)
-        # The selector is a part of every token of the family, and the store does not have it.
+        # The selector is a suitable secret: every token of the family contains it, but the store has only its hash.
         seal = Seal(self.selector, self.key) if encrypt else None
         return envelope.pack(self.header, payload, self.key, seal_for=seal)
 
     @classmethod
     def read(cls, selector: str, key: bytes, entry: Entry, *, encrypted: bool, now: int) -> Family | None:
-        """Return the family in an entry; None if it cannot be read, or if it has expired and the store missed that.
+        """Return the token family in an entry. Return None if the family cannot be read or has expired.
 
-        ``encrypted``: refuse an entry that is not encrypted. ``now``: seconds since the epoch.
+        The method checks the expiry again, because a store's clock may be wrong. ``encrypted``: return None also for an
+        entry that is not encrypted. ``now``: the present time in seconds since the epoch.
         """
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
@@ -137,26 +143,26 @@ class Family:
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(selector, key))
             elif encrypted:
-                raise EnvelopeError("it is not encrypted, and SESSION_ENCRYPTION is on")
+                raise EnvelopeError("the entry is not encrypted, although SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack_key)
             family = cls(selector, key, entry.version, header, *map(codec.unpack, _stored_in(values)))
             if not family.is_valid():
-                raise EnvelopeError("its fields are of the wrong types")
+                raise EnvelopeError("the token family has fields of the wrong types")
         except (EnvelopeError, codec.CodecError, KeyError) as error:
-            log.warning("remembered login %s cannot be read (%s)", public_id(key), type(error).__name__)
+            log.warning("remembered login %s cannot be read, so it is over (%s)", public_id(key), type(error).__name__)
             return None
-        # The family began, or was extended, one lifetime before its deadline. If that time is in the future, the clock
-        # was set back.
+        # The family began, or was extended, one lifetime before its deadline. If this time is in the future, the clock
+        # was set back. Then the family counts as expired, because it could otherwise live too long.
         return family if is_within(now - header.deadline + family.lifetime, family.lifetime) else None
 
 
 class NextToken(NamedTuple):
-    """The result of the use of a token."""
+    """The result of the use of a token: the next token for the browser, and the ticket of a new session."""
 
     token: Secret
-    #: The ticket of the session that the login continues in. The first request that comes creates this session.
+    #: The ticket of the session that all requests with the used token share. The first of these requests creates it.
     ticket: Secret
-    #: Whether this was the first use of the token.
+    #: True if the token was not used before this use. False for the use by a parallel request.
     first: bool
 
     def __repr__(self) -> str:
@@ -164,7 +170,7 @@ class NextToken(NamedTuple):
 
 
 def new_token(selector: str = "") -> Secret:
-    """Return a token with a new secret: of a new family, or of the family with this ``selector``."""
+    """Return a token with a new secret. ``selector``: the selector of an existing family; "" makes a new selector."""
     return make_token(selector or secrets.token_urlsafe(SELECTOR_BYTES), secrets.token_urlsafe(SECRET_BYTES))
 
 
@@ -174,5 +180,5 @@ def make_token(selector: str, secret: str) -> Secret:
 
 
 def selector_of(token: str) -> Secret:
-    """Return the selector of a token's family."""
+    """Return the selector in a token. It names the token's family."""
     return Secret(token.partition(".")[0])

@@ -1,4 +1,4 @@
-"""One application's entries in one store: read, pack, compare and set."""
+"""Read and write one application's entries in one store. A write is a compare-and-set."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from .tombstone import TICKET_OVERLAP, Tombstone
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Seconds for which a write is tried again after conflicts, before it raises ContentionError. A request that blocks a
-#: worker for longer does more harm than the answer 503.
+#: The time in seconds for which a write is tried again after conflicts. After that it raises ContentionError. A request
+#: that occupies a worker for a longer time does more harm than the answer 503.
 COMMIT_PATIENCE: Final = 5.0
-#: The longest wait between two tries, in seconds: about the duration of one commit.
+#: The longest wait between two tries of a write, in seconds: about the duration of one commit.
 LONGEST_WAIT: Final = 0.01
-#: The most renewals that one read follows: SESSION_RENEW_EVERY is at least a second, so no more fit into the overlap.
+#: The largest number of renewals that :meth:`Namespace.load` follows from an old ticket. SESSION_RENEW_EVERY is at
+#: least a second, so a session cannot be renewed more often during the overlap.
 _MOST_RENEWALS: Final = TICKET_OVERLAP
-#: The same object in a variable, because Python 3.11 takes longer to find a member in its class.
+#: The member EntryKind.SESSION in a variable, because Python 3.11 takes long to find a member in an Enum.
 _SESSION: Final = EntryKind.SESSION
 
 
 class Versioned(Protocol):
-    """An object that was read from the store."""
+    """An object that was read from an entry, such as a session or a token family."""
 
     @property
     def version(self) -> bytes | None:
-        """The entry's version; None if the store has no entry."""
+        """The version of the entry, or None if the store has no such entry."""
 
 
 V = TypeVar("V", bound=Versioned)
 
 
 class Namespace:
-    """The entries of one application in one store. One object serves all threads of a process."""
+    """Reads and writes the entries of one application in one store. One object serves all threads of a process."""
 
     def __init__(
         self,
@@ -57,11 +58,14 @@ class Namespace:
         max_bytes: int = 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Set the limits. ``max_bytes``: the most bytes of one entry. ``clock``: returns seconds since the epoch."""
+        """Set the settings of all entries. ``encrypt``: encrypt the payloads of entries (SESSION_ENCRYPTION).
+
+        ``max_bytes``: the largest size of an entry. ``clock``: returns the present time in seconds since the epoch.
+        """
         self.store = store
         self.tickets = tickets
         self.lifetimes = lifetimes
-        #: Whether payloads are encrypted (SESSION_ENCRYPTION).
+        #: True if the payloads of entries are encrypted (SESSION_ENCRYPTION).
         self.encrypts = encrypt
         self.max_bytes = max_bytes
         self.clock = clock
@@ -69,20 +73,21 @@ class Namespace:
     # -- time -------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Return the time in whole seconds since the epoch."""
+        """Return the present time in whole seconds since the epoch."""
         return int(self.clock())
 
     def now_ms(self) -> int:
-        """Return the time in milliseconds since the epoch."""
+        """Return the present time in milliseconds since the epoch."""
         return int(self.clock() * 1000)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
     def load(self, ticket: str) -> Record | Absence:
-        """Return a ticket's session, or why there is none. Follow a renewal that happened a moment ago.
+        """Return the session of a ticket, or the reason why it has no session.
 
-        ``ticket``: a text with a ticket's form. Raises :class:`StoreError` if the store is down. Then the session's
-        state is unknown, so the caller must not treat the visitor as logged out.
+        If the session was renewed a moment ago, return the session of the new ticket. ``ticket``: a text with a
+        ticket's form. Raises :class:`StoreError` if the store fails. Then it is unknown if the session exists, so the
+        caller must not treat the visitor as logged out.
         """
         for _ in range(1 + _MOST_RENEWALS):
             key = self.tickets.fingerprint(ticket)
@@ -91,37 +96,39 @@ class Namespace:
             if not isinstance(found, str):
                 return found
             ticket = found
-        # A session is renewed at most once a second, so a longer chain of renewals is forged.
+        # A session is renewed at most once a second. So an attacker with access to the store made so many renewals.
         return Absence.UNKNOWN
 
     def open(self, ticket: str, key: bytes, entry: Entry, *, was_read: bool = False) -> Record | Absence | str:
-        """Return the session in an entry, or why there is none, or the ticket of its successor.
+        """Return the session in an entry. Return the new ticket, a str, if the session was renewed a moment ago.
 
-        ``was_read``: the caller read the session before. See :meth:`.Tombstone.absence`.
+        Return an :class:`Absence` if the entry has no valid session. ``ticket``, ``key``: the entry's ticket and store
+        key. ``was_read``: this request has read the session before; see :meth:`.Tombstone.absence`. Raises StoreError
+        if the entry belongs to another store key.
         """
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
             if header.kind is not _SESSION:
                 if header.kind is EntryKind.TOMBSTONE:
                     return self._follow(ticket, key, Tombstone.from_payload(header, payload), was_read)
-                raise EnvelopeError("it is not a session")
+                raise EnvelopeError("the entry is no session")
             if self.lifetimes.is_over(header, self.clock()):
                 return Absence.UNKNOWN
             if sealed:
                 payload = envelope.unseal(entry.data, payload, Seal(ticket, key))
             elif self.encrypts:
-                raise EnvelopeError("it is not encrypted, and SESSION_ENCRYPTION is on")
+                raise EnvelopeError("the entry is not encrypted, although SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack_key)
         except (EnvelopeError, codec.CodecError) as error:
-            log.warning("session %s cannot be read (%s); the visitor gets a new one", public_id(key), error)
+            log.warning("session %s cannot be read (%s). The visitor gets a new session.", public_id(key), error)
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
     def _follow(self, ticket: str, key: bytes, tombstone: Tombstone, was_read: bool) -> Absence | str:
-        """Return the successor's ticket, or why the old ticket does not lead to the successor."""
+        """Return the successor's ticket, or the reason why the old ticket does not lead to the successor."""
         absence = tombstone.absence(self.clock(), was_read=was_read)
         if absence is Absence.REUSED:
-            log.warning("session %s: a ticket that was renewed long ago came back; it may be a copy", public_id(key))
+            log.warning("session %s: a ticket that was renewed long ago came back. It may be a copy.", public_id(key))
         if absence is not None:
             return absence
         successor = tombstone.ticket(ticket)
@@ -132,22 +139,27 @@ class Namespace:
     def pack(
         self, ticket: str, key: bytes, header: Header, values: Values, before: Record | None = None
     ) -> SecretBytes:
-        """Return the bytes of a session's entry. ``before``: the session as it is stored now, if it is.
+        """Return the bytes of a session's entry. ``before``: the session that these bytes replace; None for a new one.
 
-        Raises SessionTooLargeError if there are more bytes than ``max_bytes``, and more than ``before`` has.
+        Raises SessionTooLargeError if the entry would be larger than ``max_bytes``. The values of ``before`` may have
+        been too large already, under a higher limit. Then the error is raised only if the new values are larger.
         """
         seal = Seal(ticket, key) if self.encrypts else None
         data = envelope.pack(header, envelope.pack_values(values, codec.pack), key, seal_for=seal)
         if len(data) > self.max_bytes:
             largest = max(values, key=lambda name: len(values[name]))
             size = len(values[largest])
-            # A session from a time with a higher limit can still be changed, as long as it does not grow.
+            # If SESSION_MAX_BYTES was lowered, a session that is too large can still be changed, but must not grow.
             if before is None or sum(map(len, values.values())) > sum(map(len, before.values.values())):
                 raise SessionTooLargeError(len(data), self.max_bytes, largest, size)
         return data
 
     def replace(self, record: Record, header: Header, values: Values) -> Saved | Conflict | Gone:
-        """Replace the stored session, if it still has the version of ``record``."""
+        """Overwrite a session in the store with a new header and new values. Return the store's result.
+
+        Nothing is written if the session in the store no longer has the version of ``record``. Raises StoreError and
+        SessionTooLargeError.
+        """
         data = self.pack(record.ticket, record.key, header, values, record)
         ttl = self.lifetimes.remaining(header, self.clock())
         return self.store.replace(record.key, data, ttl, record.version)
@@ -159,11 +171,12 @@ class Namespace:
         work: Callable[[V], tuple[V, bytes, int] | None],
         reopen: Callable[[Entry | None], V | None],
     ) -> tuple[V, bytes] | None:
-        """Replace an entry, and try again after each conflict. Return the new object and its version.
+        """Overwrite an entry, and try again after each conflict. Return the new object and its version.
 
-        ``found``: the object that the caller read under ``key``. ``work``: returns the new object, its bytes, and the
-        seconds to store them; called once a try. ``reopen``: returns the object in the entry that another request
-        wrote. If either function returns None, this method stops and returns None.
+        ``found``: the object that the caller read under ``key``. ``work``: a function that is called for each try. It
+        returns the new object, the bytes of its entry, and the seconds after which the entry expires. ``reopen``: a
+        function that returns the object in the entry that another request wrote. If one of these functions returns
+        None, this method writes nothing more and returns None.
 
         Raises StoreError, and ContentionError after :data:`COMMIT_PATIENCE` seconds.
         """
@@ -185,10 +198,10 @@ class Namespace:
             current = reopen(entry)
             if time.monotonic() >= deadline:
                 raise ContentionError(
-                    f"other requests changed a user's entry again and again for {COMMIT_PATIENCE:g} s, so it could "
-                    "not be saved. Try the request again"
+                    f"Other requests changed a user's entry again and again for {COMMIT_PATIENCE:g} s, so this request "
+                    "could not save it. Try the request again."
                 )
             conflicts += 1
-            if conflicts > 1:  # after a single conflict a second try at once nearly always succeeds
+            if conflicts > 1:  # after the first conflict, a second try without a pause nearly always succeeds
                 time.sleep(random.uniform(0, LONGEST_WAIT))  # noqa: S311  no secret: it only spreads the tries
         return None

@@ -1,4 +1,4 @@
-"""The owner of an entry, as the entry's header names them."""
+"""The owner of an entry: the text about a user and a login in the entry's header."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..values import codec, own_keys
 from ..values.own_keys import USER_KEY
 from ..values.rebase import Values
 
-#: Random bytes of a handle: 72 bits, so that no two logins get the same one.
+#: Length of a handle in random bytes. A handle has 72 bits, so two logins never get the same handle by chance.
 HANDLE_BYTES: Final = 9
 
 
 class Ownership(NamedTuple):
-    """The owner of a session or token family, and the login that it belongs to."""
+    """The owner of a session or token family, and the login that the session or token family belongs to."""
 
-    #: The owner's name in the store: :meth:`.tickets.Tickets.owner_name`.
+    #: The owner's name in the store, which :meth:`.tickets.Tickets.owner_name` returns.
     name: str
-    #: The login's handle. It stays the same through all rotations.
+    #: The handle of the login. A rotation does not change the handle.
     handle: str
-    #: The login's device note. The core does not read it.
+    #: The device note of the login. No module in the folder ``core`` reads the device note.
     note: str = ""
 
     def __str__(self) -> str:
@@ -28,17 +28,20 @@ class Ownership(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Ownership | None:
-        """Return the owner that ``str()`` made ``text`` from; None for a session without an owner."""
+        """Return the owner in the header text ``text``, which ``str()`` of an owner made.
+
+        Return None for the text of a session without an owner.
+        """
         parts = text.split(".", 2)
         return cls(*parts) if len(parts) == 3 else None
 
 
 class NewLogin(NamedTuple):
-    """The description of a login that is about to begin."""
+    """The device note and the handle of a login that is about to begin."""
 
     #: The device note.
     note: str = ""
-    #: The handle, if a token family already has one for this login; "" for a new handle.
+    #: The handle of the login's token family, if the login has one; "" gives the login a new handle.
     handle: str = ""
 
 
@@ -51,7 +54,7 @@ def new_handle() -> str:
 
 
 def user_id_in(values: Values) -> Any:
-    """Return the user id in a session's values; None if there is none, or if it cannot be read."""
+    """Return the user id in a session's values. Return None if the values have no user id, or if it cannot be read."""
     packed = values.get(USER_KEY)
     try:
         return None if packed is None else own_keys.unpack(USER_KEY, packed)

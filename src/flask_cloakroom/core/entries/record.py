@@ -1,4 +1,4 @@
-"""A session as it was read, the reason if there is none, and the result of a commit."""
+"""A session as it was read from the store, the reasons why a ticket has no session, and the result of a commit."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from .tickets import public_id
 
 
 class Absence(Enum):
-    """Why there is no session for a ticket."""
+    """The reason why a ticket has no session."""
 
-    #: The store has no session: it never existed, or it has expired or was ended.
+    #: The store has no such session. The session never existed, or has expired, or was ended.
     UNKNOWN = "unknown"
-    #: The stored entry cannot be read. A log line says why.
+    #: The entry in the store cannot be read. A log line says why.
     UNREADABLE = "unreadable"
     #: The session ended or moved a moment ago. A request with this ticket must write nothing and set no cookie.
     SUPERSEDED = "superseded"
-    #: The session moved at a login, longer ago than a request may last, and its tombstone still holds carried data. The
-    #: caller treats the ticket as unknown, except at a login of the same user.
+    #: The session moved at a login, and its tombstone still has carried data. The login was longer ago than a request
+    #: may last. The caller treats the ticket as UNKNOWN, except at a login of the same user.
     CARRIES = "carries"
     #: The ticket was renewed long ago, so the browser should have the new ticket. Either the response with the new
-    #: ticket got lost, or somebody uses a copy of the old one. The caller treats it as unknown and reports it.
+    #: ticket was lost, or an attacker uses a copy of the old ticket. The caller treats the ticket as UNKNOWN, and
+    #: reports its use.
     REUSED = "reused"
 
 
 @dataclass(slots=True)
 class Record:
-    """A session as it was last read or written. The next commit replaces this version."""
+    """A session as this request has last read or written it. The next commit replaces this version."""
 
     ticket: str
     key: bytes
     version: bytes
     header: Header
-    #: Key to packed value. Never changed in place.
+    #: Each session key with its packed value. This dict is never changed; a commit makes a new dict.
     values: Values
 
     @property
     def sid(self) -> str:
-        """The public id, for logs and pages."""
+        """The public id of the session, for logs and pages."""
         return public_id(self.key)
 
     def __repr__(self) -> str:
@@ -51,10 +52,10 @@ class Record:
 
 
 class Committed(NamedTuple):
-    """The result of a commit: the session as it is stored now."""
+    """The result of a commit. ``record`` is the session as the commit has stored it."""
 
     record: Record
-    #: Whether the record also contains changes of other requests.
+    #: True if the record also contains changes of other requests.
     merged: bool
     #: The conflicts that the commit resolved.
     conflicts: Sequence[MergeConflict]

@@ -1,4 +1,4 @@
-"""The ticket in the session cookie, and the keys and names in the store. No ticket is ever stored or logged."""
+"""Make tickets for the session cookie, and compute store keys and owner names. No ticket is ever stored or logged."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from typing import Final
 
 from ...secret import Secret, SecretBytes
 
-#: Random bytes of a ticket: 256 bits. OWASP ASVS 5.0, 7.2.3, asks for 128.
+#: Length of a ticket in random bytes, by default. It gives 256 bits. OWASP ASVS 5.0, 7.2.3, asks for at least 128 bits.
 TICKET_BYTES: Final = 32
-#: The smallest value of SESSION_ID_LENGTH: the 128 bits of OWASP ASVS 5.0, 7.2.3.
+#: The smallest value of SESSION_ID_LENGTH: 128 bits, as OWASP ASVS 5.0, 7.2.3 asks for.
 MIN_TICKET_BYTES: Final = 16
-#: The largest value of SESSION_ID_LENGTH. The store's key is a SHA-256 of the ticket, so more bytes add no strength.
+#: The largest value of SESSION_ID_LENGTH. A store key has only 32 bytes, so a longer ticket would not be safer.
 MAX_TICKET_BYTES: Final = 64
 
-#: Length of a key in the store: a SHA-256.
+#: Length of a store key in bytes. Each store key is a SHA-256 hash.
 KEY_BYTES: Final = 32
 
 
 class Tickets:
-    """Makes tickets, keys and owner names for one namespace."""
+    """Makes tickets, store keys and owner names for one namespace."""
 
     def __init__(self, namespace: str, length: int = TICKET_BYTES, *, kind: str = "") -> None:
-        """Raise ValueError if ``length`` is not from 16 to 64, or if ``namespace`` contains a NUL character.
+        """Set the namespace and the length of tickets.
 
-        ``namespace``: separates the applications that share a store. ``length``: random bytes of a ticket. ``kind``:
-        separates the user kinds of one application; letters, digits and "_".
+        ``namespace``: a text that is different for each application that uses the store. ``length``: the length of a
+        ticket in random bytes, from 16 to 64. ``kind``: the name of a user kind, of letters, digits and "_"; "" for the
+        default realm.
+
+        Raises ValueError for a ``length`` outside of these limits, and for a NUL character in ``namespace``.
         """
         if not MIN_TICKET_BYTES <= length <= MAX_TICKET_BYTES:
-            raise ValueError(f"must be from {MIN_TICKET_BYTES} to {MAX_TICKET_BYTES}, not {length}")
+            raise ValueError(f"the length is {length}. Give a length from {MIN_TICKET_BYTES} to {MAX_TICKET_BYTES}.")
         if "\0" in namespace:
-            raise ValueError("must not contain a NUL character")
+            raise ValueError("the namespace contains a NUL character. Remove this character.")
         self._length = length
-        # Without the NUL, namespace "ab" with ticket "c" would get the same key as namespace "a" with ticket "bc".
+        # Without the NUL, namespace "ab" with ticket "c" would have the store key of namespace "a" with ticket "bc".
         named = b":" + namespace.encode() + b"\0"
-        if kind:  # before the colon, because a namespace only stands after the colon
+        if kind:  # "-of-kind" is before the colon, so that no namespace can make the same prefix as a user kind
             named = b"-of-kind" + named + kind.encode() + b"\0"
         self._namespace = namespace
         self._prefix = b"flask-cloakroom:ticket" + named
@@ -45,15 +48,15 @@ class Tickets:
         self._family_prefix = b"flask-cloakroom:family" + named
         self._token_prefix = b"flask-cloakroom:remember-token" + named
         self._user_prefix = b"flask-cloakroom:user-data" + named
-        #: The beginning of all owner names in this namespace. Another namespace has the same one with a probability
-        #: of 2**-64.
+        #: The beginning of all owner names in this namespace. It shows which namespace an entry belongs to. Two
+        #: namespaces have the same beginning with a probability of 2**-64.
         self.owner_tag = hashlib.sha256(self._owner_prefix).hexdigest()[:16]
         #: A regular expression for tickets of this length.
         self.pattern = rf"[A-Za-z0-9_-]{{{-(-length * 4 // 3)}}}"
         self._matches = re.compile(self.pattern).fullmatch
 
     def of_kind(self, kind: str) -> Tickets:
-        """Return the tickets of another user kind in the same namespace. No ticket of one kind works for another."""
+        """Return a new object for another user kind in the same namespace. A ticket is valid for one kind only."""
         return Tickets(self._namespace, self._length, kind=kind)
 
     def issue(self) -> Secret:
@@ -61,44 +64,44 @@ class Tickets:
         return Secret(secrets.token_urlsafe(self._length))
 
     def is_plausible(self, text: str) -> bool:
-        """Return whether ``text`` has the form of a ticket, without asking the store."""
+        """Return True if ``text`` has the form of a ticket. The store is not used, so the session may not exist."""
         return self._matches(text) is not None
 
     def fingerprint(self, ticket: str) -> SecretBytes:
-        """Return the key of a ticket's session in the store: 32 bytes. The ticket cannot be computed from the key."""
+        """Return the store key of a ticket's session: 32 bytes. The ticket cannot be computed from the store key."""
         return SecretBytes(hashlib.sha256(self._prefix + ticket.encode()).digest())
 
     def family_key(self, selector: str) -> SecretBytes:
-        """Return the key of a token family in the store: 32 bytes. No token can be computed from the key."""
+        """Return the store key of a token family: 32 bytes. No token can be computed from the store key."""
         return SecretBytes(hashlib.sha256(self._family_prefix + selector.encode()).digest())
 
     def token_digest(self, token: str) -> SecretBytes:
-        """Return the stored digest of a remember token: 32 bytes."""
+        """Return the digest of a remember token, which the entry of its family contains: 32 bytes."""
         return SecretBytes(hashlib.sha256(self._token_prefix + token.encode()).digest())
 
     def user_key(self, name: str) -> SecretBytes:
-        """Return the key of a user's data in the store: 32 bytes. ``name``: the user's :meth:`owner_name`."""
+        """Return the store key of a user's data: 32 bytes. ``name``: the user's :meth:`owner_name`."""
         return SecretBytes(hashlib.sha256(self._user_prefix + name.encode()).digest())
 
     def owner_name(self, user_id: str) -> str:
         """Return the name of a user in the store: :attr:`owner_tag` and 32 hexadecimal digits.
 
-        The name keeps user ids out of the store. It is no secret: anybody can compute it from the user id and the
-        namespace.
+        The store has this hash and not the user id. The name is no secret, because everybody who knows the user id and
+        the namespace can compute it.
         """
         digest = hashlib.sha256(self._owner_prefix + user_id.encode("utf-8", "surrogatepass")).hexdigest()
         return self.owner_tag + digest[:32]
 
 
 def sealing_key(ticket: str) -> SecretBytes:
-    """Return the 32-byte key that encrypts the payload of a ticket's session. Only the ticket yields this key."""
+    """Return the secret key that encrypts the payload of a ticket's session: 32 bytes, computed from the ticket."""
     return SecretBytes(hmac.digest(ticket.encode(), b"flask-cloakroom:payload", "sha256"))
 
 
 def mask_successor(old: str, ticket: str) -> SecretBytes:
-    """Return ``ticket`` encrypted with the old ticket, so that only the holder of ``old`` can read it.
+    """Return ``ticket`` encrypted with the old ticket, so that only a browser with the old ticket can read it.
 
-    The encryption is a one-time pad. It is safe because an old ticket has only one successor.
+    The encryption is a one-time pad. It is safe, because each old ticket encrypts only one new ticket.
     """
     return SecretBytes(_xor(ticket.encode(), _pad(old, len(ticket))))
 
@@ -109,7 +112,7 @@ def unmask_successor(old: str, masked: bytes) -> Secret:
 
 
 def public_id(fingerprint: bytes) -> str:
-    """Return a session's public id for logs and pages: 16 hexadecimal digits. It opens nothing."""
+    """Return the public id of the entry with this store key: 16 hexadecimal digits for logs and pages."""
     return hashlib.sha256(b"flask-cloakroom:public:" + fingerprint).hexdigest()[:16]
 
 

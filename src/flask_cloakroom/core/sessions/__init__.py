@@ -1,1 +1,1 @@
-"""Sessions and remembered logins in a store: load, commit, rotate, list and end."""
+"""Sessions and remembered logins in a store: load, commit, rotate, list and end them."""

@@ -1,4 +1,4 @@
-"""Write one request's changes over those of other requests: tries, turns, and when to give up."""
+"""Write one request's changes to a session that other requests change at the same time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..entries.record import Absence, Committed, Record
 from ..values.merge import MergeConflict, Strategies
 from ..values.rebase import Changes, Values, apply_changes, rebase
 
-#: Milliseconds for which one request has its turn to write. A turn is for a single commit.
+#: The length of a turn in milliseconds. During a turn, only one request writes the session, and only once.
 TURN_MS: Final = 1000
 
 
 class Commit:
-    """One request's changes, and the session that they are to be written over.
+    """Writes one request's changes to a session that other requests may write at the same time.
 
-    After a first conflict the request merges and tries again. After a second one it takes a turn: it writes into the
-    session's header that the other requests must wait. Without turns, a request with much to merge would lose every
-    race against requests with little to merge.
+    After the first conflict, the request merges its changes with the new values and tries again. After the second
+    conflict, the request takes a turn: it writes into the session's header that other requests must wait. Without
+    turns, a request whose merge takes long would have a new conflict at each try, because other requests are faster.
     """
 
-    # Class attributes, so that a commit without a conflict sets none of them.
+    # Class attributes, because a commit without a conflict need not set them.
     merged = False
     conflicts: Sequence[MergeConflict] = ()
     _losses = 0
@@ -40,25 +40,28 @@ class Commit:
         self._strategies = strategies
         self._base = record.values
         self._changes = changes
-        #: The session to replace with the next write.
+        #: The session in the store, which the next write replaces.
         self.record = record
-        #: The values to write next.
+        #: The packed values of the next write.
         self.values = apply_changes(record.values, changes)
 
     @property
     def header(self) -> Header:
-        """The stored header, without a turn."""
+        """The header of :attr:`record`, without a turn."""
         header = self.record.header
         return header._replace(turn_until=0) if header.turn_until else header
 
     def committed(self, version: bytes, header: Header) -> Committed:
-        """Return the result, after :attr:`values` were written with this header and got this version."""
+        """Return the result of the commit. Call this after :attr:`values` were written with this header.
+
+        ``version``: the version that the store returned for this write.
+        """
         old = self.record
         record = Record(old.ticket, old.key, version, header, self.values)
         return Committed(record, self.merged, self.conflicts)
 
     def await_turn(self) -> bool:
-        """Wait while another request has the turn. False: the session has ended meanwhile."""
+        """Wait while another request has the turn. Return False if the session has ended meanwhile, otherwise True."""
         while self.record.header.turn_until and not self._has_turn and self._is_others_turn(self.record):
             entry = self._wait_and_load()
             if entry is None or not self.rebase_entry(entry):
@@ -66,21 +69,25 @@ class Commit:
         return True
 
     def rebase_on(self, result: Conflict | Gone | Saved) -> bool:
-        """Prepare the next try after a write that was refused. False: the session has ended.
+        """Prepare the next try after a write that failed with ``result``. Return False if the session has ended.
 
-        Raises ContentionError if the tries take longer than :data:`.COMMIT_PATIENCE` seconds.
+        Return True if the caller shall try again. Raises ContentionError if the tries take longer than
+        :data:`.COMMIT_PATIENCE` seconds.
         """
         if type(result) is not Conflict:
             return False
         self._losses += 1
-        self._has_turn = False  # the turn is over, because other requests do not write during it
+        self._has_turn = False  # a write failed, so another request wrote, and this request's turn must be over
         if self._losses == 1:
             self._deadline = time.monotonic() + COMMIT_PATIENCE
             return self.rebase_entry(result.entry)
         return self._take_turn(result.entry)
 
     def rebase_entry(self, entry: Entry) -> bool:
-        """Merge the changes with the entry that another request wrote. False: the session has ended."""
+        """Merge the changes with the values in ``entry``, which another request wrote.
+
+        Return True, or False if the session has ended.
+        """
         found = self._open(entry)
         if found is None:
             return False
@@ -88,10 +95,13 @@ class Commit:
         return True
 
     def _take_turn(self, entry: Entry | None) -> bool:
-        """Write only the turn into the header, which is quick, and merge afterwards. False: the session has ended."""
+        """Take a turn, and then merge the changes. Return False if the session has ended, otherwise True.
+
+        To take a turn, this method writes only a new header. Such a write is quick, because it needs no merge before.
+        """
         namespace = self.namespace
         while entry is not None and (found := self._open(entry)) is not None:
-            self.record = found  # the session may have moved, so the next entry is loaded from its new key
+            self.record = found  # the session may have moved, and then _wait_and_load() must use its new store key
             if self._is_others_turn(found):
                 entry = self._wait_and_load()
                 continue
@@ -117,12 +127,14 @@ class Commit:
     def _merge(self, found: Record) -> None:
         self.record = found
         self.merged = self.merged or found.values != self._base
-        # Always from the first base. Otherwise a third try would take the second try's changes for another request's.
-        base = as_secrets(self._base)  # a traceback shows local variables while an application's strategies run
+        # as_secrets() hides the packed values in tracebacks, because a merge strategy can raise an error.
+        base = as_secrets(self._base)
+        # Each try begins with the base that this request read first. If a try began with the merged values of the try
+        # before, rebase() would take this request's changes for changes of another request.
         self.values, self.conflicts = rebase(base, found.values, self._changes, self._strategies)
 
     def _is_others_turn(self, found: Record) -> bool:
-        # A turn with more time left comes from a server whose clock is ahead, and does not count.
+        # If a turn has more than TURN_MS left, the clock of the server that wrote it is wrong. Such a turn is ignored.
         return 0 < found.header.turn_until - self.namespace.now_ms() <= TURN_MS
 
     def _wait_and_load(self) -> Entry | None:
@@ -135,13 +147,13 @@ class Commit:
         self._deadline = self._deadline or now + COMMIT_PATIENCE
         if now >= self._deadline:
             raise ContentionError(
-                f"other requests changed session {self.record.sid} again and again for {COMMIT_PATIENCE:g} s, so it "
-                "could not be saved. Try the request again"
+                f"Other requests changed session {self.record.sid} again and again for {COMMIT_PATIENCE:g} s, so this "
+                "request could not save it. Try the request again."
             )
 
 
 class Edit(Commit):
-    """Changes that a function makes from the stored values, anew for each try."""
+    """Changes that a function computes from the values in the store. The function is called again for each try."""
 
     def __init__(
         self, namespace: Namespace, strategies: Strategies, record: Record, edit: Callable[[Values], Changes]

@@ -1,4 +1,4 @@
-"""End a session by its key, without its ticket, even if the session moves to another key meanwhile."""
+"""End a session by its store key, without its ticket, even if the session moves to another store key meanwhile."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from ..entries.namespace import COMMIT_PATIENCE, Namespace
 from ..entries.tombstone import Tombstone
 from .owner_index import OwnerIndex
 
-#: The most moves of a session that are followed from tombstone to tombstone. No session moves so often meanwhile.
+#: The largest number of moves of a session that :func:`destination` follows from tombstone to tombstone. No session
+#: moves so often while its tombstones exist.
 LONGEST_CHAIN: Final = 100
 
 
 def block_creation(namespace: Namespace, key: bytes) -> bool:
-    """Store a tombstone under an unused key, so that no request can create a session there. False: the key is used.
+    """Store a tombstone under an unused store key, so that no request can create a session under this key.
 
-    The tombstone stays for ``tombstone.TOMBSTONE_SECONDS``. A request that takes longer to create its session must
-    delete that session again.
+    Return False, and store nothing, if the key has an entry. The tombstone expires after
+    ``tombstone.TOMBSTONE_SECONDS``. A request that takes longer to create its session must delete the session again.
     """
     tombstone, ttl = Tombstone.ended(namespace.now()).pack(key)
     return namespace.store.create(key, tombstone, ttl) is not None
 
 
 def end(namespace: Namespace, key: bytes, *, except_for: Callable[[Header], bool] | None = None) -> bool:
-    """End the session under ``key``, or at the key to which it moved, and leave a tombstone. False: there was none.
+    """End the session under the store key ``key``, or its successor if the session has moved. Store a tombstone.
 
-    If there is no entry yet, no request can create a session under ``key`` afterwards. ``except_for``: called with the
-    session's header; if the function returns True, the session stays. Raises StoreError.
+    Return False if there was no such session. If the key has no entry, call :func:`block_creation`, so that a slow
+    request cannot create the session later. ``except_for``: a function that is called with the session's header. If it
+    returns True, the session does not end, and the result is False. Raises StoreError.
     """
     entry = namespace.store.load(key)
     while entry is None:
@@ -45,7 +47,10 @@ def end(namespace: Namespace, key: bytes, *, except_for: Callable[[Header], bool
 def end_entry(
     namespace: Namespace, key: bytes, found: Entry, except_for: Callable[[Header], bool] | None = None
 ) -> bool:
-    """End a session as :func:`end` does. ``found``: the entry that the caller read under ``key``."""
+    """End the session of an entry. ``found``: the entry that the caller read under ``key``.
+
+    For the result, ``except_for`` and errors see :func:`end`.
+    """
     deadline = time.monotonic() + COMMIT_PATIENCE
     entry: Entry | None = found
     header: Header | None = None
@@ -64,27 +69,28 @@ def end_entry(
         entry = result.entry
     if entry is None:
         return False
-    # Other requests' commits came first each time. A deletion needs no version, so it cannot lose.
+    # Other requests wrote before each try of this loop. A deletion needs no version, so it succeeds in any case.
     deleted = namespace.store.delete(key)
     _release(namespace, header, key)
     return deleted
 
 
 class Destination(NamedTuple):
-    """The place to which a session has moved."""
+    """The store key to which a session has moved, with the entry under this key."""
 
     key: bytes
-    #: None if there is no entry.
+    #: The entry under ``key``, or None if the store has no such entry.
     entry: Entry | None
-    #: None if there is no entry, or if it cannot be read.
+    #: The header of ``entry``, or None if the entry is missing or cannot be read.
     header: Header | None
 
 
 def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
-    """Return the place to which a session has moved. ``found``: the entry that the caller read under ``key``.
+    """Return the destination to which a session has moved. ``found``: the entry that the caller read under ``key``.
 
-    The header is a tombstone's if the session has ended. Tombstones in a circle lead to no session. Raises StoreError,
-    also after :data:`LONGEST_CHAIN` moves: then the session may still live, so the caller must not report its end.
+    If the session has ended, the result has the header of a tombstone, or no entry. If tombstones lead in a circle, the
+    result has no entry. Raises StoreError, also after :data:`LONGEST_CHAIN` moves. Then the session may still exist, so
+    the caller must not report its end.
     """
     passed = {key}
     entry: Entry | None = found
@@ -101,8 +107,8 @@ def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
             return Destination(successor, None, None)
         if len(passed) > LONGEST_CHAIN:
             raise StoreError(
-                f"a session has moved more than {LONGEST_CHAIN} times, so its tombstones are forged or damaged. "
-                "Check who else can write to the store"
+                f"A session has moved more than {LONGEST_CHAIN} times, so its tombstones are forged or damaged. "
+                "Check who else can write to the store."
             )
         passed.add(successor)
         key, entry = successor, namespace.store.load(successor)
@@ -110,9 +116,9 @@ def destination(namespace: Namespace, key: bytes, found: Entry) -> Destination:
 
 
 def header_of(key: bytes, entry: Entry) -> Header | None:
-    """Return the header of the entry under ``key``; None if it cannot be read.
+    """Return the header of the entry under ``key``. Return None if the entry cannot be read.
 
-    Raises StoreError for the entry of another key.
+    Raises StoreError if the entry contains another store key than ``key``.
     """
     try:
         return envelope.open_header(entry.data, key)[0]
@@ -121,9 +127,10 @@ def header_of(key: bytes, entry: Entry) -> Header | None:
 
 
 def walk_entries(store: Walks) -> Iterator[tuple[bytes, Entry, Header | None]]:
-    """Yield each live entry with its key and its header; None for a header that cannot be read. Raises StoreError.
+    """Yield each live entry with its store key and its header. The header is None if it cannot be read.
 
-    The entry of another key counts as unreadable. Otherwise a single one would stop an operator who ends all sessions.
+    The header is None also if the entry contains another store key. If this raised an error, one such entry would break
+    off the command of an operator who ends all sessions. Raises StoreError if the store fails.
     """
     for key, entry in store.walk():
         try:

@@ -1,4 +1,4 @@
-"""The lock of a session: a lease in the session's own entry, with a fence that grows with each holder."""
+"""The lock of a session: a lease in the header of the session's entry, with a fence that grows by 1 with each lock."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ..clock import is_running
 from ..entries.record import Committed
 from .commit import Commit
 
-#: The most seconds for which a lock may be held: a day, for a worker. A stored lease that ends later is damaged, or was
-#: made before the clock was set back. It would lock out all requests until then.
+#: The longest lease in seconds: one day, for a long job. If a lease in the store has more time left, it is damaged or
+#: was made before the clock was set back. Such a lease is ignored, because it would block all requests until its end.
 LONGEST_LEASE: Final = 24 * 3600
 
 
 def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | None:
-    """Take the session's lock, and save the request's changes with it. None: the session has ended.
+    """Take the session's lock, and save the request's changes in the same write. Return None if the session has ended.
 
-    ``lease``: seconds until the lock is free again by itself. ``Repository.commit(release=True)`` releases it earlier.
-    Raises :class:`LockTimeoutError` if another request holds the lock for ``timeout`` seconds.
+    ``lease``: the length of the lease in seconds. After it, other requests can take the lock, even if this request did
+    not release it. ``Repository.commit(release=True)`` releases the lock earlier. ``timeout``: the longest wait for the
+    lock, in seconds. Raises :class:`LockTimeoutError` if another request still has the lock after this time.
     """
     deadline, namespace = time.monotonic() + timeout, commit.namespace
     while commit.await_turn():
@@ -37,7 +38,7 @@ def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | N
                 return None
         if time.monotonic() >= deadline:
             raise LockTimeoutError(
-                f"another request has held this session's lock for longer than {timeout:g} s. Try the request again"
+                f"Another request has held this session's lock for longer than {timeout:g} s. Try the request again."
             )
         time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  no secret: it only spreads the tries
         entry = namespace.store.load(commit.record.key)
@@ -47,8 +48,8 @@ def take_lease(commit: Commit, *, timeout: float, lease: float) -> Committed | N
 
 
 def lock_lost() -> LockLostError:
-    """Return the error for a commit under a lock that another request has taken meanwhile."""
+    """Return the error for a commit under a lock whose lease has ended, so that another request has taken the lock."""
     return LockLostError(
-        "another request took the lock after its lease ended, so the changes under the lock are not saved. "
-        "Hold the lock for less time, or give lock() a longer lease"
+        "Another request took the lock after its lease ended, so the changes under the lock are not saved. "
+        "Hold the lock for less time, or give lock() a longer lease."
     )

@@ -1,7 +1,7 @@
 """Sessions in a store, without Flask: load, commit, rotate, destroy and lock. For requests, workers and commands.
 
-Each write is a compare-and-set against the version that was read. If another request wrote first, its version is merged
-with the changes. If the session has ended, the changes are dropped.
+Each write is a compare-and-set: it succeeds only if the session in the store still has the version that was read. If
+another request wrote first, the values of both requests are merged. If the session has ended, nothing is written.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from .session_registry import SessionLimit, SessionRegistry
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: After so many new sessions, one request purges expired ones, if the store does not delete these by itself.
+#: The number of new sessions between two purges, in each process. It counts only for a store with a method ``purge()``.
 PURGE_EVERY: Final = 32
-#: The most entries of one purge. More are purged than created, so the store shrinks to the live entries. A single batch
-#: delays its request only a little.
+#: The largest number of entries that one purge deletes. It is more than PURGE_EVERY, so expired entries are deleted
+#: faster than new sessions are created. It is small, so that the purge delays its request only a little.
 PURGE_BATCH: Final = 100
 
 
 class Repository(Namespace):
-    """The sessions of one namespace in one store. One object serves all threads of a process."""
+    """Reads and writes the sessions of one namespace in one store. One object serves all threads of a process."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Repository(Namespace):
         user_data: UserDataSettings = UserDataSettings(),  # noqa: B008  frozen
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Set the limits and rules.
+        """Set the settings of all sessions.
 
-        ``strategies``: a merge strategy for each top-level key that needs one. ``max_bytes``: the most bytes of one
-        session. ``limit``: how many sessions each user may have; None: no limit. ``clock``: returns seconds since the
-        epoch.
+        ``strategies``: merge strategies, each for one session key. ``encrypt``: encrypt the payloads of entries.
+        ``max_bytes``: the largest size of a session's entry. ``limit``: the number of sessions that each user may have,
+        or None for no limit. ``clock``: returns the present time in seconds since the epoch.
         """
         super().__init__(store, tickets, lifetimes=lifetimes, encrypt=encrypt, max_bytes=max_bytes, clock=clock)
         self.strategies = dict(strategies or {})
@@ -72,18 +72,19 @@ class Repository(Namespace):
         self.index = OwnerIndex(self)
         #: The token families of remembered logins.
         self.families = RememberFamilies(self)
-        #: Users' sessions and logins. ``owners`` is another name of it.
+        #: Users' sessions and logins. ``owners`` is a second name of the same object.
         self.registry = self.owners = SessionRegistry(self, self.index, self.families, limit)
-        #: Users' data, which outlives their sessions.
+        #: User data, which outlives the users' sessions.
         self.user_data = UserData(self, user_data)
-        self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  so that not all workers purge at once
+        self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  no secret: it only spreads the purges
 
     # -- writing ------------------------------------------------------------------------------------------
 
     def create(self, values: Values, *, permanent: bool = True, login: NewLogin | None = None) -> Record:
-        """Store a new session under a new ticket. ``login``: see :meth:`.OwnerIndex.owner_for`.
+        """Store a new session with a new ticket, and return the session.
 
-        Raises SessionTooLargeError, SessionLimitError, StoreError.
+        ``permanent``: the session is a permanent session. ``login``: see :meth:`.OwnerIndex.owner_for`. Raises
+        SessionTooLargeError, SessionLimitError and StoreError.
         """
         record = self._create(self._first_header(values, permanent, login), values)
         self._purge_sometimes()
@@ -92,9 +93,10 @@ class Repository(Namespace):
     def create_at(
         self, ticket: str, values: Values, *, permanent: bool = True, login: NewLogin | None = None
     ) -> Record | None:
-        """Store a new session under this ticket. None: there is a session, or there was one a moment ago.
+        """Store a new session with the ticket ``ticket``, and return the session.
 
-        Raises SessionTooLargeError, SessionLimitError, StoreError.
+        Return None, and store nothing, if this ticket has a session or had a session a moment ago. Raises
+        SessionTooLargeError, SessionLimitError and StoreError.
         """
         key = self.tickets.fingerprint(ticket)
         return self._create_at(Secret(ticket), key, self._first_header(values, permanent, login), values, "")
@@ -105,18 +107,18 @@ class Repository(Namespace):
         return Header(now, now, now, deadline, permanent=permanent, owner=self.index.owner_for(values, "", login))
 
     def _create(self, header: Header, values: Values, old_owner: str = "") -> Record:
-        """Store a session under a new ticket. ``old_owner``: see :meth:`.SessionRegistry.admit`."""
-        for _ in range(2):  # two tickets are never equal, but another request may have blocked the first one's key
+        """Store a session with a new ticket, and return it. ``old_owner``: see :meth:`.SessionRegistry.admit`."""
+        for _ in range(2):  # the first try fails if another request has blocked the store key of the new ticket
             ticket = self.tickets.issue()
             key = self.tickets.fingerprint(ticket)
             record = self._create_at(ticket, key, header, values, old_owner)
             if record is not None:
                 return record
             if header.owner and (entry := self.store.load(key)) and Tombstone.read(key, entry):
-                # Another request ended the session by its claim. The browser gets the ticket, as if the session had
-                # ended a moment later, and its next request has no session.
+                # Another request found the claim and ended the session before it was stored. The browser gets the
+                # ticket, but its next request has no session, as if the session had ended a moment after this call.
                 return Record(ticket, key, b"", header, values)
-        raise StoreError("the store refused each new session as if it existed already. Check the store's data")
+        raise StoreError("The store refused each new session as if it existed already. Check the store's data.")
 
     def _create_at(self, ticket: str, key: bytes, header: Header, values: Values, old_owner: str) -> Record | None:
         data = self.pack(ticket, key, header, values)
@@ -128,15 +130,16 @@ class Repository(Namespace):
         version = self.store.create(key, data, ttl)
         if version is None:
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
-                # A limit may have ended the session by its claim, without its handle. Otherwise the remember token
-                # would begin the session again.
+                # A session limit may have ended this session by its claim, which does not contain the handle. So the
+                # token family still exists. It must end too, because its token would log the browser in again.
                 self.families.end_login(owner.name, owner.handle)
             return None
         record = Record(ticket, key, version, header, values)
         if owner is not None and time.monotonic() - began > TOMBSTONE_SECONDS:
-            # A tombstone that blocked this key may have expired meanwhile, so the session may have been revoked.
+            # Another request may have ended the session by a tombstone under this key, and the tombstone may have
+            # expired before create().
             self.delete_unused(record)
-            raise StoreError("the store took too long to create a session. Check the store's load")
+            raise StoreError("The store took too long to create a session. Check the store's load.")
         return record
 
     def commit(
@@ -148,17 +151,18 @@ class Repository(Namespace):
         seen: bool = False,
         release: bool = False,
     ) -> Committed | None:
-        """Write ``changes`` over the stored session, and merge them with the changes of other requests.
+        """Write ``changes`` to the session in the store, merged with the changes of other requests.
 
-        ``changes``: each key with its packed value, or with None to delete it. ``permanent``: the new kind of cookie.
-        ``seen``: this request counts as activity. ``release``: release the lock. None: the session has ended, and
-        nothing was written.
+        Return None, and write nothing, if the session has ended. ``changes``: each changed session key with its packed
+        value, or with None to delete the key. ``permanent``: True or False makes the session a permanent session or
+        not, and None changes nothing. ``seen``: this request counts as activity. ``release``: release the session's
+        lock in the same write.
 
-        Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError, StoreError.
+        Raises SessionTooLargeError, LockLostError (with ``release``), ContentionError and StoreError.
         """
         result: Saved | Conflict | Gone | None = None
         if not record.header.turn_until:
-            # The first try, as fast as possible, because it nearly always succeeds.
+            # The first try. It nearly always succeeds, so it does without an object of the class Commit to save time.
             header, values = record.header, apply_changes(record.values, changes)
             if seen or release or permanent is not None:
                 header = self._next_header(header, permanent, seen, release)
@@ -175,15 +179,19 @@ class Repository(Namespace):
         return self._retry(commit, permanent, seen, record.header.fence if release else None)
 
     def edit(self, record: Record, edit: Callable[[Values], Changes]) -> Committed | None:
-        """Write the changes that ``edit`` makes from the stored values. No other write comes in between.
+        """Call ``edit`` with the values in the store, and write the changes that it returns.
 
-        ``edit``: called for each try. ``merged`` of the result: whether other requests have written since ``record``
-        was read. None: the session has ended. Raises SessionTooLargeError, ContentionError, StoreError.
+        If another request writes between the call and the write, ``edit`` is called again with the new values. In the
+        result, ``merged`` is True if other requests have written after ``record`` was read. Return None if the session
+        has ended. Raises SessionTooLargeError, ContentionError and StoreError.
         """
         return self._retry(Edit(self, self.strategies, record, edit), None, False)
 
     def _retry(self, commit: Commit, permanent: bool | None, seen: bool, fence: int | None = None) -> Committed | None:
-        """Write until it succeeds. ``fence``: the caller's lock, which is checked and released; None: no lock."""
+        """Try the write of a commit until it succeeds. Return None if the session has ended.
+
+        ``fence``: the fence of the caller's lock, which is checked and then released. None: the caller has no lock.
+        """
         while commit.await_turn():
             if fence is not None and commit.record.header.fence != fence:
                 raise lock_lost()
@@ -200,7 +208,8 @@ class Repository(Namespace):
     def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
         if seen:
             now = int(self.clock())
-            # Another server's clock may be a little ahead. The time of the last activity must not go back.
+            # If the stored time is a little in the future, another server's clock is ahead of this server's clock. The
+            # time is left as it is, because the time of the last activity must never become earlier.
             header = header._replace(seen=header.seen if 0 < header.seen - now <= CLOCK_SKEW else now)
         if permanent is not None:
             header = header._replace(permanent=permanent)
@@ -220,14 +229,15 @@ class Repository(Namespace):
         login: NewLogin | None = None,
         ticket: str | None = None,
     ) -> Committed | None:
-        """Move the session, with ``changes``, to a new ticket. None: the session has ended.
+        """Move the session, with ``changes``, to a new ticket. Return None if the session has ended.
 
-        A rotation makes the old ticket invalid at once. With ``renewal``, the old ticket leads to the new one for
-        :data:`.TICKET_OVERLAP` seconds. If several requests renew at once, one of them makes the new ticket, and the
-        others commit to that session.
+        A rotation makes the old ticket invalid immediately. With ``renewal``, the old ticket leads to the new ticket
+        for :data:`.TICKET_OVERLAP` seconds. If several requests renew the session at the same time, one of them makes
+        the new ticket, and the others write their changes to the session of this ticket.
 
-        ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the caller's lock; the successor has no lock.
-        ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket, if it has no session yet.
+        ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the fence of the caller's lock, or None without a lock;
+        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket. If it is
+        None or has a session already, a random new ticket is made.
 
         Raises SessionLimitError if the session's new user has too many sessions, and LockLostError if another request
         has taken the lock. Then the session stays as it was. Raises also SessionTooLargeError, ContentionError and
@@ -246,8 +256,8 @@ class Repository(Namespace):
             header = header._replace(renewed=int(self.clock()), owner=owner)
             new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
             now = int(self.clock())
-            # The request that replaces the old entry first wins. If the store fails here, the new entry stays, because
-            # the tombstone that leads to it may be written.
+            # The request that first replaces the old entry by a tombstone decides the new ticket. If the store fails in
+            # replace(), the new entry is not deleted, because the tombstone that leads to it may have been written.
             if renewal:
                 tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
             else:
@@ -269,7 +279,10 @@ class Repository(Namespace):
         return None
 
     def delete_unused(self, new: Record) -> None:
-        """Delete a session that was just created, and whose ticket no browser has."""
+        """Delete a session that was created a moment ago, and whose ticket no browser has.
+
+        If the store fails, only log a warning.
+        """
         try:
             self.store.delete(new.key)
         except StoreError as error:
@@ -280,7 +293,10 @@ class Repository(Namespace):
     def _store_successor(
         self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
     ) -> Record:
-        """Store the session at its new ticket. ``new``: the result of the last try."""
+        """Store the session with its new ticket, and return it.
+
+        ``new``: the session that the try before has stored, or None at the first try. ``ticket``: see :meth:`rotate`.
+        """
         if new is None:
             at_ticket = None
             if ticket is not None:
@@ -293,7 +309,10 @@ class Repository(Namespace):
         return self._create(header, values, old_owner)
 
     def carried_by(self, ticket: str) -> Carried | None:
-        """Return the carried data of a ticket's tombstone. See :func:`.visitor.open_carried`. Raises StoreError."""
+        """Return the carried data of a ticket's tombstone. Return None if the ticket has no readable carried data.
+
+        Raises StoreError.
+        """
         key = self.tickets.fingerprint(ticket)
         entry = self.store.load(key)
         tombstone = None if entry is None else Tombstone.read(key, entry)
@@ -302,10 +321,10 @@ class Repository(Namespace):
         return open_carried(Seal(ticket, key), tombstone.carried, encrypted=self.encrypts)
 
     def destroy(self, record: Record) -> bool:
-        """End the session, whatever other requests write. False: it had ended before.
+        """End the session, even if other requests write it at the same time. Return False if it had ended before.
 
-        If the session has moved since it was read, its successor ends. A tombstone stays for
-        :data:`.TOMBSTONE_SECONDS`, so that requests that began before do not begin a new session.
+        If the session has moved after it was read, its successor ends. A tombstone is stored for
+        :data:`.TOMBSTONE_SECONDS`, so that requests that began before do not create a new session. Raises StoreError.
         """
         tombstone, ttl = Tombstone.ended(int(self.clock())).pack(record.key)
         result = self.store.replace(record.key, tombstone, ttl, record.version)
@@ -315,13 +334,13 @@ class Repository(Namespace):
         return type(result) is Saved
 
     def lock(self, record: Record, changes: Changes, *, timeout: float, lease: float) -> Committed | None:
-        """Take the session's lock. See :func:`.lease.take_lease`."""
+        """Take the session's lock, and save ``changes``. See :func:`.lease.take_lease` for arguments and errors."""
         return take_lease(Commit(self, self.strategies, record, changes), timeout=timeout, lease=lease)
 
     # -- parts --------------------------------------------------------------------------------------------
 
     def _claim(self, header: Header, key: bytes) -> None:
-        """Claim ``key`` for the header's owner, for as long as the session may live."""
+        """Claim the store key for the owner in ``header``, for the time that the session may live."""
         owner = Ownership.parse(header.owner)
         if owner is not None:
             self.index.claim(owner.name, key, self.lifetimes.remaining(header, self.clock()))
@@ -334,5 +353,5 @@ class Repository(Namespace):
         try:
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
-            # The new session is stored, so its request must not fail.
-            log.warning("expired sessions were not purged: %s", error)
+            # The error must not leave this method, because the new session is already stored.
+            log.warning("expired sessions were not purged. The next purge tries again: %s", error)

@@ -1,4 +1,4 @@
-"""A user's sessions and logins: list them, limit their number, and end one or all of them."""
+"""A user's sessions and logins: list them, limit their number, and end one login or all logins."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .remember_families import RememberFamilies
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Seconds for which a claim without a session counts as a login in progress. A login that takes longer fails, because
-#: its key is blocked by then, and the user has to log in again.
+#: The time in seconds for which a claim without a session counts as a login in progress. After that, the claim's store
+#: key may be blocked. Then a login that takes longer fails, and the user has to log in again.
 PENDING_SECONDS: Final = 20
 
 
 class OwnedSession(NamedTuple):
-    """A live session of a user, as it was read."""
+    """A live session of a user, with the entry as it was read from the store under ``key``."""
 
     key: bytes
     entry: Entry
@@ -36,39 +36,47 @@ class OwnedSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SessionLimit:
-    """How many sessions a user may have, and what happens to one more."""
+    """The limit of a user's sessions. ``most``: the number of sessions that a user may have."""
 
     most: int
-    #: "oldest": the session that was not used for longest ends. "refuse": the new session is not created.
+    #: What happens if a user with ``most`` sessions logs in. "oldest": the session that was not used for the longest
+    #: time ends. "refuse": the new session is not created.
     policy: Literal["oldest", "refuse"] = "oldest"
 
 
 class SessionRegistry:
-    """The sessions and remembered logins of one namespace's users. Lists need a store with an owner index."""
+    """Lists and ends the sessions and remembered logins of one namespace's users.
+
+    ``name`` is always a user's owner name, which :meth:`.tickets.Tickets.owner_name` returns. A list of a user's
+    sessions needs a store with an owner index.
+    """
 
     def __init__(
         self, namespace: Namespace, index: OwnerIndex, families: RememberFamilies, limit: SessionLimit | None = None
     ) -> None:
-        """List the sessions in ``index`` and the logins in ``families``. ``limit``: None for no limit."""
+        """Set the parts. ``index``: the claims of sessions. ``limit``: the session limit, or None for no limit."""
         self.namespace = namespace
         self.index = index
         self._families = families
         self.limit = limit
 
     def admit(self, owner: Ownership, key: bytes, seconds: int, old_owner: str = "") -> None:
-        """Claim ``key`` for a new session, within the owner's limit.
+        """Claim the store key of a new session, if the owner's session limit allows one more session.
 
-        ``seconds``: how long the session may live. ``old_owner``: the header's owner in the session that the new one
-        replaces, "" for none. A session that moves within the same owner does not count as one more.
+        With the policy "oldest", end the oldest sessions above the limit. ``seconds``: the longest time for which the
+        session may live. ``old_owner``: the owner in the header of the session that the new session replaces, or ""
+        without such a session. If the owner stays the same, the limit does not apply.
 
-        Raises StoreError, and SessionLimitError if the limit refuses the session. Then nothing is claimed.
+        Raises SessionLimitError, and claims nothing, if the policy is "refuse" and the limit is reached. Raises
+        StoreError.
         """
         old = Ownership.parse(old_owner) if old_owner and self.limit is not None else None
         limit = None if old is not None and old.name == owner.name else self.limit
         most = limit.most if limit is not None and limit.policy == "refuse" else None
         claimed = self.index.claim(owner.name, key, seconds, most)
         if not claimed:
-            # Release the claims of sessions whose process crashed. Otherwise they would keep the owner out.
+            # Listing the sessions releases claims without a session, for example after a crash. Otherwise such claims
+            # would count as sessions, and the owner could not log in.
             for _ in self._live_sessions(owner.name):
                 pass
             claimed = self.index.claim(owner.name, key, seconds, most)
@@ -79,11 +87,13 @@ class SessionRegistry:
             self._enforce_limit(owner.name, limit.most, owner.handle)
 
     def _enforce_limit(self, name: str, most: int, new_handle: str) -> None:
-        """End all but the ``most`` sessions that were used last. Sessions that are about to be created count too.
+        """End all sessions of an owner except the ``most`` sessions whose claims expire last.
 
-        The number is exact without a lock. An owner's claims have one order, and each login comes here after its claim
-        and before it creates its session. So the last login sees all claims. A session that ends here has ``most``
-        claims after it, and later claims come after these.
+        A login in progress counts as a session. ``new_handle``: the handle of the login that calls this method.
+
+        Parallel logins need no lock. Each login stores its claim before it calls this method, and creates its session
+        afterwards. So the login that calls this method last finds all claims, and ends all sessions above the limit. A
+        session is ended only if ``most`` other sessions or logins in progress have claims that expire later.
         """
         claims = self.index.claims_of(name)
         if len(claims) <= most:
@@ -97,7 +107,7 @@ class SessionRegistry:
             found = self._resolve(name, claim)
             if isinstance(found, Claim):
                 alive += 1
-            elif found is not None and found.owner.handle not in handles:  # a session that moves has two claims
+            elif found is not None and found.owner.handle not in handles:  # count a session with two claims once
                 handles.add(found.owner.handle)
                 alive += 1
 
@@ -106,8 +116,8 @@ class SessionRegistry:
         header = None if entry is None else self._live_header(key, entry)
         owner = None if header is None else Ownership.parse(header.owner)
         if owner is not None and owner.handle not in handles:
-            # Otherwise the remember token would log that browser in again, and another session would end. The token
-            # family of a login with another live session stays.
+            # The token family ends too, because its token would log the browser in again, and another session would
+            # end. But the family does not end if the same login has another live session.
             self._families.end_login(name, owner.handle)
         if end(self.namespace, key):
             log.info("a session was ended, because its user has more than %d sessions", most)
@@ -116,10 +126,11 @@ class SessionRegistry:
     # -- reading ------------------------------------------------------------------------------------------
 
     def has_lost_claim(self, record: Record) -> bool:
-        """Return whether the owner index has lost a live session. At most two store commands. Raises StoreError.
+        """Return True if a live session has no claim in the owner index. Return False otherwise.
 
-        A session is claimed before its creation and released after its end. So if a live session has no claim, the
-        store has deleted a part of the index, as a Redis does that evicts keys.
+        Each live session has a claim from its creation to its end. If the claim is missing, the store has deleted a
+        part of the index, for example because a Redis server with too little memory evicts keys. Takes at most two
+        store commands. Raises StoreError.
         """
         owner = Ownership.parse(record.header.owner)
         if owner is None or self.index.indexed_store is None:
@@ -130,22 +141,25 @@ class SessionRegistry:
         return entry is not None and self._live_header(record.key, entry) is not None
 
     def sessions(self, name: str) -> list[OwnedSession]:
-        """Return an owner's live sessions, the last used first, and release the claims of ended ones.
+        """Return an owner's live sessions. The session that was used last comes first.
+
+        Release the claims of ended sessions.
 
         Raises StoreError, and CloakroomError if the store has no owner index.
         """
         found: dict[str, OwnedSession] = {}
         for session in self._live_sessions(name):
             other = found.get(session.owner.handle)
-            # A session that is just moving has two entries. The later one is its successor.
+            # While a session moves, it has two entries. The entry with the later ``renewed`` is the successor.
             if other is None or other.header.renewed <= session.header.renewed:
                 found[session.owner.handle] = session
         return sorted(found.values(), key=lambda session: session.header.seen, reverse=True)
 
     def logins(self, name: str) -> list[tuple[Header, Ownership, bool]]:
-        """Return an owner's logins, the last used first: header, owner, and whether the login has a live session.
+        """Return an owner's logins, each with a header, the owner, and True if the login has a live session.
 
-        A login without one is only remembered. Raises the same errors as :meth:`sessions`.
+        The login that was used last comes first. A login without a live session has only a token family, and its header
+        is the family's. Raises StoreError, and CloakroomError if the store has no owner index.
         """
         found = [(session.header, session.owner, True) for session in self.sessions(name)]
         handles = {owner.handle for _, owner, _ in found}
@@ -155,19 +169,21 @@ class SessionRegistry:
     # -- ending -------------------------------------------------------------------------------------------
 
     def end(self, name: str, handle: str) -> bool:
-        """End an owner's login with this handle: its token family and its session. False: there is none.
+        """End an owner's login that has this handle, with its token family and its session.
 
-        Raises StoreError, and CloakroomError if the store has no owner index.
+        Return False if the owner has no such login. Raises StoreError, and CloakroomError if the store has no owner
+        index.
         """
         self.index.require()
-        # The token family first. Otherwise the token could begin a session after this method has listed the sessions.
+        # The token family ends first. Otherwise its token could create a new session after this method has listed the
+        # sessions, and this session would stay.
         ended = self._families.end_login(name, handle)
         return self.end_sessions(name, handle) or ended
 
     def end_sessions(self, name: str, handle: str, *, except_for: bytes | None = None) -> bool:
-        """End an owner's sessions with this handle, but not the token family. False: there is none.
+        """End an owner's sessions with this handle, but not the token family. Return False if no session has ended.
 
-        ``except_for``: the key of a session that stays. Does nothing if the store has no owner index.
+        ``except_for``: the store key of a session that stays. If the store has no owner index, do nothing.
         """
         if self.index.indexed_store is None:
             return False
@@ -178,14 +194,15 @@ class SessionRegistry:
         return ended
 
     def end_all(self, name: str, *, except_for: str | None = None) -> int:
-        """End an owner's sessions and token families, and block sessions that are about to be created.
+        """End an owner's sessions, token families and logins in progress. Return the number of sessions that ended.
 
-        ``except_for``: the handle of a login that stays. Returns how many sessions ended. Raises StoreError; then some
-        sessions may have ended and others not.
+        ``except_for``: the handle of a login that stays. Raises CloakroomError if the store has no owner index. Raises
+        StoreError if the store fails. Then some sessions may have ended and others may still exist.
         """
         self.index.require()
-        # Before the sessions, so that no token begins another one meanwhile. And again after the sessions, for a login
-        # that was in progress. So a login in progress that succeeds may lose its remember token.
+        # Token families end before the sessions, so that no token can create a new session meanwhile. They end again
+        # after the sessions, because a login in progress may have created a family meanwhile. So if a login in progress
+        # succeeds, its remember token may be revoked.
         self._families.end_all(name, except_for=except_for)
 
         def stays(header: Header) -> bool:
@@ -203,36 +220,38 @@ class SessionRegistry:
         return ended
 
     def end_everybody(self) -> int:
-        """End all sessions and token families of this namespace. Return how many sessions ended.
+        """End all sessions and token families of this namespace. Return the number of sessions that ended.
 
-        Walks over the store until a walk finds no more sessions. Sessions that begin after this call stay. Raises
-        StoreError, and CloakroomError if the store cannot be walked.
+        The method lists all entries of the store, again and again until it finds no more sessions to end. Sessions that
+        are created after the call has begun stay. Raises StoreError, and CloakroomError if the store cannot list its
+        entries.
         """
         store: Any = self.namespace.store
         if not isinstance(store, Walks):
-            raise CloakroomError(f"{store} cannot list its entries. Use SQLite, Redis or Valkey, or empty the store")
+            raise CloakroomError(f"{store} cannot list its entries. Use SQLite, Redis or Valkey, or empty the store.")
         self._families.end_everybody()
         began = self.namespace.now()
         total, ended = 0, 1
         while ended:
-            # A walk may miss a session that moves meanwhile. The next walk finds it.
+            # A walk may not yield a session that moves during the walk. The next walk yields this session.
             ended = 0
             for key, entry, header in walk_entries(store):
                 if header is None or not self._is_live(header):
                     continue
-                # A session with its creation further in the future was created before the clock was set back.
+                # A session that was created after ``began`` stays. If its creation is further in the future than clocks
+                # differ, the clock was set back after its creation, so the session is older and ends.
                 is_later = began < header.created <= self.namespace.now() + CLOCK_SKEW
                 if not is_later and self.index.is_in_namespace(header):
                     ended += end_entry(self.namespace, key, entry)
             total += ended
-        # Again, because a login in progress may have stored a token family since the first time.
+        # A second call, because a login in progress may have stored a token family after the first call.
         self._families.end_everybody()
         return total
 
     # -- parts --------------------------------------------------------------------------------------------
 
     def _live_header(self, key: bytes, entry: Entry) -> Header | None:
-        """Return the header of a live session; None for any other entry."""
+        """Return the header of an entry if the entry is a live session. Return None for any other entry."""
         header = header_of(key, entry)
         return header if header is not None and self._is_live(header) else None
 
@@ -241,17 +260,17 @@ class SessionRegistry:
         return header.kind is EntryKind.SESSION and not namespace.lifetimes.is_over(header, namespace.clock())
 
     def _live_sessions(self, name: str) -> Iterator[OwnedSession]:
-        """Yield an owner's live sessions, and release the claims of ended ones. Raises StoreError."""
+        """Yield an owner's live sessions, and release the claims of ended sessions. Raises StoreError."""
         for claim in self.index.claims_of(name):
             found = self._resolve(name, claim)
             if isinstance(found, OwnedSession):
                 yield found
 
     def _resolve(self, name: str, claim: Claim) -> OwnedSession | Claim | None:
-        """Return a claim's session, wherever it has moved; the claim itself if the session is about to be created.
+        """Return the live session of a claim, also if the session has moved to another store key.
 
-        None: the claim's session has ended or belongs to another owner. If it has ended, the claim is released. Raises
-        StoreError.
+        Return the claim itself if its login is in progress, so that its session is not stored yet. Return None if the
+        session has ended or belongs to another owner. If the session has ended, release its claim. Raises StoreError.
         """
         entry = self.namespace.store.load(claim.key)
         if entry is None:
@@ -259,11 +278,12 @@ class SessionRegistry:
             absolute = self.namespace.lifetimes.absolute
             if absolute is not None:
                 longest = min(longest, absolute + 1 + CLAIM_SLACK)
-            # Without the block, a slow login could still create its session there, and the index would not list it.
+            # block_creation() is called before the claim is released. Otherwise a slow login could still create its
+            # session under this key, and the session would have no claim.
             if is_within(longest - claim.left, PENDING_SECONDS) or not block_creation(self.namespace, claim.key):
                 return claim
         else:
-            # The session may have moved after the claims were read, to a key whose claim was not read.
+            # The session may have moved after the claims were read. Then the claim of its new store key was not read.
             key, moved, header = destination(self.namespace, claim.key, entry)
             if moved is not None and header is not None and self._is_live(header):
                 if key != claim.key:

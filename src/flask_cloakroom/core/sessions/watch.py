@@ -1,4 +1,4 @@
-"""Check again and again whether a session still exists, without its ticket: for code that outlives the request."""
+"""Check whether a session still exists, without its ticket, also after the request has ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from .session_registry import SessionRegistry
 
 
 class SessionWatch:
-    """Follows a user's session by its key. It only reads, and does not count as activity. Safe between threads."""
+    """Follows a user's session by its store key. A check writes nothing and is no activity of the session.
+
+    Several threads may use one object.
+    """
 
     def __init__(self, registry: SessionRegistry, key: bytes, owner: Ownership, *, only_renewals: bool = False) -> None:
-        """Watch the session under ``key``. ``only_renewals``: a rotation counts as the session's end."""
+        """Watch the session under the store key ``key``. ``only_renewals``: a rotation counts as the session's end."""
         self._registry = registry
         self._namespace = registry.namespace
         self._key = key
@@ -24,15 +27,15 @@ class SessionWatch:
 
     @property
     def sid(self) -> str:
-        """The session's public id at the last check."""
+        """The public id that the session had at the last check."""
         return public_id(self._key)
 
     def is_live(self) -> bool:
-        """Return whether the session exists and its owner is still logged in by it. Raises StoreError.
+        """Return True if the session exists and its login is still the same. Return False otherwise.
 
         This takes one store command, and one more for each new ticket since the last check. The tombstone of a rotation
-        expires after ``tombstone.TOMBSTONE_SECONDS``. After that the session is found by the owner index, if the store
-        has one.
+        expires after ``tombstone.TOMBSTONE_SECONDS``. After that, this method finds the session in the owner index, if
+        the store has one. Raises StoreError.
         """
         key = self._key
         for _ in range(LONGEST_CHAIN):
@@ -48,7 +51,7 @@ class SessionWatch:
             tombstone = Tombstone.from_payload(header, payload)
             if not tombstone.successor or (self._only_renewals and not tombstone.masked_ticket):
                 return False
-            key, payload = tombstone.successor, b""  # an error report of the next load must not show the payload
+            key, payload = tombstone.successor, b""  # if the next load fails, no error report may show the payload
         return self._is_in_index()
 
     def _is_same_login(self, key: bytes, header: Header) -> bool:

@@ -1,1 +1,1 @@
-"""The data of a user that outlives sessions (``user_session``)."""
+"""User data: the data of ``user_session``, which belong to a user and outlive the user's sessions."""

@@ -1,4 +1,4 @@
-"""Export a user's data as readable JSON, for people who ask which data a site stores about them."""
+"""Export a user's data as readable JSON, for a user who asks which data the site stores about them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ..values.registered_types import storable
 def to_json(values: Mapping[Any, bytes]) -> str:
     """Return all packed values as the text of a JSON object.
 
-    JSON's own types stay as they are. Tuples and sets become arrays, dates and times ISO 8601, a timedelta its seconds,
-    bytes Base64, and an Enum its member's name. A dataclass or another registered class becomes its stored form. Any
-    other value becomes its text. A dict with two keys of the same text becomes an array of pairs. A value that cannot
-    be decoded becomes ``{"unreadable": its bytes in Base64}``.
+    The types of JSON stay as they are. A tuple or set becomes an array. A date or time becomes a text in ISO 8601, a
+    timedelta a number of seconds, bytes a text in Base64, and an Enum the name of its member. An instance of a
+    registered class becomes the value that ``encode`` returns for it. Any other value becomes its ``str()``. A dict
+    with two keys of the same text becomes an array of pairs. A value that cannot be decoded becomes ``{"unreadable":
+    its bytes in Base64}``.
     """
     readable = {key: _decoded(packed) for key, packed in values.items()}
     text = json.dumps(readable, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which a UTF-8 file cannot have
+    except UnicodeEncodeError:  # the text has a lone surrogate, which UTF-8 cannot encode; write it as \ud800
         text = json.dumps(readable, indent=2, allow_nan=False)
     return text
 
@@ -54,7 +55,7 @@ def _readable(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Enum):
-        return value.name or str(value)  # a combination of a Flag's bits may have no name
+        return value.name or str(value)  # a combination of bits of a Flag may have no name
     stored = storable(value)
     return str(value) if stored is value else _readable(stored)
 

@@ -1,4 +1,4 @@
-"""The merge log: which visitors' data were merged into a user's data, and how to undo the last merge."""
+"""The merge log: the ids of the visitors whose data was merged into a user's data, and the last merge's changes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Final, NamedTuple
 from ...secret import SecretBytes
 from ..values import codec
 
-#: The key of the merge log in a user's entry. The application cannot use keys that begin with it.
+#: The key of the merge log among the values in a user's entry. The application cannot use keys that begin with NUL.
 MERGE_LOG_KEY: Final = "\0"
-#: The greatest number of visitor ids in a log, each some 30 bytes. A thousand logins with visitor data, within the life
-#: of a session, are no work of a person.
+#: The largest number of visitor ids in a merge log. Each takes some 30 bytes. No person logs in a thousand times with
+#: visitor data within the lifetime of a session.
 MAX_VISITOR_IDS: Final = 1000
 
-#: The latest time that fits into an entry's header.
+#: The latest time that fits into an entry's header, in seconds since the epoch.
 _LATEST: Final = 2**32 - 1
 
 _NO_MERGES: Final[Mapping[str, int]] = MappingProxyType({})
 
-#: The changed keys of a merge: key to packed value before and after, each None if the key was missing.
+#: The changes of a merge: each changed key with its packed values before and after the merge. None: the key is missing.
 ChangedValues = dict[Any, tuple[bytes | None, bytes | None]]
 
 
 class LastMerge(NamedTuple):
-    """The changes of the last merge, for its undo."""
+    """The changes of the last merge, which an undo of this merge needs."""
 
     #: The time of the merge in seconds since the epoch.
     at: int
@@ -33,25 +33,27 @@ class LastMerge(NamedTuple):
 
 
 class MergeLog(NamedTuple):
-    """The log in one user's entry. It is never changed in place."""
+    """The merge log of one user. This object is never changed; each change makes a new object."""
 
-    #: Random bytes that each deletion changes. Data that was read before a deletion cannot be saved after it.
+    #: Random bytes that are different after each deletion of the user's data. By these bytes, a commit notices that the
+    #: data was deleted after a request had read it.
     generation: bytes = b""
-    #: Visitor id to the time of its merge, in seconds since the epoch.
+    #: Each visitor id with the time of its merge, in seconds since the epoch.
     merged: Mapping[str, int] = _NO_MERGES
     last: LastMerge | None = None
 
     def with_merged(self, visitor_id: str, now: int, keep: int) -> MergeLog:
-        """Return a log with one more visitor id, and without ids that are older than ``keep`` seconds.
+        """Return a log with one more visitor id, and without the ids that were merged more than ``keep`` seconds ago.
 
-        By then no session and no tombstone has such visitor data any more.
+        ``now``: the present time in seconds since the epoch. ``keep``: the longest time for which a session or
+        tombstone can still have visitor data that was merged.
         """
         young = {other: at for other, at in self.merged.items() if at + keep >= now}
         newest = sorted(young.items(), key=lambda merge: merge[1])[-(MAX_VISITOR_IDS - 1) :]
         return self._replace(merged={**dict(newest), visitor_id: now})
 
     def packed(self) -> bytes:
-        """Return the log as bytes."""
+        """Return the merge log as bytes, for the user's entry."""
         last = None if self.last is None else [self.last.at, _convert(self.last.changed, bytes)]
         return codec.pack([self.generation, dict(self.merged), last])
 
@@ -60,17 +62,20 @@ class MergeLog(NamedTuple):
         """Return the log that :meth:`packed` packed. Raises CodecError, ValueError or TypeError for other bytes."""
         generation, merged, last = codec.unpack(packed)
         if not isinstance(generation, bytes) or not _are_merges(merged):
-            raise ValueError("a merge log of the wrong shape")
+            raise ValueError("the merge log has values of wrong types")
         if last is None:
             return cls(generation, merged)
         at, changed = last
         if not (_is_time(at) and _are_changed_values(changed)):
-            raise ValueError("a last merge of the wrong shape")
+            raise ValueError("the last merge has values of wrong types")
         return cls(generation, merged, LastMerge(at, _convert(changed, SecretBytes)))
 
 
 def _convert(changed: ChangedValues, kind: type[bytes]) -> ChangedValues:
-    """Return the same values in another type of bytes. The codec packs plain bytes only."""
+    """Return the same changes with packed values of the type ``kind``: bytes or SecretBytes.
+
+    The codec refuses SecretBytes, and in memory the values are SecretBytes, so that no error report shows them.
+    """
     return {
         key: (None if before is None else kind(before), None if after is None else kind(after))
         for key, (before, after) in changed.items()
@@ -86,7 +91,7 @@ def _are_merges(value: object) -> bool:
 
 
 def _are_changed_values(value: object) -> bool:
-    """Return True for a dict of pairs, each with the packed value before and after."""
+    """Return True if ``value`` has the type :data:`ChangedValues`."""
     return isinstance(value, dict) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, bytes | None) for part in pair)
         for pair in value.values()

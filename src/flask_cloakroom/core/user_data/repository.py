@@ -1,9 +1,9 @@
-"""Users' data in the store: one entry for each user, shared by all devices of that user. Without Flask.
+"""Users' data in the store: one entry for each user, which all devices of the user share. Without Flask.
 
-Each value is packed by itself, as in a session, and each write is a compare-and-set of the whole entry. A merge writes
-the visitor data and the visitor id at once, so that a login that is tried again does not merge the data twice. A
-deletion leaves an empty entry with another generation and with the visitor ids. So data that was read before the
-deletion cannot be saved after it, and merged data is not merged again.
+Each value is packed separately, as in a session. Each write is a compare-and-set of the whole entry. A merge writes the
+visitor data and the visitor id in one write, so a second try of the same login does not merge the data twice. A
+deletion writes an empty entry with a new generation and with the old visitor ids. So a request that read the data
+before the deletion cannot save the data after it. And visitor data that was merged before is not merged again.
 """
 
 from __future__ import annotations
@@ -32,40 +32,42 @@ from ..values.undo import undo_change
 from .merge_log import MERGE_LOG_KEY, ChangedValues, LastMerge, MergeLog
 from .visitor import VisitorData
 
-#: The default lifetime without use, in seconds. Browsers keep a cookie for 400 days at most (RFC 6265bis, 5.6.3), so a
-#: remembered user always finds the data.
+#: The default of the time in seconds after which unused data is deleted. Browsers keep a cookie for 400 days at most
+#: (RFC 6265bis, 5.6.3). So the data exists as long as a remember cookie can log the user in.
 DEFAULT_LIFETIME: Final = 400 * 24 * 3600
-#: The greatest age of the stored time of the last use, in seconds. A tenth of the lifetime is used if that is less. No
-#: page shows this time, so a day is exact enough.
+#: The age in seconds of the stored time of the last use at which a request writes a newer time. For a short lifetime, a
+#: tenth of the lifetime is used instead. No page shows this time, so a day is exact enough.
 REFRESH_SECONDS: Final = 24 * 3600
-#: For how many seconds the last merge can be undone: until the day after the login.
+#: The time in seconds after a merge for which it can be undone: until the next day.
 UNDO_SECONDS: Final = 24 * 3600
-#: For how many seconds a deletion stops requests that began before it. No request lasts longer: 30 s is gunicorn's
-#: default timeout.
+#: The time in seconds for which an empty entry exists after a deletion. The entry prevents a save by requests that
+#: began before the deletion. No request lasts longer: 30 s is gunicorn's default timeout.
 DELETED_SECONDS: Final = 30
-#: The least length of a secret in bytes. Remember tokens have the same limit. A shorter secret can be guessed.
+#: The shortest allowed length of SECRET_KEY in bytes. An attacker could guess a shorter secret key. Signed remember
+#: tokens have the same limit.
 SHORTEST_SECRET: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class UserDataSettings:
-    """The settings of user data."""
+    """The settings of user data. ``strategies`` are the merge strategies of USER_SESSION_MERGE."""
 
     strategies: Strategies = field(default_factory=dict)
-    #: Seconds without use after which the data is deleted.
+    #: The time in seconds after which unused data is deleted.
     lifetime: int = DEFAULT_LIFETIME
-    #: The SECRET_KEY, which encrypts the data if sessions are encrypted, then the fallback keys, for reading only.
+    #: First SECRET_KEY, which encrypts and decrypts the data if SESSION_ENCRYPTION is on. Then SECRET_KEY_FALLBACKS,
+    #: which only decrypt.
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class UserRecord(NamedTuple):
-    """A user's data as it was read or written: the base of the next write."""
+    """A user's data as this request has read or written it. ``name`` is the user's owner name."""
 
     name: str
-    #: The version of the stored entry, or None if no entry is stored.
+    #: The version of the user's entry, or None if the store has no entry of the user.
     version: bytes | None
     header: Header
-    #: Key to packed value. Never changed in place.
+    #: Each key with its packed value. This dict is never changed; each write makes a new dict.
     values: Values
     merge_log: MergeLog
 
@@ -74,23 +76,23 @@ class UserRecord(NamedTuple):
 
 
 class UserCommit(NamedTuple):
-    """A write that succeeded: the stored data, the conflicts, and the values that a merge or an undo changed."""
+    """The result of a write: the data that was written, the conflicts, and the changes of a merge or an undo."""
 
     record: UserRecord
     conflicts: list[MergeConflict]
     changed: ChangedValues
 
 
-#: Takes the stored data, and returns the data to store, or None to leave the entry as it is.
+#: A function that gets the data in the store and returns the data to write. If it returns None, nothing is written.
 _Edit = Callable[[UserRecord], UserRecord | None]
 
 
 class UserData:
-    """The data of all users of one namespace. One object serves all threads of a process.
+    """Reads and writes the data of all users of one namespace. One object serves all threads of a process.
 
-    :meth:`.tickets.Tickets.owner_name` returns the name of a user. Every method raises StoreError if the store fails,
-    UserDataError (a StoreError) if the stored data cannot be read, and ContentionError if other requests write the
-    entry all the time.
+    ``name`` is always a user's owner name, which :meth:`.tickets.Tickets.owner_name` returns. Every method raises
+    StoreError if the store fails, and UserDataError (a StoreError) if the data in the store cannot be read. Methods
+    that write raise ContentionError if other requests write the same entry all the time.
     """
 
     def __init__(self, namespace: Namespace, settings: UserDataSettings) -> None:
@@ -100,28 +102,29 @@ class UserData:
     # -- reading --------------------------------------------------------------------------------------------
 
     def load(self, name: str) -> UserRecord:
-        """Return a user's data, which is empty if no entry is stored. Takes one store command."""
+        """Return a user's data. The data is empty if the store has no entry of the user. Takes one store command."""
         return self._open(name, self._namespace.store.load(self._key(name)))
 
     def is_due(self, record: UserRecord) -> bool:
-        """Return True if the stored time of the last use is too old, and a write must refresh it."""
+        """Return True if the stored time of the last use is too old, so that the caller should write a newer time."""
         refresh = min(self.settings.lifetime // 10, REFRESH_SECONDS)
         unseen = self._namespace.now() - record.header.seen
-        # A time in the future would lengthen the life of the data, so it is written anew as well.
+        # With a time in the future, the data would live too long. So such a time is also replaced.
         return bool(record.values) and (unseen >= refresh or unseen < -CLOCK_SKEW)
 
     # -- writing --------------------------------------------------------------------------------------------
 
     def commit(self, base: UserRecord, changes: Changes) -> UserCommit | None:
-        """Write ``changes``, merged with the writes of other requests since ``base`` was read.
+        """Write ``changes``, merged with the changes that other requests wrote after this request had read ``base``.
 
-        Return None if the data was deleted since then. Raises SessionTooLargeError and SessionValueError.
+        Return None, and write nothing, if the data was deleted after this request had read ``base``. Raises
+        SessionTooLargeError and SessionValueError.
         """
         conflicts: list[MergeConflict] = []
 
         def edit(record: UserRecord) -> UserRecord | None:
             is_other = record.merge_log.generation != base.merge_log.generation
-            # The store drops an empty entry by itself. If the base was empty too, no data was deleted.
+            # The entry may be gone because an empty entry has expired. So an empty base means that no data was deleted.
             if bool(base.values) if record.version is None else is_other:
                 return None
             values, conflicts[:] = self._rebase(base.values, record.values, changes)
@@ -131,10 +134,11 @@ class UserData:
         return None if saved is None else UserCommit(saved, conflicts, {})
 
     def merge(self, name: str, visitor: VisitorData) -> UserCommit | None:
-        """Merge visitor data into a user's data. Return None if it was merged before.
+        """Merge visitor data into a user's data. Return None, and write nothing, if it was merged before.
 
-        Both count as changes of an empty base. The visitor's is the later change, unless the key has a strategy.
-        Raises SessionTooLargeError and SessionValueError.
+        If both have a value for a key, the values are merged like two changes of an empty value. If they cannot be
+        merged, the visitor's value wins, unless a strategy for the key says otherwise. Raises SessionTooLargeError and
+        SessionValueError.
         """
         conflicts: list[MergeConflict] = []
         changed: ChangedValues = {}
@@ -152,7 +156,7 @@ class UserData:
         return None if saved is None else UserCommit(saved, conflicts, changed)
 
     def undo(self, name: str) -> UserCommit | None:
-        """Undo the last merge, and keep later changes. Return None if there is no merge that can be undone."""
+        """Undo the last merge. Changes that were made after the merge stay. Return None if no merge can be undone."""
         changed: ChangedValues = {}
 
         def edit(record: UserRecord) -> UserRecord | None:
@@ -172,14 +176,17 @@ class UserData:
         return None if saved is None else UserCommit(saved, [], changed)
 
     def undoable(self, record: UserRecord) -> LastMerge | None:
-        """Return the merge that :meth:`undo` would undo: the last one, for :data:`UNDO_SECONDS`. Otherwise None."""
+        """Return the last merge, which :meth:`undo` would undo. Return None if it is older than :data:`UNDO_SECONDS`.
+
+        Return None also if there was no merge.
+        """
         last = record.merge_log.last
         return last if last is not None and is_within(self._namespace.now() - last.at, UNDO_SECONDS) else None
 
     def delete(self, name: str) -> bool:
-        """Delete a user's data, even if it cannot be read. Return False if there was none.
+        """Delete a user's data, even if it cannot be read. Return False if the user had no data.
 
-        Requests that read the data before cannot save it any more.
+        A request that read the data before the deletion cannot save it after the deletion.
         """
         had_values = is_unreadable = False
 
@@ -192,7 +199,7 @@ class UserData:
         try:
             record = self._open(name, entry)
         except UserDataError:
-            # The visitor ids in the entry are lost, because they cannot be read either.
+            # The entry cannot be read. So the new entry has none of the visitor ids that were in the merge log.
             assert entry is not None
             record, is_unreadable = self._empty(name)._replace(version=entry.version), True
         self._write(record, edit)
@@ -203,7 +210,7 @@ class UserData:
     def _rebase(self, base: Values, theirs: Values, changes: Changes) -> tuple[Values, list[MergeConflict]]:
         for key in changes:
             if key in theirs and base.get(key) != theirs[key]:
-                unpack_value(key, theirs[key])  # raises: a value that cannot be read must not be overwritten
+                unpack_value(key, theirs[key])  # raises UserDataError, so that no unreadable value is overwritten
         return rebase(base, theirs, changes, self.settings.strategies, setting="USER_SESSION_MERGE")
 
     def _undone(self, key: Any, before: bytes | None, after: bytes | None, now: bytes | None) -> bytes | None:
@@ -215,14 +222,15 @@ class UserData:
             return None if value is MISSING else SecretBytes(codec.pack(value))
         except (codec.UnsupportedTypeError, RecursionError):
             raise UserDataError(
-                f"user_session[{key!r}] holds values that cannot be compared, so the merge cannot be undone. "
-                "To delete all data of the user, call delete_user_data()"
+                f"user_session[{key!r}] has values that cannot be compared, so the merge cannot be undone. "
+                "To delete all data of the user, call delete_user_data()."
             ) from None
 
     def _write(self, record: UserRecord, edit: _Edit) -> UserRecord | None:
-        """Call ``edit`` and write its result, again with the stored data if another request wrote first.
+        """Call ``edit`` with the data in ``record``, and write its result. Return the data that was written.
 
-        Return the written data, or None if ``edit`` returned None.
+        If another request has written the entry meanwhile, call ``edit`` again with the new data in the store. Return
+        None if ``edit`` returned None.
         """
         key = self._key(record.name)
 
@@ -234,7 +242,7 @@ class UserData:
         return None if written is None else written[0]._replace(version=written[1])
 
     def _packed(self, record: UserRecord, key: bytes, before: UserRecord) -> tuple[UserRecord, bytes, int]:
-        """Return the data to write, the same as bytes, and for how many seconds to store it."""
+        """Return the data to write, the bytes of its entry, and the seconds after which the entry expires."""
         now = self._namespace.now()
         record = record._replace(
             header=record.header._replace(created=record.header.created or now, renewed=now, seen=now)
@@ -242,10 +250,10 @@ class UserData:
         data = self._entry_of(record, key)
         limit = self._namespace.max_bytes
         if len(data) > limit and record.merge_log.last is not None:
-            # Without the undo of the merge the data may fit.
+            # Remove the data for an undo of the last merge. Then the entry may be small enough.
             record = record._replace(merge_log=record.merge_log._replace(last=None))
             data = self._entry_of(record, key)
-        # Data that was stored under a higher limit may still be changed, as long as it does not grow.
+        # If SESSION_MAX_BYTES was lowered, data that is too large can still be changed, but must not grow.
         if len(data) > limit and _size(record.values) > _size(before.values):
             largest = max(record.values, key=lambda name: len(record.values[name]))
             raise SessionTooLargeError(len(data), limit, largest, len(record.values[largest]), "user_session")
@@ -263,23 +271,24 @@ class UserData:
         try:
             header, payload, sealed = envelope.open_header(entry.data, key)
             if header.kind is not EntryKind.USER_DATA:
-                raise EnvelopeError("the entry is of another kind")
+                raise EnvelopeError("the entry is no user data")
             if sealed:
-                # An entry from before SESSION_ENCRYPTION was switched on is read as it is, and encrypted by a write.
+                # An entry that is not encrypted was written before SESSION_ENCRYPTION was switched on. It is read as it
+                # is, and the next write encrypts it.
                 payload = self._unsealed(name, key, entry.data, payload)
             values = as_secrets(envelope.unpack_values(payload, codec.unpack_key))
             merge_log = MergeLog.from_packed(values.pop(MERGE_LOG_KEY))
         except (EnvelopeError, codec.CodecError, KeyError, TypeError, ValueError) as error:
             raise UserDataError(
-                f"user data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. If "
-                "SECRET_KEY was changed, put the old key into SECRET_KEY_FALLBACKS; delete_user_data() deletes the data"
+                f"User data {public_id(key)} cannot be read ({type(error).__name__}: {error}) and stays as it is. If "
+                "SECRET_KEY was changed, add the old key to SECRET_KEY_FALLBACKS. delete_user_data() deletes the data."
             ) from None
         if self._namespace.now() > header.seen + self.settings.lifetime:
             return UserRecord(name, entry.version, header, {}, merge_log._replace(last=None))
         return UserRecord(name, entry.version, header, values, merge_log)
 
     def _unsealed(self, name: str, key: bytes, data: bytes, payload: bytes) -> bytes:
-        """Return the decrypted payload. Raises EnvelopeError if no secret fits."""
+        """Return the decrypted payload. Raises EnvelopeError if none of the secret keys can decrypt it."""
         *others, last = self._seal_secrets(name)
         for secret in others:
             with suppress(EnvelopeError):
@@ -287,7 +296,7 @@ class UserData:
         return envelope.unseal(data, payload, Seal(last, key))
 
     def check_secrets(self) -> None:
-        """Raise SettingError if the data must be encrypted, and SECRET_KEY is missing or too short for that."""
+        """Raise SettingError if SESSION_ENCRYPTION is on and SECRET_KEY is missing or too short."""
         if not self._namespace.encrypts:
             return
         if self.settings.secrets and len(self.settings.secrets[0]) < SHORTEST_SECRET:
@@ -297,12 +306,15 @@ class UserData:
         if not self.settings.secrets:
             raise SettingError(
                 "SECRET_KEY",
-                "is not set, and user_session needs it with SESSION_ENCRYPTION. A user's devices have different "
-                "tickets, so the data is encrypted with SECRET_KEY",
+                "is not set. Set it to 32 random bytes: with SESSION_ENCRYPTION, user_session is encrypted with "
+                "SECRET_KEY, because a user's devices have different tickets",
             )
 
     def _seal_secrets(self, name: str) -> list[Secret]:
-        """Return what takes the ticket's place in a seal: one text for each secret, the first one for writing."""
+        """Return one secret text for each secret key. It is used in a :class:`.Seal` in the place of a ticket.
+
+        The first text encrypts and decrypts. The others only decrypt.
+        """
         if not self.settings.secrets:
             self.check_secrets()
             raise EnvelopeError("the entry is encrypted, and SECRET_KEY is not set")
@@ -316,27 +328,28 @@ class UserData:
         return self._namespace.tickets.user_key(name)
 
     def _pending_seconds(self) -> int:
-        """Return for how many seconds a session or tombstone can have visitor data that was merged already.
+        """Return the longest time, in seconds, for which a session or tombstone can have visitor data after its merge.
 
-        The first write of a session after its login removes the visitor data, so the data is as old as the login.
+        The first write of a session after its login removes the visitor data. So the data cannot exist for longer than
+        an unused session and a tombstone.
         """
         return self._namespace.lifetimes.idle + CARRY_SECONDS + CLOCK_SKEW
 
     def _seconds_to_store(self, record: UserRecord) -> int:
         lifetime = self.settings.lifetime if record.values else DELETED_SECONDS
-        # If the clock was set back, the last merge may have a time in the future. It was made now or earlier.
+        # If the clock was set back, the last merge may have a time in the future. The present time is used instead.
         last_merge = min(max(record.merge_log.merged.values(), default=0), self._namespace.now() + CLOCK_SKEW)
         return max(lifetime, last_merge + self._pending_seconds() - self._namespace.now()) + 1
 
 
 def unpack_value(key: Any, packed: bytes) -> Any:
-    """Return a value of a user's data. Raises UserDataError, which names the key, if it cannot be decoded."""
+    """Return a value of a user's data, unpacked. Raises UserDataError, whose text names the key, if that fails."""
     try:
         return codec.unpack(packed)
     except codec.CodecError as error:
         raise UserDataError(
-            f"user_session[{key!r}] cannot be decoded and stays as it is: {error}. Register its type with "
-            "register_type, or delete or set the key to drop the value"
+            f"user_session[{key!r}] cannot be decoded and stays as it is: {error}. Register the value's type with "
+            "register_type. Or set or delete the key, so that the stored value is deleted."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Visitor data: the ``user_session`` of a visitor who is not logged in, in the visitor's session until a login."""
+"""Visitor data: the ``user_session`` of a visitor, which is in the visitor's session until the visitor logs in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..values import codec, own_keys
 from ..values.own_keys import VISITOR_ID_KEY
 from ..values.rebase import Values
 
-#: The beginning of each session key that holds visitor data.
+#: The beginning of each session key whose value belongs to the visitor data.
 VISITOR_PREFIX: Final = "_user_session:"
-#: Random bytes of a visitor id, so many that no id is ever used twice.
+#: Length of a visitor id in random bytes. It gives 96 bits, so two visitors never get the same id by chance.
 _ID_BYTES: Final = 12
 
 
@@ -26,28 +26,28 @@ def new_visitor_id() -> str:
 
 
 class VisitorData(NamedTuple):
-    """The data of one visitor."""
+    """The visitor data of one visitor, and the visitor id."""
 
     visitor_id: str
-    #: Key, without the prefix, to packed value.
+    #: Each key of ``user_session`` with its packed value. The keys do not have the prefix.
     values: Values
 
 
 class Carried(NamedTuple):
-    """Visitor data that a tombstone carries for a login."""
+    """The carried data of a tombstone: visitor data, and the user who logged in."""
 
-    #: The user who logs in, as :meth:`.tickets.Tickets.owner_name` names them.
+    #: The owner name of the user, which :meth:`.tickets.Tickets.owner_name` returns.
     owner: str
     data: VisitorData
 
 
 def is_visitor_key(key: Any) -> bool:
-    """Return True for a session key that holds visitor data."""
+    """Return True if the value of this session key belongs to the visitor data."""
     return isinstance(key, str) and key.startswith(VISITOR_PREFIX)
 
 
 def visitor_data_in(values: Values) -> VisitorData | None:
-    """Return the visitor data in a session's values, or None if there is no readable visitor id."""
+    """Return the visitor data in a session's values. Return None if the values have no readable visitor id."""
     packed = values.get(VISITOR_ID_KEY)
     if packed is None:
         return None
@@ -60,10 +60,11 @@ def visitor_data_in(values: Values) -> VisitorData | None:
 
 
 def pack_carried(old: Record, owner: str, values: Values, *, encrypt: bool) -> bytes:
-    """Return the visitor data for the tombstone of ``old``, whose ``values`` move to a session of ``owner``.
+    """Return the bytes of the carried data for the tombstone of the session ``old``.
 
-    ``owner`` is the text in the header of the new session. The result is b"" if there is no visitor data, or if the
-    session belonged to this user before: only a login merges visitor data. ``encrypt``: seal it with the old ticket.
+    ``values``: the values of ``old``, which move to a new session. ``owner``: the owner in the header of the new
+    session. ``encrypt``: encrypt the carried data with the old ticket. Return b"" if the values have no visitor data.
+    Return b"" also if ``old`` belonged to the same user already, because only a login merges visitor data.
     """
     new_owner, old_owner = Ownership.parse(owner), Ownership.parse(old.header.owner)
     if new_owner is None or (old_owner is not None and old_owner.name == new_owner.name):
@@ -78,9 +79,10 @@ def pack_carried(old: Record, owner: str, values: Values, *, encrypt: bool) -> b
 
 
 def open_carried(seal: Seal, carried: bytes, *, encrypted: bool) -> Carried | None:
-    """Return the visitor data in a tombstone, or None if there is none that can be read.
+    """Return the carried data of a tombstone. Return None if it has no carried data or the data cannot be read.
 
-    ``seal`` has the ticket that led to the tombstone. ``encrypted``: refuse data that is not sealed with that ticket.
+    ``seal``: the old ticket and the tombstone's store key. ``carried``: the bytes from :func:`pack_carried`.
+    ``encrypted``: return None also for data that is not encrypted.
     """
     try:
         header, payload, sealed = envelope.open_header(carried, seal.key)

@@ -1,7 +1,8 @@
 """Pack values into bytes and unpack them with the same types. The format is MessagePack with extension types.
 
-A value that would not come back the same is refused with :class:`UnsupportedTypeError`. Unpacking runs only the code of
-the types below, and of the types that the application registered (``registered_types.py``).
+:func:`pack` raises :class:`UnsupportedTypeError` for a value that :func:`unpack` could not return with the same type.
+:func:`unpack` creates only the types of the table ``_TYPES`` and the types that the application has registered
+(``registered_types.py``). So forged bytes cannot run other code.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from zoneinfo import ZoneInfo
 import msgpack
 from markupsafe import Markup
 
-#: Types whose values cannot change in place and have no members. Once read, such a value is never packed again.
+#: Types whose values cannot change in place and have no members. After such a value was read, the session need not pack
+#: it again to find out if it was changed.
 IMMUTABLE_TYPES: Final = frozenset(
     {str, int, float, bool, type(None), bytes, complex, Decimal, UUID, datetime, date, time, timedelta, Markup}
 )
 
-#: Bytes of a packer's first buffer, which grows if needed. The library's default, 256 KiB, takes more time than to
-#: pack a short value.
+#: Size in bytes of a packer's first buffer. The buffer grows if needed. To allocate the default buffer of msgpack,
+#: 256 KiB, takes longer than to pack a short value.
 _BUFFER: Final = 1024
 
 
 class CodecError(ValueError):
-    """The bytes were not written by this codec, or the type is not registered in this process."""
+    """The bytes cannot be unpacked: they are damaged, or the class of the value is not registered in this process."""
 
 
 class UnsupportedTypeError(TypeError):
-    """A value that cannot be stored. ``path`` has the keys and indexes that lead to the value."""
+    """A value has a type that cannot be stored. ``hint`` says what to do.
+
+    ``path``: the keys and indexes that lead from the packed value to the part of this type.
+    """
 
     def __init__(self, type_name: str, path: tuple[Any, ...], hint: str) -> None:
         super().__init__(type_name)
@@ -44,27 +49,28 @@ class UnsupportedTypeError(TypeError):
         self.hint = hint
 
 
-#: The deepest nesting of tuples, sets and registered classes. Each level takes some frames of Python's stack (1,000 by
-#: default) at packing and at unpacking, and some 50 KB of the thread's stack (mostly 8 MB) at unpacking. A value that
-#: was packed must be readable from deeper in the stack, so the limit is far below both.
+#: The deepest allowed nesting of tuples, sets and registered classes. Each level takes some frames of Python's stack,
+#: which has 1,000 by default. To unpack one level also takes some 50 KB of the thread's stack, which mostly has 8 MB.
+#: The limit is far below both, because the code that unpacks a value may already have used a large part of the stack.
 MAX_DEPTH: Final = 64
 
-#: The deepest nesting of lists and dicts that the packer allows, with some 350 bytes of the thread's stack a level. The
-#: packer counts anew inside each tuple. Inside more than _CHECK_DEPTH tuples only MAX_DEPTH levels are allowed.
+#: The deepest nesting of lists and dicts that the packer of msgpack allows. A level takes some 350 bytes of the
+#: thread's stack. The packer starts to count from zero inside each tuple. So inside more than _CHECK_DEPTH tuples, this
+#: module allows only MAX_DEPTH levels of lists and dicts.
 _PACKER_DEPTH: Final = 1024
 _CHECK_DEPTH: Final = 4
 
-TOO_DEEP: Final = "It is nested too deeply or contains itself. Store values that are less nested."
+TOO_DEEP: Final = "The value is nested too deeply or contains itself. Store a value with fewer levels."
 HINT: Final = "Store its parts as str, int, dict or list, or register its class with flask_cloakroom.register_type."
 
 
 def pack(value: Any) -> bytes:
-    """Return ``value`` as bytes. Equal values of the same types give equal bytes, if dicts have the same order.
+    """Return ``value`` as bytes. Equal values give equal bytes if types and the order of dicts are the same, too.
 
     Raises :class:`UnsupportedTypeError` for a value that cannot be stored.
     """
     try:
-        if type(value) in IMMUTABLE_TYPES:  # a fast path: no container, so no member to check
+        if type(value) in IMMUTABLE_TYPES:  # the value is no container, so the checks of its members can be skipped
             packed: bytes = _packer().pack(value)
             return packed
         return _dump(value, 0)
@@ -73,12 +79,15 @@ def pack(value: Any) -> bytes:
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         path = _path_in(value, MAX_DEPTH if error.hint is TOO_DEEP else _PACKER_DEPTH)
         raise UnsupportedTypeError(name, path, error.hint) from error.__cause__
-    except (ValueError, RecursionError) as error:  # the packer's own limit
+    except (ValueError, RecursionError) as error:  # msgpack raises ValueError above _PACKER_DEPTH
         raise UnsupportedTypeError(type(value).__name__, (), TOO_DEEP) from error
 
 
 def is_packed_as(value: Any, packed: bytes) -> bool:
-    """Return True if :func:`pack` returns exactly these bytes. Return False for a value that cannot be packed."""
+    """Return True if :func:`pack` returns the bytes ``packed`` for ``value``, and False otherwise.
+
+    Return False also for a value that cannot be packed.
+    """
     try:
         return pack(value) == packed
     except UnsupportedTypeError:
@@ -92,25 +101,27 @@ def unpack(packed: bytes) -> Any:
     except CodecError:
         raise
     except Exception as error:
-        # A decoder can raise any error for forged bytes. Its text may contain the value, so only the type is told.
-        raise CodecError(f"undecodable value ({type(error).__name__})") from error
+        # A decode function can raise any error for forged bytes. The text of the error may contain the value, so only
+        # the name of the error's class is used.
+        raise CodecError(f"the bytes cannot be unpacked ({type(error).__name__})") from error
 
 
 def unpack_key(packed: bytes) -> Any:
-    """Return the key of a dict that :func:`pack` packed. Raises :class:`CodecError` for other bytes.
+    """Return a key of a session, which :func:`pack` packed. Raises :class:`CodecError` for other bytes.
 
-    A key that cannot be packed again raises CodecError too. Every save packs all keys, so each one would fail.
+    Raises CodecError also if the key cannot be packed again. Every save packs all keys of the session, so with such a
+    key each save would fail.
     """
     key = unpack(packed)
     try:
         pack(key)
     except UnsupportedTypeError as error:
-        raise CodecError(f"unusable key ({error.type_name})") from None
+        raise CodecError(f"unusable key of the type {error.type_name}") from None
     return key
 
 
 class _UnsupportedError(Exception):
-    """Raised inside the packer, which has the value but not the path to it."""
+    """A value cannot be packed. :func:`pack` turns this error into UnsupportedTypeError, with the path to the value."""
 
     def __init__(self, value: Any, hint: str) -> None:
         super().__init__(hint)
@@ -132,15 +143,19 @@ def _dump(value: Any, depth: int) -> bytes:
         _refuse_deep(value, MAX_DEPTH)
     packer = _packer(default=partial(_encode, depth=depth)) if depth else _packer()
     packed: bytes = packer.pack(value)
-    # The packer writes a bytearray or memoryview as bytes, so it would come back as another type. Only values with a
-    # "bin" marker can have one, so most values need no search.
+    # The packer writes a bytearray or memoryview like bytes, so unpack() would return bytes. Packed bytes begin with
+    # one of the markers 0xc4, 0xc5 and 0xc6. Most values have no such marker, and need no search for these types.
     if b"\xc4" in packed or b"\xc5" in packed or b"\xc6" in packed:
         _refuse_buffers(value)
     return packed
 
 
 def _encode(value: Any, depth: int) -> Any:
-    """Return a form of ``value`` that MessagePack knows. The packer calls this for each value of another type."""
+    """Return ``value`` in a form that MessagePack can write.
+
+    The packer calls this function for each value of a type that MessagePack does not have. ``depth``: the number of
+    tuples, sets and instances around the value.
+    """
     if depth > MAX_DEPTH:
         raise _UnsupportedError(value, TOO_DEEP)
     kind = type(value)
@@ -154,7 +169,7 @@ def _encode(value: Any, depth: int) -> Any:
     plain = _call_foreign(_resolve_proxy, value)
     if plain is value:
         raise _UnsupportedError(value, HINT)
-    _refuse_buffers(plain)  # the check in `_dump` saw the proxy only
+    _refuse_buffers(plain)  # the check in _dump() gets the proxy, and not the object behind it
     packer_knows = type(plain) in (str, bytes, float, bool, list, dict, type(None))
     if packer_knows or (type(plain) is int and -(2**63) <= plain < 2**64):
         return plain
@@ -162,11 +177,14 @@ def _encode(value: Any, depth: int) -> Any:
 
 
 def _call_foreign(function: Callable[[Any], Any], value: Any) -> Any:
-    """Call code of another package. Turn its errors into ours, because the packer raises ValueError by itself."""
+    """Return the result of a function of the application or another package. Raises _UnsupportedError if it fails.
+
+    Without this, pack() would take a ValueError of that function for the packer's error about nesting.
+    """
     try:
         return function(value)
     except Exception as error:
-        raise _UnsupportedError(value, f"Its own code raised {type(error).__name__}. Store its parts.") from error
+        raise _UnsupportedError(value, f"Its class raised {type(error).__name__}. Store parts of the value.") from error
 
 
 def _resolve_proxy(value: Any) -> Any:
@@ -182,12 +200,12 @@ def _resolve_proxy(value: Any) -> Any:
 
 
 def _decode(code: int, data: bytes, depth: int = 0) -> Any:
-    """Return the value of an extension type. The unpacker calls this for each one."""
+    """Return the value in the bytes of an extension type. The unpacker calls this for each such value."""
     if depth > MAX_DEPTH:
-        raise CodecError("nested too deeply")
+        raise CodecError("the value is nested too deeply")
     decoder = _DECODERS.get(code)
     if decoder is None:
-        raise CodecError(f"unknown extension type {code}")
+        raise CodecError(f"the value has the unknown extension type {code}")
     return decoder(data, depth + 1)
 
 
@@ -201,22 +219,30 @@ def _unpack(data: bytes, depth: int) -> Any:
 
 
 def _unpack_list(data: bytes, depth: int) -> list[Any]:
-    """Return a list. Forged bytes could hold an IP network, and a set of all its addresses would take for ever."""
+    """Return the list that was packed into ``data``. Raises CodecError if the bytes are no list.
+
+    For example, forged bytes could have an IP network in the place of a list. A set of all addresses of the network
+    would take all the memory.
+    """
     members = _unpack(data, depth)
     if type(members) is not list:
-        raise CodecError(f"a {type(members).__name__} in the place of a list")
+        raise CodecError(f"the value has a {type(members).__name__} in the place of a list")
     return members
 
 
 def _pack_members(members: set[Any] | frozenset[Any], depth: int) -> bytes:
-    # Sorted by their bytes, because the order of a set differs between processes.
+    # The packed members are sorted, so that equal sets give equal bytes. Each process has its own order of a set.
     packed = sorted(_dump(member, depth) for member in members)
     header: bytes = _packer().pack_array_header(len(packed))
     return header + b"".join(packed)
 
 
 def _pack_zone(moment: datetime | time) -> Any:
-    """Return the storable form of a tzinfo: None, an IANA name, seconds east of UTC, or a list of seconds and name."""
+    """Return the storable form of the tzinfo of ``moment``.
+
+    The form is None, an IANA name, the seconds east of UTC, or a list of these seconds and a name. Raises
+    _UnsupportedError for another kind of tzinfo.
+    """
     zone = moment.tzinfo
     if zone is None:
         return None
@@ -237,7 +263,7 @@ def _unpack_zone(zone: Any) -> Any:
     if isinstance(zone, list):
         seconds, name = zone
         return timezone(timedelta(seconds=seconds), name)
-    # timezone.utc is a singleton, and some code compares with `is`.
+    # The object timezone.utc itself for UTC, because some code compares with `is`.
     return timezone(timedelta(seconds=zone)) if zone else timezone.utc  # noqa: UP017
 
 
@@ -266,8 +292,8 @@ def _pack_text(value: Any, depth: int) -> bytes:
     return str(value).encode("utf-8", "surrogatepass")
 
 
-# The number of each extension type: its class, pack function and unpack function. Both functions get the depth of
-# nesting. Stored values contain the numbers, so never use a number for another class.
+# The number of each extension type, with its class, its pack function and its unpack function. Both functions get the
+# depth of nesting as an argument. Sessions in a store contain these numbers, so never give a number to another class.
 _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
     1: (tuple, lambda value, depth: _dump(list(value), depth), lambda data, depth: tuple(_unpack_list(data, depth))),
     2: (set, _pack_members, lambda data, depth: set(_unpack_list(data, depth))),
@@ -301,9 +327,9 @@ _TYPES: Final[dict[int, tuple[type[Any], _Encoder, _Decoder]]] = {
 }
 _REGISTERED: Final = 32
 
-#: Each registered class with its name in the stored data and its ``encode`` function.
+#: Each registered class, with its name in packed values and its ``encode`` function.
 registered_classes: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
-#: The same names, each with its class and its ``decode`` function.
+#: The name of each registered class in packed values, with the class and its ``decode`` function.
 registered_names: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
 
 
@@ -324,10 +350,13 @@ def is_known(cls: object) -> bool:
 
 
 def _refuse_buffers(value: Any) -> None:
-    """Raise an error for a bytearray or memoryview in dicts and lists. Other containers have packers of their own."""
+    """Raise _UnsupportedError for a bytearray or memoryview in ``value`` or in its dicts and lists.
+
+    Members of other containers are not searched, because :func:`_dump` packs them one by one and calls this function.
+    """
     kind = type(value)
     if kind is bytearray or kind is memoryview:
-        raise _UnsupportedError(value, "Store bytes(value).")
+        raise _UnsupportedError(value, "Convert the value with bytes(value), and store the result.")
     if kind is dict:
         for key, member in value.items():
             _refuse_buffers(key)
@@ -338,7 +367,7 @@ def _refuse_buffers(value: Any) -> None:
 
 
 def _refuse_deep(value: Any, levels: int) -> None:
-    """Raise an error for lists and dicts that are nested more than ``levels`` deep."""
+    """Raise _UnsupportedError if lists and dicts in ``value`` are nested deeper than ``levels``."""
     kind = type(value)
     if kind is dict or kind is list:
         if levels == 0:
@@ -350,7 +379,8 @@ def _refuse_deep(value: Any, levels: int) -> None:
 def _path_in(value: Any, steps: int) -> tuple[Any, ...]:
     """Return the keys and indexes that lead to the innermost part of ``value`` that cannot be packed.
 
-    The members of a set have no index, so a path ends at the set. A path of more than ``steps`` parts is not returned.
+    The members of a set have no index, so a path ends at the set. Return an empty path if the path has more than
+    ``steps`` parts.
     """
     path: tuple[Any, ...] = ()
     parts = [value]
@@ -372,7 +402,7 @@ def _can_be_packed(value: Any) -> bool:
 
 
 def _members(value: Any) -> Iterable[tuple[tuple[Any, ...], Any]]:
-    """Yield the members of a container, each with the part that it adds to the path."""
+    """Yield the members of a container, each with its part of the path: a tuple of its key or index, empty in a set."""
     if type(value) is dict:
         for key, member in value.items():
             yield (key,), key

@@ -1,6 +1,7 @@
-"""Flash messages in a session's values: those that wait, those on a lease, and how both merge.
+"""Flash messages in a session's values: waiting messages, messages on a lease, and the merge of both.
 
-A response takes messages on a lease. If its request never ends, the messages wait again when the lease is over.
+A message waits in the session until a page shows it. When a page is made, its request puts all waiting messages on a
+lease. If the request never ends, the messages wait again after the end of the lease.
 """
 
 from __future__ import annotations
@@ -18,30 +19,31 @@ from .rebase import Changes, Values
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: The length of a lease in milliseconds: the longest that a request may last. 30 s is gunicorn's default timeout.
+#: The length of a lease in milliseconds: the longest time that a request may take. 30 s is gunicorn's default timeout.
 LEASE_MS: Final = 30_000
 
 
 @dataclass(slots=True, repr=False)
 class ShownFlashes:
-    """The messages that one response shows. Without a repr, because messages may be private."""
+    """The messages that one response shows. The repr shows no message, because messages may be private."""
 
-    #: The names of the response's leases: one, unless other code than Flask's takes messages again.
+    #: The names of the leases of this response. There are several only if the application reads new messages again.
     names: list[str] = field(default_factory=list)
-    #: The messages that are on no lease, because this request made them or there was no room for a lease.
+    #: The messages without a lease: this request made them, or a lease would have made the session too large.
     own: list[Any] = field(default_factory=list)
 
 
 def messages_in(values: Values) -> list[Any]:
-    """Return the messages that wait in a session, and an empty list if they cannot be decoded."""
+    """Return the messages that wait in a session. Return an empty list if they cannot be decoded."""
     return _unpacked(FLASHES, values) or []
 
 
 def merge_waiting(before: list[Any], remaining: list[Any], values: Values) -> list[Any]:
     """Return the messages that a request may show, after other requests wrote ``values``.
 
-    ``before``: the messages that the request read. ``remaining``: those that it has not removed. The result has the
-    messages that other requests added, and lacks those that other requests showed.
+    ``before``: the messages that waited when this request read the session. ``remaining``: the messages that this
+    request has not removed. The result also has the messages that other requests added. The result does not have the
+    messages that other requests showed.
     """
     merged = STRATEGIES["append"](before, messages_in(values), remaining)
     return [] if merged is MISSING else merged
@@ -50,8 +52,8 @@ def merge_waiting(before: list[Any], remaining: list[Any], values: Values) -> li
 def lease_all(values: Values, name: str | None, messages: list[Any], now_ms: int) -> Changes:
     """Return the changes that remove all waiting messages and put ``messages`` on a lease.
 
-    ``name``: the name of the lease; None removes the messages without a lease. ``now_ms``: milliseconds since the
-    epoch.
+    ``name``: the name of the lease. If it is None, the waiting messages are removed, and no lease is made. ``now_ms``:
+    the present time in milliseconds since the epoch.
     """
     if name is None or not messages:
         return {FLASHES: None}
@@ -59,7 +61,7 @@ def lease_all(values: Values, name: str | None, messages: list[Any], now_ms: int
 
 
 def with_leases_back(values: Values, names: Collection[str]) -> Changes:
-    """Return the changes that end these leases and let their messages wait again, before newer messages."""
+    """Return the changes that end the leases ``names``. The messages of these leases wait again, before newer ones."""
     leases = _leases_in(values)
     messages = [message for name in names if name in leases for message in leases.pop(name)[1]]
     if not messages:
@@ -71,13 +73,19 @@ def with_leases_back(values: Values, names: Collection[str]) -> Changes:
 
 
 def with_expired_leases_back(values: Values, now_ms: int) -> Changes:
-    """Return the changes that let the messages of expired leases wait again. ``now_ms``: see :func:`lease_all`."""
+    """Return the changes that end all expired leases, so that their messages wait again.
+
+    ``now_ms``: the present time in milliseconds since the epoch.
+    """
     leases = _leases_in(values).items()
     return with_leases_back(values, [name for name, (end, _) in leases if not is_running(end, now_ms, LEASE_MS / 1000)])
 
 
 def merge_leases(base: Any, theirs: Any, mine: Any) -> Any:
-    """Merge two requests' changes of :data:`FLASH_LEASES`: keep ``theirs`` without the leases that ``mine`` ended."""
+    """Return the merged value of :data:`FLASH_LEASES`: the leases in ``theirs``, without leases that ``mine`` ended.
+
+    ``base``, ``theirs`` and ``mine``: see ``merge.py``.
+    """
     before, stored, own = (value if type(value) is dict else {} for value in (base, theirs, mine))
     ended = before.keys() - own.keys()
     return {name: lease for name, lease in stored.items() if name not in ended} or MISSING

@@ -1,4 +1,4 @@
-"""A dict over packed values. It unpacks each value at the first read, and finds the changes at the end."""
+"""A dict of packed values. The dict unpacks a value when it is first read, and finds the changed values for a save."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from . import codec, own_keys
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: Stands in the dict for a value that was not read yet.
+#: The content of the dict for a key whose value is still packed, because no code has read it.
 _PACKED: Final = object()
 
 
 class LazyDict(HiddenContents, MutableMapping[Any, Any]):
-    """A dict whose stored values a subclass loads in :meth:`_open`, which is called before the first use."""
+    """A dict whose values are in a store. A subclass loads them in :meth:`_open`, which is called at the first use.
 
-    # Where a method can raise, or calls a store or code of the application, no local variable is the dict of values.
-    # Otherwise an error reporter would send the whole session with every KeyError.
+    The packed values, as this request has loaded them, are the base: :meth:`changes` compares with them.
+    """
 
-    # These are class attributes, so that a dict that is never used sets none of them.
-    #: Whether the stored values are loaded. Before that, the three attributes without a value do not exist.
+    # No method has the dict of values in a local variable when it can raise an error, or calls a store or code of the
+    # application. An error reporter shows local variables, and would send the whole session with every KeyError.
+
+    # Class attributes, because a request that never uses its session need not set them.
+    #: True after the values were loaded. Until then, the attributes _data, _base and _touched do not exist.
     is_opened = False
-    #: Whether the response is made, so that later changes are not saved.
+    #: True after the response was made. Changes that are made later are not saved.
     closed = False
     _data: dict[Any, Any]  # key to value, or to _PACKED
-    _base: dict[Any, bytes]  # the stored values
-    # The keys that were assigned, deleted or read, in this order. A key that was read has its value if that is mutable
-    # (immutable values are not noted); the other keys have None.
+    _base: dict[Any, bytes]  # key to packed value, as this request has loaded them
+    # The keys whose values may have changed. A key that was set or deleted has None here. A key that was only read has
+    # its value here if the value can change in place. Keys whose values cannot change in place are missing.
     _touched: dict[Any, Any]
 
     def _open(self) -> dict[Any, Any]:
-        """Load the stored values, call :meth:`_reset` with them, and return its result."""
+        """Load the packed values from the store, call :meth:`_reset` with them, and return the result of that."""
         raise NotImplementedError
 
     def _reset(self, base: dict[Any, bytes]) -> dict[Any, Any]:
-        """Forget all changes and start from the stored values ``base``. Return the dict of values."""
+        """Set the base to the packed values ``base``, and discard all changes. Return the dict of values."""
         self._base = base
         self._touched = {}
         self._data = data = dict.fromkeys(base, _PACKED)
@@ -47,9 +50,10 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return data
 
     def opened(self) -> dict[Any, Any]:
-        """Load the stored values if needed. Return the dict of values, some of which may still be packed.
+        """Return the dict of values, after the values were loaded. Some of its values may still be packed.
 
-        Use its keys only, and read a value from the session. A key whose value cannot be decoded may be among them.
+        A caller uses only the keys of this dict, and reads the values from the session. The dict may have a key whose
+        value cannot be decoded.
         """
         return self._data if self.is_opened else self._open()
 
@@ -86,15 +90,17 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         self._touch(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Remove ``key`` and return its value, or ``default``. Raises KeyError if the key is missing without a default.
+        """Remove ``key`` and return its value. Return ``default`` if the key is missing, or raise KeyError without it.
 
-        A stored value of the wrong type counts as missing elsewhere. Here it is removed and returned.
+        A value of the wrong type under one of the keys in ``own_keys.py`` counts as missing when it is read. This
+        method removes such a value as well, and returns it.
         """
         try:
             value = self[key]
         except KeyError:
             if self._is_unreadable(key):
-                # Remove the value although this process cannot decode it: another process may know its type.
+                # Remove the stored value even if this process cannot decode it. Another process may know its type, and
+                # would still find the value otherwise.
                 self._touch(key)
                 with suppress(codec.CodecError):
                     return codec.unpack(self._base[key])
@@ -105,7 +111,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return value
 
     def _is_unreadable(self, key: Any) -> bool:
-        """Return True if ``key`` is stored but counts as missing, because its value cannot be decoded."""
+        """Return True if ``key`` counts as missing only because its stored value cannot be decoded."""
         return key in self._base and key not in self._touched and key not in self.opened()
 
     def __contains__(self, key: object) -> bool:
@@ -149,12 +155,15 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return dict(self)
 
     def _unpack(self, key: Any) -> Any:
-        """Return a packed value, and note it as touched if it is mutable. Raises KeyError if it cannot be decoded."""
+        """Unpack the value of ``key`` and return it. Raises KeyError if the value cannot be decoded.
+
+        A value that can change in place is noted in ``_touched``, so that :meth:`changes` compares it.
+        """
         try:
             packed = self._base[key]
             value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
-            # The key counts as missing. Its bytes stay stored until the key is set or deleted.
+            # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
             del self._data[key]
             raise KeyError(key) from None
@@ -173,12 +182,12 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         self._touched.setdefault(key, None)
         if self.closed:
             log.warning(
-                "%s was changed after the response was made, and is not saved; change it before the body is streamed",
+                "%s was changed after the response was made and is not saved. Change it before the body is streamed.",
                 self._place_of(key),
             )
 
     def changes(self) -> dict[Any, bytes | None]:
-        """Return the keys whose packed values differ from the stored ones, with the new values; None for deleted keys.
+        """Return the keys whose values differ from the base, each with its new packed value, or None if it was deleted.
 
         Raises SessionValueError for a value that cannot be stored.
         """
@@ -196,7 +205,10 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return changes
 
     def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
-        """Call :meth:`_reset`, but keep the objects whose values are still stored so, because a view may use them."""
+        """Call :meth:`_reset`, but leave each unpacked object in the dict if it is equal to its value in ``base``.
+
+        A view may have such an object, for example a list, in a variable. Its later changes must still be found.
+        """
         items = self._data.items() if self.is_opened else ()
         keys = [key for key, value in items if value is not _PACKED and key in base]
         unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
@@ -205,11 +217,14 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
 
     def _place_of(self, key: Any) -> str:
-        """Return the name of a key's place in an error or log line."""
+        """Return the text that names the key in an error or log line, such as ``session['cart']``."""
         return f"session[{_key_text(key)}]"
 
     def _reload_keys(self, base: dict[Any, bytes], keys: Iterable[Any]) -> None:
-        """Forget the changes of ``keys`` and take their values from ``base``. All other keys must be as before."""
+        """Discard the changes of ``keys``, so that they have their values in ``base``. ``base`` becomes the new base.
+
+        All other keys must have the same values in ``base`` as in the base until now.
+        """
         data = self.opened()
         self._base = base
         for key in keys:
@@ -219,25 +234,25 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 data[key] = _PACKED
 
     def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
-        """Return the stored bytes of a value that was only read and cannot be packed again.
+        """Return the packed value from the base for a value that was only read and cannot be packed again.
 
-        The stored value is damaged then, or was written by somebody with access to the store. A page that only reads
-        such a value must not fail. Raises SessionValueError for any other value that cannot be stored.
+        Such a value was damaged in the store, or was written by an attacker with access to the store. A page that only
+        reads the value must not fail. Raises SessionValueError for any other value that cannot be stored.
         """
         path = self._place_of(key) + "".join(f"[{_key_text(part)}]" for part in error.path)
         problem = SessionValueError(path, error.type_name, error.hint)
         is_read = key in self._base and self._touched.get(key) is self._data[key]
         if not is_read or _can_be_packed_again(self._base[key]):
             raise problem from None
-        log.error("%s of %r cannot be packed and stays as it is stored: %s", _key_text(key), self, problem)
+        log.error("%s of %r cannot be packed, so its stored value stays: %s", _key_text(key), self, problem)
         return SecretBytes(self._base[key])
 
 
 def _plain_key(key: Any) -> Any:
-    """Return a plain str for an instance of a subclass of str, and any other key unchanged.
+    """Return ``key`` as a plain str if it is of a subclass of str. Return any other key unchanged.
 
-    Otherwise a key such as a Markup would be stored as a Markup, and not be found as a str.
-    Raises SessionValueError for a key that cannot be stored.
+    Otherwise a key of the class Markup would be stored as a Markup, and ``session["name"]`` would not find it. Raises
+    SessionValueError for a key that cannot be stored.
     """
     if isinstance(key, str):
         return str.__str__(key)
@@ -257,6 +272,6 @@ def _can_be_packed_again(packed: bytes) -> bool:
 
 
 def _key_text(key: Any) -> str:
-    """Return a key for an error or log line: a str or a short int as it is, and only the type of any other key."""
+    """Return a text for a session key in an error or log line: the ``repr()`` of a str or a short int, or the type."""
     is_short = isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= 64)
     return repr(key) if is_short else f"<{type(key).__name__}>"

@@ -5,11 +5,11 @@ value that this request wants to save. If only one request changed the value, it
 
 - dicts are merged key by key, at every level;
 - sets get the members that each request added, and lose those that each removed;
-- if one request only appended to a list, its new members go to the end of the other list;
-- anything else is a :class:`MergeConflict`: ``mine`` wins, as the later commit, unless one request deleted the value. A
-  deletion always wins, so that a logout is not undone.
+- if one request only appended members to a list, these members go to the end of the other request's list;
+- any other two changes are a :class:`MergeConflict`. ``mine`` wins, because it is the later commit. But if one request
+  deleted the value, the deletion always wins, so that a logout is not undone.
 
-A key can have a strategy of its own: see :data:`STRATEGIES`.
+The application can give a session key another rule: see :data:`STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
-#: A function that returns True if two values are stored as the same bytes.
+#: A function that returns True if two values have the same packed bytes.
 Same = Callable[[Any, Any], bool]
-#: The keys that lead from a session to a value inside of it.
+#: The keys that lead to a value: a key of the session, then keys of the dicts in it.
 Path = tuple[Any, ...]
 
 
@@ -35,15 +35,15 @@ class Missing(Enum):
         return "MISSING"
 
 
-#: The value of a key that does not exist. None could be a stored value.
+#: Stands for the value of a key that does not exist. None cannot be used for this, because None can be a session value.
 MISSING: Final = Missing.MISSING
 
 
 @dataclass(frozen=True, slots=True)
 class MergeConflict:
-    """Two changes of one value that could not both be kept. The ``repr()`` shows no value."""
+    """Two changes of one value, of which only one could be saved. The ``repr()`` shows no value."""
 
-    #: The keys that lead to the value. The first one is the session's key.
+    #: The keys that lead to the value. The first key is a key of the session.
     path: Path
     base: Any
     theirs: Any
@@ -54,23 +54,26 @@ class MergeConflict:
         return f"<MergeConflict kept={self.kept}>"
 
     def signal_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the signal that reports the conflict: the session's key, and all fields."""
+        """Return the arguments of the signal that reports the conflict: the first key of ``path``, and all fields."""
         return {"key": self.path[0], **{field.name: getattr(self, field.name) for field in fields(self)}}
 
 
 class NotMergeable(Exception):
-    """A strategy raises this error for types that it cannot merge. Then the general rule applies."""
+    """A strategy raises this error for values that it cannot merge. Then the rules of this module are used."""
 
 
 class PartialMerge(NamedTuple):
-    """The result of a strategy that had to drop a change: the value, and conflicts whose paths begin there."""
+    """The result of a strategy that could not save all changes: the merged value, and the conflicts in it.
+
+    The path of each conflict begins inside the value.
+    """
 
     value: Any
     conflicts: list[MergeConflict]
 
 
 Strategy = Callable[[Any, Any, Any], Any]
-#: Key of the session to the strategy for its values.
+#: Maps a session key to the strategy for the values of this key.
 Strategies = Mapping[Any, Strategy]
 
 
@@ -79,8 +82,9 @@ def merge(
 ) -> tuple[Any, list[MergeConflict]]:
     """Return the merged value, which may be :data:`MISSING`, and the conflicts.
 
-    Each of the three values may be :data:`MISSING`. ``same`` is needed because ``1 == True``. ``path``: the keys that
-    lead to the value. The arguments are not changed, but the result may share parts with them.
+    Each of the three values may be :data:`MISSING`. ``same``: compares two values by their packed bytes, because ``==``
+    would take 1 and True for the same value. ``path``: the keys that lead to the value. ``strategy``: the rule for this
+    value, or None. The arguments are not changed, but the result may contain parts of them.
     """
     conflicts: list[MergeConflict] = []
     if same(base, theirs):
@@ -99,7 +103,7 @@ def merge(
         pass
     try:
         return _merge(base, theirs, mine, same, path, conflicts), conflicts
-    except RecursionError:  # nested too deeply for Python, so the whole value is one conflict
+    except RecursionError:  # the values are nested too deeply for Python, so the whole value is one conflict
         conflict = _conflict(base, theirs, mine, path)
         return (theirs if conflict.kept == "theirs" else mine), [conflict]
 
@@ -111,7 +115,7 @@ def _merge(base: Any, theirs: Any, mine: Any, same: Same, path: Path, conflicts:
         return theirs
     kind = type(mine)
     if type(theirs) is kind:
-        # If the base has another type, both requests replaced the value, so the merge starts from an empty one.
+        # If the base has another type, both requests replaced the value. Then the merge starts from an empty value.
         start: Any = base if type(base) is kind else kind() if kind in (dict, list, set, frozenset) else MISSING
         if kind is dict:
             return _merge_dicts(start, theirs, mine, same, path, conflicts)
@@ -152,12 +156,12 @@ def _last(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _first(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep the value that was saved first, even if the later request deleted it."""
+    """Return the value that was saved first, even if the later request deleted it."""
     return mine if theirs is MISSING else theirs
 
 
 def _sum(base: Any, theirs: Any, mine: Any) -> Any:
-    """Add both differences: 5 → 6 and 5 → 7 give 8. A missing value counts as 0."""
+    """Return the base plus the differences of both requests: 5 → 6 and 5 → 7 give 8. A missing value counts as 0."""
     start, other, own = (0 if value is MISSING else value for value in (base, theirs, mine))
     try:
         return other + (own - start)
@@ -166,7 +170,7 @@ def _sum(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _max(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep the greater value. A deleted value is less than any other."""
+    """Return the greater value. A deleted value counts as less than any other value."""
     if theirs is MISSING or mine is MISSING:
         return mine if theirs is MISSING else theirs
     try:
@@ -176,7 +180,7 @@ def _max(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def _limit_depth(strategy: Strategy) -> Strategy:
-    """Make a strategy raise NotMergeable for values that are nested too deeply for Python."""
+    """Return a strategy that works like ``strategy``, but raises NotMergeable if the values are nested too deeply."""
 
     def run(base: Any, theirs: Any, mine: Any) -> Any:
         try:
@@ -189,10 +193,10 @@ def _limit_depth(strategy: Strategy) -> Strategy:
 
 @_limit_depth
 def _union(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep all members that either request added or changed, even if the other request removed them.
+    """Return all members that either request added or changed, even if the other request removed them.
 
-    A member that one request removed and the other did not change is removed. For dicts, at every level, for sets and
-    for lists.
+    A member is removed if one request removed it and the other request did not change it. This applies to sets, lists
+    and dicts. The dicts in a dict are merged in the same way.
     """
     conflicts: list[MergeConflict] = []
     merged = _union_of(base, theirs, mine, (), conflicts)
@@ -226,7 +230,7 @@ def _union_dicts(base: Any, theirs: Any, mine: Any, path: Path, conflicts: list[
         start, other, own = (side.get(key, MISSING) for side in (base, theirs, mine))
         if other is MISSING or own is MISSING:
             present = own if other is MISSING else other
-            if not _is_equal(present, start):  # added or changed, and not only removed by the other request
+            if not _is_equal(present, start):  # one request added or changed the member, so it is not removed
                 merged[key] = present
         elif _is_equal(own, start):
             merged[key] = other
@@ -243,9 +247,9 @@ def _union_dicts(base: Any, theirs: Any, mine: Any, path: Path, conflicts: list[
 
 @_limit_depth
 def _append(base: Any, theirs: Any, mine: Any) -> Any:
-    """Keep the members that each request added, even if the other request emptied or deleted the list.
+    """Return the list with the members that each request added, even if the other request emptied or deleted the list.
 
-    Members that one request removed stay removed.
+    A member that one request removed is not in the result.
     """
     if any(value is not MISSING and type(value) is not list for value in (theirs, mine)):
         raise NotMergeable
@@ -259,9 +263,9 @@ def _append(base: Any, theirs: Any, mine: Any) -> Any:
 
 
 def remaining_and_added(start: list[Any], changed: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return the members of ``changed`` that ``start`` has, and the others.
+    """Return two lists: the members of ``changed`` that are in ``start``, and its other members.
 
-    The first list is ``start`` itself if no member was removed.
+    If ``changed`` begins with all members of ``start``, the first list is the object ``start`` itself.
     """
     if _is_equal(changed[: len(start)], start):
         return start, changed[len(start) :]
@@ -270,7 +274,10 @@ def remaining_and_added(start: list[Any], changed: list[Any]) -> tuple[list[Any]
 
 
 def _membership(items: list[Any]) -> Callable[[Any], bool]:
-    """Return a function that returns True for a value that ``items`` has. With a set, because lists may be long."""
+    """Return a function that returns True if its argument is in ``items``.
+
+    The function searches in a set, because a search through a long list for each member would take too long.
+    """
     known: set[Any] = set()
     others = []
     for item in items:
@@ -289,7 +296,7 @@ def _membership(items: list[Any]) -> Callable[[Any], bool]:
 
 
 def _as_hashable(value: Any) -> Any:
-    """Return a hashable form of a value, such that the forms are equal if the values are :func:`_is_equal`.
+    """Return a hashable form of a value. Two forms are equal if and only if :func:`_is_equal` returns True.
 
     Raises TypeError if a part of the value is not hashable.
     """
@@ -304,7 +311,7 @@ def _as_hashable(value: Any) -> Any:
 
 
 def _is_equal(left: Any, right: Any) -> bool:
-    """Return True if two values are equal and of the same types at every level, because ``1 == True``."""
+    """Return True if two values are equal and have the same types at every level. So 1 and True are not equal."""
     if type(left) is not type(right):
         return False
     if type(left) is dict:
@@ -316,8 +323,9 @@ def _is_equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-#: The names of strategies for SESSION_MERGE. A function ``(base, theirs, mine) -> value`` can be used as well. Each
-#: argument and the result may be MISSING. The function raises :class:`NotMergeable` where the general rule shall apply.
+#: The strategies by their names in the setting SESSION_MERGE. The setting also accepts a function
+#: ``(base, theirs, mine) -> value``. Each argument and the result may be MISSING. The function can raise
+#: :class:`NotMergeable`. Then the rules of this module are used.
 STRATEGIES: Final[dict[str, Strategy]] = {
     "last": _last,
     "first": _first,

@@ -1,7 +1,8 @@
-"""The session keys of this package, and the values that each of them may have.
+"""The session keys that this package uses, and the types of their values.
 
-A stored value of the wrong type is damaged, or was written by somebody with access to the store. It counts as missing,
-like a value that cannot be decoded. So no code that reads these keys, in this package or in Flask, has to check it.
+If a stored value under such a key has the wrong type, it was damaged, or was written by an attacker with access to the
+store. The value counts as missing, like a value that cannot be decoded. So the code in this package and in Flask that
+reads these keys need not check the types.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ from uuid import UUID
 
 from . import codec
 
-#: The key of the user's id (Flask-Login's name). Each change of it rotates the session. Otherwise an attacker who knew
-#: the ticket before the login would have the user's session after it.
+#: The session key of the user's id. Flask-Login uses the same key. Each change of the user's id rotates the session.
+#: Otherwise an attacker who knew the ticket before the login would have the user's session after the login.
 USER_KEY: Final = "_user_id"
-#: Flask's key for flash messages.
+#: The session key of flash messages in Flask.
 FLASHES: Final = "_flashes"
-#: The key for flash messages on a lease. The value maps the name of each lease to a pair: the end of the lease, in
-#: milliseconds since the epoch, and the messages that a response is about to show.
+#: The session key of flash messages on a lease. The value maps the name of each lease to a pair: the end of the lease,
+#: in milliseconds since the epoch, and the messages that a response is about to show.
 FLASH_LEASES: Final = "_flashes_taken"
-#: The key of the visitor id. It is set together with the visitor's first value.
+#: The session key of the visitor id. The visitor id is made when the first value of the visitor data is set.
 VISITOR_ID_KEY: Final = "_user_session"
 
-#: Python refuses to print integers of more than 4,300 decimal digits. 10,000 bits have 3,011 digits.
+#: The most bits of an integer that a page may show. 10,000 bits are 3,011 decimal digits. Python raises ValueError when
+#: it prints an integer with more than 4,300 decimal digits.
 _MAX_BITS: Final = 10_000
-#: The nesting allowed in a flash message. Applications flash a dict with a title and a list, which takes two levels.
+#: The most levels of nesting in a flash message. Two levels are usual: a dict with a title and a list.
 _MAX_LEVELS: Final = 16
 _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 
@@ -36,7 +38,7 @@ def unpack(key: Any, packed: bytes) -> Any:
     value = codec.unpack(packed)
     is_valid = CHECKS.get(key)
     if is_valid is not None and not is_valid(value):
-        raise codec.CodecError(f"a {type(value).__name__} of the wrong shape")
+        raise codec.CodecError(f"the value, a {type(value).__name__}, is not valid under this key")
     return value
 
 
@@ -48,7 +50,11 @@ def is_user_id(value: object) -> bool:
 
 
 def _is_printable(value: object, levels: int = _MAX_LEVELS) -> bool:
-    """Return True if a page can show the value: no lone surrogate, no huge integer, at most ``levels`` of nesting."""
+    """Return True if a page can show the value.
+
+    The value must have no lone surrogate, no integer of more than ``_MAX_BITS`` bits, and at most ``levels`` levels of
+    nesting.
+    """
     if isinstance(value, str):
         try:
             str.encode(value)
@@ -72,8 +78,8 @@ def _is_message(value: object) -> bool:
     """Return True for a pair of category and message, as Flask writes it."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
-    # Flask's category is a str. Some applications use None or a number. A dict or list is refused: pages look the
-    # category up in a dict, and would be a 500.
+    # In Flask a category is a str. Some applications use None or a number. A dict or list is not valid: templates use
+    # the category as a key of a dict, so the page would answer 500.
     return isinstance(value[0], str | int | None) and _is_printable(value)
 
 
@@ -85,7 +91,7 @@ def _is_lease(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and _are_messages(value[1])
 
 
-#: The functions that check the values of these keys.
+#: For each of these session keys, the function that returns True for a valid value.
 CHECKS: Final[Mapping[Any, Callable[[object], bool]]] = {
     USER_KEY: is_user_id,
     FLASHES: _are_messages,

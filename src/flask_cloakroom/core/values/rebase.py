@@ -1,4 +1,4 @@
-"""Rebase one request's changes on the values that another request has stored. All values are packed."""
+"""Rebase one request's changes: apply them to the values that another request has stored. All values are packed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .merge import MISSING, MergeConflict, Strategies, merge
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-#: The stored values of a session: key to packed value.
+#: The values of a session: each session key with its packed value.
 Values = dict[Any, bytes]
-#: The changed keys: key to packed value, or None for a deleted key.
+#: The changes of a request: each changed session key with its new packed value, or with None if the key was deleted.
 Changes = Mapping[Any, bytes | None]
 
 
@@ -33,10 +33,11 @@ def rebase(
     *,
     setting: str = "SESSION_MERGE",
 ) -> tuple[Values, list[MergeConflict]]:
-    """Return the values ``theirs`` with ``changes`` that were made to ``base``, and the conflicts.
+    """Return the values ``theirs`` merged with ``changes``, and the conflicts.
 
-    ``setting``: the setting of the strategies, for the error. Raises SessionValueError if a strategy of the application
-    returns a value that cannot be stored.
+    ``base``: the values to which ``changes`` were made. ``theirs``: the values that are stored now. ``setting``: the
+    name of the setting that has the strategies, for the error's text. Raises SessionValueError if a strategy of the
+    application returns a value that cannot be stored.
     """
     merged: dict[Any, bytes | None] = {}
     conflicts: list[MergeConflict] = []
@@ -59,15 +60,15 @@ def rebase(
         try:
             merged[key] = None if value is MISSING else SecretBytes(codec.pack(value))
         except codec.UnsupportedTypeError as error:
-            raise SessionValueError(f"what {setting} made of {key!r}", error.type_name, error.hint) from None
+            raise SessionValueError(f"the result of {setting} for {key!r}", error.type_name, error.hint) from None
         conflicts += found
     return apply_changes(theirs, merged), conflicts
 
 
 def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
-    """Return the value, or MISSING for None, and False. Return MISSING and True if the value cannot be used.
+    """Return the unpacked value, and True if the unpacking failed. Without a packed value, return MISSING and False.
 
-    A value cannot be used if it cannot be decoded, or cannot be packed again.
+    The unpacking failed if the value cannot be decoded, or cannot be packed again. Then the value is MISSING.
     """
     if packed is None:
         return MISSING, False
@@ -75,13 +76,13 @@ def _unpacked(packed: bytes | None) -> tuple[Any, bool]:
         value = codec.unpack(packed)
         codec.pack(value)
     except (codec.CodecError, codec.UnsupportedTypeError) as error:
-        log.warning("a value of a session cannot be merged: %s", error)
+        log.warning("a value of a session cannot be merged, so one of the two changes is lost: %s", error)
         return MISSING, True
     return value, False
 
 
 def same(left: Any, right: Any) -> bool:
-    """Return True if two values are stored as the same bytes. Each of them may be MISSING."""
+    """Return True if two values have the same packed bytes. Each value may be MISSING, which equals only MISSING."""
     if left is MISSING or right is MISSING:
         return left is right
     return codec.pack(left) == codec.pack(right)

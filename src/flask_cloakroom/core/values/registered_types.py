@@ -1,4 +1,4 @@
-"""Classes that an application registered, so that sessions can store their instances."""
+"""Register classes of an application, so that sessions can store their instances."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ def register_type(
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Let sessions store the instances of a class, and return the class. Usable as a decorator.
+    """Register a class, so that sessions can store its instances. Return the class. Usable as a decorator.
 
     An Enum is stored by its member's name, a Flag by the names of its bits, and a dataclass by its fields. Any other
-    class needs ``encode``, which turns an instance into a storable value, and ``decode``, which does the reverse.
-    ``name`` stands for the class in the stored data, so the name must not change when the class moves. The default is
-    the module with the qualified name.
+    class needs two functions: ``encode`` turns an instance into a storable value, and ``decode`` turns this value into
+    an instance. ``name``: the name of the class in the store. The name must stay the same when the class gets another
+    name or module. The default is the module and the qualified name of the class.
 
-    Raises TypeError for another class without functions, for a dataclass whose constructor needs more than its fields,
-    and for a type that needs no registration. Raises ValueError if another class has the name.
+    Raises TypeError for a class that needs ``encode`` and ``decode`` if they are missing. Raises TypeError also for a
+    dataclass whose constructor needs an argument that is no field, and for a type that needs no registration. Raises
+    ValueError if another class was registered with this name.
     """
     if cls is None:
         return partial(register_type, name=name, encode=encode, decode=decode)
     if is_known(cls):
-        raise TypeError(f"{cls!r} can be stored without registration. Remove the call of register_type")
+        raise TypeError(f"{cls!r} can be stored without registration. Remove the call of register_type.")
     if (encode is None) is not (decode is None):
-        raise TypeError("encode= and decode= belong together. Give both or none")
+        raise TypeError("encode= and decode= belong together. Give both arguments, or neither of them.")
     if encode is None or decode is None:
         encode, decode = _functions_for(cls)
     name = name or f"{cls.__module__}.{cls.__qualname__}"
     other = registered_names[name][0] if name in registered_names else cls
-    # A module that is reloaded makes its class anew, and may register it again.
+    # When a module is reloaded, its class is a new object with the same name. It may be registered again.
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"the name {name!r} is registered for {other.__qualname__}. Give another name=")
+        raise ValueError(f"The name {name!r} is registered for {other.__qualname__}. Give another name=.")
     registered_classes[cls] = (name, encode)
     registered_names[name] = (cls, decode)
     return cls
@@ -64,7 +65,7 @@ def storable(value: Any) -> Any:
 
 
 def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Return the functions ``encode`` and ``decode`` for an Enum, a Flag or a dataclass."""
+    """Return the functions ``encode`` and ``decode`` for an Enum, a Flag or a dataclass. Raise TypeError for others."""
     if isinstance(cls, type) and issubclass(cls, Flag):
         return _flag_to_stored, partial(_flag_from_stored, cls)
     if isinstance(cls, type) and issubclass(cls, Enum):
@@ -72,7 +73,7 @@ def _functions_for(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         _check_constructor(cls)
         return partial(_fields_of, cls), partial(_from_fields, cls)
-    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass. Register it with encode= and decode=")
+    raise TypeError(f"{cls!r} is neither an Enum nor a dataclass. Register it with encode= and decode=.")
 
 
 def _check_constructor(cls: Any) -> None:
@@ -87,7 +88,7 @@ def _check_constructor(cls: Any) -> None:
 
 
 def _flag_to_stored(value: Any) -> list[Any]:
-    """Return the names of a Flag's bits, and the bits without a name. A combination of bits has no name of its own."""
+    """Return the storable form of a Flag: the names of its bits, and a number that has all bits without a name."""
     nameless = value.value
     for member in value:
         nameless &= ~member.value
@@ -106,7 +107,7 @@ def _fields_of(cls: Any, value: Any) -> dict[str, Any]:
 
 
 def _from_fields(cls: Any, stored: dict[str, Any]) -> Any:
-    """Call the constructor with the stored fields, so that a field that was added later gets its default."""
+    """Return an instance of ``cls`` with the stored fields. A field that was added later gets its default."""
     arguments = {field.name for field in dataclasses.fields(cls) if field.init}
     value = cls(**{name: stored[name] for name in stored if name in arguments})
     for field in dataclasses.fields(cls):

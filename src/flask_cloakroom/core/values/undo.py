@@ -1,4 +1,4 @@
-"""Undo one change of a value, such as a merge, and keep the changes that were made after it."""
+"""Undo one change of a value, for example by a merge. Later changes of the value stay."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from .rebase import same
 
 
 def undo_change(before: Any, after: Any, now: Any, *, is_sum: bool = False) -> Any:
-    """Return ``now`` without the change from ``before`` to ``after``, or MISSING if no value remains.
+    """Return the present value ``now`` without the change from ``before`` to ``after``.
 
-    A later change counts for more than the undo, so changed values stay as they are now. In dicts each key is undone.
-    Sets and lists lose the members that the change added. ``is_sum``: numbers lose the difference of the change. Each
-    argument may be MISSING, and none is changed. Raises UnsupportedTypeError for values that cannot be packed.
+    A value that was changed again after ``after`` stays as it is in ``now``. In dicts, each key is treated like this.
+    Sets and lists lose the members that the change added. ``is_sum``: numbers lose the difference that the change
+    added. Each of the three values may be MISSING, and the result is MISSING if no value remains. No argument is
+    changed. Raises UnsupportedTypeError for values that cannot be packed.
     """
     if same(now, after):
         return before
@@ -39,14 +40,17 @@ def undo_change(before: Any, after: Any, now: Any, *, is_sum: bool = False) -> A
 
 
 def _subtract(before: Any, after: Any, now: Any) -> Any:
-    """Return ``now`` minus the difference, or None if the values are no numbers that can be subtracted."""
+    """Return ``now`` minus the difference of ``after`` and ``before``. Return None if a value is no number.
+
+    Return None also for numbers whose types do not fit together.
+    """
     numbers = [0 if value is MISSING else value for value in (before, after, now)]
     if not all(isinstance(number, int | float | Decimal | complex) for number in numbers):
         return None
     try:
         return numbers[2] - (numbers[1] - numbers[0])
     except (TypeError, ArithmeticError):
-        return None  # for example a Decimal and a float
+        return None  # for example, a float cannot be subtracted from a Decimal
 
 
 def _undo_in_dict(before: Any, after: Any, now: Any) -> dict[Any, Any]:
@@ -59,7 +63,10 @@ def _undo_in_dict(before: Any, after: Any, now: Any) -> dict[Any, Any]:
 
 
 def _undo_in_list(before: Any, after: Any, now: Any) -> list[Any]:
-    """Remove as many of each member as the change added. The last ones go, because a merge adds at the end."""
+    """Return the list ``now`` without the members that the change added.
+
+    If a member is in the list several times, its last copies are removed, because a merge adds members at the end.
+    """
     added = Counter(map(pack, after)) - Counter(map(pack, before))
     result = []
     for member in reversed(now):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Blueprint | Callable[..., Any]")
 R = TypeVar("R", bound="Callable[[Response], Any]")
 
-#: The signals of a changed login, which makes older tokens stale.
+#: The signals that a login began, changed or ended, which makes older tokens invalid.
 _LOGIN_SIGNALS: Final = (
     signals.user_logged_in,
     signals.user_logged_out,
@@ -40,7 +40,7 @@ _LOGIN_SIGNALS: Final = (
     signals.impersonation_ended,
 )
 
-NO_REQUEST: Final = "Only a request can be checked for forgery, and there is none here."
+NO_REQUEST: Final = "There is no request to check for forgery. Call the method validate in a view."
 
 
 class SeaSurf(CSRFProtect):
@@ -50,7 +50,7 @@ class SeaSurf(CSRFProtect):
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        """Make the extension. With ``app``, call :meth:`init_app` at once."""
+        """Make the extension. With ``app``, also call :meth:`init_app`."""
         self._included = Views("include")
         self._with_cookie = Views("set_cookie")
         self._no_cookie_callback: Callable[[Response], Any] | None = None
@@ -63,14 +63,17 @@ class SeaSurf(CSRFProtect):
         Raises :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         set_source(app, SEASURF_SETTINGS)
-        # Flask-WTF's forms read the name of their hidden field there.
+        # Flask-WTF's forms read the name of their hidden field from app.config.
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
         for signal in _LOGIN_SIGNALS:
             signal.connect(_mark_token_stale, app)
 
     def include(self, view: T) -> T:
-        """Protect a view, or a blueprint's views, if SEASURF_INCLUDE_OR_EXEMPT_VIEWS is "include". A decorator."""
+        """Protect a view, or the views of a blueprint, if SEASURF_INCLUDE_OR_EXEMPT_VIEWS is "include".
+
+        Usable as a decorator.
+        """
         return self._included.add(view)
 
     def set_cookie(self, view: T) -> T:
@@ -78,7 +81,7 @@ class SeaSurf(CSRFProtect):
         return self._with_cookie.add(view)
 
     def disable_cookie(self, callback: R) -> R:
-        """Register a function that takes a response and returns True if it shall not get the token's cookie.
+        """Register a function that takes a response and returns True if the response shall not set the token's cookie.
 
         The function is called only for responses that would get the cookie. It may be async. Usable as a decorator.
         """
@@ -86,7 +89,7 @@ class SeaSurf(CSRFProtect):
         return callback
 
     def validate(self) -> None:
-        """Check the present request, whatever its method, even in an exempt view.
+        """Check the current request with any method, even in an exempt view.
 
         Raises :class:`CSRFError` with the status 403 to refuse the request.
         """
@@ -133,17 +136,17 @@ class SeaSurf(CSRFProtect):
 
     def _may_have_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> bool:
         if request.endpoint is None or request.endpoint.rpartition(".")[2] == "static" or response.status_code >= 500:
-            return False  # caches keep static files, and the page that uses the file has set the cookie
+            return False  # caches store static files, and the page that uses the file has set the cookie
         checked = state.passed is not None
         return checked or self._with_cookie.covers(app, request) or self._is_protected(app, request, settings_of(app))
 
 
 def _needs_token(app: Flask, request: Request, settings: CSRFSettings, cookie: Cookie, state: CSRFState) -> bool:
-    """Return True if the browser has no token in its cookie, or a stale one.
+    """Return True if the browser has no token in its cookie, or an invalid token.
 
-    A stale token is looked for only if one is likely, because the check opens the session. A refused request begins no
-    session here. It may be the form of another site, for which browsers withhold Lax cookies but accept new ones: the
-    visitor's session would be replaced.
+    The token is checked only if it is probably invalid, because the check opens the session. A refused request begins
+    no session here. Such a request may come from a form of another site: the browser sends no Lax cookies with that
+    form, but accepts new cookies, so a new session would replace the visitor's session.
     """
     token = Secret(cookie.value(request.environ))
     if not token and state.passed is not False:
@@ -152,9 +155,10 @@ def _needs_token(app: Flask, request: Request, settings: CSRFSettings, cookie: C
 
 
 def _has_token_without_session(request: Request, cookie: Cookie, state: CSRFState) -> bool:
-    """Return True if the browser has a token and no session, as after a logout. Look only if that is likely.
+    """Return True if the browser has a token but no session, as after a logout.
 
-    A request from before a parallel login proves nothing: the browser may have a new session by now.
+    The session is opened only if that is probable. Return False if the browser sent the request before a parallel
+    login, because the browser may have a new session by now.
     """
     if not state.token_may_be_stale or not cookie.value(request.environ):
         return False
@@ -164,9 +168,9 @@ def _has_token_without_session(request: Request, cookie: Cookie, state: CSRFStat
 def _may_withhold_cookies(app: Flask, request: Request, settings: CSRFSettings, cookie: Cookie) -> bool:
     """Return True if the browser may have cookies that it did not send with this request.
 
-    A browser withholds Lax cookies from a form of another site, such as a payment page that sends the visitor back. It
-    withholds Strict cookies from links too. A session that began here would replace the visitor's session. The next
-    page sets the token instead.
+    A browser sends no Lax cookies with a form of another site, such as a payment page that sends the visitor back, and
+    no Strict cookies with a link of another site. A session that began in such a request would replace the visitor's
+    session. The next page sets the token instead.
     """
     if request.method not in SAFE_METHODS:
         return check_origin(request, frozenset(), settings.check_referrer).reason is not None
@@ -176,6 +180,6 @@ def _may_withhold_cookies(app: Flask, request: Request, settings: CSRFSettings, 
 
 
 def _mark_token_stale(app: Flask, **_: Any) -> None:
-    """Note that a login began, changed or ended, so that the browser's token may be stale."""
+    """Mark the browser's token as possibly invalid, because a login began, changed or ended."""
     if has_request_context():
         state_of(this_request()).token_may_be_stale = True

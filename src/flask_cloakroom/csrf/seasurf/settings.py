@@ -1,6 +1,6 @@
 """Flask-SeaSurf's settings, read into the same settings object as Flask-WTF's.
 
-Where both packages have a setting for the same thing, Flask-SeaSurf's counts.
+If both packages have a setting for the same purpose, Flask-SeaSurf's setting is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _read(app: Flask) -> CSRFSettings:
     read = Reader({**SEASURF_DEFAULTS, **app.config})
     if read["CSRF_COOKIE"] is not None:
-        raise SettingError("CSRF_COOKIE", "has no effect with SeaSurf, whose cookie is named by CSRF_COOKIE_NAME")
+        raise SettingError("CSRF_COOKIE", "has no effect with SeaSurf. Set CSRF_COOKIE_NAME instead")
     cookie = read_cookie(read, "CSRF")
     if cookie.name == read["SESSION_COOKIE_NAME"]:
         raise SettingError("CSRF_COOKIE_NAME", "is the name of the session cookie. Choose another name")

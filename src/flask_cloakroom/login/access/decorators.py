@@ -18,7 +18,7 @@ from ..setup.users import is_set
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: HTTP methods that need no login: a browser sends a CORS preflight request without cookies.
+#: Requests with these HTTP methods need no login: a browser sends a CORS preflight request without cookies.
 EXEMPT_METHODS = {"OPTIONS"}
 
 
@@ -42,20 +42,19 @@ def fresh_login_required(*, max_age: timedelta | float) -> Callable[[F], F]: ...
 def fresh_login_required(view: F | None = None, *, max_age: timedelta | float | None = None) -> F | Callable[[F], F]:
     """Call the view only if the login is fresh. Use it for views that a thief of a cookie must not reach.
 
-    A login is fresh if it was made with a password in this session, and not by a remember token. With ``max_age``, a
-    timedelta or a number of seconds, this must also be at most so long ago. Otherwise the response is
-    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.needs_refresh` for others.
-
-    Raises ValueError for an age that is not above zero.
+    A login is fresh if it was made with a password in this session, and not by a remember token. ``max_age``: a
+    timedelta or a number of seconds; a login with a password longer ago does not count as fresh. If the view is not
+    called, the response is :meth:`LoginManager.unauthorized` for an anonymous user, and
+    :meth:`LoginManager.needs_refresh` for a logged-in user. Raises ValueError for a ``max_age`` of zero or less.
     """
     refuse = refuse_not_fresh(checked_age(max_age))
     return (lambda view: guard(view, refuse)) if view is None else guard(view, refuse)
 
 
 def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
-    """Return a function that returns the response to a login that is not fresh, and None for a fresh one.
+    """Return a function that takes a login state. It returns None if the login is fresh, otherwise the response.
 
-    ``seconds``: how long ago the login may have become fresh; None for any time.
+    ``seconds``: the greatest time since the login became fresh. None allows any time.
     """
 
     def refuse(state: LoginState) -> Any:
@@ -70,7 +69,7 @@ def refuse_not_fresh(seconds: float | None) -> Callable[[LoginState], Any]:
 
 
 def checked_age(max_age: timedelta | float | None) -> float | None:
-    """Return an age in seconds. Raises ValueError for an age that is not above zero."""
+    """Return ``max_age`` in seconds, or None if it is None. Raises ValueError if it is zero or less."""
     if max_age is None:
         return None
     seconds = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
@@ -80,7 +79,7 @@ def checked_age(max_age: timedelta | float | None) -> float | None:
 
 
 def refuse_anonymous(state: LoginState) -> Any:
-    """Return the response to an anonymous user, and None for a logged-in one.
+    """Return the response to an anonymous user, or None if the user is logged in.
 
     Raises the 401 of an authenticator that refused the request's credential.
     """
@@ -99,7 +98,7 @@ def needs_no_login(state: LoginState) -> bool:
 def guard(view: F, refuse: Callable[[LoginState], Any], realm: Realm | None = None) -> F:
     """Return a view that runs ``view`` only if ``refuse`` returns None; otherwise it returns the value of ``refuse``.
 
-    ``realm``: the realm whose login is checked; None for the application's own users.
+    ``realm``: the realm whose login is checked, or None for the application's own users.
     """
     is_async = inspect.iscoroutinefunction(view)
 

@@ -15,20 +15,21 @@ from ..setup.realm import Realm, realms_of
 from .decorators import needs_no_login, refuse_anonymous
 from .public import is_public, wrapped_functions
 
-#: The key in ``app.extensions`` of an application's requirements.
+#: The key in ``app.extensions`` of the application's :class:`_Requirements`.
 _KEY: Final = "flask_cloakroom.login.access.login_by_default"
 
 
 def require_login(target: Flask | Blueprint, manager: Realm | None = None) -> None:
     """Require a login for all views of an application or blueprint, except those marked as :func:`public`.
 
-    This holds also for views that are added later, and for blueprints inside. If a blueprint and the application
-    require logins of different kinds, a view of the blueprint needs only the blueprint's kind. Static files, login
-    views and OPTIONS requests need no login. With LOGIN_DISABLED no request needs one.
+    Views that are added later, and blueprints inside ``target``, need a login too. If a blueprint and the application
+    require logins of different user kinds, a view of the blueprint needs only a login of the blueprint's kind. Static
+    files, login views and OPTIONS requests need no login. With LOGIN_DISABLED no request needs a login.
 
     ``manager``: the manager or user kind whose login is required; by default the application's own manager.
 
-    Raises AssertionError, as Flask does, if the blueprint is registered already or the application has served.
+    Raises AssertionError, as Flask does, if the blueprint is registered already or the application has already answered
+    a request.
     """
     if isinstance(target, Blueprint):
         target.record(lambda setup: _requirements_of(setup.app).add(_blueprint_name(setup), manager))  # type: ignore[arg-type]
@@ -40,22 +41,23 @@ def _requirements_of(app: Flask) -> _Requirements:
     found: _Requirements | None = app.extensions.get(_KEY)
     if found is None:
         found = _Requirements()
-        # One function for all blueprints: it must choose the requirement of the innermost one.
+        # One function for all blueprints, because it must choose the requirement of the innermost blueprint.
         app.before_request(found.refuse)
         app.extensions[_KEY] = found
     return found
 
 
 def _blueprint_name(setup: BlueprintSetupState) -> str:
-    """Return a blueprint's name as in ``request.blueprints``: with the names of the blueprints around it."""
+    """Return a blueprint's name as in ``request.blueprints``, which contains the names of its outer blueprints."""
     return f"{setup.name_prefix}.{setup.name}".lstrip(".")
 
 
 class _Requirements:
-    """The logins that an application's views need. Lives as long as the application."""
+    """The logins that an application's views need. The object lives as long as the application."""
 
     def __init__(self) -> None:
-        #: By blueprint (None for the application): the realms whose login it needs; None for the application's own.
+        #: For each blueprint, or None for the application: the realms whose logins its views need. The realm None is
+        #: that of the application's own users.
         self._managers: dict[str | None, list[Realm | None]] = {}
         #: The endpoints of login views that are given as paths or URLs.
         self.endpoints: dict[Any, str | None] = {}
@@ -66,7 +68,7 @@ class _Requirements:
             required.append(manager)
 
     def refuse(self) -> Any:
-        """Return the response to a request without the required login; None for others. Called before each request."""
+        """Return the response to a request without the required login, or None to run the view. For before_request."""
         request, app = this_request(), this_app()
         if request.endpoint is None:
             return None  # no view: Flask answers with a 404 or 405
@@ -90,7 +92,7 @@ def _is_public_page(app: Flask, request: Request, view: Any) -> bool:
 
 
 def _is_static(view: Any) -> bool:
-    """Return whether a view is Flask's own function for static files. An override in a subclass is not."""
+    """Return whether a view is Flask's own function for static files, and not a function that overrides it."""
     if getattr(view, "__func__", None) in (Flask.send_static_file, Blueprint.send_static_file):
         return True
     # Flask registers a lambda for the application's static folder.
@@ -98,7 +100,7 @@ def _is_static(view: Any) -> bool:
 
 
 def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str | None) -> str | None:
-    """Return the endpoint of a login view: an endpoint, a path or a URL. None for a login view of another site."""
+    """Return the endpoint of a login view (an endpoint, a path or a URL). Return None if it is on another site."""
     if login_view.startswith("."):  # relative to a blueprint, as in url_for()
         return f"{blueprint or request.blueprint or ''}{login_view}".removeprefix(".")
     if not login_view.startswith(("https://", "http://", "/")):
@@ -112,9 +114,9 @@ def _endpoint_of(app: Flask, request: Request, login_view: str, blueprint: str |
 
 
 def _endpoint_at(app: Flask, url: str, root: str, server_name: str | None) -> str | None:
-    """Return the endpoint at a path or URL; None if no view of this application is there.
+    """Return the endpoint of a path or URL, or None if this application has no view for it.
 
-    The request's Host header is not used: an attacker can send there the host of a login view of another site.
+    The request's Host header is not used: an attacker can write the host of a login view of another site into it.
     """
     parts = urlsplit(url)
     if parts.netloc and parts.netloc != server_name:

@@ -21,7 +21,7 @@ def expand_login_view(login_view: str) -> str:
 def make_next_param(login_url: str, current_url: str) -> str:
     """Return ``current_url`` for the query of ``login_url``: only path and query if both URLs have the same origin.
 
-    The path begins with exactly one slash. A path with two would be the URL of another host.
+    The path begins with exactly one slash. A path with two slashes would be the URL of another host.
     """
     login, current = urlsplit(login_url), urlsplit(current_url)
     if login.scheme in ("", current.scheme) and login.netloc in ("", current.netloc):

@@ -17,9 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
     """Call the view only if the user is authenticated and ``predicate(user)`` is true. ``predicate`` may be async.
 
-    Other parameters of ``predicate`` get the URL variables of the same names. Otherwise the response is
-    :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.forbidden` for others. Write the
-    decorator below ``@app.route``.
+    Other parameters of ``predicate`` get the URL variables of the same names. If the view is not called, the response
+    is :meth:`LoginManager.unauthorized` for an anonymous user, and :meth:`LoginManager.forbidden` for a logged-in user.
+    Write the decorator below ``@app.route``.
 
     Raises TypeError if ``predicate`` is no function. A request raises TypeError if ``predicate`` returns a function or
     coroutine, or has a required parameter for which the URL has no variable.
@@ -29,9 +29,9 @@ def permission_required(predicate: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def refuse_without_permission(predicate: Callable[..., Any]) -> Callable[[LoginState], Any]:
-    """Return a function that returns the response to a user whom ``predicate`` does not allow, and None for others."""
+    """Return a function of a login state that returns a response if ``predicate`` refuses the user, otherwise None."""
     if not callable(predicate):
-        raise TypeError(f"permission_required() takes a function of the user, not {type(predicate).__name__}")
+        raise TypeError(f"permission_required() takes a function (user) -> bool, not {type(predicate).__name__}")
     parts = _parts_of(predicate)
 
     def refuse(state: LoginState) -> Any:
@@ -50,7 +50,7 @@ def _parts_of(predicate: Callable[..., Any]) -> list[str]:
         parameters = list(inspect.signature(predicate).parameters.values())
     except ValueError:  # a builtin function without a signature
         return []
-    # An argument of functools.partial() is the application's. A URL variable of that name must not replace it.
+    # The application has set the arguments of functools.partial(). A URL variable must not replace such an argument.
     given = getattr(predicate, "keywords", {}) if isinstance(predicate, partial) else {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [parameter.name for parameter in parameters[1:] if parameter.kind in named and parameter.name not in given]

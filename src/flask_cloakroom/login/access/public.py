@@ -1,4 +1,4 @@
-"""``public``: marks a view that needs no login. The function has the mark, because two views may share a name."""
+"""``public``: marks a view that needs no login. The mark is on the function, because two views may have one name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def public(view: V) -> V:
     """Mark a view as public, so that :func:`require_login` requires no login for it. Returns the view.
 
     Write the decorator above or below ``@app.route``. For a class-based view, write it on the class, on one of its
-    methods, or in ``decorators``. The mark holds for all URLs of the view, and also if another decorator with
+    methods, or in ``decorators``. The mark is valid for all URLs of the view, and also if another decorator with
     ``functools.wraps`` is above it. A subclass does not inherit the mark. :func:`login_required` on the same view still
     requires a login.
 
-    Raises TypeError for a bound method, because the mark would hold for all objects of its class.
+    Raises TypeError for a bound method, because the mark would be valid for all objects of its class.
     """
     if isinstance(view, MethodType):
         raise TypeError(f"{view.__qualname__} is a bound method. Mark {view.__qualname__} as public in its class")

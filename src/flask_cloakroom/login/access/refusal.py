@@ -1,4 +1,4 @@
-"""Responses to users who may not see a page: the handler's, a redirect to a login view, a 401 or a 403."""
+"""Responses to users who may not see a page: the handler's response, a redirect to a login view, a 401 or a 403."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unauthorized(realm: Realm) -> Any:
 
 
 def needs_refresh(realm: Realm) -> Any:
-    """Return the response to a login that is not fresh: the handler's, or a redirect to the refresh view.
+    """Return the response to a login that is not fresh: the handler's response, or a redirect to the refresh view.
 
     Raises a 401 if the realm has neither.
     """
@@ -76,7 +76,8 @@ def _redirect_to(app: Flask, realm: Realm, view: str | None, message: Any, categ
     if message:
         _flash_once(message if realm.localize_callback is None else realm.localize_callback(message), category)
     if not _answers_get(request):
-        # After the login, a redirect to this URL would be a GET and answer 405. The page with the form is right.
+        # After the login the browser sends a GET, and this URL answers a GET with 405. So the visitor returns to the
+        # page with the form.
         return redirect(login_url(view, next_url=_previous_page(request)))
     next_url = make_next_param(expand_login_view(view), request.url)
     if next_url.startswith("/") and safe_path(next_url, "") is None:
@@ -96,7 +97,7 @@ def _response_of(handler: Callable[[], Any]) -> Any:
 
 
 def _flash_once(message: Any, category: str) -> None:
-    """Flash a message if the session does not hold it yet: a page that polls all night would fill the session."""
+    """Flash a message, unless it waits in the session already. A page that polls all night would fill the session."""
     flashes = session.get(FLASHES)
     new = [str(category), str(message)]
     waiting = flashes if isinstance(flashes, list) else []
@@ -111,5 +112,5 @@ def _answers_get(request: Request) -> bool:
 
 
 def _previous_page(request: Request) -> str | None:
-    """Return the path of the page of this site that sent the request, from its Referer header; None if unknown."""
+    """Return the path of the page of this site that sent the request, from its Referer header, or None if unknown."""
     return safe_path(request.referrer, request.host) if request.referrer else None

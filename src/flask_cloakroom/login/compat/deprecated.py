@@ -1,4 +1,4 @@
-"""Deprecated names of Flask-Login 0.6.3, and private names of it that other packages use."""
+"""Deprecated names of Flask-Login 0.6.3, and private names of Flask-Login that other packages use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _warn(old: str, new: str) -> None:
 
 
 def _private(name: str) -> Any:
-    """Return a property for the attribute ``name``, to be used under Flask-Login's private name of it."""
+    """Return a property that reads and sets the attribute ``name``. Its own name is Flask-Login's private name."""
     return property(lambda self: getattr(self, name), lambda self, value: setattr(self, name, value))
 
 
@@ -60,6 +60,6 @@ class DeprecatedNames(Realm):
         load(login_state(self))
 
     def _update_request_context_with_user(self, user: Any = None) -> None:
-        """Set the user of the request only. None for an anonymous user."""
+        """Set the user of this request without a change of the session. None sets an anonymous user."""
         somebody = user is not None
         login_state(self).set_user(user if somebody else self.anonymous_user(), private=somebody)

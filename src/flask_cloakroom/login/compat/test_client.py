@@ -13,8 +13,8 @@ from ..setup.realm import realm_of
 class FlaskLoginClient(FlaskClient):
     """A test client for ``app.test_client_class``: ``app.test_client(user=user)`` is logged in as that user.
 
-    ``fresh_login=False`` makes a login that is not fresh. The session has the keys of ``login_user()``, so it passes
-    SESSION_PROTECTION for requests with the client's own User-Agent.
+    ``fresh_login=False`` makes a login that is not fresh. The session gets the same keys as from ``login_user()``, so
+    SESSION_PROTECTION accepts requests with the client's own User-Agent.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -32,27 +32,27 @@ log = logging.getLogger("flask_cloakroom.login")
 
 @dataclass(frozen=True, slots=True)
 class ActiveSession:
-    """One session of a user, for a page that lists them. Nothing in it opens the session."""
+    """One session of a user, for a page that lists the user's sessions. No value of it gives access to the session."""
 
     #: The argument of :func:`.actions.revoke_session`. A rotation does not change it.
     handle: str
-    #: The time of the login, in UTC; for a login that this package did not make, the time when its session began.
+    #: The time of the login, in UTC. For a login that this package did not make: the time when its session began.
     created: datetime
-    #: The time of the last activity, in UTC, as exact as SESSION_REFRESH_AFTER.
+    #: The time of the last activity, in UTC. The real time may be later, by up to SESSION_REFRESH_AFTER.
     last_seen: datetime
     #: The address of the login (``request.remote_addr``). Only show it, because a proxy's header can be forged.
     address: str | None
     #: The User-Agent header of the login. Browsers may send any text.
     user_agent: str | None
-    #: Browser and system in words ("Firefox 140", "Windows"). Without the extra ``agents``, and for an unknown browser,
-    #: the whole header and None.
+    #: Browser and system in words, such as "Firefox 140" and "Windows". An unknown browser is the whole header, and an
+    #: unknown system is None. Without the extra ``agents`` both are unknown.
     browser: str | None
     system: str | None
-    #: Whether this is the session of the present request.
+    #: Whether this is the session of the current request.
     current: bool
     #: Whether the login has a remember token.
     remembered: bool
-    #: False if the session is over and only the remember token is left, which would log the browser in again.
+    #: False if the session has ended and only a remember token is still valid, which will log the browser in again.
     live: bool = True
 
 
@@ -60,7 +60,7 @@ class Devices:
     """The sessions of one realm's users. In a request, one of them may be the current session."""
 
     def __init__(self, realm: Realm) -> None:
-        """Take the present application, and the present request if there is one.
+        """Take the current application, and the current request if there is one.
 
         Raises CloakroomError if the realm's sessions are not on the server.
         """
@@ -125,7 +125,7 @@ class Devices:
         return self._repository.owners
 
     def _warn_if_index_lost(self, name: str) -> None:
-        """Warn if the session of this request is the owner's and the owner index has lost it."""
+        """Log a warning if this request's session belongs to the owner ``name``, and the owner index has lost it."""
         login = self._login()
         session = None if login is None else login.server_session
         record, owner = (None, None) if session is None else (session.record, session.owner)
@@ -149,7 +149,7 @@ class Devices:
         return self._repository.tickets.owner_name(str(self._id_of(user)))
 
     def _login(self) -> SessionLogin | None:
-        """Return the login in the request's session; None without a request, or with a credential in the request."""
+        """Return the login in the request's session, or None without a request, or with a credential in the request."""
         return None if self._state is None or self._state.ignores_session else self._state.login
 
     def _is_logged_in(self, name: str) -> bool:

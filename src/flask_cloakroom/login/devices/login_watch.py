@@ -1,4 +1,4 @@
-"""``LoginWatch``: says after the request whether its login still holds, for an event stream or a websocket."""
+"""``LoginWatch``: tells after the request if its login is still valid, for an event stream or a websocket."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 class LoginWatch:
-    """Says whether one login still holds. It can be used in any thread, also after the request, and has no ticket."""
+    """Tells whether one login is still valid. Usable in any thread, also after the request. It contains no ticket."""
 
     def __init__(self, state: LoginState) -> None:
-        """Watch the login of a request. Raises as :func:`.actions.login_watch`."""
+        """Watch the login of a request. Raises the same errors as :func:`.actions.login_watch`."""
         user, realm = user_of(state), state.realm
         if realm.user_callback is None:
-            raise RuntimeError("login_watch() needs a user_loader, because it loads the user again")
+            raise RuntimeError("login_watch() needs a user_loader. Register it with @login_manager.user_loader")
         if not is_set(user, "is_authenticated"):
             raise RuntimeError("nobody is logged in. Call login_watch() in a view behind login_required")
         self._app, self._realm = state.app, realm
@@ -56,14 +56,15 @@ class LoginWatch:
         self._session_watch = SessionWatch(session.repository.registry, record.key, owner, only_renewals=only_renewals)
 
     def is_good(self) -> bool:
-        """Return whether the login still holds. This costs one store command and one call of the user_loader.
+        """Return whether the login is still valid. This costs one store command and one call of the user_loader.
 
-        False after a logout, a revocation, the end of the session, another login in it, or the end of an impersonation.
-        False also if the user is gone or not active, or if ``session_auth_hash()`` has changed. After the first False
-        the answer stays False. A call does not count as activity, so the session may expire meanwhile.
+        Return False after a logout, a revocation, the end of the session, another login in the session, or the end of
+        an impersonation. Also return False if the user does not exist any more or is not active, or if
+        ``session_auth_hash()`` has changed. After the first False, every call returns False. A call does not count as
+        activity, so a session without other requests expires.
 
-        Raises StoreError if the store is down, and the errors of the user_loader. Then send nothing more before a later
-        call returns True.
+        Raises StoreError if the store is down, and the errors of the user_loader. After an error, send no data before a
+        later call returns True.
         """
         if self._is_over:
             return False

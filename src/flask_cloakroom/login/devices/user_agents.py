@@ -8,9 +8,9 @@ from typing import Any
 
 @lru_cache(256)
 def browser_and_system(user_agent: str | None) -> tuple[str | None, str | None]:
-    """Return browser and system of a User-Agent header, as ("Firefox 140", "Windows 10").
+    """Return browser and system of a User-Agent header, such as ("Firefox 140", "Windows 10").
 
-    For an unknown browser, or without the extra ``agents``, return the whole header; for an unknown system, None.
+    An unknown browser is the whole header, and an unknown system is None. Without the extra ``agents`` all are unknown.
     """
     parse = _parser()
     if not user_agent or parse is None:

@@ -12,19 +12,19 @@ from flask.sessions import SessionMixin
 from ...core.entries.ownership import NewLogin
 from ...sessions import ServerSession
 
-#: The most characters of a User-Agent header that are stored. Headers of today's browsers have 60 to 250.
+#: The greatest number of stored characters of a User-Agent header. Headers of today's browsers have 60 to 250.
 LONGEST_AGENT: Final = 300
-#: The most characters of an address. The longest IPv6 address has 45 (RFC 4291, 2.2), and a zone may follow.
+#: The greatest number of stored characters of an address. An IPv6 address has up to 45 (RFC 4291, 2.2) and a zone.
 LONGEST_ADDRESS: Final = 64
-#: The latest time that a session's header can hold, in seconds since the epoch.
+#: The latest time that the header of an entry can store in its four bytes, in seconds since the epoch.
 LATEST: Final = 2**32 - 1
 
 
 def describe_login(session: SessionMixin, request: Request, *, remembered: bool, handle: str) -> NewLogin:
-    """Return the description of a login that a request makes, for :func:`active_sessions`.
+    """Return the description of a login that a request makes, for :func:`.actions.active_sessions`.
 
-    ``handle``: the handle of the login's remember tokens, "" for a new one. With SESSION_ENCRYPTION the description has
-    neither address nor browser, because it is stored in the header, which can be read without the ticket.
+    ``handle``: the handle of the login's remember tokens, or "" to make a new handle. With SESSION_ENCRYPTION the
+    description has neither address nor browser, because it is in the entry's header, which is not encrypted.
     """
     note: dict[str, Any] = {"at": int(time.time())}
     if remembered:
@@ -38,7 +38,7 @@ def describe_login(session: SessionMixin, request: Request, *, remembered: bool,
 
 
 def read_note(text: str) -> dict[str, Any]:
-    """Return the device note in a text of :func:`describe_login`; an empty dict for any other text."""
+    """Return the device note in a text from :func:`describe_login`, or an empty dict for any other text."""
     try:
         note = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -52,14 +52,14 @@ def was_remembered(text: str) -> bool:
 
 
 def as_time(value: object) -> int | None:
-    """Return a value of a device note if it is a time in seconds since the epoch; else None."""
+    """Return a value of a device note if it is a time in seconds since the epoch, otherwise None."""
     return value if type(value) is int and 0 < value <= LATEST else None
 
 
 def as_text(value: object) -> str | None:
-    """Return a value of a device note, shortened, if it is text that a page can show; else None.
+    """Return a value of a device note, shortened, if it is text that a page can show, otherwise None.
 
-    JSON can spell half of a surrogate pair, which no page can encode.
+    JSON text can contain half of a surrogate pair, which cannot be encoded for a page.
     """
     if not isinstance(value, str):
         return None

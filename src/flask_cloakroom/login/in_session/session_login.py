@@ -28,34 +28,34 @@ from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: Keys of the session, most with Flask-Login's names. Whether the user has logged in in this session, and not by a
-#: remember token.
+#: The session key of a bool: whether the login is fresh. Most session keys of a login have Flask-Login's names.
 FRESH: Final = "_fresh"
-#: When the login became fresh, in seconds since the epoch.
+#: The session key of the time when the login became fresh, in seconds since the epoch.
 FRESH_AT: Final = "_fresh_at"
-#: A digest of the User-Agent header of the browser that logged in.
+#: The session key of a digest of the User-Agent header of the browser that logged in.
 BROWSER: Final = "_id"
-#: A digest of ``session_auth_hash()``.
+#: The session key of a digest of ``session_auth_hash()``.
 AUTH_HASH: Final = "_auth_hash"
-#: True if the login was forced for a user who is not active.
+#: The session key of True, if the login was forced for a user who is not active.
 FORCED: Final = "_forced"
-#: The id of the user as whom the logged-in user sees the site.
+#: The session key of the id of the impersonated user.
 IMPERSONATED: Final = "_impersonated"
-#: A random text that is replaced when the login begins, is confirmed or changes its user. CSRF tokens depend on it.
-SECRET: Final = "_login_secret"  # noqa: S105  a key, and no secret
+#: The session key of the login's secret, a random text. CSRF tokens depend on this text. It is replaced when the login
+#: begins, is confirmed, or begins or ends an impersonation.
+SECRET: Final = "_login_secret"  # noqa: S105  a session key, and no secret
 
 _KEYS: Final = (USER_KEY, FRESH, FRESH_AT, BROWSER, AUTH_HASH, FORCED, IMPERSONATED, SECRET)
-#: The keys that a login may have in the session. "next" is there with USE_SESSION_FOR_NEXT; the two of remembering are
-#: Flask-Login's, and not written any more.
+#: All session keys that a login may have. "next" is written with USE_SESSION_FOR_NEXT. Only Flask-Login writes
+#: "_remember" and "_remember_seconds".
 SESSION_KEYS = {*_KEYS, "_remember", "_remember_seconds", "next"}
 
-#: Random bytes in a login's secret: 128 bits, as OWASP ASVS 5.0, 7.2.3, asks for. Flask's own session shows its
-#: contents to the browser that has it, so the secret must not be guessable from anything else there.
+#: Length in bytes of a login's secret. It gives 128 bits; OWASP ASVS 5.0, 7.2.3, asks for at least 128 bits. A visitor
+#: can read the contents of Flask's own session, so the secret must not be calculable from the other contents.
 _SECRET_BYTES: Final = 16
 
 
 def auth_hash_of(user: Any) -> str:
-    """Return a digest of ``user.session_auth_hash()``, in hexadecimal; "" if the user has no such method or it is None.
+    """Return a digest of ``user.session_auth_hash()``, in hexadecimal, or "" if the method is missing or returns None.
 
     Only the digest is stored, because Flask's own session shows its contents to the visitor. Raises TypeError if the
     value is neither str nor bytes.
@@ -75,25 +75,27 @@ def auth_hash_of(user: Any) -> str:
 def browser_id(user_agent: str | None) -> str:
     """Return a digest of a User-Agent header, in hexadecimal, for SESSION_PROTECTION.
 
-    Addresses are left out: they change while people travel, and anybody can write another one into a proxy's header.
+    The digest does not depend on the IP address: the address changes while people travel, and anybody can write another
+    address into a proxy's header.
     """
     return sha256((user_agent or "").encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_same_digest(stored: object, digest: str) -> bool:
-    """Return whether a stored digest is this one, in a time that does not depend on the difference.
+    """Return whether ``stored``, a digest from the session, equals ``digest``.
 
-    A stored value that is no text counts as "", the digest of a user without ``session_auth_hash()``.
+    The time of the comparison does not depend on the difference, so an attacker learns nothing from the time. A value
+    that is no text counts as "", the digest of a user without ``session_auth_hash()``.
     """
     given = stored if isinstance(stored, str) else ""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), digest.encode())
 
 
 def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown_hash: bool = False) -> str | None:
-    """Return why an earlier login of a user does not hold any more, as the end of a sentence; None if it holds.
+    """Return why an earlier login is not valid any more, as the end of a sentence, or None if the login is valid.
 
-    ``auth_hash`` is the digest that was stored with the login; ``unknown_hash`` says that none was. ``forced`` logins
-    hold also for a user who is not active.
+    ``auth_hash``: the digest that was stored at the login. ``unknown_hash``: no digest was stored. ``forced``: the
+    login is valid even if the user is not active.
     """
     if user is None:
         return "the user does not exist any more"
@@ -105,14 +107,14 @@ def login_problem(user: Any, auth_hash: object, *, forced: bool = False, unknown
 
 
 class LoginValues(HiddenContents, UserDict[str, Any]):
-    """The keys of a new login and their values. The repr shows none of them."""
+    """The session keys of a new login and their values. The repr shows neither keys nor values."""
 
     def __repr__(self) -> str:
         return "<LoginValues>"
 
 
 def login_values(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_agent: str | None) -> LoginValues:
-    """Return the keys of a new login in its session, with their values."""
+    """Return the session keys of a new login with their values."""
     values = LoginValues(
         {USER_KEY: user_id, FRESH: bool(fresh), BROWSER: browser_id(user_agent), SECRET: str(_new_secret())}
     )
@@ -128,7 +130,7 @@ def login_values(user: Any, user_id: Any, *, fresh: bool, forced: bool, user_age
 
 @dataclass(slots=True)
 class StoredLogin:
-    """The login that a session holds, from an earlier request. Nothing in it was checked."""
+    """The values of a login that an earlier request stored in the session. The values are not checked."""
 
     user_id: Any
     impersonated: Any
@@ -141,21 +143,21 @@ class StoredLogin:
 
 
 class SessionLogin:
-    """The login in one session. Lives as long as the request.
+    """The login in one session. The object lives as long as the request.
 
-    A session on the server has an id, an owner and an end. A session in Flask's cookie, or of another extension, has
-    none of these: there only its keys change.
+    A session on the server has a public id and an owner, and can be ended. For a session in Flask's cookie, or of
+    another extension, this class only changes the session keys of the login.
     """
 
     __slots__ = ("server_session", "session")
 
     def __init__(self, session: SessionMixin) -> None:
         self.session = session
-        #: The session, if it is on the server; else None.
+        #: The session if it is on the server, otherwise None.
         self.server_session = session if isinstance(session, ServerSession) else None
 
     def stored(self) -> StoredLogin | None:
-        """Return the login that the session holds; None if nobody is logged in."""
+        """Return the login that is stored in the session, or None if nobody is logged in."""
         get = self.session.get
         user_id = get(USER_KEY)
         if user_id is None:
@@ -164,29 +166,29 @@ class SessionLogin:
 
     @property
     def exists(self) -> bool:
-        """Whether the session has any key of a login."""
+        """Whether the session has any session key of a login."""
         return not self.session.keys().isdisjoint(_KEYS)
 
     @property
     def owner(self) -> Ownership | None:
-        """The owner and handle of the stored session; None without an owner, and for a session not on the server."""
+        """The owner and handle of the session's entry, or None if the session has no owner or is not on the server."""
         return None if self.server_session is None else self.server_session.owner
 
     @property
     def log_name(self) -> str:
-        """The name of the session in the log. It opens nothing."""
+        """The name of the session in the log. It gives no access to the session."""
         return "session in cookie" if self.server_session is None else f"session {self.server_session.sid or 'new'}"
 
     # -- changes ----------------------------------------------------------------------------------------------
 
     def begin(self, values: LoginValues, new_login: NewLogin = UNDESCRIBED) -> bool:
-        """Write a login into the session in the place of any other one, and return whether the login was made.
+        """Write a login into the session, in place of an earlier login, and return True.
 
-        The session gets a new ticket and keeps its other contents. ``new_login`` is the description for the list of the
-        user's sessions. If SESSION_LIMIT_POLICY is "refuse", the session is saved at once. Then False means that the
-        user has too many sessions, and that this session is as before.
+        The session gets a new ticket; its other contents stay. ``new_login`` is the description for the list of the
+        user's sessions. If SESSION_LIMIT_POLICY is "refuse", this call saves the session before it returns. Then it
+        returns False if the user has too many sessions, and the session stays as it was.
 
-        Raises SessionUnavailable (503) and the other errors of saving.
+        Raises SessionUnavailable (503) and the other errors of a save.
         """
         server = self.server_session
         before: dict[str, Any] | None = None
@@ -206,11 +208,11 @@ class SessionLogin:
         return True
 
     def join(self, values: LoginValues, new_login: NewLogin, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of a ticket, or go on in it: see :func:`.concurrent_login.join`.
+        """Begin a login in the session of ``ticket``, or join the login there: see :func:`.concurrent_login.join`.
 
-        ``first``: whether this request is the first one with the ticket. Return whether the user is logged in. False
-        means that the session of the ticket has ended, is another user's, or is one too many. A session that is not on
-        the server has no ticket, so there the login begins as in :meth:`begin`.
+        ``first``: whether this request is the first request with the ticket. Return True if the user is logged in.
+        Return False if the session of the ticket has ended or belongs to another user, or if the user has too many
+        sessions. A session that is not on the server has no ticket, so its login begins as in :meth:`begin`.
         """
         if self.server_session is None:
             return self.begin(values, new_login)
@@ -221,7 +223,7 @@ class SessionLogin:
         except SessionLimitError as error:
             return self._undo(before, error)
         if not joined:
-            # Else the login's keys would be saved as a new session, and the user would be logged in after all.
+            # Otherwise the login's keys would be saved as a new session, and the user would be logged in there.
             self._write(before)
             log.info("%s: the user of a remember token was not logged in, because that login has ended", self.log_name)
         return joined and self.session.get(USER_KEY) == values[USER_KEY]
@@ -232,7 +234,7 @@ class SessionLogin:
         self._renew_id()
 
     def end(self) -> None:
-        """End the login. On the server the whole session ends; in Flask's cookie only the login's keys are removed.
+        """End the login. A session on the server ends; from Flask's cookie only the login's session keys are removed.
 
         Raises SessionUnavailable (503) if the store is down; then the login has not ended.
         """
@@ -245,7 +247,7 @@ class SessionLogin:
     def end_earlier_sessions(self, user_id: Any, handle: str, ticket: str) -> None:
         """End the earlier sessions of a login with this handle, if the store has an owner index.
 
-        The session of ``ticket`` stays: the login goes on in it, and a parallel request may have made it already.
+        The session of ``ticket`` does not end: the login continues there, and a parallel request may have made it.
         Raises SessionUnavailable (503) if the store is down.
         """
         if self.server_session is None:
@@ -257,7 +259,7 @@ class SessionLogin:
             repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=current)
 
     def abort(self) -> None:
-        """Save nothing of this request, and answer it with a 503, if the session is on the server."""
+        """If the session is on the server, save none of this request's changes, and answer the request with a 503."""
         if self.server_session is not None:
             self.server_session.abort()
 
@@ -267,7 +269,7 @@ class SessionLogin:
             self.server_session.rotate()
 
     def _current_values(self) -> dict[str, Any]:
-        """Return the login's keys and values in the session, or an empty dict if other code wrote one of them."""
+        """Return the login's session keys and values, or an empty dict if other code wrote one of the values."""
         found = {key: self.session[key] for key in _KEYS if key in self.session}
         return found if all(isinstance(value, bool) or is_user_id(value) for value in found.values()) else {}
 
@@ -277,7 +279,7 @@ class SessionLogin:
         return False
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        """Write these keys of a login, and remove its other ones, also those that cannot be decoded."""
+        """Write these session keys of a login, and remove its other keys, also keys whose values cannot be decoded."""
         for key in _KEYS:
             if key not in values:
                 with suppress(KeyError):
@@ -286,7 +288,7 @@ class SessionLogin:
 
 
 def secret_of(session: SessionMixin) -> Secret | None:
-    """Return the secret of the session's login: "" if other code wrote the login, None if nobody is logged in."""
+    """Return the secret of the session's login, or "" if other code wrote the login, or None if nobody is logged in."""
     if session.get(USER_KEY) is None:
         return None
     return Secret(secret) if isinstance(secret := session.get(SECRET), str) else Secret()
@@ -299,8 +301,8 @@ def _new_secret() -> Secret:
 def _drop_csrf_secret() -> None:
     """Remove the CSRF secret from the application's own session, so that earlier CSRF tokens are invalid for ever.
 
-    A CSRF token is also made with the secret of each login. With these secrets alone, a token from before a login of
-    another kind of user would be valid again after the logout.
+    A CSRF token is also made with the secret of each login. If the CSRF secret stayed the same, a token from before a
+    login of another user kind would be valid again after the logout.
     """
     for key in current_app.extensions.get(DELETED_AT_ROTATION, ()):
         if key in main_session:

@@ -1,7 +1,8 @@
-"""Remember cookies of Flask-Login: a user id and a signature, valid for ever. Each is accepted once, and replaced.
+"""Remember cookies of Flask-Login: a user id and a signature, valid for ever. Each cookie is accepted once.
 
-This is only for the time of a move to this package, with REMEMBER_COOKIE_ACCEPT_LEGACY. Such a cookie has neither a
-time nor the user's ``session_auth_hash()``, so a stolen cookie that was never used here logs the thief in once.
+A remember token replaces the accepted cookie. This module is for the change from Flask-Login to this package, with
+REMEMBER_COOKIE_ACCEPT_LEGACY. Such a cookie has neither a time nor the user's ``session_auth_hash()``, so a stolen
+cookie that was never used at this application logs the thief in once.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from ...errors import SettingError
 from .secret_keys import decode_cookie, verifying_keys
 from .tokens import Remembered, RememberTokens
 
-#: Each cookie of Flask-Login has this character, and no token of this package has it.
+#: Each remember cookie of Flask-Login contains this character, and no remember token of this package contains it.
 SEPARATOR = "|"
 
 
 @runtime_checkable
 class AcceptsForeign(Protocol):
-    """Remember tokens that can replace a foreign credential, whose signature the caller has checked."""
+    """Remember tokens that can replace a foreign credential, which is a remember cookie of Flask-Login.
+
+    The caller of the methods has checked the signature of the credential.
+    """
 
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
-        """Return the contents of a new token for a foreign credential; None if the credential was used before.
+        """Return the contents of a new token for a foreign credential, or None if the credential was used before.
 
         ``lifetime``: the lifetime of the new token, in seconds.
         """
@@ -33,9 +37,9 @@ class AcceptsForeign(Protocol):
 
 
 def as_accepting(tokens: RememberTokens) -> AcceptsForeign:
-    """Return the tokens, typed as AcceptsForeign. Raises SettingError if they cannot replace Flask-Login's."""
+    """Return the tokens, typed as AcceptsForeign. Raises SettingError if they lack its methods."""
     if not isinstance(tokens, AcceptsForeign):
-        problem = "needs remember tokens with the methods accept() and refuse(). Add them to those of remember_tokens"
+        problem = "needs remember tokens with the methods accept() and refuse(). Add both to your class of tokens"
         raise SettingError("REMEMBER_COOKIE_ACCEPT_LEGACY", problem)
     return tokens
 
@@ -43,8 +47,8 @@ def as_accepting(tokens: RememberTokens) -> AcceptsForeign:
 def exchange(app: Flask, tokens: RememberTokens, cookie: str, lifetime: int) -> Remembered | None:
     """Replace a cookie of Flask-Login by a new token, and return the contents of the token.
 
-    ``lifetime``: the lifetime of the new token, in seconds. None means that the signature is wrong or by a weak key, or
-    that the cookie was used before.
+    ``lifetime``: the lifetime of the new token, in seconds. Return None if the signature is wrong or was made with a
+    weak secret key, or if the cookie was used before.
     """
     user_id = _user_id_in(app, cookie)
     return None if user_id is None else as_accepting(tokens).accept(user_id, cookie, lifetime)
@@ -57,6 +61,6 @@ def refuse(app: Flask, tokens: RememberTokens, cookie: str) -> None:
 
 
 def _user_id_in(app: Flask, cookie: str) -> str | None:
-    """Return the user id of a cookie with a good signature; None for others."""
+    """Return the user id in a cookie, or None if its signature is wrong."""
     found: list[Any] = [decode_cookie(cookie, key) for key in verifying_keys(app)]
     return next((user_id for user_id in found if user_id), None)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: A shorter key, in bytes, is refused outside debug mode and tests: an attacker can try all of them.
+#: The smallest length of a secret key, in bytes. Only debug mode and tests allow a shorter key, because an attacker can
+#: try all shorter keys.
 SHORTEST_KEY: Final = 8
-#: A shorter key, in bytes, causes a warning: OWASP ASVS 5.0, 11.2.3, asks for 128 bits.
+#: The smallest length of a secret key without a warning, in bytes. OWASP ASVS 5.0, 11.2.3, asks for at least 128 bits.
 SHORT_KEY: Final = 16
 
-#: Keys in documentation, tutorials and templates (CVE-2023-27524). With one of these, anybody can log in as any user.
+#: Secret keys that documentation, tutorials and templates show (CVE-2023-27524). With such a key, anybody can log in as
+#: any user.
 WELL_KNOWN_KEYS: Final = frozenset(
     {
         "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
@@ -65,7 +67,7 @@ WELL_KNOWN_KEYS: Final = frozenset(
 
 
 def as_key(key: str | bytes) -> SecretBytes:
-    """Return a key as bytes. A str is encoded as Flask-Login does: Latin-1 if possible, otherwise UTF-8."""
+    """Return a secret key as bytes. A str is encoded as Flask-Login does: Latin-1 if possible, otherwise UTF-8."""
     if isinstance(key, bytes):
         return SecretBytes(key)
     try:
@@ -75,11 +77,11 @@ def as_key(key: str | bytes) -> SecretBytes:
 
 
 def secret_key(key: str | bytes | None = None) -> SecretBytes:
-    """Return ``key``, by default the application's SECRET_KEY, as bytes. Raises RuntimeError without a key."""
+    """Return ``key``, by default the application's SECRET_KEY, as bytes. Raises RuntimeError if there is no key."""
     if key is None:
         return secret_key(current_app.secret_key or "")
     if not key:
-        raise RuntimeError("there is no key to sign with. Set SECRET_KEY, or give a key")
+        raise RuntimeError("there is no secret key for a signature. Set SECRET_KEY, or pass the argument key")
     return as_key(key)
 
 
@@ -89,59 +91,59 @@ def _keys_of(app: Flask) -> list[SecretBytes]:
 
 
 def verifying_keys(app: Flask) -> list[SecretBytes]:
-    """Return the keys that may verify a signature: SECRET_KEY_FALLBACKS and then SECRET_KEY, without weak keys.
+    """Return the secret keys that may verify a signature: SECRET_KEY_FALLBACKS and then SECRET_KEY, without weak keys.
 
-    Only the last key may sign. A fallback is an old key that may have leaked (CVE-2025-47278).
+    Only the last key may make a signature. A fallback is an old key that may be known to others (CVE-2025-47278).
     """
     return [key for key in _keys_of(app) if key_problem(app, key) is None]
 
 
 def signing_keys(app: Flask) -> list[SecretBytes]:
-    """Return the same keys for signing. Raises :class:`SettingError` if SECRET_KEY is missing or weak."""
+    """Return the keys of :func:`verifying_keys` for a new signature. Raises SettingError if SECRET_KEY may not sign."""
     if not app.secret_key:
         raise SettingError(
             "SECRET_KEY",
-            "must be set for logins that are remembered, because their cookie is signed with it. "
-            "python -c 'import secrets; print(secrets.token_hex())' makes one",
+            "must be set for remember tokens, which are signed with it. "
+            "To make a key, run: python -c 'import secrets; print(secrets.token_hex())'",
         )
     key = as_key(app.secret_key)
     problem = key_problem(app, key)
     if problem is not None:
         raise SettingError("SECRET_KEY", problem)
     if len(key) < SHORT_KEY:
-        log.warning("SECRET_KEY is shorter than %d bytes, so an attacker may find it by trying", SHORT_KEY)
+        log.warning("SECRET_KEY is shorter than %d bytes, so an attacker may guess it. Set a longer key", SHORT_KEY)
     return verifying_keys(app)
 
 
 def key_problem(app: Flask, key: str | bytes) -> str | None:
-    """Return why a key must not be used, as the end of a sentence; None if it may.
+    """Return why a secret key must not be used, as the end of a sentence, or None if the key may be used.
 
     In debug mode and in tests every key may be used.
     """
     if app.debug or app.testing:
         return None
-    advice = "python -c 'import secrets; print(secrets.token_hex())' makes a better one"
+    advice = "To make a better key, run: python -c 'import secrets; print(secrets.token_hex())'"
     raw = as_key(key)
     if len(raw) < SHORTEST_KEY:
-        return f"is shorter than {SHORTEST_KEY} bytes, so an attacker finds it by trying; {advice}"
+        return f"is shorter than {SHORTEST_KEY} bytes, so an attacker can guess it. {advice}"
     if raw.decode("latin1").lower() in WELL_KNOWN_KEYS:
-        return f"is one that everybody knows, so anybody can log in as any user; {advice}"
+        return f"is a published example, so anybody can log in as any user. {advice}"
     return None
 
 
 def encode_cookie(payload: str, key: str | bytes | None = None) -> str:
-    """Return ``payload`` with a signature by ``key``, by default by the application's SECRET_KEY. From Flask-Login.
+    """Return ``payload`` with a signature by ``key``, by default the application's SECRET_KEY, as Flask-Login does.
 
-    The signature has neither a time nor a purpose. It is for an application's own use; this package makes no remember
-    cookie with it. Raises RuntimeError without a key.
+    The signature contains neither a time nor a purpose. The function is for an application's own use; this package
+    makes no remember cookie with it. Raises RuntimeError if there is no key.
     """
     return f"{payload}|{_digest(payload, secret_key(key)).decode()}"
 
 
 def decode_cookie(cookie: str, key: str | bytes | None = None) -> str | None:
-    """Return the payload of a cookie from :func:`encode_cookie`; None if the signature is not by ``key``.
+    """Return the payload of a cookie from :func:`encode_cookie`, or None if the signature is not by ``key``.
 
-    Without ``key``, SECRET_KEY and SECRET_KEY_FALLBACKS are tried.
+    Without ``key``, the signature may be by SECRET_KEY or a key of SECRET_KEY_FALLBACKS.
     """
     cookie = Secret(cookie)
     if "|" not in cookie:

@@ -17,21 +17,21 @@ from ...secret import Secret, SecretBytes
 from .secret_keys import signing_keys, verifying_keys
 from .tokens import LONGEST_TOKEN, Remembered, Used
 
-#: The first item of a token's contents, so that a later format can be told from this one.
+#: The version of the format, which is the first item of a token's contents. A later format gets another number.
 VERSION: Final = 1
 
 
 class SignedTokens:
     """Tokens whose contents are signed with SECRET_KEY, so that they need no store.
 
-    A single token cannot be revoked. A copy is valid until it expires, or until ``session_auth_hash()`` or the key
-    changes.
+    A single token cannot be revoked. A copy of a token is valid until the token expires, or until the user's
+    ``session_auth_hash()`` or SECRET_KEY changes.
     """
 
     def __init__(self, app: Flask, *, kind: str = "", clock: Callable[[], float] = time.time) -> None:
         """Make the tokens of an application.
 
-        ``kind``: the name of the UserKind, "" for the application's own users. ``clock`` returns seconds since the
+        ``kind``: the name of the UserKind, or "" for the application's own users. ``clock`` returns seconds since the
         epoch.
         """
         self._app = app
@@ -49,7 +49,7 @@ class SignedTokens:
         return token
 
     def resolve(self, token: str) -> Remembered | None:
-        """Return the contents of a token whose signature and time are good; None for others."""
+        """Return the contents of a token if its signature is right and it has not expired, otherwise None."""
         keys = verifying_keys(self._app)
         if not keys:
             return None
@@ -65,13 +65,13 @@ class SignedTokens:
         return None
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used:
-        """Return the result of a use. The token stays valid, but the cookie of Flask-Login is replaced."""
+        """Return the result of the use of a token. The token stays valid; a new token replaces a Flask-Login cookie."""
         if remembered.auth_hash is not None:
             return Used()
         return Used(self.issue(remembered.user_id, auth_hash, remembered.lifetime), remembered.lifetime)
 
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered:
-        """Return the contents of a new token. Without a store, the credential is accepted each time."""
+        """Return the contents of a token for a foreign credential. Without a store, the credential stays valid."""
         return Remembered(user_id, None, 0, lifetime, foreign)
 
     def refuse(self, foreign: str) -> None:
@@ -82,22 +82,25 @@ class SignedTokens:
         return True
 
     def renew(self, remembered: Remembered, auth_hash: str) -> str:
-        """Return a new token with another digest. The earlier ones are refused for their digest."""
+        """Return a new token with a new digest of ``session_auth_hash()``, for the rest of the lifetime.
+
+        Earlier tokens are refused, because their digest is not the digest of the user any more.
+        """
         return self.issue(remembered.user_id, auth_hash, max(1, remembered.lifetime - remembered.age))
 
     def extend(self, remembered: Remembered) -> str:
-        """Return a new token with the whole lifetime."""
+        """Return a new token that is valid for the whole lifetime from now."""
         return self.issue(remembered.user_id, remembered.auth_hash or "", remembered.lifetime)
 
     def revoke(self, token: str) -> str:
-        """Return "": a signed token cannot be revoked."""
+        """Return "" and do nothing: a signed token cannot be revoked."""
         return ""
 
     def revoke_login(self, owner: Ownership) -> None:
         """Do nothing: a signed token cannot be revoked."""
 
     def _serializer(self, keys: list[SecretBytes]) -> URLSafeSerializer:
-        # The salt separates these tokens from other signatures by this key, and from applications with the same key
+        # The salt separates these tokens from other signatures by SECRET_KEY, and from applications with the same key
         # (CVE-2020-17526).
         namespace = self._app.config.get("SESSION_NAMESPACE") or self._app.name
         of_kind = f"-of-kind:{self._kind}" if self._kind else ""

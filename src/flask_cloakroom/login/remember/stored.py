@@ -27,7 +27,7 @@ _matches: Final = re.compile(TOKEN_PATTERN).fullmatch
 
 
 def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
-    """Return the method with SessionUnavailable (503) in place of StoreError. Nobody is logged in or out then."""
+    """Return a method that raises SessionUnavailable (503) where ``method`` raises StoreError."""
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -53,12 +53,12 @@ class StoredTokens:
 
     @_unavailable_if_down
     def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = UNDESCRIBED) -> str:
-        """Begin a family, and return its first token."""
+        """Begin a token family, and return its first remember token."""
         return self._families.issue(user_id, auth_hash, lifetime, new_login)
 
     @_unavailable_if_down
     def resolve(self, token: str) -> Remembered | None:
-        """Return the contents of a token; None if it is not valid. The use of an old token ends its login."""
+        """Return the contents of a token, or None if it is not valid. An old token may be a copy, so its login ends."""
         found = self._find(token)
         if found is not None and found[1] is TokenStatus.OLD:
             self._end_and_report(found[0])
@@ -66,45 +66,52 @@ class StoredTokens:
 
     @_unavailable_if_down
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Put the next token in the place of this one, or find the one that a parallel request has put there."""
+        """Replace a token by the next token of its family. Return the result, or None if the family has ended.
+
+        If a parallel request has replaced the token just now, return the same result for this request.
+        """
         used = self._families.use(_family_of(remembered), remembered.token, auth_hash)
         left = max(1, remembered.lifetime - remembered.age)
         return None if used is None else Used(used.token, left, used.ticket, used.first)
 
     @_unavailable_if_down
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
-        """Begin a family with a foreign credential, once; a parallel request finds that family.
+        """Begin a token family for a foreign credential, and return the contents of its token.
 
-        Later requests are refused without an alarm: all devices of a user have the same credential.
+        A credential begins only one family. A parallel request gets the same family, and a later request gets None. No
+        signal is sent, because all devices of a user have the same credential.
         """
         token = self._families.exchange(foreign, user_id, lifetime)
         return self._remembered(token, self._find(token))
 
     @_unavailable_if_down
     def refuse(self, foreign: str) -> None:
-        """End the family that this browser has just made with the credential, or let nobody make one."""
+        """End the token family that was just begun with the credential, and let no request begin another family."""
         found = self._find(self._families.refuse(foreign))
         if found is not None and found[1] in (TokenStatus.CURRENT, TokenStatus.PREVIOUS):
             self._families.end(found[0])
 
     @_unavailable_if_down
     def is_alive(self, remembered: Remembered) -> bool:
-        """Return whether the family is still in the store."""
+        """Return whether the token family is still in the store."""
         return self._families.is_alive(_family_of(remembered))
 
     @_unavailable_if_down
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Put another token with this digest in its place, in the same family."""
+        """Replace a token by a new token of the same family with this digest. Return None if the family has ended."""
         return self._families.renew(_family_of(remembered), auth_hash)
 
     @_unavailable_if_down
     def extend(self, remembered: Remembered) -> str | None:
-        """Let the family live for its whole lifetime from now, and return the same token; None if it has ended."""
+        """Let the token family expire a whole lifetime from now. Return the token, or None if the family has ended."""
         return remembered.token if self._families.extend(_family_of(remembered)) else None
 
     @_unavailable_if_down
     def revoke(self, token: str) -> str:
-        """End the token's family. If the token is an old one, the session of its successor ends too."""
+        """End the family of a token, and return the handle of its login, or "" if the token is unknown.
+
+        If the token was replaced more than :data:`.family.TOKEN_OVERLAP` seconds ago, the login's sessions end too.
+        """
         found = self._find(token)
         if found is None:
             return ""
@@ -119,7 +126,7 @@ class StoredTokens:
 
     @_unavailable_if_down
     def revoke_login(self, owner: Ownership) -> None:
-        """End the family of a login."""
+        """End the token family of a login."""
         self._families.end_login(owner.name, owner.handle)
 
     def _find(self, token: str) -> tuple[Family, TokenStatus] | None:
@@ -144,8 +151,8 @@ class StoredTokens:
     def _end_and_report(self, family: Family) -> None:
         """End the login of a family whose old token was used again, and send the signal.
 
-        A thief has a copy either of the old token or of the current one. Nobody can tell which, so both browsers have
-        to log in again, which only the user can.
+        A thief has a copy either of the old token or of the current token. It is unknown which browser is the thief's,
+        so both browsers must log in again. Only the user can do that.
         """
         log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
@@ -154,5 +161,5 @@ class StoredTokens:
 
 
 def _family_of(remembered: Remembered) -> Family:
-    assert remembered.family is not None, "stored tokens are used with the result of resolve()"
+    assert remembered.family is not None, "the argument is no result of resolve(). Call resolve() first"
     return remembered.family

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast
 from ...core.entries.family import Family
 from ...core.entries.ownership import NewLogin, Ownership
 
-#: The most characters of a token. A cookie has 4096 bytes with its name (RFC 6265bis, 5.6).
+#: The greatest number of characters of a token. A cookie may have 4096 bytes with its name (RFC 6265bis, 5.6).
 LONGEST_TOKEN: Final = 3900
 
 
@@ -17,18 +17,18 @@ class Remembered:
     """The contents of a valid token."""
 
     user_id: str
-    #: The digest of the user's ``session_auth_hash()`` when the token was issued; "" if the user had none, None if this
-    #: is unknown.
+    #: The digest of the user's ``session_auth_hash()`` when the token was issued: "" if the user had no such method,
+    #: None if the digest is unknown.
     auth_hash: str | None
     #: The age and the whole lifetime of the token, in seconds.
     age: int
     lifetime: int
     token: str
-    #: The handle of the login in the list of the user's sessions; "" without such a list.
+    #: The handle of the login in the list of the user's sessions, or "" without such a list.
     handle: str = ""
-    #: Whether a parallel request has just used the token. Then it only leads to the login of that request.
+    #: Whether a parallel request has just used the token. Then this request can only join the login of that request.
     used: bool = False
-    #: The token family in the store, for stored tokens.
+    #: The token family in the store, or None for a signed token.
     family: Family | None = None
 
     def __repr__(self) -> str:
@@ -37,12 +37,12 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The result of the use of a token. It is no tuple, because error reporters show the items of a tuple."""
+    """The result of the use of a token. The class is no tuple, because error reporters show the items of a tuple."""
 
-    #: The next token and its lifetime in seconds; None if the browser keeps its token.
+    #: The next token and its lifetime in seconds. The token is None if the browser's token stays valid.
     token: str | None = None
     lifetime: int = 0
-    #: The ticket of the session that all parallel uses of the token share; None if each gets its own session.
+    #: The ticket of the session that all parallel uses of the token share, or None if each use gets its own session.
     ticket: str | None = None
     #: Whether this request was the first one that used the token.
     first: bool = True
@@ -52,42 +52,43 @@ class Used:
 
 
 class RememberTokens(Protocol):
-    """Issues, checks and revokes remember tokens. One object may serve one request or the whole application."""
+    """Issues, checks and revokes remember tokens. An object may serve one request only, or the whole application."""
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, new_login: NewLogin = ...) -> str:
-        """Return a new token: ``[A-Za-z0-9_.-]``, at most LONGEST_TOKEN characters.
+        """Return a new token with at most LONGEST_TOKEN characters of ``[A-Za-z0-9_.-]``.
 
-        ``auth_hash``: the digest of the user's ``session_auth_hash()``, "" without one. ``lifetime`` is in seconds.
-        ``new_login``: the description of the login for the list of the user's sessions. Raises SettingError if the
-        application lacks a setting for remember tokens, and ValueError for an id that does not fit into a token.
+        ``auth_hash``: the digest of the user's ``session_auth_hash()``, or "" if the user has no such method.
+        ``lifetime`` is in seconds. ``new_login``: the description of the login for the list of the user's sessions.
+        Raises SettingError if the application lacks a setting for remember tokens, and ValueError for a user id that
+        does not fit into a token.
         """
         ...
 
     def resolve(self, token: str) -> Remembered | None:
-        """Return the contents of a token; None if it is forged, expired, revoked or of another application."""
+        """Return the contents of a token, or None if it is forged, expired, revoked or of another application."""
         ...
 
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
-        """Use a token for a login, and return the result; None if the token was revoked meanwhile.
+        """Use a token for a login. Return the result, or None if the token was revoked after :meth:`resolve`.
 
-        ``auth_hash``: the digest of the user as loaded in this request.
+        ``auth_hash``: the digest of ``session_auth_hash()`` of the user that this request has loaded.
         """
         ...
 
     def is_alive(self, remembered: Remembered) -> bool:
-        """Return whether a used token has not been revoked since. Called when the login is stored."""
+        """Return False if a token was revoked after its use. Called after the login is written."""
         ...
 
     def renew(self, remembered: Remembered, auth_hash: str) -> str | None:
-        """Return a token with another digest in place of this one; None if this one was revoked."""
+        """Return a new token with another digest, which replaces this token, or None if this token was revoked."""
         ...
 
     def extend(self, remembered: Remembered) -> str | None:
-        """Let the token live for its whole lifetime from now, and return it or a new one; None if it was revoked."""
+        """Let the token expire a whole lifetime from now. Return it or a new token, or None if it was revoked."""
         ...
 
     def revoke(self, token: str) -> str:
-        """Revoke a token and its successors, and return the handle of their login, "" if there is none."""
+        """Revoke a token and the tokens that replaced it. Return the handle of their login, or "" without a handle."""
         ...
 
     def revoke_login(self, owner: Ownership) -> None:
@@ -95,12 +96,12 @@ class RememberTokens(Protocol):
         ...
 
 
-#: Methods of an application's own remember tokens, by the names that they may still have from an earlier version.
+#: The methods of :class:`RememberTokens` that an earlier version of this package had under another name, and that name.
 _EARLIER_NAMES: Final = {"is_alive": "stands", "refuse": "spend"}
 
 
 class _PresentNames:
-    """Remember tokens of an application, with the present names of methods that have earlier names there."""
+    """Remember tokens whose class has the earlier method names. Here the methods also have today's names."""
 
     def __init__(self, tokens: Any) -> None:
         self._tokens = tokens
@@ -110,6 +111,6 @@ class _PresentNames:
 
 
 def with_present_names(tokens: Any) -> RememberTokens:
-    """Return the remember tokens of an application, whose methods may be named as in an earlier version."""
+    """Return ``tokens`` with today's method names, even if their class has the earlier method names."""
     present: Any = tokens if hasattr(tokens, "is_alive") else _PresentNames(tokens)
     return cast(RememberTokens, present)

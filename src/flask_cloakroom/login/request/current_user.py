@@ -24,7 +24,7 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 class UserProxy(LocalProxy[Any]):
-    """A proxy for the request's user. It has the user's flags in both forms, whatever the user's class is."""
+    """A proxy for the request's user. Flags such as ``is_active`` can be read or called, for every class of users."""
 
     __slots__ = ()
 
@@ -34,24 +34,24 @@ class UserProxy(LocalProxy[Any]):
 
 
 def get_user() -> Any:
-    """Return the request's user, loaded at the first call; an anonymous one if nobody is logged in.
+    """Return the request's user, loaded at the first call, or an anonymous user if nobody is logged in.
 
-    None outside of a request.
+    Return None outside of a request.
     """
     return user_of(login_state()) if has_request_context() else None
 
 
-#: The user who makes the present request, or an anonymous one. Loaded when it is first used, and in every template.
+#: The user who makes the current request, or an anonymous user. The first use loads the user, also a use in a template.
 current_user: Any = UserProxy(get_user)
 
 
 def user_context() -> dict[str, Any]:
-    """Return the names that templates get: the proxy, so that a page that does not use it loads no user."""
+    """Return the names that templates get. The value is the proxy, so only a page that uses the name loads the user."""
     return {"current_user": current_user}
 
 
 def user_of(state: LoginState) -> Any:
-    """Return the user of a request, loaded at the first call; an anonymous one if nobody is logged in.
+    """Return the user of a request, loaded at the first call, or an anonymous user if nobody is logged in.
 
     Raises RuntimeError if the realm has no loader, and the 401 of an authenticator that refuses the credential.
     """
@@ -63,7 +63,7 @@ def user_of(state: LoginState) -> Any:
 
 
 def load(state: LoginState) -> None:
-    """Find the user of a request, and set the user in the state even if it has one. Raises as :func:`user_of`."""
+    """Find the user of a request, and set the user in the state again. Raises the same errors as :func:`user_of`."""
     state.is_loading = True
     try:
         signals.user_accessed.send(state.app)
@@ -85,10 +85,10 @@ def load(state: LoginState) -> None:
 
 
 def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
-    """Return the user of the request's credential, and the source; None and None without a credential.
+    """Return the user of the request's credential, and the source. Both are None without a credential.
 
-    The first authenticator decides that knows the credential. If it refuses the credential, its error is raised, and
-    the request stays anonymous, whatever else it brought.
+    The first authenticator that accepts or refuses the credential decides. If it refuses the credential, its error is
+    raised, and the request stays anonymous, even if its session has a login.
     """
     for authenticator in state.realm.authenticators:
         try:
@@ -112,7 +112,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
     realm, login = state.realm, state.login
     stored = login.stored()
     if stored is None or realm.user_callback is None:
-        return None, None, False  # an application with only a request_loader reads the session there
+        return None, None, False  # without a user_loader, the request_loader may read the session
     problem: str | None = None
     user: Any = None
     impersonator: Any = None
@@ -136,10 +136,10 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
 
 
 def _passes_session_protection(state: LoginState, login: SessionLogin, browser: object) -> bool:
-    """Return whether SESSION_PROTECTION lets the login go on in the request's browser.
+    """Return whether SESSION_PROTECTION lets the login continue in the request's browser.
 
-    ``browser`` is the digest that was stored at the login. If the browser is another one, the login ends in the mode
-    "strong", and is not fresh any more in the mode "basic".
+    ``browser`` is the digest that was stored at the login. In another browser, the login ends if the mode is "strong",
+    and is not fresh any more if the mode is "basic".
     """
     mode = state.settings.protection
     if mode is UNSET:
@@ -147,8 +147,8 @@ def _passes_session_protection(state: LoginState, login: SessionLogin, browser: 
     if mode is None or is_same_digest(browser, browser_id(state.request.headers.get("User-Agent"))):
         return True
     signals.session_protected.send(state.app)
-    # A permanent session in Flask's cookie lives through an update of the browser, which changes the User-Agent. As in
-    # Flask-Login, it is spared. Sessions on the server are permanent by default, so they are not spared.
+    # An update of the browser changes the User-Agent. As in Flask-Login, a login in a permanent session of Flask's own
+    # survives the update. A login on the server ends, because there all sessions are permanent by default.
     if mode == "strong" and (login.server_session is not None or not login.session.permanent):
         return False
     if login.session.get(FRESH) is not False:

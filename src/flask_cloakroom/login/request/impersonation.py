@@ -1,8 +1,8 @@
 """Impersonation: a support member sees the site as another user.
 
-The session stays the support member's, with their user id, their auth hash and their place in the owner index. So the
-end of their login ends the impersonation. The other user's id is one more key of the session, and that user is loaded
-anew at each request.
+The session still belongs to the support member: it has the support member's user id, auth hash and claim in the owner
+index. So the end of the support member's login ends the impersonation. The other user's id is in the session too, and
+each request loads the other user again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("flask_cloakroom.login")
 
 
 def impersonation_problem(realm: Realm, impersonator: Any, user: Any) -> str | None:
-    """Return why a user must not impersonate another one, as the end of a sentence; None if they may."""
+    """Return why ``impersonator`` must not impersonate ``user``, as the end of a sentence, or None if allowed."""
     if user is None:
         return "the impersonated user does not exist any more"
     if not is_set(user, "is_active"):

@@ -22,10 +22,10 @@ from .state import LoginState
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is extended when a tenth of its lifetime has passed. A user loses
-#: at most that tenth, and the images of a page do not each cost a write.
+#: With REMEMBER_COOKIE_REFRESH_EACH_REQUEST a token is extended when a tenth of its lifetime has passed. So the token
+#: expires at most a tenth of its lifetime too early, and the images of a page do not each cost a write.
 REFRESH_PART: Final = 10
-#: A token with a long lifetime is extended after so many seconds.
+#: A token with a long lifetime is extended earlier: after this number of seconds.
 REFRESH_SECONDS: Final = 600
 
 
@@ -35,19 +35,19 @@ REFRESH_SECONDS: Final = 600
 def sent_tokens(state: LoginState) -> list[Secret]:
     """Return the values of the remember cookie that look like a token, the first :data:`MAX_TRIES` of them.
 
-    With REMEMBER_COOKIE_ACCEPT_LEGACY, as many cookies of Flask-Login follow.
+    With REMEMBER_COOKIE_ACCEPT_LEGACY, up to the same number of Flask-Login's cookies follow.
     """
     if not state.request.environ.get("HTTP_COOKIE"):
         return []
     found = state.settings.find_tokens(state.request.environ)
     if state.settings.accept_legacy and SEPARATOR in state.request.environ["HTTP_COOKIE"]:
-        cookies = state.settings.cookie.values(state.request.environ)  # without the quotes around some values
+        cookies = state.settings.cookie.values(state.request.environ)  # values() removes the quotes around some values
         found += [cookie for cookie in cookies if SEPARATOR in cookie][:MAX_TRIES]
     return found
 
 
 def resolve(state: LoginState, token: str) -> Remembered | None:
-    """Return the contents of a sent token; None if the token is not valid.
+    """Return the contents of a sent token, or None if the token is not valid.
 
     A cookie of Flask-Login is replaced by a new token, whose contents are returned.
     """
@@ -57,7 +57,7 @@ def resolve(state: LoginState, token: str) -> Remembered | None:
 
 
 def revoke(state: LoginState, token: str) -> str:
-    """Revoke the family of a sent token, and return the handle of its login, "" if there is none."""
+    """Revoke the family of a sent token, and return the handle of its login, or "" if it has no handle."""
     if SEPARATOR in token:
         refuse(state.app, state.tokens, token)
         return ""
@@ -76,7 +76,7 @@ def sent_tokens_of(state: LoginState, user_id: object) -> Iterator[Remembered]:
 
 
 def log_in_again(state: LoginState) -> Any:
-    """Log in the user of a sent remember token, not freshly, and return the user; None if no token is valid."""
+    """Log in the user of a sent remember token, not freshly. Return the user, or None if no token is valid."""
     realm = state.realm
     if realm.user_callback is None or state.remember_cookie == "":
         return None
@@ -84,10 +84,11 @@ def log_in_again(state: LoginState) -> Any:
     for token in sent_tokens(state):
         remembered = resolve(state, token)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired, revoked)", login.log_name)
+            log.info("%s: a remember token was refused (forged, expired or revoked)", login.log_name)
             continue
         if not remembered.used and login.server_session is not None and login.server_session.superseded:
-            # The browser sent this request before a login or logout that is done by now. The token must not undo that.
+            # The browser sent this request before a login or logout that has ended by now. The token must not undo the
+            # login or logout.
             log.info("%s: a remember token was not used: the request is older than a login or logout", login.log_name)
             return None
         user = realm.user_with_id(remembered.user_id)
@@ -103,7 +104,7 @@ def log_in_again(state: LoginState) -> Any:
 def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or join the login that a parallel request made with the same token.
 
-    Return False if the token was revoked meanwhile or the session could not be joined.
+    Return False if a parallel request revoked the token, or if the login in the other session cannot be joined.
     """
     tokens, user_id = state.tokens, state.realm.id_of(user)
     user_agent = state.request.headers.get("User-Agent")
@@ -113,7 +114,8 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
         log.info("%s: a remember token was refused, because a parallel request revoked it", login.log_name)
         return False
     if used.token is not None:
-        # At once, because the browser's own token is used up: if the rest fails, the browser still needs this one.
+        # Before the other steps, because the token of the browser is not valid any more: if another step fails, the
+        # browser still needs the new token.
         state.set_remember_cookie(used.token, used.lifetime)
     new_login = describe_login(login.session, state.request, remembered=True, handle=remembered.handle)
     if used.ticket is None:
@@ -121,11 +123,11 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
     else:
         if used.first:
             # A browser sends its token because it has lost its session. If a thief has that session, made with a copy
-            # of the token, the thief must now send the copy, and the copy is detected as used twice.
+            # of the token, the thief must send the copy again. Then the second use of the token is detected.
             login.end_earlier_sessions(user_id, remembered.handle, used.ticket)
         begins = login.join(values, new_login, used.ticket, first=used.first)
-    # A revocation ends the token first and then the sessions. If the token is alive now, a later revocation finds the
-    # session of this request.
+    # A revocation ends the token first and then the sessions. If the token is still valid now, a later revocation finds
+    # the session of this request.
     if begins and not _is_alive(tokens, login, remembered):
         log.info("%s: a remember token was revoked while it was used", login.log_name)
         login.end()
@@ -134,7 +136,7 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
     if not begins:
         return False
     if used.token is None:
-        state.remember_cookie = None  # an invalid token before this one may have asked for the deletion of the cookie
+        state.remember_cookie = None  # an earlier invalid token may have set "", which deletes the cookie
     state.used_token = remembered
     if used.first:
         signals.user_loaded_from_cookie.send(state.app, user=user)
@@ -154,10 +156,10 @@ def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembere
 
 
 def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
-    """Revoke the sent tokens and those of a login that ends, and let the response delete the cookie.
+    """Revoke the sent tokens and the tokens of a login that ends, and let the response delete the cookie.
 
-    ``owner``: owner and handle of that login, if it is on the server. Raises SessionUnavailable (503) if the store is
-    down.
+    ``owner``: owner and handle of the login that ends, if its session is on the server. Raises SessionUnavailable (503)
+    if the store is down.
     """
     ended = {revoke(state, token) for token in sent_tokens(state)}
     if owner is not None and owner.handle not in ended and was_remembered(owner.note):
@@ -167,9 +169,9 @@ def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
 
 
 def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
-    """Revoke the sent tokens of other users, who would be logged in again when this session is over.
+    """Revoke the sent tokens of other users, who would be logged in again after this session has ended.
 
-    Return the handle of the sent token of this user, "" if there is none.
+    Return the handle of the sent token of this user, or "" without such a token.
     """
     handle = ""
     for token in sent_tokens(state):
@@ -177,7 +179,7 @@ def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
         if remembered is not None and remembered.user_id == user_id:
             handle = remembered.handle
         else:
-            # An old token too: somebody else may have the token that replaced it, and that ends with its family.
+            # Also an old token: somebody else may have the token that replaced it, and that token must end too.
             revoke(state, token)
             state.set_remember_cookie("")
     return handle
@@ -198,7 +200,7 @@ def send(state: LoginState, response: Response) -> None:
             if not state.tokens.is_alive(state.used_token):
                 state.remember_cookie = None  # a parallel request may have set the token of a later login
         except SessionUnavailable:
-            pass  # the browser's own token is used up, so it needs the new one
+            pass  # the token of the browser is not valid any more, so the browser needs the new token
     if state.remember_cookie:
         state.settings.cookie.set(response, state.remember_cookie, state.remember_cookie_age)
     elif state.remember_cookie is not None:
@@ -206,7 +208,7 @@ def send(state: LoginState, response: Response) -> None:
 
 
 def _may_refresh(state: LoginState) -> bool:
-    """Return whether a user is logged in by the session, without impersonation, and the cookie does not change yet."""
+    """Return whether the session has a login without impersonation, and the response does not set the cookie yet."""
     by_session = state.private and not state.ignores_session
     return by_session and state.impersonator is None and state.remember_cookie is None
 

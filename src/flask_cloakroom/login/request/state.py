@@ -1,7 +1,7 @@
 """``LoginState``: what one request knows of its login in one realm.
 
-The request object holds the state. ``g`` would not do: an application context may be pushed around several requests,
-which would then share one user.
+The request object has the state, and not ``g``: one application context may serve several requests, which would then
+share one user.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
 
 #: How a request's user was found: "session"; "remember", by a remember token, which began a session in this request;
-#: "header", by an authenticator; "browser", by an authenticator and a credential that browsers send by themselves;
+#: "header", by an authenticator; "browser", by an authenticator and a credential that browsers send automatically;
 #: "request_loader".
 LoginSource = Literal["session", "remember", "header", "browser", "request_loader"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class LoginState:
-    """Lives as long as the request. :func:`login_state` makes it when the request first asks for the realm's user."""
+    """The login of one request, made by its first call of :func:`login_state`. It lives as long as the request."""
 
     app: Flask
     request: Request
     realm: Realm
-    #: The settings of the request's first use of the realm. They hold until the request ends.
+    #: The settings when the request first used the realm. A later change has no effect on the request.
     settings: LoginSettings
-    #: The request's user, or an anonymous one. Valid if ``loaded`` is true.
+    #: The request's user, or an anonymous user. None until ``is_loaded`` is true.
     user: Any = None
     is_loaded: bool = False
-    #: How the user was found; None for an anonymous user.
+    #: How the user was found, or None for an anonymous user.
     source: LoginSource | None = None
-    #: The user who is really logged in, if they impersonate ``user``; else None.
+    #: The user who is logged in by the session, if this user impersonates ``user``, otherwise None.
     impersonator: Any = None
     #: The response to a credential that an authenticator refused.
     refusal: HTTPException | None = None
-    #: Whether the request brought a credential of its own, good or bad, so that its session counts for nothing.
+    #: Whether the request has a credential, valid or not. Then the login in its session is ignored.
     ignores_session: bool = False
-    #: Whether a loader runs. If the loader asks for the current user, it gets an anonymous one.
+    #: Whether a loader is running. A loader that uses ``current_user`` gets an anonymous user.
     is_loading: bool = False
     #: Whether a user was logged in at any time of the request, so that caches must not store the response.
     private: bool = False
     #: Whether the response tells the browser to delete the data that it stores of this site.
     clear_site_data: bool = False
-    #: The remember token that the response sets, "" to delete the cookie, None to leave the cookie alone.
+    #: The remember token that the response sets, "" to delete the cookie, or None to send no remember cookie.
     remember_cookie: str | None = None
-    #: The lifetime of the cookie with that token, in seconds.
+    #: The lifetime of the remember cookie, in seconds.
     remember_cookie_age: int = 0
     #: The remember token that logged the user in again in this request.
     used_token: Remembered | None = None
@@ -78,7 +78,7 @@ class LoginState:
     def tokens(self) -> RememberTokens:
         """The remember tokens of the realm.
 
-        Raises SettingError if REMEMBER_COOKIE_ACCEPT_LEGACY is on and they cannot replace Flask-Login's cookies.
+        Raises SettingError if REMEMBER_COOKIE_ACCEPT_LEGACY is on and the tokens cannot replace Flask-Login's cookies.
         """
         if self._tokens is None:
             tokens = self.realm.tokens_for(self.app)
@@ -90,7 +90,7 @@ class LoginState:
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
     ) -> None:
-        """Set the request's user. ``private``: whether this is a logged-in user and not an anonymous one."""
+        """Set the request's user. ``private``: whether ``user`` is a logged-in user and not an anonymous user."""
         self.user = user
         self.source = source
         self.impersonator = impersonator
@@ -100,7 +100,7 @@ class LoginState:
         self.private = self.private or private
 
     def refuse(self, answer: HTTPException) -> None:
-        """Make the request anonymous to its end, because its credential was refused with this response."""
+        """Make the request's user anonymous, because its credential was refused. ``answer``: the response for views."""
         self.set_user(self.realm.anonymous_user(), private=False)
         self.refusal = answer
         self.ignores_session = True
@@ -112,7 +112,7 @@ class LoginState:
 
 
 def login_state(realm: Realm | None = None) -> LoginState:
-    """Return the login state of the present request, for the realm of the application's own users or another one.
+    """Return the login state of the current request, for ``realm`` or the application's own users.
 
     Raises RuntimeError outside of a request, and for a realm that the application does not have.
     """
@@ -122,5 +122,5 @@ def login_state(realm: Realm | None = None) -> LoginState:
     if state is None:
         state = LoginState(app, request, realm, realm.settings_for(app))
         request.__dict__[realm.state_name] = state
-    state.session_login = None  # tests and extensions may have put another session in the place of the last call's
+    state.session_login = None  # tests and extensions may have replaced the session since the last call
     return state

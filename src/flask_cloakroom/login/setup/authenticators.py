@@ -16,12 +16,12 @@ from .users import is_set
 if TYPE_CHECKING:
     from flask import Request
 
-#: Schemes that browsers send by themselves after the first use (RFC 7617, RFC 7616, RFC 4559), also with a request that
-#: a page of another site makes.
+#: Schemes of ``Authorization`` that browsers send automatically after the first use (RFC 7617, RFC 7616, RFC 4559),
+#: also with a request that a page of another site makes.
 SENT_BY_BROWSERS: Final = frozenset({"basic", "digest", "negotiate", "ntlm"})
 
 #: Headers that browsers set, that a page of any site may set, or that proxies set (Fetch standard: forbidden and
-#: CORS-safelisted request headers). So do all headers with the prefixes below.
+#: CORS-safelisted request headers). The same is true of all headers with the prefixes below.
 _OF_BROWSERS: Final = frozenset(
     {
         "accept",
@@ -52,7 +52,7 @@ _OF_BROWSERS: Final = frozenset(
     }
 )
 _PREFIXES_OF_BROWSERS: Final = ("accept-", "access-control-", "content-", "proxy-", "sec-", "x-forwarded-")
-#: A header's name: RFC 9110, 5.6.2.
+#: The syntax of a header's name (RFC 9110, 5.6.2).
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+", re.ASCII).fullmatch
 
 
@@ -60,7 +60,7 @@ class Refused(CloakroomError, Unauthorized):
     """An authenticator raises this error for a credential that is not valid. The response is a 401.
 
     The request stays anonymous: its session and its other credentials are not tried. ``reason`` is for the log; the
-    visitor does not see it. ``challenge``: the header WWW-Authenticate, in place of the authenticator's.
+    visitor does not see it. ``challenge``: the header WWW-Authenticate, in place of the authenticator's ``challenge``.
     """
 
     def __init__(self, reason: str, challenge: str | None = None) -> None:
@@ -79,14 +79,14 @@ class Refused(CloakroomError, Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """A function of the application that finds the user of a request, and the credentials that it is called for."""
+    """A function of the application that finds the user of a request, and the requests that it is called for."""
 
     function: Callable[..., Any]
-    #: The scheme of the Authorization header that it is called for, in lower case; None for every request.
+    #: The function is called only for this scheme of the Authorization header, in lower case. None means any request.
     scheme: str | None = None
     #: The value of WWW-Authenticate in the 401.
     challenge: str | None = None
-    #: The header that it is called for, in place of Authorization; None for every request.
+    #: The function is called only for requests with this header. None means any request.
     header: str | None = None
 
     @classmethod
@@ -99,7 +99,7 @@ class Authenticator:
         """
         if header is not None and (scheme is not None or not _is_custom_header(header)):
             raise ValueError(
-                f"header={header!r} is a header of browsers, or has a scheme beside it. Give a header that browsers do "
+                f"header={header!r} is a header of browsers, or has a scheme too. Give a header that browsers do "
                 'not know, such as "X-API-Key", without a scheme; for the header Authorization give only its scheme'
             )
         if scheme is not None and challenge is None:
@@ -107,7 +107,7 @@ class Authenticator:
         return cls(function, None if scheme is None else scheme.lower(), challenge, header)
 
     def user_of(self, request: Request) -> Any:
-        """Return the user of a request; None if it has no credential for this authenticator.
+        """Return the user of a request, or None if it has no credential for this authenticator.
 
         Raises :class:`Refused` if the credential is not valid.
         """
@@ -123,7 +123,7 @@ class Authenticator:
         if isinstance(user, Refused):
             raise user
         if user is None and (self.scheme is not None or self.header is not None):
-            raise Refused(f"the credential for {self.scheme or self.header} is nobody's")
+            raise Refused(f"the credential for {self.scheme or self.header} belongs to no user")
         if user is not None and not is_set(user, "is_active"):
             raise Refused("the user is not active")
         return user
@@ -142,6 +142,6 @@ def has_unforgeable_credential(request: Request, authenticators: list[Authentica
 
 
 def scheme_of(request: Request) -> str:
-    """Return the scheme of the Authorization header, in lower case; "" without the header."""
+    """Return the scheme of the Authorization header, in lower case, or "" without the header."""
     header = request.headers.get("Authorization", "")
     return header.split(None, 1)[0].lower() if header.strip() else ""

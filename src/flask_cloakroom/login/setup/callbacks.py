@@ -33,7 +33,7 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
             return pool.submit(context.run, function, *arguments, **named).result()
         finally:
-            # Context variables that the function set, such as the request's user, are seen by the caller.
+            # Copy context variables that the function set, such as the request's user, to the caller's context.
             for variable, value in context.items():
                 if variable.get(context) is not value:
                     variable.set(value)
@@ -42,15 +42,15 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 def is_allowed(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
     """Return whether a function, which may be async, returns a true value.
 
-    Raises TypeError if the function returns a coroutine or another function: both are true for Python, although they
-    say nothing.
+    Raises TypeError if the function returns a coroutine or another function. Python counts both as true, although
+    neither is an answer.
     """
     answer = call(function, *arguments, **named)
     if inspect.isawaitable(answer):
         close = getattr(answer, "close", None)
         if close is not None:
-            close()  # else Python warns that nobody awaited the coroutine
-        raise TypeError("the deciding function returned a coroutine, which is always true. Decorate an async function")
+            close()  # otherwise Python warns that nobody awaited the coroutine
+        raise TypeError("the function for a permission returned a coroutine, which is always true. Make it async def")
     if callable(answer) and not isinstance(answer, Flag):
-        raise TypeError("the deciding function returned a function or method, which is always true. Call it there")
+        raise TypeError("the function for a permission returned a function, which is always true. Call that function")
     return bool(answer)

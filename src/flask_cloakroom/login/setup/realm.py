@@ -24,7 +24,7 @@ from .users import AnonymousUserMixin
 
 C = TypeVar("C", bound=Callable[..., Any])
 
-#: Flask-Login's messages, which translations of it know, and the category of both.
+#: Flask-Login's messages, which translations of Flask-Login contain, and the category of both messages.
 LOGIN_MESSAGE: Final = "Please log in to access this page."
 REFRESH_MESSAGE: Final = "Please reauthenticate to access this page."
 MESSAGE_CATEGORY: Final = "message"
@@ -38,56 +38,58 @@ KINDS_KEY: Final = "flask_cloakroom.login.kinds"
 
 
 class Realm:
-    """The declarations of an application for one group of users. Lives as long as the process.
+    """The declarations of an application for one group of users. The object lives as long as the process.
 
     Set its attributes, and register its functions, before the first request.
     """
 
-    #: The name of a :class:`.kinds.UserKind`; "" for the application's own users.
+    #: The name of a :class:`.kinds.UserKind`, or "" for the application's own users.
     name = ""
-    #: The name under which the request object holds the login state.
+    #: The name of the attribute of the request object with the login state.
     state_name = "_flask_cloakroom_login"
-    #: The name under which the request object notes that its response is finished.
+    #: The name of the attribute of the request object that is True after the response is finished.
     finished_name = f"{state_name}_finished"
 
     def __init__(self) -> None:
-        #: Returns an anonymous user: a class, or another callable without arguments.
+        #: The class of anonymous users, or another callable without arguments that returns an anonymous user.
         self.anonymous_user: Callable[[], Any] = AnonymousUserMixin
-        #: The endpoint, path or URL of the login page. None: a page that needs a login answers with a 401.
+        #: The endpoint, path or URL of the login page. If it is None, a page that needs a login answers with a 401.
         self.login_view: str | None = None
-        #: The login pages of blueprints, by blueprint name. None as a value: a 401 for that blueprint's pages.
+        #: The login pages of blueprints, by blueprint name. A blueprint with the value None answers with a 401.
         self.blueprint_login_views: dict[str | None, str | None] = {}
-        #: The message that is flashed before the redirect to the login page, None for none; and its category.
+        #: The message that is flashed before the redirect to the login page, or None for no message; its category.
         self.login_message: Any = LOGIN_MESSAGE
         self.login_message_category = MESSAGE_CATEGORY
-        #: The endpoint, path or URL of the page that asks a logged-in user for the password again. None: a 401.
+        #: The endpoint, path or URL of the page that asks a logged-in user for the password again. If it is None, a
+        #: page that needs a fresh login answers with a 401.
         self.refresh_view: str | None = None
-        #: The message that is flashed before the redirect to that page, None for none; and its category.
+        #: The message that is flashed before the redirect to the refresh view, or None for no message; its category.
         self.needs_refresh_message: Any = REFRESH_MESSAGE
         self.needs_refresh_message_category = MESSAGE_CATEGORY
-        #: "basic", "strong" or None, if the application does not set SESSION_PROTECTION.
+        #: The mode if the application does not set SESSION_PROTECTION: "basic", "strong" or None.
         self.session_protection: str | None = "basic"
-        #: Translates the two messages above.
+        #: A function that translates the two messages above, or None.
         self.localize_callback: Callable[[Any], Any] | None = None
-        #: Return the response to an anonymous user, and to a login that is not fresh. None: a redirect or a 401.
+        #: Functions that return the response to an anonymous user, and to a login that is not fresh. If a function is
+        #: None, the response is a redirect or a 401.
         self.unauthorized_callback: Callable[[], Any] | None = None
         self.needs_refresh_callback: Callable[[], Any] | None = None
-        #: Returns the response to a logged-in user without permission. None: a 403.
+        #: A function that returns the response to a logged-in user without permission. If it is None, a 403 is sent.
         self.forbidden_callback: Callable[[], Any] | None = None
         #: The name of the method of user objects that returns the user's id.
         self.id_attribute = ID_ATTRIBUTE
-        #: Returns the :class:`RememberTokens` of an application. None: stored tokens for sessions on the server, signed
-        #: tokens for others.
+        #: A function that returns the :class:`RememberTokens` of an application. If it is None, sessions on the server
+        #: get stored tokens, and other sessions get signed tokens.
         self.remember_tokens: Callable[[Flask], RememberTokens] | None = None
         #: The authenticators, in the order of their registration: see :meth:`authenticator`.
         self.authenticators: list[Authenticator] = []
-        #: Returns whether a user may impersonate another one. None: nobody may.
+        #: A function that returns whether a user may impersonate another user. If it is None, no user may.
         self.impersonation_callback: Callable[[Any, Any], Any] | None = None
-        #: Returns the user with an id, or None: see :meth:`user_loader`.
+        #: A function that returns the user with an id, or None: see :meth:`user_loader`.
         self.user_callback: Callable[[Any], Any] | None = None
-        #: Returns the user of a request without a login, or None: see :meth:`request_loader`.
+        #: A function that returns the user of a request without a login, or None: see :meth:`request_loader`.
         self.request_callback: Callable[[Any], Any] | None = None
-        #: The same for the value of the header AUTH_HEADER_NAME: ``header_loader``, which is deprecated.
+        #: The deprecated ``header_loader``: returns the user for a value of the header AUTH_HEADER_NAME, or None.
         self.header_callback: Callable[[str], Any] | None = None
 
     # -- loaders and handlers, each usable as a decorator ---------------------------------------------------
@@ -100,7 +102,7 @@ class Realm:
     def request_loader(self, callback: C) -> C:
         """Register a function that returns the user of a request, or None.
 
-        It is called if neither a credential, the session nor a remember cookie has a user.
+        The function is called only if no user was found by a credential, the session or a remember cookie.
         """
         self.request_callback = callback
         return callback
@@ -120,9 +122,9 @@ class Realm:
         or None if the request has no credential for it. It raises :class:`Refused` for a credential that is not valid;
         then the response is a 401.
 
-        ``scheme``: call the function only for this scheme of the Authorization header, such as "Bearer". None is then a
-        refusal too, and so is a header that cannot be read. ``header``: the same for another header, such as
-        "X-API-Key". ``challenge``: the header WWW-Authenticate of the 401.
+        ``scheme``: call the function only for this scheme of the Authorization header, such as "Bearer". Then the
+        answer None is a refusal too, and a header that cannot be read is refused. ``header``: the same for another
+        header, such as "X-API-Key". ``challenge``: the header WWW-Authenticate of the 401.
 
         Raises ValueError for a header that browsers know, because a page of another site could send it.
         """
@@ -152,16 +154,16 @@ class Realm:
         return callback
 
     def impersonation_allowed(self, callback: C) -> C:
-        """Register a function ``(impersonator, user)`` that returns whether the one may :func:`impersonate` the other.
+        """Register a function ``(impersonator, user)`` that returns whether the impersonation is allowed.
 
-        It is called when an impersonation begins, and at each later request of it.
+        The function is called when an impersonation begins, and at each request during the impersonation.
         """
         self.impersonation_callback = callback
         return callback
 
     @property
     def has_loader(self) -> bool:
-        """Whether the realm has a loader or an authenticator. Without one nobody can be logged in."""
+        """Whether the realm has a loader or an authenticator. Otherwise nobody can be logged in."""
         callbacks = (self.user_callback, self.request_callback, self.header_callback)
         return bool(self.authenticators) or any(callback is not None for callback in callbacks)
 
@@ -169,7 +171,7 @@ class Realm:
 
     @property
     def login_views(self) -> list[tuple[str | None, str]]:
-        """All login pages, each with the name of its blueprint, None for the application's."""
+        """All login pages, each with the name of its blueprint, or with None for the application's login page."""
         views = [(None, self.login_view), *self.blueprint_login_views.items()]
         return [(blueprint, view) for blueprint, view in views if view]
 
@@ -181,7 +183,7 @@ class Realm:
         return user_id
 
     def user_with_id(self, user_id: object) -> Any:
-        """Return the user with an id that an earlier login stored; None for no user, and for a value that is no id."""
+        """Return the user with an id from an earlier login, or None if there is no such user or the value is no id."""
         load = self.user_callback
         return call(load, user_id) if load is not None and is_user_id(user_id) else None
 
@@ -195,11 +197,11 @@ class Realm:
         return settings_of(app)
 
     def interface_for(self, app: Flask) -> Any:
-        """Return the session interface of the sessions that hold this realm's logins."""
+        """Return the session interface of the sessions with this realm's logins."""
         return app.session_interface
 
     def session_of(self, request: Request) -> SessionMixin:
-        """Return the session of a request that holds its login."""
+        """Return the session of a request in which this realm's login is stored."""
         return this_session()
 
     def cookie_names(self, app: Flask) -> tuple[str, str]:
@@ -211,7 +213,7 @@ class Realm:
         return True
 
     def has_finished(self, request: Request) -> bool:
-        """Return whether the response has this realm's cookies already, so that no login can begin any more."""
+        """Return whether the response has this realm's cookies already, so that no new login can reach the browser."""
         return self.finished_name in request.__dict__
 
     def tokens_for(self, app: Flask) -> RememberTokens:
@@ -226,11 +228,11 @@ class Realm:
     # -- responses to refused requests: LoginManager has them -------------------------------------------------
 
     def unauthorized(self) -> Any:
-        """Return the response to an anonymous user. Raises a 401 if the realm has none."""
+        """Return the response to an anonymous user. Raises a 401 if the realm has no such response."""
         raise NotImplementedError
 
     def needs_refresh(self) -> Any:
-        """Return the response to a login that is not fresh. Raises a 401 if the realm has none."""
+        """Return the response to a login that is not fresh. Raises a 401 if the realm has no such response."""
         raise NotImplementedError
 
     def forbidden(self, reason: str = ...) -> Any:
@@ -247,7 +249,7 @@ def realm_of(app: Flask) -> Realm:
 
 
 def realms_of(app: Flask) -> list[Realm]:
-    """Return all realms of an application: that of its own users, if it has one, then its user kinds."""
+    """Return all realms of an application: first the realm of its own users, if it exists, then the user kinds."""
     own: Realm | None = app.extensions.get(EXTENSION_KEY)
     kinds: dict[str, Realm] = app.extensions.get(KINDS_KEY, {})
     return [*kinds.values()] if own is None else [own, *kinds.values()]

@@ -1,7 +1,7 @@
 """The login settings in ``app.config``, read and checked.
 
-They are checked at start, and again when one of them changes: with Flask-Login, applications and tests may set some of
-them late.
+They are checked at start, and again when a setting changes: with Flask-Login, applications and tests may change some
+settings after the start.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_cloakroom.login")
 
-#: The value of a setting that is not set, where None means something else.
+#: The value for a setting that the application has not set. None is not used, because it is a valid value of settings.
 UNSET: Final = object()
 
-#: Flask-Login's defaults for the settings that it has.
+#: The defaults of the settings. Settings of Flask-Login have Flask-Login's defaults.
 DEFAULTS: Final[dict[str, Any]] = {
     "AUTH_HEADER_NAME": "Authorization",
     "FORCE_HOST_FOR_REDIRECTS": None,
@@ -44,15 +44,15 @@ DEFAULTS: Final[dict[str, Any]] = {
     "SESSION_PROTECTION": UNSET,
     "USE_SESSION_FOR_NEXT": False,
 }
-#: Attributes that the remember cookie takes from the session cookie if REMEMBER_COOKIE_… does not set them. A remember
-#: cookie that is sent over plain HTTP would give away what a secure session cookie protects.
+#: Attributes that the remember cookie copies from the session cookie if REMEMBER_COOKIE_… does not set them. If only
+#: the session cookie were secure, a listener in the network could read the remember cookie and log in with it.
 _DEFAULTS_FROM_SESSION: Final = ("SECURE", "SAMESITE", "PARTITIONED")
 _NAMES: Final = (
     *DEFAULTS,
     *(f"SESSION_COOKIE_{part}" for part in ("PATH", *_DEFAULTS_FROM_SESSION)),
     "APPLICATION_ROOT",
 )
-#: The values of the header Clear-Site-Data (W3C, section 3.1), with those that browsers added.
+#: The values of the header Clear-Site-Data (W3C, section 3.1), and values that browsers added.
 _CLEARABLE: Final = (
     "cache",
     "cookies",
@@ -65,7 +65,7 @@ _CLEARABLE: Final = (
 )
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?").fullmatch
-#: The characters of a remember token. A cookie with others is ignored.
+#: The characters of a remember token. A cookie with other characters is ignored.
 _TOKEN_PATTERN: Final = rf"[A-Za-z0-9_.\-]{{1,{LONGEST_TOKEN}}}"
 
 _CACHE: Final = "flask_cloakroom.login settings"
@@ -84,23 +84,23 @@ class LoginSettings:
     #: Whether remember cookies of Flask-Login are accepted.
     accept_legacy: bool
     disabled: bool
-    #: "basic", "strong" or None; UNSET for the value of the manager's attribute.
+    #: "basic", "strong" or None. UNSET means that the manager's attribute ``session_protection`` is used.
     protection: Any
     next_in_session: bool
     forced_host: str | None
-    #: The value of the header Clear-Site-Data at a logout; None for no header.
+    #: The value of the header Clear-Site-Data at a logout, or None for no header.
     clear_site_data: str | None
     auth_header: str
 
     def for_kind(self, kind: str) -> LoginSettings:
-        """Return these settings with the remember cookie of another kind of user."""
+        """Return these settings with the remember cookie of the user kind with the name ``kind``."""
         cookie = replace(self.cookie, name=f"{self.cookie.name}_{kind}")
-        # Flask-Login has one kind of user. Its cookie of customer 7 would log in the operator with the id 7.
+        # A cookie of Flask-Login names no user kind. The cookie of the customer 7 would log in the operator 7.
         return replace(self, cookie=cookie, find_tokens=cookie.finder(_TOKEN_PATTERN), accept_legacy=False)
 
     @classmethod
     def read(cls, app: Flask) -> LoginSettings:
-        """Return the application's settings. Raises :class:`SettingError` for the first wrong one."""
+        """Return the application's settings. Raises :class:`SettingError` for the first wrong setting."""
         read = Reader({**DEFAULTS, **app.config})
         missing = [part for part in _DEFAULTS_FROM_SESSION if app.config.get(f"REMEMBER_COOKIE_{part}") is None]
         read = read.with_overrides(
@@ -126,7 +126,7 @@ class LoginSettings:
 
 
 def settings_of(app: Flask) -> LoginSettings:
-    """Return the application's settings, read again if one has changed. Raises :class:`SettingError`."""
+    """Return the application's settings, which are read again if a value has changed. Raises :class:`SettingError`."""
     get = app.config.get
     values = [get(name, UNSET) for name in _NAMES]
     cached: tuple[list[Any], LoginSettings] | None = app.extensions.get(_CACHE)

@@ -14,8 +14,8 @@ FLAGS: Final = frozenset({"is_authenticated", "is_active", "is_anonymous"})
 class Flag(int):
     """A bool that can be read (``user.is_active``, today's form) or called (``user.is_active()``, the older form).
 
-    It equals a bool and prints as one. Two things differ: ``is True`` is false, and JSON has 1 or 0. Use ``bool()``
-    there.
+    A flag equals a bool and prints as a bool. Two things differ: ``is True`` is false, and JSON has 1 or 0. Use
+    ``bool()`` in these cases.
     """
 
     __slots__ = ()
@@ -40,7 +40,7 @@ register_type(Flag, name="flask_cloakroom.Flag", encode=bool, decode=bool)
 def as_flag(value: Any, name: str) -> Any:
     """Return the value of the user attribute ``name``: ``value``, or its return value if it is a method.
 
-    Without the call, every method would be true. Raises TypeError if the method is async.
+    If the method were not called, its value would always be true. Raises TypeError if the method is async.
     """
     if not callable(value) or isinstance(value, Flag):
         return value
@@ -48,13 +48,13 @@ def as_flag(value: Any, name: str) -> Any:
     if inspect.isawaitable(answer):
         close = getattr(answer, "close", None)
         if close is not None:
-            close()  # else Python warns that nobody awaited the coroutine
+            close()  # otherwise Python warns that nobody awaited the coroutine
         raise TypeError(f"{name} of a user object must not be async: its coroutine is always true. Make it a property")
     return Flag(answer)
 
 
 def is_set(user: Any, name: str) -> bool:
-    """Return whether a flag of a user object is true, in either form.
+    """Return whether a flag of a user object is true, as a value or as a method.
 
     Raises AttributeError if the object does not have the flag, and TypeError if the flag is async.
     """
@@ -73,7 +73,7 @@ class UserMixin:
 
     @property
     def is_active(self) -> bool:
-        """True. Return False for a disabled account: it cannot log in, and its logins end at their next request."""
+        """Whether the user may log in: True. If a class returns False, the user's logins end at their next request."""
         return Flag(True)  # type: ignore[return-value]  # a bool that can be called
 
     @property
@@ -83,7 +83,7 @@ class UserMixin:
 
     @property
     def is_anonymous(self) -> bool:
-        """False."""
+        """Whether the user is anonymous: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     def get_id(self) -> str:
@@ -103,19 +103,19 @@ class AnonymousUserMixin:
 
     @property
     def is_authenticated(self) -> bool:
-        """False."""
+        """Whether the user is logged in: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     @property
     def is_active(self) -> bool:
-        """False."""
+        """Whether the user may log in: always False."""
         return Flag(False)  # type: ignore[return-value]
 
     @property
     def is_anonymous(self) -> bool:
-        """True."""
+        """Whether the user is anonymous: always True."""
         return Flag(True)  # type: ignore[return-value]
 
     def get_id(self) -> str | None:
-        """Return None."""
+        """Return None, because an anonymous user has no id."""
         return None

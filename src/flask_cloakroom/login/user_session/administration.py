@@ -24,7 +24,7 @@ def delete_data(realm: Realm, user: Any) -> bool:
     if isinstance(session, ServerSession):
         found = (session.companions or {}).get(name)
         if isinstance(found, StoredSession):
-            found.drop_changes()  # else the save of this request would bring its own changes back
+            found.drop_changes()  # otherwise the save of this request would store its changes again
     return deleted
 
 

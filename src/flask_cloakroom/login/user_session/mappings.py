@@ -21,14 +21,14 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 
 class UserSession(MutableMapping[Any, Any]):
-    """The data of a user, a dict with str as keys: the same on every device, and kept when every session is over.
+    """The data of a user, a dict with str as keys: the same on every device, and stored after all sessions have ended.
 
-    A visitor who is not logged in has one inside the session; a login merges it into the user's. It is read at its
-    first use. Changes, also inside a value, are saved with the response.
+    The data of a visitor who is not logged in is in the visitor's session; a login merges it into the user's data. The
+    data is read from the store at its first use. Changes, also inside a value, are saved with the response.
     """
 
     def __repr__(self) -> str:
-        # Without the contents, because a repr may be logged.
+        # The repr has no contents, because it may be logged.
         return f"<{type(self).__name__}>"
 
     def copy(self) -> dict[str, Any]:
@@ -37,19 +37,20 @@ class UserSession(MutableMapping[Any, Any]):
 
     @property
     def merged(self) -> tuple[MergedValue, ...]:
-        """The changes of the last merge of visitor data, as long as it can be undone: for a day."""
+        """The changes that the last merge of visitor data made. Empty after a day, when the merge cannot be undone."""
         return ()
 
     def undo_merge(self) -> tuple[MergedValue, ...]:
-        """Undo the last merge at once, and return the changes. Values that were edited since the merge stay.
+        """Undo the last merge of visitor data, and return the changes that the undo made.
 
-        Without a merge to undo, nothing changes and the result is empty.
+        This call saves the result before it returns. Values that were edited after the merge stay as they are. If no
+        merge can be undone, nothing changes and the result is empty.
         """
         return ()
 
 
 class VisitorSession(UserSession):
-    """The data of a visitor: each key is a key of the visitor's session. The session also gets a visitor id."""
+    """The data of a visitor. Each key is stored as a session key with a prefix. The session also gets a visitor id."""
 
     def __init__(self, session: ServerSession) -> None:
         self._session = session
@@ -100,8 +101,8 @@ class StoredSession(LazyDict, UserSession):
         return self._reset(self._record.values)
 
     def _unpack(self, key: Any) -> Any:
-        # An error, and not a missing key as in a session: a view that finds no cart would begin a new one and overwrite
-        # the user's data.
+        # A value that cannot be decoded raises an error. In a session such a key counts as missing; here a view that
+        # finds no cart would begin a new cart and overwrite the user's data.
         with self._session.outage():
             value = unpack_value(key, self._base[key])
         self._data[key] = value
@@ -142,7 +143,7 @@ class StoredSession(LazyDict, UserSession):
     # -- saving, as the session's companion ------------------------------------------------------------------
 
     def save(self) -> None:
-        """Save the changes of the request. Without changes, write the time of the last use when that is due."""
+        """Save the changes of the request. Without changes, write only the time of the last use, if that is due."""
         self.closed = self._session.closed
         if not self.is_opened or self._record is None:
             return
@@ -164,29 +165,29 @@ class StoredSession(LazyDict, UserSession):
             self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
 
     def rollback(self) -> None:
-        """Drop the changes that could not be saved. The stored data stays."""
+        """Discard the changes that could not be saved, so that the values are again as loaded or saved last."""
         if self._record is not None:
             self._reset(self._record.values)
 
     def unload(self) -> None:
-        """Load the data again at the next use."""
+        """Mark the data as not loaded. The next use loads it again."""
         self.is_opened = False
         self._record = None
 
     def drop_changes(self) -> None:
-        """Drop the changes of the request, because the user's data was deleted, and send the signal."""
+        """Discard the changes of the request, because the user's data was deleted, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         self.unload()
         if keys:
             self._discard(keys, "gone")
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
-        log.warning("changes to %d keys of user_session were dropped (%s)", len(keys), reason)
+        log.warning("changes to %d keys of user_session were not saved (%s)", len(keys), reason)
         self._session.send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
 
 
 class RefusedSession(LazyDict, UserSession):
-    """The data in a request whose credential was refused: it belongs to nobody, so it is empty and is not saved."""
+    """The data in a request whose credential was refused. It belongs to no user, so it is empty and is not saved."""
 
     def __init__(self, session: ServerSession) -> None:
         self._session = session
@@ -200,11 +201,11 @@ class RefusedSession(LazyDict, UserSession):
         """Log the changes that are not saved, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
-            log.warning("changes to %d keys of user_session were dropped (refused)", len(keys))
+            log.warning("changes to %d keys of user_session were not saved (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
     def rollback(self) -> None:
-        """Drop the changes."""
+        """Discard the changes."""
         self._reset({})
 
 

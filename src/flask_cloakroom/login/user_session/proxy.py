@@ -20,7 +20,7 @@ from .mappings import RefusedSession, StoredSession, UserSession, VisitorSession
 
 
 def current_user_session(realm: Realm) -> UserSession:
-    """Return the user session of the present request for a realm. Raises as :data:`user_session`."""
+    """Return the user session of the current request for a realm. Raises the same errors as :data:`user_session`."""
     state = login_state(realm)
     user, session = user_of(state), state.session
     if not isinstance(session, ServerSession):
@@ -48,7 +48,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
 
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
-    """Return whether the session holds visitor data to merge, for this request's login or an earlier one."""
+    """Return whether the session contains visitor data to merge, for a login in this or an earlier request."""
     if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
         return will_merge(session)
     return not found.is_opened and session.is_merge_pending
@@ -67,7 +67,7 @@ def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:
     return cast(UserSession, LocalProxy(lambda: current_user_session(find_realm())))
 
 
-#: The data of the request's user: a dict with str as keys that is the same on every device and outlives every session.
+#: The data of the request's user: a dict with str as keys. It is the same on every device and outlives every session.
 #: The data of a visitor is in the visitor's session, and is merged into the user's data at the login. See
 #: :class:`UserSession`.
 #:

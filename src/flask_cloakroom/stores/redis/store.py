@@ -1,7 +1,7 @@
 """The store in Redis or Valkey.
 
-An entry is one string: 8 bytes of version, then the data. No command touches two keys, so each session is in one slot
-of a cluster.
+An entry is one Redis string: 8 bytes of version, then the data. No command uses two Redis keys, so the store also works
+in a Redis cluster, where two keys may be on different servers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..base import Claim, Conflict, Entry, Gone, Saved, check_ttl, new_version
 from .answers import read_claims, read_created, read_entry_among_others, read_entry_or_none, read_flag, read_replaced
 from .transport import DelegatedTransport, DirectTransport, Script, Transport
 
-# Characters with a meaning in a pattern for names.
+# Characters with a special meaning in a pattern of the command SCAN. A backslash makes them ordinary characters.
 _PATTERN_CHARACTERS: Final = re.compile(rb"[*?\[\]\\^]")
 _LUA: Final = Path(__file__).with_name("lua")
 _REPLACE: Final = Script(_LUA.joinpath("replace.lua").read_bytes())
@@ -28,13 +28,17 @@ _TOUCH: Final = Script(_LUA.joinpath("touch.lua").read_bytes())
 
 
 class RedisClient(Protocol):
-    """A client of redis-py or valkey-py, also for a cluster or Sentinel, or a stand-in such as fakeredis."""
+    """A client of redis-py or valkey-py, also for a cluster or Sentinel, or a replacement such as fakeredis."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any: ...
 
 
 class RedisStore:
-    """Entries have the name ``prefix`` + key, owners ``prefix`` + ``owner:`` + owner, in hexadecimal digits."""
+    """Stores each entry and each owner's claims under one Redis key.
+
+    The Redis key of an entry is ``prefix`` and the store key. The Redis key of an owner's claims is ``prefix``,
+    ``owner:`` and the owner. Store key and owner are in hexadecimal digits.
+    """
 
     def __init__(
         self,
@@ -44,18 +48,20 @@ class RedisStore:
         timeout: float = 2.0,
         folder: Path | None = None,
     ) -> None:
-        """Take a client, a connector, or a URL (see :mod:`..redis_connections.url`). ``close()`` leaves a client open.
+        """Make a store from a client, a connector or a URL (see :mod:`..redis_connections.url`).
 
-        ``timeout``: seconds after which a call to a server that does not answer is a StoreError. With a URL, a
-        connector or a plain client, the store has connections of its own to the same server. Time-outs and retries of
-        the client do not count. Every other client (of a cluster or Sentinel, or a subclass) is called as it is, with
-        its own time-outs. ``folder``: the instance folder, for ``embedded://``.
+        With a URL, a connector or a client of the class Redis, the store opens its own connections to the same server.
+        Then a call raises StoreError if the server does not answer within ``timeout`` seconds, and the time-outs and
+        retries of the client have no effect. Any other client (of a cluster or Sentinel, or of a subclass) is called
+        directly, and its own time-outs apply. ``folder``: the instance folder, for a URL ``embedded://``.
+        :meth:`close` does not close a client.
 
-        Raises TypeError for an object that is no client, ValueError for a wrong URL, and ImportError without a driver.
+        Raises TypeError for an object that is no client, ValueError for a wrong URL, and ImportError if no driver is
+        installed.
         """
         if isinstance(client, str):
             client = Secret(client)
-        #: For ``walk`` and for the command ``flask redis``.
+        #: Has the client that :meth:`walk` and the commands ``flask redis`` use.
         self.connector = _connector(client, folder)
         self._prefix = prefix.encode()
         access = self.connector.direct_access
@@ -78,7 +84,7 @@ class RedisStore:
         data = SecretBytes(version + data)
         if self._transport.call(read_created, (b"SET", self._key(key), data, b"NX", b"EX", seconds)):
             return version
-        # An entry is there. If the answer to a first try was lost, it is the entry of this call.
+        # The key has an entry. If the answer to a first try was lost, this call may have written the entry itself.
         entry = self.load(key)
         return version if entry is not None and entry.version == version else None
 
@@ -88,7 +94,7 @@ class RedisStore:
         found = self._transport.run(read_replaced, _REPLACE, self._key(key), *arguments)
         if not isinstance(found, Entry):
             return Saved(version) if found else Gone()
-        # If the answer to a first try was lost, the entry has this call's version: it was saved.
+        # If the answer to a first try was lost, the entry has the new version of this call. Then the first try wrote.
         return Saved(version) if found.version == version else Conflict(found)
 
     def touch(self, key: bytes, ttl: int) -> bool:
@@ -116,7 +122,7 @@ class RedisStore:
         for name in map(SecretBytes, self._names()):
             try:
                 key = SecretBytes.fromhex(name[start:].decode("ascii"))
-            except ValueError:  # a key of another application that begins with the same prefix
+            except ValueError:  # a Redis key of another application that begins with the same prefix
                 continue
             entry = self._transport.get(self._key(key), read_entry_among_others)
             if entry is not None:
@@ -128,8 +134,8 @@ class RedisStore:
             for name in self.connector.client.scan_iter(match=pattern, count=500, _type="string"):
                 yield name if isinstance(name, bytes) else name.encode()
         except Exception as error:
-            # Any driver's error, or a stand-in's.
-            problem = f"Redis session store: walking failed ({type(error).__name__})"
+            # Any error, because each driver and each replacement for a driver has its own error classes.
+            problem = f"Redis session store: the entries could not be listed ({type(error).__name__})"
             raise StoreError(f"{problem}. Check the server, and try again.") from error
 
     def close(self) -> None:
@@ -143,7 +149,7 @@ def _connector(client: Any, folder: Path | None) -> Connector:
         return client
     if not callable(getattr(client, "execute_command", None)):
         raise TypeError(
-            f"{type(client).__name__} is no Redis or Valkey client: it has no execute_command. Pass a client."
+            f"{type(client).__name__} is no Redis client, because it has no execute_command. Pass a client or a URL."
         )
     if ".asyncio." in type(client).__module__:
         raise TypeError("An asyncio client cannot be used here. Pass the synchronous client.")

@@ -1,15 +1,16 @@
-"""The owner index in SQLite: a small table beside the entries.
+"""The SQL of the owner index in SQLite: a small table beside the table of the entries.
 
-It is no column of the entries, because a key is claimed before its entry exists. A claim also writes no session again.
+The owner is not a column of the table of entries, because a key is claimed before its entry exists. A table of its own
+is also faster: a claim that is extended does not write the whole session.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: A part of the schema: a file from an older version gets the table when it is opened. WITHOUT ROWID stores the rows in
-#: the order of the primary key, so an owner's claims are side by side. ``expires`` is in microseconds since the epoch,
-#: so that claims with one ``ttl`` are in the order in which they were made.
+#: Makes the table. It runs each time a file is opened, so the file of an older version of this package gets the table
+#: as well. WITHOUT ROWID stores the rows in the order of the primary key, so the claims of one owner are side by side.
+#: ``expires`` is in microseconds since the epoch, so that two claims with the same ``ttl`` get different expiries.
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cloakroom_owners (
     owner BLOB NOT NULL,
@@ -23,7 +24,7 @@ CLAIM: Final = """
 INSERT INTO cloakroom_owners (owner, key, expires) SELECT ?, ?, ? WHERE true
 ON CONFLICT (owner, key) DO UPDATE SET expires = max(expires, excluded.expires)
 """
-# One statement, and so one write transaction: no other claim can come between counting and storing.
+# A single statement, which is one write transaction. So no other process can store a claim after the count.
 CLAIM_WITHIN: Final = """
 INSERT INTO cloakroom_owners (owner, key, expires) SELECT ?1, ?2, ?3
 WHERE (SELECT count(*) FROM cloakroom_owners WHERE owner = ?1 AND key != ?2 AND expires > ?4) < ?5

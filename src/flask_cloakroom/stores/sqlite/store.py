@@ -1,4 +1,4 @@
-"""The store in one SQLite file. It needs only the standard library, and is safe for threads, forks and processes."""
+"""The store in one SQLite file. It needs only the standard library. Threads and processes can share the file."""
 
 from __future__ import annotations
 
@@ -39,24 +39,28 @@ T = TypeVar("T")
 
 log = logging.getLogger("flask_cloakroom.stores")
 
-#: Seconds between two attempts to get the write lock. The pause doubles from the first to the longest. SQLite's own
-#: pauses (1, 2, 5, 10, 15, 20, 25 … ms) make writers wait for milliseconds, although each needs only 30 µs.
+#: Seconds between two attempts to get SQLite's write lock: the first pause, and the longest. Each pause is twice the
+#: pause before. SQLite's own pauses (1, 2, 5, 10, 15 … ms) are too long, because a write takes only 30 µs.
 FIRST_PAUSE: Final = 0.0002
 LONGEST_PAUSE: Final = 0.005
 
-#: The most idle connections. There are more connections than this only while more threads work at the same time.
+#: The largest number of idle connections of a store. A store has more connections than this only while more threads use
+#: the store at the same time.
 IDLE_CONNECTIONS: Final = 16
 
-#: Seconds that closing a connection may wait for another process that opens the file. To open a file takes 1 ms.
+#: The longest time, in seconds, that the close of a connection waits while another process opens the file. To open a
+#: file takes 1 ms.
 CLEAN_UP_TIMEOUT: Final = 0.1
 
-#: Seconds. If ``ttl`` is at least this long, ``replace`` does not move an expiry by less than a second. Without this,
-#: each write between two refreshes of a session would move it, because ``ttl`` is rounded to whole seconds.
+#: A limit for ``ttl`` in seconds. If ``ttl`` is at least this long, ``replace`` leaves the expiry as it is if it would
+#: change by less than a second. Otherwise each write would change the expiry and its index, because ``ttl`` is rounded
+#: to whole seconds.
 LONG_TTL: Final = 60
 
-# The primary key is a hash of the key, so no second index is needed. One B-tree, whose inner pages contain 8-byte
-# numbers, is read and written. A read among a million rows then takes about as long as among a thousand. The statements
-# compare `key` as well: a collision of hashes can refuse a row but never return a wrong one.
+# The primary key `id` is a 64-bit hash of the store key. SQLite finds a row by this number in the table's own B-tree.
+# So no index of the store keys is needed, and a read takes about as long with a million rows as with a thousand. The
+# statements compare `key` as well. If two store keys had the same hash, the second could not be stored, but no
+# statement would return the wrong entry.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cloakroom_entries (
     id INTEGER PRIMARY KEY,
@@ -68,7 +72,7 @@ CREATE TABLE IF NOT EXISTS cloakroom_entries (
 CREATE INDEX IF NOT EXISTS cloakroom_entries_expires ON cloakroom_entries (expires);
 """
 _LOAD = "SELECT data, version FROM cloakroom_entries WHERE id = ? AND key = ? AND expires > ?"
-# Overwrites an expired row, and no live one.
+# If the row exists, it is overwritten only if it has expired.
 _CREATE = """
 INSERT INTO cloakroom_entries (id, key, version, expires, data) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET key = excluded.key, version = excluded.version, expires = excluded.expires,
@@ -79,8 +83,8 @@ _REPLACE = """
 UPDATE cloakroom_entries SET version = ?, expires = ?, data = ?
 WHERE id = ? AND key = ? AND version = ? AND expires > ?
 """
-# The same for a write that does not move the expiry. The index on the expiry is not written, which saves a third of the
-# time.
+# Like _REPLACE, for a write that leaves the expiry as it is. SQLite does not write the index of the expiries then. This
+# saves a third of the time.
 _REPLACE_DATA = """
 UPDATE cloakroom_entries SET version = ?, data = ?
 WHERE id = ? AND key = ? AND version = ? AND expires > ? AND expires BETWEEN ? AND ?
@@ -105,33 +109,34 @@ def _now_ms() -> int:
 
 
 class SQLiteStore:
-    """One file in WAL mode, so that readers never wait.
+    """Keeps the entries in one SQLite file. The file is in WAL mode, so a read never waits for a write.
 
-    After an acknowledged write, the end of the process loses nothing, even with ``kill -9``. With
-    ``synchronous="normal"``, a power failure can lose the last writes but not damage the file. With ``"full"``, each
-    write waits for the disk.
+    A write that has returned is safe if the process ends, even by ``kill -9``. With ``synchronous="normal"``, a power
+    failure can lose the last writes, but cannot damage the file. With ``synchronous="full"``, a power failure loses no
+    write that has returned, but each write waits for the disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 2.0, synchronous: str = "normal") -> None:
-        """Make a store for the file at ``path``. The file is opened at the first use.
+        """Make a store for the file at ``path``. The file is opened when the store is first used.
 
         ``timeout``: seconds that a write waits for other writers before it is a :class:`StoreError`.
         Raises ValueError for a ``synchronous`` other than "normal" or "full".
         """
         if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}. Correct the URL.')
-        # Absolute, so that the path means the same file after the process changes its folder.
+            raise ValueError(f'synchronous is {synchronous!r}. Set it to "normal" or "full" in the URL of the store.')
+        # An absolute path, which still names the same file after the process has changed its working folder.
         self.path = Path(path).absolute()
-        # As bytes, because each call uses it, and a str would be encoded each time.
+        # The path as bytes, because each call passes it to os.stat(), which would encode a str each time.
         self._path_bytes = os.fsencode(self.path)
-        #: The file that was opened last.
+        #: The identity of the file that was opened last. None before the first use.
         self._file: Identity | None = None
         self._timeout = timeout
         self._synchronous = synchronous
-        # One thread at a time uses a connection. Last in, first out keeps its page cache warm.
+        # The connections that no thread uses at the moment. The connection that was used last is used next, because its
+        # page cache is up to date.
         self._idle: deque[Connection] = deque()
         self._max_idle = IDLE_CONNECTIONS
-        # One item for each open connection: a count that needs no lock.
+        # Has one item for each open connection. The length of a deque is a counter that is safe between threads.
         self._open_count: deque[None] = deque()
         self._inherited: list[Connection] = []
         self._wal = Wal(timeout)
@@ -160,13 +165,13 @@ class SQLiteStore:
             if self._write(_REPLACE_DATA, near):
                 return Saved(version)
         while not self._write(_REPLACE, (version, expires, data, row_id, key, expected, now)):
-            # UPDATE decides. The read afterwards only tells why it changed no row.
+            # The UPDATE has changed no row. The load finds the reason: the entry does not exist or has another version.
             entry = self.load(key)
             if entry is None:
                 return Gone()
             if entry.version != expected:
                 return Conflict(entry)
-            # The entry had expired at the write and not at the read: the clock was set back in between.
+            # The entry had expired at the UPDATE, but was live at the load. So the clock was set back in between.
             now = _now_ms()
             expires = now + lifetime
         return Saved(version)
@@ -186,8 +191,8 @@ class SQLiteStore:
         if deleted < limit:
             deleted += self._write(owners.PURGE, (now * 1000, limit - deleted))
         if deleted:
-            # Copy the WAL into the file now, in this call's time. Otherwise the request that happens to fill the WAL
-            # would wait for the disk. Other writers can go on meanwhile.
+            # Copy the WAL into the file in this call, while other connections can write. Otherwise the next request
+            # whose write fills the WAL would have to copy all the deletions, and would wait for the disk.
             self._run(_fetch_one, "PRAGMA wal_checkpoint(PASSIVE)", ())
         return deleted
 
@@ -208,7 +213,7 @@ class SQLiteStore:
     def walk(self) -> Iterator[tuple[bytes, Entry]]:
         last = _FIRST_ID
         while True:
-            # In pages, because an open read transaction keeps the WAL from being emptied.
+            # 500 rows for each statement. During a read transaction over all rows, the WAL could not be emptied.
             page = [
                 (row_id, SecretBytes(key), Entry(data, version))
                 for row_id, key, data, version in self._run(_fetch_all, _WALK, (last, _now_ms()))
@@ -228,10 +233,10 @@ class SQLiteStore:
             self._close(db)
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Run one statement that writes, and return how many rows it changed."""
+        """Run one statement that writes, and return the number of rows that it changed."""
         changed = self._run(_count, statement, values)
         if self._wal.is_too_long():
-            # The write has succeeded, even if emptying the WAL fails.
+            # An error here must not leave this method, because the write itself has succeeded.
             with contextlib.suppress(StoreError):
                 self._run(self._empty_wal, "", ())
         return changed
@@ -240,10 +245,11 @@ class SQLiteStore:
         self._wal.empty(db)
 
     def _run(self, run: Callable[[Connection, str, Any], T], statement: str, values: tuple[Any, ...]) -> T:
-        """Run one statement on a connection that no other thread uses, and wait for other writers.
+        """Return the result of ``run``, called with a connection that no other thread uses. Wait for other writers.
 
-        The file at the path is checked *after* the statement. So an acknowledged write is in that file, and what was
-        read came from it. Before the statement, a file that is replaced between check and statement would be missed.
+        After the statement, the method checks that the connection's file is still the file at the path. So the result
+        was read from that file, or written to it. A check before the statement would not notice that the file was
+        replaced between check and statement.
         """
         try:
             db = self._idle.pop()
@@ -259,7 +265,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             outcome = error
         except OSError:
-            # From os.stat: the file is gone, or else _is_at_path raises the same error.
+            # os.stat() failed. If the file is missing, _run_again() makes a new one. Otherwise it raises this error.
             pass
         except BaseException:
             self._close(db)
@@ -274,7 +280,11 @@ class SQLiteStore:
         values: tuple[Any, ...],
         outcome: T | sqlite3.Error,
     ) -> T:
-        """Run a statement again until its outcome is not "busy" and its file is the one at the path."""
+        """Repeat a statement of :meth:`_run` until it succeeds on the file that is at the path now.
+
+        ``outcome``: the result or error of the first run. Raises StoreError after the store's timeout, and for any
+        error other than "busy".
+        """
         deadline = time.monotonic() + self._timeout
         pause = FIRST_PAUSE
         try:
@@ -282,12 +292,12 @@ class SQLiteStore:
                 in_time = time.monotonic() < deadline
                 if not self._is_at_path(db):
                     if not in_time:
-                        raise self._failure("The file was replaced while the call was under way. Try again.")
+                        raise self._failure("The file was replaced during the call. Try again.")
                     db = self._reopen(db, deadline)
                 elif not isinstance(outcome, sqlite3.Error):
                     break
                 elif _is_busy(outcome) and in_time:
-                    time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  spreads writers, hides nothing
+                    time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  no secret: it only spreads the tries
                     pause = min(pause * 2, LONGEST_PAUSE)
                 else:
                     raise self._failure(outcome) from outcome
@@ -311,7 +321,7 @@ class SQLiteStore:
         return (found.st_dev, found.st_ino) == db.identity
 
     def _reopen(self, stale: Connection, deadline: float) -> Connection:
-        """Return a connection to the file at the path. Close ``stale``, and all idle connections to another file."""
+        """Return a connection to the file at the path. Close ``stale`` and all idle connections to replaced files."""
         try:
             self._clean_up(stale, deadline)
         except (NotNowError, OSError) as error:
@@ -339,18 +349,20 @@ class SQLiteStore:
         try:
             self._clean_up(db, time.monotonic() + CLEAN_UP_TIMEOUT)
         except (NotNowError, OSError) as error:
-            # Closing must not fail. If the problem remains, the next process that opens the file gets the error.
-            log.info("SQLite session store %s: could not clean up after a replaced file: %s", self.path, error)
+            # close() must not fail. If the problem remains, the next process that opens the file gets the same error.
+            log.info("SQLite session store %s: old side files were not deleted. Check the folder: %s", self.path, error)
         finally:
             db.close()
             self._open_count.pop()
 
     def _clean_up(self, db: Connection, deadline: float) -> None:
-        """If the connection's file was replaced, delete its WAL from beside the new file.
+        """If the connection's file was replaced, call :func:`clean_up_replaced`. Otherwise do nothing.
 
-        Wait for other processes that open the file. Raises NotNowError after ``deadline``, and OSError.
+        Waits while another process opens the file. Raises NotNowError after ``deadline`` (of ``time.monotonic()``), and
+        OSError.
         """
-        # Checked without the lock: a fork has the lock while it waits until each connection is closed.
+        # is_replaced() is called without the lock `_opening`, because a fork holds this lock while it waits until all
+        # connections are closed.
         while is_replaced(db):
             try:
                 with _opening:
@@ -362,21 +374,24 @@ class SQLiteStore:
             time.sleep(LONGEST_PAUSE)
 
     def _open(self, deadline: float | None = None) -> Connection:
-        """Open the file at the path, and log a warning if it is not the file that was opened before."""
+        """Return a new connection to the file at the path. Log a warning if the file at the path was replaced.
+
+        ``deadline``: the end of the tries, as ``time.monotonic()`` tells it. Raises StoreError.
+        """
         if deadline is None:
             deadline = time.monotonic() + self._timeout
         while True:
             try:
                 with _opening:
                     db = self._connect()
-                    # Under the lock, so that self._file is always the older of the two files.
+                    # Under the lock, so that no other thread changes self._file between the comparison and the write.
                     replaced = self._file not in (None, db.identity)
                     self._file = db.identity
                     self._open_count.append(None)
                 break
             except (sqlite3.Error, OSError) as error:
-                # SQLite tells some of several processes that open a new file at once that the file is busy, because
-                # each would wait for the other without end.
+                # If several processes open a new file at the same time, SQLite raises "busy" immediately in some of
+                # them, because otherwise they would wait for each other for ever.
                 may_succeed_later = isinstance(error, NotNowError) or _is_busy(error)
                 if not may_succeed_later or time.monotonic() >= deadline:
                     raise self._failure(error) from error
@@ -390,12 +405,13 @@ class SQLiteStore:
         return db
 
     def _connect(self) -> Connection:
-        """Connect without waiting. Raises sqlite3.Error and OSError."""
-        # The path without symbolic links: SQLite puts the side files there, and not beside a link.
+        """Return a new connection, without waiting for other processes. Raises sqlite3.Error and OSError."""
+        # The path without symbolic links, because SQLite makes the side files in the folder of the real file.
         path = os.path.realpath(self.path)
         folder_path, name = os.path.split(path)
         Path(folder_path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Under the lock no other process opens or makes the file. So the side files belong to this file.
+        # While this process has the lock, no other process opens or makes the file. So the side files that exist at the
+        # end belong to this file.
         with opening_lock(path) as folder:
             main = prepare_file(folder, name)
             try:
@@ -408,7 +424,7 @@ class SQLiteStore:
                     db.close()
                     raise
             except sqlite3.Error:
-                # If the file was deleted meanwhile, SQLite's error can be of many kinds.
+                # If the file was deleted meanwhile, SQLite raises various errors. NotNowError says that a retry helps.
                 check_identity(folder, name, main)
                 raise
         self._wal.path = path + "-wal"
@@ -416,17 +432,18 @@ class SQLiteStore:
 
     def _set_up(self, db: Connection) -> None:
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise sqlite3.OperationalError("WAL mode is not possible here. Do not put the file on a network drive.")
+            raise sqlite3.OperationalError("SQLite cannot use WAL mode for this file. Put the file on a local disk.")
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        # If the WAL has grown and SQLite reuses it from the start, it is cut to this size.
+        # If the WAL has become larger than this, SQLite cuts it to this size when it writes from the start again.
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         db.executescript(_SCHEMA + owners.SCHEMA)
 
     def before_fork(self) -> None:
-        """Close all connections before a fork. Wait for those in use as long as one statement may take.
+        """Close all connections before a fork. Wait for connections in use, but not longer than the store's timeout.
 
-        A child that inherits a connection takes its parent's locks for its own, in every connection to that file. It
-        would wait for ever for a lock that nobody releases, or write to a WAL that was deleted.
+        SQLite in a child with a connection of its parent believes that the parent's locks are the child's locks. This
+        is true for all connections of the child to that file. The child would wait for ever for a lock that no thread
+        releases, or would write to a deleted WAL.
         """
         self._max_idle = 0
         deadline = time.monotonic() + self._timeout
@@ -436,13 +453,14 @@ class SQLiteStore:
             self.close()
 
     def after_fork(self) -> None:
-        """Allow idle connections again, in the parent and in the child."""
+        """After a fork, in the parent and in the child: allow idle connections again."""
         self._max_idle = IDLE_CONNECTIONS
 
     def _set_inherited_aside(self) -> None:
-        """In a forked child: never use and never close a connection of the parent, if there still is one.
+        """In a forked child: make sure that no connection of the parent is used or closed.
 
-        Closing it would release locks that the parent still relies on. So it is kept until the child ends.
+        :meth:`before_fork` may have left connections open after its timeout. To close such a connection would release
+        locks that the parent still needs. So the child stores these connections in a list until it ends.
         """
         self._inherited.extend(self._idle)
         self._idle = deque()
@@ -452,9 +470,9 @@ class SQLiteStore:
         return StoreError(f"SQLite session store {self.path.name}: {error}")
 
 
-#: All stores of this process: a fork closes their connections.
+#: All stores of this process. Before a fork, their connections are closed.
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-#: Held while a file is opened, and while the process forks: so no file is opened during a fork.
+#: The lock for opening a file. A fork takes this lock as well, so that no thread opens a file during the fork.
 _opening = threading.RLock()
 
 
@@ -486,6 +504,6 @@ def _count(db: Connection, statement: str, values: tuple[Any, ...]) -> int:
 
 
 def _is_busy(error: Exception) -> bool:
-    # The low byte is the primary code; the high bytes tell SQLITE_BUSY_SNAPSHOT and others apart. An error that is not
-    # SQLite's own has no code.
+    # The low byte of SQLite's error code is the kind of error. The other bytes are a subkind, such as
+    # SQLITE_BUSY_SNAPSHOT. An error of this package has no such code.
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

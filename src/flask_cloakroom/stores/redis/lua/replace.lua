@@ -1,6 +1,6 @@
--- Compare and set: write only if the entry has the expected version. Never create an entry.
+-- Replace an entry, but only if it has the expected version. Never create an entry.
 -- KEYS[1] the entry   ARGV[1] expected version   ARGV[2] new version and data   ARGV[3] seconds to live
--- Returns 1 if it wrote, 0 if there is no entry, or the entry with another version.
+-- Returns 1 if the script wrote, and 0 if there is no entry. Returns the stored entry if it has another version.
 local version = redis.call('GETRANGE', KEYS[1], 0, 7)
 if version == '' then
   return 0
