@@ -44,7 +44,7 @@ class Cloakroom:
             app.context_processor(self._user_context)
         elif isinstance(present, LoginManager):
             self.login_manager = present
-        # Nor replace the application's own CSRF protection. It may also be set up later than this one.
+        # Do not replace the application's own CSRF protection. The application may also set it up after this call.
         protection = app.extensions.get("csrf")
         if isinstance(protection, CSRFProtect):
             self.csrf = protection

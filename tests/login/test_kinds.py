@@ -437,7 +437,7 @@ def test_sessions_of_somebody_else(make_site: MakeSite) -> None:
     shop.app.testing = True
     shop.app.session_interface = Other()
     assert shop.site.browser().who == "nobody"
-    with pytest.raises(CloakroomError, match="side by side"):
+    with pytest.raises(CloakroomError, match="session interface is"):
         shop.site.browser().open("/staff/page")
 
 

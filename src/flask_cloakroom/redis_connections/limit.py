@@ -61,7 +61,7 @@ class IdleConnections(deque[Any]):
     __eq__ = object.__eq__
 
     def close_one_idle(self) -> Permit | None:
-        """Close the connection with the longest idle time and return its permit. Return None if no one is idle."""
+        """Close the connection with the longest idle time and return its permit. Return None if none is idle."""
         try:
             connection = self.popleft()
         except IndexError:

@@ -124,7 +124,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
     except Exception as error:
         # The data may be too large, or the application's merge strategy raised an error. The login must not fail.
         text = str(error) if isinstance(error, CloakroomError) else type(error).__name__
-        log.error("visitor data stays in the session, because it cannot be merged into user_session: %s", text)
+        log.error("visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
         for conflict in merged.conflicts:

@@ -41,7 +41,7 @@ def answer_store_errors(app: Flask) -> None:
 
 
 def make_unavailable(app: Flask, response: Response) -> None:
-    """Change ``response`` into a 503 in place, with the application's own page for 503 if there is one.
+    """Change ``response`` itself into a 503, with the page of the application's error handler for 503 if it has one.
 
     The view's own page would be wrong: it was made without the session, or it says that the changes were saved. A
     response that already has the status 503 keeps its page.

@@ -116,7 +116,9 @@ class SessionSettings:
         """
         store = self.make_store() if store is None else store
         if self.limit is not None and not isinstance(store, Owners):
-            raise SettingError("SESSION_LIMIT_PER_USER", f"needs an owner index, not {store}. Use Redis or SQLite.")
+            raise SettingError(
+                "SESSION_LIMIT_PER_USER", f"needs an owner index, which {store} lacks. Use Redis, SQLite or memory."
+            )
         # Visitor data is in the session, under session keys with a prefix. If two parallel requests each made a visitor
         # id, the session may keep either of the two ids.
         visitors = {VISITOR_PREFIX + key: strategy for key, strategy in self.user_data.strategies.items()}

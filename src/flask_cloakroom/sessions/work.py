@@ -200,7 +200,7 @@ class SessionWork(LazyDict):
         repository = self.interface.repository
         edit = partial(with_expired_leases_back, now_ms=repository.now_ms())
         committed = repository.edit(record, edit) if edit(record.values) else None
-        # None means that the session has ended meanwhile. The commit of this request will notice it.
+        # None means that the session ended after the load. The commit of this request will notice the end.
         return record if committed is None else committed.record
 
     def _remember_absence(self, ticket: str, absence: Absence) -> None:

@@ -56,7 +56,7 @@ class Users:
         self.names = [self.tickets.owner_name(user) for user in (self.alice, self.bob)]
 
     def repository(self, store: Any) -> Repository:
-        """Return a session repository on ``store``. Each operation makes one, as if it ran in its own process."""
+        """Return a new session repository on ``store``, as a process of its own would have it."""
         return Repository(store, self.tickets, limit=self._limit, clock=lambda: self._now)
 
     def begin(self, user: str | None = None) -> Record:

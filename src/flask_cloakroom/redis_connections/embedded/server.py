@@ -173,7 +173,7 @@ def _start(folder: ServerFolder, deadline: _Deadline) -> None:
             if lock is not None:
                 if log_start is not None:
                     problem = "The embedded Redis server ended at its start."
-                    hint = f"If its data is damaged and you do not need it, delete the folder {folder.path}."
+                    hint = f"If its data is damaged and you do not need it, remove {folder.path}."
                     raise EmbeddedServerError(_with_log(problem, folder, log_start, hint))
                 log_start = _launch(folder, lock, deadline)
         if not deadline.remaining():
