@@ -17,7 +17,7 @@ AT_MOST = {
     "reads the session": (13, 21),
     "changes it": (17, 36),
     "page behind login_required": (23, 50),
-    "login": (33, 94),
+    "login": (32, 91),
     "login with remember": (32, 101),
     "comes back by its remember token": (37, 200),
     "logout": (33, 86),

@@ -416,7 +416,7 @@ class SessionWork(LazyDict):
             return
         self._saved(committed.record)
         # Send signals after _saved(): if a receiver raises an error, the error response must not save changes again.
-        if privilege is not None:
+        if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
         if committed.conflicts:
