@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -367,7 +368,7 @@ def test_renewal_changes_nothing(server_site: Site, monkeypatch: pytest.MonkeyPa
     token = client.get("/form").text
     before = client.get_cookie("session_operator")
     repository = server_site.operators.interface_for(server_site.app).repository  # type: ignore[union-attr]
-    monkeypatch.setattr(repository, "due", lambda record: (False, True))
+    monkeypatch.setattr(repository, "lifetimes", replace(repository.lifetimes, renew_every=0))  # due at every request
     client.get("/operator")
     monkeypatch.undo()
     assert client.get_cookie("session_operator") != before

@@ -206,7 +206,7 @@ def test_make_venv_spares_what_is_not_one(tmp_path: Path) -> None:
     (tmp_path / "env" / "letter.txt").write_text("dear")
     done = bash('make_venv "$PWD/env" -- pip', tmp_path, PYTHON=sys.executable)
     assert done.returncode == 1
-    assert "is in the way" in done.stderr
+    assert "is no virtual environment" in done.stderr
     assert (tmp_path / "env" / "letter.txt").read_text() == "dear"
 
 
