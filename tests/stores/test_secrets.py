@@ -256,6 +256,6 @@ def test_what_is_no_client() -> None:
         with pytest.raises(TypeError) as caught:
             RedisStore(nonsense)  # type: ignore[arg-type]
         assert PASSWORD not in "".join(texts(caught.value))  # a report shows what the caller has handed over
-    with pytest.raises(ValueError, match="begins with") as other:
+    with pytest.raises(ValueError, match="Begin it with") as other:
         RedisStore(PASSWORD)
     check(other.value)
