@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 import timeit
 from typing import Any
 
@@ -36,6 +37,8 @@ from support.sites.csrf import FOREIGN, Watched, make_app, post, reason_of
 
 #: The highest price of a POST that says where it came from, in seconds: of the check and of what the response says.
 HIGHEST_PRICE = 5e-6
+#: Seconds for which a calm moment of the machine is awaited.
+PATIENT_SECONDS = 60
 
 
 class TestExemptions:
@@ -379,9 +382,10 @@ class TestCosts:
 
         with app.test_request_context("/change", method="POST", headers=headers):
             timer = timeit.Timer(check_and_finish)
-            # Other programs of the machine can only make it look dearer, so a look that fits is the truth.
-            prices = (min(timer.repeat(30, 2000)) / 2000 for _ in range(10))
-            price = next((price for price in prices if price < HIGHEST_PRICE), math.inf)
+            # Other programs can only make the check look dearer, mostly for some seconds. So one cheap look is enough.
+            deadline, price = time.monotonic() + PATIENT_SECONDS, math.inf
+            while price >= HIGHEST_PRICE and time.monotonic() < deadline:
+                price = min(price, min(timer.repeat(30, 1000)) / 1000)
         print(f"{price * 1e6:.2f} µs")
         assert price < HIGHEST_PRICE
 
