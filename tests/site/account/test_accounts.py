@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from sched_site.accounts import User
 from sched_site.database import db
 from sched_site.diary import Appointment
 
-from support.sched.processes import site_environment
+from support.sched.processes import run_site
 
 RIGHT = "half-past-nine"
 
@@ -239,12 +237,7 @@ class TestStart:
     @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "carrier-pigeon:", "carrier-pigeon://coop"])
     def test_database_that_cannot_be(self, url: str, tmp_path: Path) -> None:
         """A database that cannot be had is told in one sentence, and not by a traceback."""
-        done = subprocess.run(
-            [sys.executable, "-m", "sched_site", "--port=0"],
-            env=site_environment(DATABASE_URL=url),
-            capture_output=True,
-            text=True,
-        )
+        done = run_site("--port=0", DATABASE_URL=url)
         assert done.returncode == 1
         assert done.stderr.startswith("The site cannot start. DATABASE_URL: ")
         assert len(done.stderr.splitlines()) == 1

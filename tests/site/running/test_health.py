@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from sched_site import create_app
 from sched_site.database import db
 
 from flask_cloakroom import SettingError
-from support.sched.processes import RedisServer, site_environment
+from support.sched.processes import RedisServer, run_site
 
 ALL = {"redis": "ok", "sessions": "ok", "database": "ok"}
 
@@ -89,11 +87,6 @@ def test_proxies_make_no_sense(empty_redis: str, proxies: object) -> None:
 
 def test_proxies_by_the_environment() -> None:
     """The setting comes from SCHED_TRUSTED_PROXIES, and a wrong one is told in one sentence."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sched_site", "--port=0"],
-        env=site_environment(SCHED_TRUSTED_PROXIES="one"),
-        capture_output=True,
-        text=True,
-    )
+    done = run_site("--port=0", SCHED_TRUSTED_PROXIES="one")
     assert done.returncode == 1
     assert done.stderr.startswith("The site cannot start. TRUSTED_PROXIES: ")

@@ -23,7 +23,7 @@ from sched_site.accounts import User
 from sched_site.database import db
 from sched_site.diary import Appointment
 
-from support.sched.processes import site_environment
+from support.sched.processes import run_site, site_environment
 
 #: The one table that the site had before it had migrations, as it was made then.
 BEFORE_MIGRATIONS = (
@@ -135,12 +135,7 @@ def test_a_database_of_a_later_version(database_url: str, settings: dict[str, st
         db.session.commit()
         db.session.close()
         db.engine.dispose()
-    done = subprocess.run(
-        [sys.executable, "-m", "sched_site", "--port=0"],
-        env=site_environment(DATABASE_URL=database_url, REDIS_URL=settings["REDIS_URL"]),
-        capture_output=True,
-        text=True,
-    )
+    done = run_site("--port=0", DATABASE_URL=database_url, REDIS_URL=settings["REDIS_URL"])
     assert done.returncode == 1
     assert done.stderr.startswith("The site cannot start. The database belongs to another version of the site: ")
     assert len(done.stderr.splitlines()) == 1

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from sched_site import __main__ as program
 
-from support.sched.processes import SITE, Site, site_environment
+from support.sched.processes import SITE, Site, run_site, site_environment
 
 SCRIPT = SITE.parents[1] / "script"
 
@@ -81,12 +81,7 @@ def test_port_is_taken(by_environment: bool) -> None:
     """A port that was asked for and is taken is told in one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "sched_site", *([] if by_environment else ["--port", port])],
-            env=site_environment(PORT=port if by_environment else ""),
-            capture_output=True,
-            text=True,
-        )
+        done = run_site(*([] if by_environment else ["--port", port]), PORT=port if by_environment else "")
     assert done.returncode == 1
     assert done.stderr == f"Port {port} is in use by another program. Choose another port with --port or PORT.\n"
 
@@ -94,12 +89,7 @@ def test_port_is_taken(by_environment: bool) -> None:
 @pytest.mark.parametrize("port", ["eighty", "-1", "65536"])
 def test_port_makes_no_sense(port: str) -> None:
     """A port that cannot be one is told as a mistake of the command line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sched_site", f"--port={port}"],
-        env=site_environment(),
-        capture_output=True,
-        text=True,
-    )
+    done = run_site(f"--port={port}")
     assert done.returncode == 2
     assert port in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,12 +97,7 @@ def test_port_makes_no_sense(port: str) -> None:
 
 def test_wrong_setting() -> None:
     """A setting that makes no sense is told by its name and not by a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sched_site", "--port=0"],
-        env=site_environment(REDIS_URL="carrier-pigeon://coop"),
-        capture_output=True,
-        text=True,
-    )
+    done = run_site("--port=0", REDIS_URL="carrier-pigeon://coop")
     assert done.returncode == 1
     assert done.stderr.startswith("The site cannot start. REDIS_URL: ")
     assert "Traceback" not in done.stderr

@@ -117,7 +117,7 @@ class TestList:
     """The first page."""
 
     def test_upcoming_first(self, mira: FlaskClient) -> None:
-        """What comes is above what is over: the next first there, the last first here. The present one is marked."""
+        """Upcoming appointments come first, the next one on top. Past ones follow, the latest on top."""
         make(mira, "Later", "15:00", "16:00")
         make(mira, "Sooner", "08:00", "09:00")
         make(mira, "Long ago", "2026-11-01T08:00", "2026-11-01T09:00")
@@ -133,7 +133,7 @@ class TestList:
         """Who has none is told so."""
         text = outline(mira.get("/appointments").text)
         assert "You have no upcoming appointments." in text
-        assert "Over" not in text
+        assert "Past" not in text
 
     def test_bound(self, app: Flask, mira: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
         """The list shows so many, and says that there are more."""

@@ -118,6 +118,12 @@ def site_environment(**settings: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **settings}
 
 
+def run_site(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a site that cannot start, with these arguments and settings, until it ends. Return its code and output."""
+    command = [sys.executable, "-m", "sched_site", *arguments]
+    return subprocess.run(command, env=site_environment(**settings), capture_output=True, text=True)
+
+
 class Stream:
     """A stream of server-sent events, read as it comes in."""
 
