@@ -21,7 +21,7 @@ DRIVERS = {"redis", "valkey", "cryptography", "sqlite3", "sqlalchemy", "pymongo"
 
 
 class TestImporting:
-    """What ``import flask_cloakroom`` costs and needs."""
+    """The time and the modules that ``import flask_cloakroom`` needs."""
 
     def test_loads_no_driver(self, tmp_path: Path) -> None:
         """Not even those of the standard library: a site pays for the store that it uses."""

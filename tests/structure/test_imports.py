@@ -87,7 +87,7 @@ class TestArrows:
 
     @pytest.mark.parametrize("first", TOP)
     def test_no_module_uses_private_names_of_another(self, first: str, reaches: list[PrivateReach]) -> None:
-        """What starts with an underscore can be changed by reading one file. ruff's SLF001 finds more of them."""
+        """A name that starts with an underscore is used in its own file only. ruff's SLF001 finds more such uses."""
         assert [reach for reach in reaches if reach.file.startswith((f"{first}/", f"{first}.py"))] == []
 
     @pytest.mark.parametrize("module", MODULES)

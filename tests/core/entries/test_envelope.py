@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import pickle
 import struct
 import zlib
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -41,6 +39,7 @@ from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import StoreError
 from flask_cloakroom.stores.memory import MemoryStore
 from support.values.every_type import HASHABLE, Colour, Point, Right, identical
+from support.values.pickles import PROTOCOLS, touching_pickle
 
 SECONDS = st.integers(0, 2**32 - 1)
 MILLISECONDS = st.integers(0, 2**64 - 1)
@@ -382,16 +381,11 @@ class TestDamage:
         with pytest.raises(EnvelopeError):
             unpack_values(payload, codec.unpack)
 
-    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_pickles_are_not_executed(self, protocol: int, tmp_path: Path) -> None:
         """Promise 11, for what lies in a store: as the record, as the payload, and as a value."""
         witness = tmp_path / "executed"
-
-        class Payload:
-            def __reduce__(self) -> Any:
-                return os.system, (f"touch {witness}",)
-
-        payload = pickle.dumps(Payload(), protocol=protocol)
+        payload = touching_pickle(witness, protocol)
         repository = Repository(MemoryStore(), Tickets("app"))
         for kind in range(3):
             ticket = repository.tickets.issue()

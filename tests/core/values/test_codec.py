@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import ipaddress
 import os
-import pickle
 import struct
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from support.values.every_type import (
     Right,
     identical,
 )
+from support.values.pickles import PROTOCOLS, touching_pickle
 
 SRC = Path(codec.__file__).parents[2]
 
@@ -397,16 +397,11 @@ class TestGarbage:
         worker.join()
         assert caught == [CodecError]
 
-    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_pickles_are_not_executed(self, protocol: int, tmp_path: Path) -> None:
         """Promise 11: a pickle is garbage like any other, at the top and inside every extension type."""
         witness = tmp_path / "executed"
-
-        class Payload:
-            def __reduce__(self) -> Any:
-                return os.system, (f"touch {witness}",)
-
-        payload = pickle.dumps(Payload(), protocol=protocol)
+        payload = touching_pickle(witness, protocol)
         for code in range(128):
             self.decode(msgpack.packb(msgpack.ExtType(code, payload)))
         self.decode(payload)

@@ -138,7 +138,7 @@ class TestLaws:
 
     @given(st.lists(TREES, max_size=4), st.lists(TREES, max_size=3), st.lists(TREES, max_size=3))
     def test_both_tails_survive_in_order(self, base: list[Any], first: list[Any], second: list[Any]) -> None:
-        """What both sides append to a list is there once each, theirs before mine."""
+        """A list has the items that each side appended, once each: theirs before mine."""
         result, conflicts = merged(base, base + first, base + second)
         assert identical(result, base + first + second)
         assert conflicts == []
@@ -156,7 +156,7 @@ class TestLaws:
 
     @given(*[st.sets(st.integers(0, 8)) for _ in range(3)], st.sampled_from([set, frozenset]))
     def test_sets(self, base: set[int], theirs: set[int], mine: set[int], kind: Any) -> None:
-        """What either side added is in, what either side removed is out, what nobody touched stays."""
+        """The set has each item that one side added, lacks each item that one side removed, and keeps all others."""
         result, conflicts = merged(kind(base), kind(theirs), kind(mine))
         expected = {
             member
@@ -168,7 +168,7 @@ class TestLaws:
 
     @given(TREES, st.data())
     def test_deletion_wins_over_change_and_is_reported(self, base: Any, data: st.DataObject) -> None:
-        """What one side deleted stays deleted, at the top and deep inside; the change is reported with its path."""
+        """A deleted key stays deleted, at every level. The other side's change is reported with its path."""
         changed = data.draw(TREES.filter(lambda value: not identical(value, base)))
         assert merged(base, MISSING, changed) == (MISSING, [MergeConflict(("key",), base, MISSING, changed, "theirs")])
         assert merged(base, changed, MISSING) == (MISSING, [MergeConflict(("key",), base, changed, MISSING, "mine")])
@@ -215,7 +215,7 @@ class TestLaws:
     @pytest.mark.parametrize("strategy", [None, "union", "append"])
     @pytest.mark.parametrize("in_list", [False, True])
     def test_too_deep_to_look_into(self, strategy: str | None, in_list: bool) -> None:
-        """What nests deeper than Python goes is in conflict as a whole, or merged from outside; and no error."""
+        """Values that nest too deep for Python are one conflict, or are merged at levels above, without an error."""
 
         def nest(leaf: Any) -> Any:
             for _ in range(900):

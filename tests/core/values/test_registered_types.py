@@ -114,7 +114,7 @@ class TestRegistered:
         assert b"shop.wish" in pack(Wish("x"))
 
     def test_a_function_that_fails_is_reported_as_such(self) -> None:
-        """What encode raises is the cause of the error, which has the path; it is not mistaken for something else."""
+        """An error in ``encode`` is the cause of the error that is raised, and that error has the path of the value."""
 
         class Broken:
             pass

@@ -42,7 +42,7 @@ ORDERS = st.integers(0, 2**32).map(random.Random)
 
 
 class TestStrategies:
-    """What SESSION_MERGE can declare."""
+    """The strategies that SESSION_MERGE can declare."""
 
     @given(st.integers() | st.just(MISSING), st.lists(st.integers(), max_size=12), ORDERS)
     def test_sum_counts_everything(self, start: Any, deltas: list[int], order: random.Random) -> None:

@@ -85,7 +85,7 @@ class TestUsage:
         assert send(client, client.get("/form").text, "/change/ø").text == "ø"
 
     def test_names(self, flask_seasurf: Any) -> None:
-        """What code imports from the module."""
+        """The names that other code imports from the module."""
         assert flask_seasurf.__version__ == "2.0.0"
         names = {name for name in dir(flask_seasurf) if name.startswith("REASON_")}
         assert names == {
@@ -292,7 +292,7 @@ class TestToken:
 
 
 class TestCosts:
-    """What the cookie costs, over sessions on the server."""
+    """The store commands that the cookie costs, over sessions on the server."""
 
     @pytest.fixture
     def kind(self) -> str:

@@ -45,7 +45,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("off", [{"CSRF_DISABLE": True}, {"WTF_CSRF_ENABLED": False}])
     def test_off(self, make: Make, off: dict[str, Any]) -> None:
-        """Nothing is checked, and no cookie is set; outside of debug mode and tests a line in the log says so."""
+        """No request is checked and no cookie is set. Outside of debug mode and tests, a log line says so."""
         client = make(**off).test_client()
         assert cookie_of(client.get("/plain")) is None
         assert client.post("/change", headers=FOREIGN).text == "changed"

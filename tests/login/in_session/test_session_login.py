@@ -111,9 +111,12 @@ def test_the_id_changes_before_the_lock(server_site: Site) -> None:
 class TestInFlight:
     """A request that began before a login or logout and ends after it undoes neither."""
 
-    def run(self, make_site: MakeSite, tmp_path: Any, store: str, path: str, user: str | None) -> tuple[Browser, Any]:
+    @pytest.fixture
+    def site(self, make_site: MakeSite, tmp_path: Any, store: str) -> Site:
+        return make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
+
+    def run(self, site: Site, path: str, user: str | None) -> tuple[Browser, Any]:
         """Open ``path`` while a request of the same browser is under way; return the browser and that response."""
-        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
         browser = site.browser(user)
         browser.open("/cart/apple")
         slow = browser.copy()
@@ -122,31 +125,30 @@ class TestInFlight:
         response = slow.open("/work")
         return browser, response
 
-    def test_login(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_login(self, site: Site) -> None:
         """It sets no cookie, and what it writes is dropped and told."""
         told: list[Any] = []
         with session_discarded.connected_to(lambda sender, **arguments: told.append(arguments["keys"])):
-            browser, response = self.run(make_site, tmp_path, store, "/login?user=alice", None)
+            browser, response = self.run(site, "/login?user=alice", None)
         assert "Set-Cookie" not in response.headers
         assert told == [("late",)]
         assert browser.who == "alice"
         assert browser.open("/contents").json == {"cart": ["apple"]}
 
-    def test_logout(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_logout(self, site: Site) -> None:
         """The session stays ended, whatever the late one does."""
-        browser, response = self.run(make_site, tmp_path, store, "/logout", "alice")
+        browser, response = self.run(site, "/logout", "alice")
         assert "Set-Cookie" not in response.headers
         assert browser.who == "nobody"
 
-    def test_change_of_user(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_change_of_user(self, site: Site) -> None:
         """Another user's login stays."""
-        browser, response = self.run(make_site, tmp_path, store, "/login?user=bob", "alice")
+        browser, response = self.run(site, "/login?user=bob", "alice")
         assert "Set-Cookie" not in response.headers
         assert browser.who == "bob"
 
-    def test_login_in_flight(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_login_in_flight(self, site: Site) -> None:
         """Two logins at once: one of them is the session, and there is no second one."""
-        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
         browser = site.browser()
         browser.open("/cart/apple")
         slow = browser.copy()
@@ -155,9 +157,8 @@ class TestInFlight:
         assert "Set-Cookie" not in slow.open("/work").headers
         assert browser.who == "alice"
 
-    def test_double_click_on_sign_in(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_double_click_on_sign_in(self, site: Site) -> None:
         """Both logins run at once. The browser drops the first answer, and the second one logs it in."""
-        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
         browser = site.browser()
         browser.open("/cart/apple")
         dropped = browser.copy()
@@ -167,9 +168,8 @@ class TestInFlight:
         assert browser.who == "alice"
         assert dropped.who == "alice"
 
-    def test_logout_after_the_first_click(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_logout_after_the_first_click(self, site: Site) -> None:
         """If the login of the first click has ended already, the second click does not bring it back."""
-        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
         browser = site.browser()
         browser.open("/cart/apple")
         first = browser.copy()
@@ -178,9 +178,8 @@ class TestInFlight:
         assert "Set-Cookie" not in browser.open("/work").headers
         assert browser.who == "nobody"
 
-    def test_remember_cookie(self, make_site: MakeSite, tmp_path: Any, store: str) -> None:
+    def test_remember_cookie(self, site: Site) -> None:
         """A request that left before the logout with both cookies, and arrives after it, logs nobody in again."""
-        site = make_site(store=store if store != "sqlite" else f"sqlite:///{tmp_path}/s.sqlite3")
         browser = site.browser("alice", remember=True)
         late = browser.copy()
         browser.open("/logout")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
-from flask_cloakroom import SettingError, encode_cookie, remember_token_reused
+from flask_cloakroom import SettingError, encode_cookie
 from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries.family import TOKEN_OVERLAP
-from support.sites.login import Browser, MakeSite, Site, ask_at_once
+from support.sites.login import Browser, MakeSite, Site, ask_at_once, reported_users
 
 
 @pytest.fixture
@@ -78,12 +77,7 @@ def test_once(make_site: MakeSite) -> None:
     browser = holder(site, value)
     assert browser.who == "alice"
     later(site, TOKEN_OVERLAP + CLOCK_SKEW + 2)
-    heard: list[Any] = []
-
-    def hear(sender: Any, **arguments: Any) -> None:
-        heard.append(arguments["user_id"])
-
-    with remember_token_reused.connected_to(hear):
+    with reported_users() as heard:
         assert holder(site, value).who == "nobody"
         assert holder(site, value).who == "nobody"
         other_device = holder(site, value)

@@ -25,7 +25,7 @@ from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import EntryKind
 from flask_cloakroom.core.entries.family import TOKEN_OVERLAP, TokenStatus
 from flask_cloakroom.login.in_session.session_login import SessionLogin
-from support.sites.login import Browser, MakeSite, Site, ask_at_once
+from support.sites.login import Browser, MakeSite, Site, ask_at_once, reported_users
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -215,12 +215,7 @@ class TestUse:
         first, second = (thief, victim) if thief_first else (victim, thief)
         assert first.who == "alice"
         later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
-        heard: list[Any] = []
-
-        def hear(sender: Any, **arguments: Any) -> None:
-            heard.append(arguments["user_id"])
-
-        with remember_token_reused.connected_to(hear):
+        with reported_users() as heard:
             assert second.who == "nobody"
             assert first.who == "nobody"
             assert first.copy("remember_token").who == "nobody"
@@ -378,12 +373,7 @@ class TestCopies:
         owner, thief = both
         assert sessions(stored) == 1
         later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
-        heard: list[Any] = []
-
-        def hear(sender: Any, **arguments: Any) -> None:
-            heard.append(arguments["user_id"])
-
-        with remember_token_reused.connected_to(hear):
+        with reported_users() as heard:
             assert owner.who == "nobody"
         assert heard == ["alice"]
         assert [thief.who, thief.copy("remember_token").who] == ["nobody", "nobody"]

@@ -128,7 +128,7 @@ class TestFlaskSessionsQuickstart:
 
 
 class TestEnvironment:
-    """What ``app.config.from_prefixed_env()`` makes of environment variables: JSON, and else text."""
+    """Environment variables as ``app.config.from_prefixed_env()`` reads them: as JSON, and otherwise as text."""
 
     NAMES = (
         *BOOLEANS,

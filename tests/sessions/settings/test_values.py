@@ -157,7 +157,7 @@ HINTS = ("must ", "begins with", "is no ", "write ", "use only", "give it", "rem
 
 
 class TestValues:
-    """What each setting may be."""
+    """The valid values of each setting."""
 
     @pytest.mark.parametrize(("name", "value", "where", "expected"), ACCEPTED, ids=shown)
     def test_accepted(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask, session
@@ -19,6 +20,7 @@ from flask_cloakroom import (
     login_required,
     login_user,
     logout_user,
+    remember_token_reused,
 )
 
 MakeSite = Callable[..., "Site"]
@@ -101,6 +103,18 @@ class Browser:
         """Return another browser with the cookies as they are now, or with those of these names."""
         cookies = {name: value for name, value in self.cookies.items() if not names or name in names}
         return Browser(self.site, cookies, self.agent)
+
+
+@contextmanager
+def reported_users() -> Iterator[list[str]]:
+    """Collect the ids of the users whose used tokens came back in the ``with`` block."""
+    heard: list[str] = []
+
+    def hear(sender: Any, **arguments: Any) -> None:
+        heard.append(arguments["user_id"])
+
+    with remember_token_reused.connected_to(hear):
+        yield heard
 
 
 def ask_at_once(browsers: list[Browser]) -> list[str]:
