@@ -49,6 +49,10 @@ redis_moved = _signals.signal("redis-moved")
 #: ``login_user()`` logged a user in. Arguments: ``user``. Flask-Login has the same name for this signal.
 user_logged_in = _signals.signal("logged-in")
 
+#: A login was not saved, although :data:`user_logged_in` was sent for it: the store failed, or the session was too
+#: large. The visitor has the same login as before, or none. Arguments: ``user``.
+user_login_not_saved = _signals.signal("login-not-saved")
+
 #: ``logout_user()`` was called. Arguments: ``user``, which may be an anonymous user.
 user_logged_out = _signals.signal("logged-out")
 

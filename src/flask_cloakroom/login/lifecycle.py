@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from werkzeug.exceptions import Forbidden
@@ -30,7 +31,13 @@ from .in_session.session_login import (
 )
 from .request import impersonation
 from .request.current_user import user_of
-from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, sent_tokens_of
+from .request.remember_cookies import (
+    renew_token,
+    revoke_other_users_tokens,
+    revoke_remember_tokens,
+    revoke_sent_tokens,
+    sent_tokens_of,
+)
 from .request.state import LoginState
 from .setup.settings import LoginSettings
 from .setup.users import is_set
@@ -58,8 +65,9 @@ def log_in(
         lifetime, handle = _lifetime_of(duration, state.settings), new_handle()
         new_login = describe_login(login.session, request, remembered=True, handle=handle)
         token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
+        state.issued_tokens.append(token)
     else:
-        handle = revoke_other_users_tokens(state, str(user_id))
+        handle = next((remembered.handle for remembered in sent_tokens_of(state, user_id)), "")
         # The browser may have lost the remember token of the previous login. That token is revoked below by its handle,
         # so this login needs another handle.
         lost = previous is not None and not handle and was_remembered(previous.note)
@@ -69,21 +77,19 @@ def log_in(
     if login.session.get(IMPERSONATED) is not None:
         impersonated, impersonator = user_of(state), state.impersonator
     if not login.begin(values, new_login):
-        if token is not None:
-            state.tokens.revoke(token)
+        state.revoke_unsent()
         return False
-    try:
-        if token is not None:
-            revoke_remember_tokens(state, previous)
-        elif previous is not None and previous.handle != handle and was_remembered(previous.note):
-            state.tokens.revoke_login(previous)
-    except SessionUnavailable:
-        login.abort()  # otherwise the browser would also have the remember token of the previous login
-        raise
-    if token is not None:
+    # The old tokens stay valid until the session is saved. If that save fails, the browser needs them.
+    if token is None:
+        state.after_save.append(partial(revoke_other_users_tokens, state, str(user_id)))
+        if previous is not None and previous.handle != handle and was_remembered(previous.note):
+            state.after_save.append(partial(state.tokens.revoke_login, previous))
+    else:
+        state.after_save.append(partial(revoke_sent_tokens, state, previous))
         state.set_remember_cookie(token, lifetime)
         state.used_token = None
     state.set_user(user, private=True, source="session")
+    state.logged_in_user = user
     if impersonator is not None:
         impersonation.send_ended(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
@@ -162,11 +168,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    for remembered in sent_tokens_of(state, user_id):
-        renewed = state.tokens.renew(remembered, digest)
-        if renewed is not None:
-            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
-        return
+    state.after_save.append(partial(renew_token, state, user_id, digest))
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:

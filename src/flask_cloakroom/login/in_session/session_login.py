@@ -23,6 +23,7 @@ from ...errors import SessionLimitError
 from ...secret import HiddenContents, Secret
 from ...sessions import ServerSession
 from ...sessions.concurrent_login import join
+from ...sessions.settings import DEFAULT_TIMEOUT
 from ...sessions.work import DELETED_AT_ROTATION
 from ..setup.users import is_set
 
@@ -175,6 +176,11 @@ class SessionLogin:
         return None if self.server_session is None else self.server_session.owner
 
     @property
+    def timeout(self) -> float:
+        """The longest wait, in seconds, until another thread of the request has found the user."""
+        return DEFAULT_TIMEOUT if self.server_session is None else self.server_session.interface.settings.timeout
+
+    @property
     def log_name(self) -> str:
         """The name of the session in the log. It gives no access to the session."""
         return "session in cookie" if self.server_session is None else f"session {self.server_session.sid or 'new'}"
@@ -202,7 +208,7 @@ class SessionLogin:
         if server is None or before is None:
             return True
         try:
-            server.save_now()
+            server.save_now(provisional=True)
         except SessionLimitError as error:
             return self._undo(before, error)
         return True
@@ -261,7 +267,7 @@ class SessionLogin:
     def abort(self) -> None:
         """If the session is on the server, save none of this request's changes, and answer the request with a 503."""
         if self.server_session is not None:
-            self.server_session.abort()
+            self.server_session.fail()
 
     def _renew_id(self) -> None:
         _drop_csrf_secret()

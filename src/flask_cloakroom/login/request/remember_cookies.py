@@ -155,8 +155,8 @@ def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembere
 # -- revoke ---------------------------------------------------------------------------------------------------
 
 
-def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
-    """Revoke the sent tokens and the tokens of a login that ends, and let the response delete the cookie.
+def revoke_sent_tokens(state: LoginState, owner: Ownership | None) -> None:
+    """Revoke the sent tokens and the tokens of a login that ends.
 
     ``owner``: owner and handle of the login that ends, if its session is on the server. Raises SessionUnavailable (503)
     if the store is down.
@@ -164,32 +164,46 @@ def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
     ended = {revoke(state, token) for token in sent_tokens(state)}
     if owner is not None and owner.handle not in ended and was_remembered(owner.note):
         state.tokens.revoke_login(owner)  # the browser may have lost its cookie
+
+
+def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
+    """Call :func:`revoke_sent_tokens`, and let the response delete the cookie."""
+    revoke_sent_tokens(state, owner)
     if state.remember_cookie or state.settings.cookie.values(state.request.environ):
         state.set_remember_cookie("")
 
 
-def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
-    """Revoke the sent tokens of other users, who would be logged in again after this session has ended.
-
-    Return the handle of the sent token of this user, or "" without such a token.
-    """
-    handle = ""
+def revoke_other_users_tokens(state: LoginState, user_id: str) -> None:
+    """Revoke the sent tokens of other users, who would be logged in again after this session has ended."""
     for token in sent_tokens(state):
         remembered = resolve(state, token)
-        if remembered is not None and remembered.user_id == user_id:
-            handle = remembered.handle
-        else:
+        if remembered is None or remembered.user_id != user_id:
             # Also an old token: somebody else may have the token that replaced it, and that token must end too.
             revoke(state, token)
             state.set_remember_cookie("")
-    return handle
+
+
+def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
+    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``."""
+    for remembered in sent_tokens_of(state, user_id):
+        renewed = state.tokens.renew(remembered, auth_hash)
+        if renewed is not None:
+            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
+        return
 
 
 # -- send -----------------------------------------------------------------------------------------------------
 
 
 def send(state: LoginState, response: Response) -> None:
-    """Set or delete the remember cookie in a response, if the login of the request asks for that."""
+    """Set or delete the remember cookie in a response, if the login of the request asks for that.
+
+    Before, revoke and renew the tokens that the login replaced, because its session is saved now.
+    """
+    after_save, state.after_save = state.after_save, []
+    for function in after_save:
+        state.attempt(function)
+    state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:
             _refresh(state)

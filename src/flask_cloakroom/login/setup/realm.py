@@ -47,8 +47,6 @@ class Realm:
     name = ""
     #: The name of the attribute of the request object with the login state.
     state_name = "_flask_cloakroom_login"
-    #: The name of the attribute of the request object that is True after the response is finished.
-    finished_name = f"{state_name}_finished"
 
     def __init__(self) -> None:
         #: The class of anonymous users, or another callable without arguments that returns an anonymous user.
@@ -211,10 +209,6 @@ class Realm:
     def may_have_login(self, app: Flask, request: Request) -> bool:
         """Return whether a request may have a login of this realm, so that its session must be opened."""
         return True
-
-    def has_finished(self, request: Request) -> bool:
-        """Return whether the response has this realm's cookies already, so that no new login can reach the browser."""
-        return self.finished_name in request.__dict__
 
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return the remember tokens of an application, for this realm."""
