@@ -75,14 +75,16 @@ def _move_back(namespace: Namespace, strategies: Strategies, old: Record, new: R
         return False
     # The old session is put back before the successor ends, so that the visitor has a session in case the store fails
     # in between. The successor may have been ended or changed since the load above, so it is replaced by its version.
-    tombstone, ttl = Tombstone.ended(namespace.now()).pack(new.key)
-    result = namespace.replace_entry(new.key, tombstone, ttl, new.version)
+    # A parallel request may have followed a renewal to the successor. The tombstone leads it back, so that it can save.
+    is_same_login = old.header.owner == new.header.owner
+    now = namespace.now()
+    tombstone = Tombstone.renewed(now, old.key, new.ticket, old.ticket) if is_same_login else Tombstone.ended(now)
+    result = namespace.replace_entry(new.key, *tombstone.pack(new.key), new.version)
     if type(result) is Saved:
         OwnerIndex(namespace).release(new.header, new.key)
     elif type(found) is Saved:
         if type(result) is Conflict and not _is_tombstone(new.key, result.entry):
-            tombstone, ttl = Tombstone.rotated(namespace.now(), new.key).pack(old.key)
-            namespace.replace_entry(old.key, tombstone, ttl, found.version)
+            namespace.replace_entry(old.key, *Tombstone.rotated(now, new.key).pack(old.key), found.version)
             return _stay_at_successor(namespace, strategies, old, new)
         end(namespace, old.key)
     return True

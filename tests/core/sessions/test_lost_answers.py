@@ -1,0 +1,177 @@
+"""A write whose request or answer is lost: the caller knows if it was done, and the visitor has a good ticket.
+
+Each test runs a write again and again. Each time another one of its commands fails, in each of the ways of FAULTS.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flask_cloakroom.core.entries.record import Committed, Record
+from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.repository import Repository
+from flask_cloakroom.core.values import codec
+from flask_cloakroom.core.values.merge import STRATEGIES
+from flask_cloakroom.errors import SessionTooLargeError, StoreError
+from support.stores.faulty import FAULTS, Fault, FaultyStore, attempts
+from support.stores.stored_sessions import live_sessions, values_of
+
+VISITOR = {"n": codec.pack(1)}
+ADA = {"_user_id": codec.pack("ada"), "n": codec.pack(1)}
+TWO = {"n": codec.pack(2)}
+LOGIN = {"_user_id": codec.pack("ada"), "n": codec.pack(2)}
+
+#: Faults after which a failed write was surely not done: only one command fails, or no command is done any more.
+CLEAR: tuple[Fault, ...] = ("request", "answer", "late", "down")
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+WRITES: dict[str, Callable[[Repository, Record], Any]] = {
+    "commit": lambda repository, record: repository.commit(record, TWO),
+    "commit that counts as activity": lambda repository, record: repository.commit(record, TWO, seen=True),
+    "edit": lambda repository, record: repository.edit(record, lambda values: TWO),
+    "lock": lambda repository, record: repository.lock(record, TWO, timeout=1, lease=10),
+}
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("write", WRITES)
+def test_a_session_in_place(repository: Repository, faulty: FaultyStore, fault: Fault, write: str) -> None:
+    """An acknowledged write is stored, and one that failed is not. Only a store that stays down leaves it open."""
+    for attempt in attempts(faulty, fault):
+        record = repository.create(ADA)
+        result = attempt.run(lambda record=record: WRITES[write](repository, record))
+        values = values_of(repository, record.ticket)
+        if isinstance(result, Committed):
+            assert values["n"] == 2
+            assert result.record.version == faulty.load(record.key).version
+        else:
+            assert isinstance(result, StoreError)
+            assert values["n"] in ((1,) if fault in CLEAR else (1, 2))
+        live_sessions(repository)
+
+
+@pytest.mark.promise(3)
+def test_an_answer_that_is_lost_while_another_request_writes(repository: Repository, faulty: FaultyStore) -> None:
+    """It is unknown if the write was done, so the caller gets the error. Nothing of both requests is lost."""
+    record = repository.create(VISITOR)
+
+    def other() -> None:
+        faulty.faults.clear()
+        found = repository.load(record.ticket)
+        assert isinstance(found, Record)
+        assert repository.commit(found, {"m": codec.pack(3)}) is not None
+
+    faulty.reset()
+    faulty.faults[1] = "answer"
+    faulty.before[2] = other
+    with pytest.raises(StoreError, match="answer"):
+        repository.commit(record, TWO)
+    assert values_of(repository, record.ticket) == {"n": 2, "m": 3}
+
+
+@pytest.mark.promise(3)
+def test_equal_bytes_of_another_request_are_a_conflict(faulty: FaultyStore) -> None:
+    """Two requests that write the same bytes in the same second are two writes: a sum counts both."""
+    repository = Repository(faulty, Tickets("app"), strategies={"n": STRATEGIES["sum"]}, clock=lambda: 1e9)
+    record = repository.create(VISITOR)
+    assert repository.commit(record, TWO) is not None
+    assert repository.commit(record, TWO) is not None
+    assert values_of(repository, record.ticket) == {"n": 3}
+
+
+@pytest.mark.promise(4)
+def test_a_new_session(repository: Repository, faulty: FaultyStore, fault: Fault) -> None:
+    """An acknowledged session is stored. Each session of a user that is stored has a claim, also after an error."""
+    for attempt in attempts(faulty, fault):
+        for key in live_sessions(repository):
+            faulty.delete(key)
+        result = attempt.run(lambda: repository.create(ADA))
+        sessions = live_sessions(repository)
+        if isinstance(result, Record):
+            assert values_of(repository, result.ticket) == {"_user_id": "ada", "n": 1}
+            assert sessions == {result.key}
+        elif fault in CLEAR:
+            assert not sessions
+
+
+@pytest.mark.promise(4)
+def test_the_end_of_a_session(repository: Repository, faulty: FaultyStore, fault: Fault) -> None:
+    """A session whose end was acknowledged has ended. An end that failed was not done, or is looked up."""
+    for attempt in attempts(faulty, fault):
+        record = repository.create(ADA)
+        result = attempt.run(lambda record=record: repository.destroy(record))
+        if result is True:
+            assert not isinstance(repository.load(record.ticket), Record)
+        else:
+            assert isinstance(result, StoreError)
+            assert fault not in CLEAR or values_of(repository, record.ticket)["n"] == 1
+        live_sessions(repository)
+
+
+MOVES: dict[str, tuple[dict[str, bytes], Callable[[Repository, Record], Any]]] = {
+    "login": (VISITOR, lambda repository, record: repository.rotate(record, LOGIN)),
+    "rotation": (ADA, lambda repository, record: repository.rotate(record, TWO)),
+    "renewal": (ADA, lambda repository, record: repository.rotate(record, TWO, renewal=True)),
+}
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("move", MOVES)
+def test_a_session_that_moves(
+    repository: Repository, faulty: FaultyStore, fault: Fault, move: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The visitor has one good ticket: the new one, which the caller knows, or after an error the old one."""
+    before, rotate = MOVES[move]
+    for attempt in attempts(faulty, fault):
+        for key in live_sessions(repository):
+            faulty.delete(key)
+        old = repository.create(before)
+        caplog.clear()
+        result = attempt.run(lambda old=old: rotate(repository, old))
+        sessions = live_sessions(repository)
+        if isinstance(result, Committed):
+            new = result.record.ticket
+            assert values_of(repository, new)["n"] == 2
+            if result.acknowledged:
+                assert sessions == {result.record.key}
+                found = repository.load(old.ticket)
+                assert found.ticket == new if move == "renewal" else not isinstance(found, Record)
+            else:
+                assert fault in ("down", "answer, then down")
+                [line] = [line for line in caplog.records if "unknown" in line.message]
+                assert line.levelno == logging.WARNING
+                assert old.sid in line.message
+                assert result.record.sid in line.message
+                assert new not in caplog.text
+                assert old.ticket not in caplog.text
+        else:
+            assert isinstance(result, StoreError)
+            assert values_of(repository, old.ticket)["n"] == 1
+            if fault in ("request", "answer", "late"):
+                assert sessions == {old.key}, "the unused successor stays"
+
+
+def test_a_move_whose_merge_fails(repository: Repository, faulty: FaultyStore) -> None:
+    """A rotation that fails after its first try, here because the session has become too large, leaves no successor."""
+    repository.max_bytes = 1000
+    old = repository.create(ADA)
+    faulty.reset()
+
+    def other() -> None:
+        assert repository.commit(old, {"m": codec.pack("m" * 800)}) is not None
+
+    # Before the tombstone's write, which follows the claim and the creation of the successor.
+    faulty.before[3] = other
+    with pytest.raises(SessionTooLargeError):
+        repository.rotate(old, {"k": codec.pack("k" * 500)})
+    faulty.reset()
+    assert live_sessions(repository) == {old.key}
