@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flask_cloakroom.core.entries.record import Committed, Record
 from flask_cloakroom.core.entries.tickets import Tickets
+from flask_cloakroom.core.sessions.ending import end
 from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import STRATEGIES
@@ -103,12 +105,20 @@ def test_a_new_session(repository: Repository, faulty: FaultyStore, fault: Fault
             assert not sessions
 
 
+ENDS: dict[str, Callable[[Repository, Record], bool]] = {
+    "destroy": lambda repository, record: repository.destroy(record),
+    "destroy after a change": lambda repository, record: repository.destroy(replace(record, version=b"12345678")),
+    "end by the store key": lambda repository, record: end(repository, record.key),
+}
+
+
 @pytest.mark.promise(4)
-def test_the_end_of_a_session(repository: Repository, faulty: FaultyStore, fault: Fault) -> None:
+@pytest.mark.parametrize("way", ENDS)
+def test_the_end_of_a_session(repository: Repository, faulty: FaultyStore, fault: Fault, way: str) -> None:
     """A session whose end was acknowledged has ended. An end that failed was not done, or is looked up."""
     for attempt in attempts(faulty, fault):
         record = repository.create(ADA)
-        result = attempt.run(lambda record=record: repository.destroy(record))
+        result = attempt.run(lambda record=record: ENDS[way](repository, record))
         if result is True:
             assert not isinstance(repository.load(record.ticket), Record)
         else:

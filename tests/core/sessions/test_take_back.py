@@ -19,9 +19,9 @@ from flask_cloakroom.errors import SessionTooLargeError
 from support.stores.faulty import FAULTS, Fault, FaultyStore, attempts
 from support.stores.stored_sessions import live_sessions, values_of
 
-VISITOR = {"n": codec.pack(1), "list": codec.pack(["a"])}
+VISITOR = {"n": codec.pack(1), "list": codec.pack(["a"]), "deleted": codec.pack(7)}
 ADA = {"_user_id": codec.pack("ada"), **VISITOR}
-CHANGES = {"n": codec.pack(2), "list": codec.pack(["a", "b"]), "new": codec.pack({"x": 1})}
+CHANGES = {"n": codec.pack(2), "list": codec.pack(["a", "b"]), "new": codec.pack({"x": 1}), "deleted": None}
 LOGIN = {"_user_id": codec.pack("ada"), **CHANGES}
 
 #: Each write with the values before it.
@@ -105,7 +105,7 @@ class TestOtherRequests:
             def end(ended: list[int] = ended) -> None:
                 ended.append(repository.registry.end_all(ada))
 
-            attempt.run(lambda committed=committed: repository.take_back(committed), end)
+            assert attempt.run(lambda committed=committed: repository.take_back(committed), end) is True
             if ended:
                 tickets = good_tickets(repository, old, committed.record)
                 # If the login was taken back before, the user has no session any more, and the visitor keeps theirs.
@@ -158,7 +158,7 @@ class TestOtherRequests:
             if saved:
                 # The request sends the ticket of its result.
                 values = values_of(repository, saved[0].record.ticket)
-                assert values == {**unpacked(ADA), "other": 3, "list": ["a", "c"]}
+                assert values == {**unpacked(ADA), "other": 3, "list": ["a", "c"]}, attempt.number
             elif attempt.number <= attempt.commands:
                 assert name == "rotation", "the changes of the other request are lost"
             assert len(live_sessions(repository)) == 1
@@ -166,10 +166,37 @@ class TestOtherRequests:
     def test_a_later_value_wins(self, repository: Repository) -> None:
         """A value that another request set after the write stays, also under a key that the write has made."""
         _, committed = write(repository, "commit")
-        later = {"n": codec.pack(5), "new": codec.pack({"x": 1, "y": 2}), "list": None}
+        later = {"n": codec.pack(5), "new": codec.pack({"x": 1, "y": 2}), "list": None, "deleted": codec.pack(8)}
         assert repository.commit(committed.record, later) is not None
         assert repository.take_back(committed) is True
-        assert values_of(repository, committed.record.ticket) == {"_user_id": "ada", "n": 5, "new": {"y": 2}}
+        values = {"_user_id": "ada", "n": 5, "new": {"y": 2}, "deleted": 8}
+        assert values_of(repository, committed.record.ticket) == values
+
+    def test_removed_members_come_back(self, repository: Repository) -> None:
+        """Members of a list that the write removed are there again, beside those that another request added."""
+        record = repository.create({"list": codec.pack(["a", "b", "c"])})
+        committed = repository.commit(record, {"list": codec.pack(["a", "c"])})
+        assert committed is not None
+        assert repository.commit(committed.record, {"list": codec.pack(["a", "c", "d"])}) is not None
+        assert repository.take_back(committed) is True
+        assert values_of(repository, record.ticket) == {"list": ["a", "b", "c", "d"]}
+
+    @pytest.mark.promise(4)
+    @pytest.mark.parametrize("name", ["login", "rotation", "renewal"])
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_and_a_failing_store(self, repository: Repository, faulty: FaultyStore, name: str, fault: Fault) -> None:
+        """If the new ticket's session was ended or changed before, the old ticket stays invalid, whatever fails."""
+        for is_ended in (True, False):
+            for attempt in attempts(faulty, fault):
+                old, committed = write(repository, name)
+                if is_ended:
+                    assert repository.destroy(committed.record)
+                else:
+                    assert repository.commit(committed.record, {"other": codec.pack(3)}) is not None
+                attempt.run(lambda committed=committed: repository.take_back(committed))
+                found = repository.load(old.ticket)
+                assert not isinstance(found, Record) or (name == "renewal" and not is_ended)
+                assert live_sessions(repository) == (set() if is_ended else {committed.record.key})
 
 
 def test_a_login_whose_new_ticket_is_in_use(repository: Repository, caplog: pytest.LogCaptureFixture) -> None:
@@ -193,11 +220,13 @@ def test_a_move_that_was_not_acknowledged(repository: Repository, faulty: Faulty
                 old = repository.create(values)
                 faulty.reset()
                 # The third command writes the tombstone. The write that finds out whether it was written is lost.
-                faulty.faults = {3: fault, 4: "down"}
+                faulty.faults = {3: fault, 4: "request"}
                 committed = work(repository, old)
                 assert committed is not None
                 assert committed.acknowledged is False
                 land = faulty.put_off()
+                faulty.reset()
+                live_sessions(repository)
                 assert attempt.run(lambda committed=committed: repository.take_back(committed), land) is True
                 land()
                 assert values_of(repository, old.ticket) == unpacked(values)
@@ -221,7 +250,7 @@ def test_the_check_of_the_size(repository: Repository, faulty: FaultyStore, kind
     errors = set()
     for size in range(700, 1000):
         record = repository.create(VISITOR)
-        changes = {**LOGIN, "k": codec.pack("k" * size)}
+        changes = {**ADA, "k": codec.pack("k" * size)}
         faulty.reset()
         try:
             checks[kind](changes)

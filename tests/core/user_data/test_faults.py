@@ -19,12 +19,12 @@ from flask_cloakroom.core.values import codec
 from flask_cloakroom.errors import SessionTooLargeError, StoreError
 from support.stores.faulty import FAULTS, Fault, FaultyStore, attempts
 
-BEFORE = {"n": codec.pack(1), "cart": codec.pack(["a"])}
-CHANGES = {"n": codec.pack(2), "cart": codec.pack(["a", "b"]), "new": codec.pack({"x": 1})}
+BEFORE = {"n": codec.pack(1), "cart": codec.pack(["a"]), "deleted": codec.pack(7)}
+CHANGES = {"n": codec.pack(2), "cart": codec.pack(["a", "b"]), "new": codec.pack({"x": 1}), "deleted": None}
 #: The values after each kind of write.
 AFTER: dict[str, dict[str, Any]] = {
     "commit": {"n": 2, "cart": ["a", "b"], "new": {"x": 1}},
-    "merge": {"n": 1, "cart": ["a", "c"], "wish": 1},
+    "merge": {"n": 1, "cart": ["a", "c"], "deleted": 7, "wish": 1},
 }
 #: Faults after which a failed write was surely not done.
 CLEAR: tuple[Fault, ...] = ("request", "answer", "late", "down")
@@ -73,7 +73,7 @@ def test_a_write(user_data: UserData, faulty: FaultyStore, names: Iterator[str],
         name = filled(user_data, next(names))
         write = writer(user_data, name, kind)
         result = attempt.run(write)
-        before = {"n": 1, "cart": ["a"]}
+        before = {"n": 1, "cart": ["a"], "deleted": 7}
         if isinstance(result, StoreError):
             assert values_of(user_data, name) in ([before] if fault in CLEAR else [before, AFTER[kind]])
             if kind == "commit" and fault not in CLEAR:
@@ -133,9 +133,9 @@ def test_changes_of_other_requests_stay(
             assert user_data.merge(name, VisitorData("another", {"theirs": codec.pack(4)})) is not None
 
         assert attempt.run(lambda committed=committed: user_data.take_back(committed), other) is True
-        expected: dict[str, Any] = {"n": 1, "cart": ["a"]}
+        expected: dict[str, Any] = {"n": 1, "cart": ["a"], "deleted": 7}
         if attempt.number <= attempt.commands:
-            expected = {"n": 1, "cart": ["a", "z"], "other": 3, "theirs": 4}
+            expected = {"n": 1, "cart": ["a", "z"], "deleted": 7, "other": 3, "theirs": 4}
             assert "another" in user_data.load(name).merge_log.merged
         assert values_of(user_data, name) == expected
 
@@ -154,7 +154,7 @@ def test_deleted_data_stays_deleted(user_data: UserData, faulty: FaultyStore, na
             was_deleted.append(user_data.delete(name))
 
         assert attempt.run(lambda committed=committed: user_data.take_back(committed), delete) is True
-        assert values_of(user_data, name) == ({} if was_deleted else {"n": 1, "cart": ["a"]})
+        assert values_of(user_data, name) == ({} if was_deleted else {"n": 1, "cart": ["a"], "deleted": 7})
 
 
 @pytest.mark.promise(4)
@@ -168,7 +168,7 @@ def test_a_deletion(user_data: UserData, faulty: FaultyStore, names: Iterator[st
             assert values_of(user_data, name) == {}
         else:
             assert isinstance(result, StoreError)
-            assert fault not in CLEAR or values_of(user_data, name) == {"n": 1, "cart": ["a"]}
+            assert fault not in CLEAR or values_of(user_data, name) == {"n": 1, "cart": ["a"], "deleted": 7}
 
 
 def test_the_check_of_the_size(
