@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flask_cloakroom.core.entries.family import TokenStatus
 from flask_cloakroom.core.entries.record import Committed, Record
 from flask_cloakroom.core.entries.tickets import Tickets
 from flask_cloakroom.core.sessions.ending import end
@@ -19,6 +20,8 @@ from flask_cloakroom.core.sessions.repository import Repository
 from flask_cloakroom.core.values import codec
 from flask_cloakroom.core.values.merge import STRATEGIES
 from flask_cloakroom.errors import SessionTooLargeError, StoreError
+from flask_cloakroom.stores.redis.store import RedisStore
+from support.servers.special import CutAnswers, Proxy, VolatileRedisServer
 from support.stores.faulty import FAULTS, Fault, FaultyStore, attempts
 from support.stores.stored_sessions import live_sessions, values_of
 
@@ -185,3 +188,49 @@ def test_a_move_whose_merge_fails(repository: Repository, faulty: FaultyStore) -
         repository.rotate(old, {"k": codec.pack("k" * 500)})
     faulty.reset()
     assert live_sessions(repository) == {old.key}
+
+
+@pytest.mark.promise(9)
+def test_token_families(repository: Repository, faulty: FaultyStore, fault: Fault) -> None:
+    """An acknowledged token is stored. A token whose use failed is still good, unless the store stays down."""
+    families = repository.families
+    for attempt in attempts(faulty, fault):
+        token = attempt.run(lambda: families.issue("ada", "hash", 1000))
+        assert isinstance(token, StoreError) or families.find(token) is not None
+    for attempt in attempts(faulty, fault):
+        token = families.issue("ada", "hash", 1000)
+        found = families.find(token)
+        assert found is not None
+        result = attempt.run(lambda found=found, token=token: families.use(found[0], token, "hash"))
+        now = families.find(token)
+        assert now is not None
+        if isinstance(result, StoreError):
+            assert now[1] is TokenStatus.CURRENT or fault not in CLEAR
+        else:
+            assert now[1] is TokenStatus.PREVIOUS
+            assert families.find(result.token) == (now[0], TokenStatus.CURRENT)
+
+
+def test_on_a_connection_that_breaks(own_server: VolatileRedisServer) -> None:
+    """Redis has done the write, and the answers to both tries of it are lost: the commit is found and acknowledged."""
+    proxy = Proxy(own_server.port)
+    store = RedisStore(proxy.url, timeout=5.0)
+    try:
+        repository = Repository(store, Tickets("app"))
+        record = repository.create(VISITOR)
+        warm_up = repository.commit(record, {})
+        assert warm_up is not None
+        left = CutAnswers(2)
+
+        def cut_writes(number: int, answer: bytes) -> bytes | None:
+            return left(number, answer) if b"\r\nEVALSHA\r\n" in proxy.sent[number] else answer
+
+        proxy.on_answer = cut_writes
+        committed = repository.commit(warm_up.record, TWO)
+        assert left.left == 0
+        assert committed is not None
+        assert values_of(repository, record.ticket) == {"n": 2}
+        assert repository.commit(committed.record, {"m": codec.pack(3)}) is not None
+    finally:
+        store.close()
+        proxy.close()

@@ -6,6 +6,7 @@ FAULTS, or another request writes right before that command.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -163,6 +164,15 @@ class TestOtherRequests:
                 assert name == "rotation", "the changes of the other request are lost"
             assert len(live_sessions(repository)) == 1
 
+    def test_a_session_that_was_renewed_again(self, repository: Repository) -> None:
+        """The changes are undone in the session of the newest ticket."""
+        _, committed = write(repository, "renewal")
+        again = repository.rotate(committed.record, {"other": codec.pack(3)}, renewal=True)
+        assert again is not None
+        assert repository.take_back(committed) is True
+        assert values_of(repository, again.record.ticket) == {**unpacked(ADA), "other": 3}
+        assert live_sessions(repository) == {again.record.key}
+
     def test_a_later_value_wins(self, repository: Repository) -> None:
         """A value that another request set after the write stays, also under a key that the write has made."""
         _, committed = write(repository, "commit")
@@ -211,7 +221,7 @@ def test_a_login_whose_new_ticket_is_in_use(repository: Repository, caplog: pyte
 
 def test_a_move_that_was_not_acknowledged(repository: Repository, faulty: FaultyStore) -> None:
     """It is taken back, whether its tombstone was written, was not written, or is written in the middle of that."""
-    for fault in FAULTS:
+    for fault, repetition in itertools.product(FAULTS, ("request", "answer")):
         for name in ("login", "rotation", "renewal"):
             for attempt in attempts(faulty):
                 values, work = WRITES[name]
@@ -220,7 +230,7 @@ def test_a_move_that_was_not_acknowledged(repository: Repository, faulty: Faulty
                 old = repository.create(values)
                 faulty.reset()
                 # The third command writes the tombstone. The write that finds out whether it was written is lost.
-                faulty.faults = {3: fault, 4: "request"}
+                faulty.faults = {3: fault, 4: repetition}
                 committed = work(repository, old)
                 assert committed is not None
                 assert committed.acknowledged is False

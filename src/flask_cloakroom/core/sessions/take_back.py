@@ -7,7 +7,6 @@ from typing import Final
 
 from ...errors import SessionTooLargeError, StoreError
 from ...stores.base import Conflict, Entry, Saved
-from ..entries.envelope import EntryKind
 from ..entries.namespace import Namespace
 from ..entries.ownership import Ownership
 from ..entries.record import Committed, Record
@@ -15,7 +14,7 @@ from ..entries.tombstone import Tombstone
 from ..values.merge import Strategies
 from ..values.undo import undo_changes
 from .commit import Edit
-from .ending import end, header_of
+from .ending import end
 from .owner_index import OwnerIndex
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -65,8 +64,8 @@ def _undo_changes(namespace: Namespace, strategies: Strategies, old: Record, new
 def _move_back(namespace: Namespace, strategies: Strategies, old: Record, new: Record) -> bool:
     """Move a session back to its old ticket, and end the successor. Return False if that is impossible."""
     entry = namespace.store.load(new.key)
-    if entry is None or _is_tombstone(new.key, entry):
-        return True  # the session was ended meanwhile, so it must not come back
+    if entry is None or _has_ended(new.key, entry):
+        return True  # the session must not come back
     if entry.version != new.version:
         return _stay_at_successor(namespace, strategies, old, new)
     found = _put_back(namespace, old, new)
@@ -83,7 +82,7 @@ def _move_back(namespace: Namespace, strategies: Strategies, old: Record, new: R
     if type(result) is Saved:
         OwnerIndex(namespace).release(new.header, new.key)
     elif type(found) is Saved:
-        if type(result) is Conflict and not _is_tombstone(new.key, result.entry):
+        if type(result) is Conflict and not _has_ended(new.key, result.entry):
             namespace.replace_entry(old.key, *Tombstone.rotated(now, new.key).pack(old.key), found.version)
             return _stay_at_successor(namespace, strategies, old, new)
         end(namespace, old.key)
@@ -120,9 +119,9 @@ def _stay_at_successor(namespace: Namespace, strategies: Strategies, old: Record
     return True
 
 
-def _is_tombstone(key: bytes, entry: Entry) -> bool:
-    header = header_of(key, entry)
-    return header is not None and header.kind is EntryKind.TOMBSTONE
+def _has_ended(key: bytes, entry: Entry) -> bool:
+    tombstone = Tombstone.read(key, entry)
+    return tombstone is not None and not tombstone.successor
 
 
 def _leads_to(successor: bytes, key: bytes, entry: Entry) -> bool:
