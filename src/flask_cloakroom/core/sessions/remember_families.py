@@ -94,7 +94,7 @@ class RememberFamilies:
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
         began = time.monotonic()
         self._index.claim(owner.name, key, lifetime)
-        if namespace.store.create(key, self._pack(family), max(1, lifetime)) is None:
+        if namespace.create_entry(key, self._pack(family), max(1, lifetime)) is None:
             return False
         if time.monotonic() - began > TOMBSTONE_SECONDS:
             # Another request may have revoked the family by a tombstone under this key, and the tombstone may have
@@ -133,7 +133,7 @@ class RememberFamilies:
     def _mark_used(self, token: str) -> bool:
         key = self._used_key(token)
         tombstone, _ = Tombstone.ended(self._namespace.now()).pack(key)
-        return self._namespace.store.create(key, tombstone, USED_SECONDS) is not None
+        return self._namespace.create_entry(key, tombstone, USED_SECONDS) is not None
 
     def _was_just_used(self, token: str) -> bool:
         key = self._used_key(token)
@@ -161,7 +161,7 @@ class RememberFamilies:
         Return None if the token is too old or the family has ended. ``auth_hash``: digest of the user's present
         ``session_auth_hash()``. Raises StoreError.
         """
-        store, tickets, now = self._namespace.store, self._namespace.tickets, int(self._namespace.clock())
+        tickets, now = self._namespace.tickets, int(self._namespace.clock())
         digest = tickets.token_digest(token)
         status = family.status_of(digest, now)
         if status is TokenStatus.CURRENT:
@@ -177,7 +177,7 @@ class RememberFamilies:
                 successor=mask_successor(token, secret + ticket),
             )
             seconds = max(1, family.header.deadline - now)
-            result = store.replace(family.key, self._pack(changed), seconds, family.version)
+            result = self._namespace.replace_entry(family.key, self._pack(changed), seconds, family.version)
             if type(result) is Saved:
                 return NextToken(next_token, ticket, True)
             if type(result) is not Conflict:
@@ -219,7 +219,7 @@ class RememberFamilies:
         now = self._namespace.now()
         changed = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
         self._index.claim(family.owner.name, family.key, family.lifetime)
-        result = self._namespace.store.replace(family.key, self._pack(changed), family.lifetime, family.version)
+        result = self._namespace.replace_entry(family.key, self._pack(changed), family.lifetime, family.version)
         return type(result) is Saved
 
     def is_alive(self, family: Family) -> bool:
