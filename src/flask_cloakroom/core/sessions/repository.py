@@ -101,6 +101,15 @@ class Repository(Namespace):
         key = self.tickets.fingerprint(ticket)
         return self._create_at(Secret(ticket), key, self._first_header(values, permanent, login), values, "")
 
+    def check_size(self, record: Record | None, changes: Changes, login: NewLogin) -> None:
+        """Raise SessionTooLargeError if a login with ``changes`` would make a session that is too large.
+
+        ``record``: the session that moves to a new ticket at the login, or None for a new session. Writes nothing.
+        """
+        values = apply_changes({} if record is None else record.values, changes)
+        owner = self.index.owner_for(values, "" if record is None else record.header.owner, login)
+        self.pack("", b"", Header(0, 0, 0, owner=owner), values)  # all headers with this owner have the same size
+
     def _first_header(self, values: Values, permanent: bool, login: NewLogin | None) -> Header:
         now, absolute = int(self.clock()), self.lifetimes.absolute
         deadline = 0 if absolute is None else now + absolute
@@ -236,8 +245,8 @@ class Repository(Namespace):
         the new ticket, and the others write their changes to the session of this ticket.
 
         ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the fence of the caller's lock, or None without a lock;
-        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket. If it is
-        None or has a session already, a random new ticket is made.
+        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket, or None
+        for a random one. If this ticket has or had a session already, change nothing and return None.
 
         Raises SessionLimitError if the session's new user has too many sessions, and LockLostError if another request
         has taken the lock. Then the session stays as it was. Raises also SessionTooLargeError, ContentionError and
@@ -255,6 +264,8 @@ class Repository(Namespace):
             header = self._next_header(header, permanent, seen, not renewal)
             header = header._replace(renewed=int(self.clock()), owner=owner)
             new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
+            if new is None:
+                return None
             now = int(self.clock())
             # The request that first replaces the old entry by a tombstone decides the new ticket. If the store fails in
             # replace(), the new entry is not deleted, because the tombstone that leads to it may have been written.
@@ -292,16 +303,15 @@ class Repository(Namespace):
 
     def _store_successor(
         self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
-    ) -> Record:
-        """Store the session with its new ticket, and return it.
+    ) -> Record | None:
+        """Store the session with its new ticket, and return it. Return None if ``ticket`` has or had a session already.
 
         ``new``: the session that the try before has stored, or None at the first try. ``ticket``: see :meth:`rotate`.
         """
         if new is None:
-            at_ticket = None
-            if ticket is not None:
-                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, old_owner)
-            return at_ticket or self._create(header, values, old_owner)
+            if ticket is None:
+                return self._create(header, values, old_owner)
+            return self._create_at(Secret(ticket), self.tickets.fingerprint(ticket), header, values, old_owner)
         self._claim(header, new.key)
         result = self.replace(new, header, values)
         if type(result) is Saved:

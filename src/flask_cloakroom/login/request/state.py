@@ -87,6 +87,13 @@ class LoginState:
             self._tokens = tokens
         return self._tokens
 
+    @property
+    def can_send_cookies(self) -> bool:
+        """Whether a cookie that is set now can reach the browser: the response is not made yet."""
+        server_session = self.login.server_session
+        is_closed = server_session is not None and server_session.closed
+        return not is_closed and not self.realm.has_finished(self.request)
+
     def set_user(
         self, user: Any, *, private: bool, source: LoginSource | None = None, impersonator: Any = None
     ) -> None:
