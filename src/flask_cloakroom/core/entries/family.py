@@ -121,7 +121,7 @@ class Family:
     def status_of(self, digest: bytes, now: int, is_marked: Callable[[], bool]) -> TokenStatus:
         """Return the status of the token with this digest. ``now``: the present time in seconds since the epoch.
 
-        ``is_marked``: a function that returns True if the store has the mark of a shown successor. It is called only
+        ``is_marked``: a function that returns True if the store has a shown successor's mark. It is called only
         for the previous token, more than :data:`TOKEN_OVERLAP` seconds after its use.
         """
         if hmac.compare_digest(digest, self.current):
