@@ -69,6 +69,11 @@ user_loaded_from_request = _signals.signal("loaded-from-request")
 #: ended. Arguments: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
 remember_token_reused = _signals.signal("remember-token-reused")
 
+#: A remember token was used again long after its first use, and made another successor, because no browser had shown
+#: the successor before. Usually the response was lost, but somebody may have a copy of the token. Arguments:
+#: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
+remember_token_repeated = _signals.signal("remember-token-repeated")
+
 #: ``revoke_session()`` ended a login. Arguments: ``handle`` (as in the list of the user's sessions), ``operator``
 #: (True if an operator ended the login, and False if the user did).
 session_revoked = _signals.signal("session-revoked")

@@ -24,7 +24,7 @@ from ..core.sessions.repository import Repository
 from ..core.user_data.visitor import VISITOR_PREFIX
 from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
-from ..core.values.own_keys import FLASH_LEASES, USER_KEY, VISITOR_ID_KEY
+from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..first_use import FirstUse, Reentered, tell
@@ -113,8 +113,6 @@ class SessionWork(LazyDict):
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
     shown_flashes: ShownFlashes | None = None
-    #: The ticket that the next rotation uses. None for a random ticket.
-    next_ticket: str | None = None
     #: The ticket for the response's cookie. "" deletes the browser's cookie. None sends no cookie.
     response_ticket: str | None = None
     #: The sessions of user kinds that this request uses. They are saved together with this session.
@@ -136,6 +134,8 @@ class SessionWork(LazyDict):
     _undo: Sequence[Callable[[], object]] = ()
     # The ticket for the cookie after a save that is not undone.
     _saved_ticket: str | None = None
+    #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
+    _unshown: bytes | None = None
 
     def __init__(self, interface: InterfaceParts, environ: Mapping[str, Any]) -> None:
         self.interface = interface
@@ -275,6 +275,8 @@ class SessionWork(LazyDict):
         except StoreError as error:
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
+        if record is not None and UNSHOWN_KEY in record.values:
+            self._unshown = record.values[UNSHOWN_KEY]
         self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
@@ -364,11 +366,16 @@ class SessionWork(LazyDict):
         self._record = record
         self._reset_keeping_objects(record.values)
 
-    def start_over_from(self, record: Record) -> None:
-        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes."""
-        self._record, self.absence, self.response_ticket, self._was_stored = record, None, record.ticket, True
+    def start_over_from(self, record: Record, *, was_stored: bool = True) -> None:
+        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes.
+
+        The view's objects stay in use if they are equal to the values of ``record``. ``was_stored``: False if this
+        request has just stored ``record``.
+        """
+        self._record, self.absence, self.response_ticket = record, None, record.ticket
+        self._was_stored = self._was_stored or was_stored
         self.rotation_requested = self.cleared = False
-        self._reset(record.values)
+        self._reset_keeping_objects(record.values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
@@ -388,6 +395,7 @@ class SessionWork(LazyDict):
         return bool(
             self.save_requested
             or self.response_ticket
+            or self._unshown is not None
             or (self.is_opened and self._touched)
             or (record is not None and (self.is_merge_pending or True in self._due(record)))
         )
@@ -396,7 +404,8 @@ class SessionWork(LazyDict):
         """Raise SessionValueError or SessionTooLargeError if the changes cannot be saved. Write nothing."""
         changes = self.changes() if self.is_opened else {}
         if changes:
-            self.interface.repository.check_size(None if self.cleared else self._record, changes)
+            record, rotates = None if self.cleared else self._record, self.rotation_requested or USER_KEY in changes
+            self.interface.repository.check_size(record, changes, rotates=rotates, login=self.new_login)
 
     def save(self) -> None:
         """Save this request's changes. Without changes, write only if a refresh or a renewal is due.
@@ -406,11 +415,25 @@ class SessionWork(LazyDict):
         """
         if not self.has_changes:
             return
+        record = self._record
+        if self._unshown is not None and record is not None and not self.failed:
+            self._mark_shown(record, self._unshown)
         if self.is_merge_pending and not self.failed:
             self.merge_before_commit()
         self._commit()
         if self.is_merge_pending and not self.failed:
             self.merge_after_commit()
+
+    def _mark_shown(self, record: Record, packed: bytes) -> None:
+        """Record that the browser has the session that a remember token began, as its ticket came with this request.
+
+        ``packed``: the value under UNSHOWN_KEY, which this request's commit deletes. Raises SessionUnavailable.
+        """
+        with self.outage():
+            self.repository.families.mark_shown(packed)
+        self._unshown = None
+        if record.values.get(UNSHOWN_KEY) == packed:  # otherwise this request has gone on in another session
+            self.pop(UNSHOWN_KEY, None)
 
     def _due(self, record: Record) -> tuple[bool, bool]:
         """Return whether a refresh of the stored session is due, and whether a renewal of its ticket is due."""
@@ -515,7 +538,6 @@ class SessionWork(LazyDict):
                 seen=privilege or refreshes,
                 renewal=not privilege,
                 login=self.new_login,
-                ticket=self.next_ticket,
                 fence=record.header.fence if self.holds_lock else None,
             )
             if committed is not None:
@@ -528,7 +550,7 @@ class SessionWork(LazyDict):
         else:
             self._check_response_ticket()
             return
-        if committed is None and self.next_ticket is None and self._is_double_login(record, changes):
+        if committed is None and self._is_double_login(record, changes):
             # The browser dropped the other request's response, as for the first click of a double click on "Sign in".
             self._record, self.absence, self.rotation_requested = None, Absence.SUPERSEDED, True
             self._commit_new(changes)

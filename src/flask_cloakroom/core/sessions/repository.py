@@ -235,8 +235,8 @@ class Repository(Namespace):
         the new ticket, and the others write their changes to the session of this ticket.
 
         ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the fence of the caller's lock, or None without a lock;
-        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket. If it is
-        None or has a session already, a random new ticket is made.
+        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket, or None
+        for a random one. If this ticket has or had a session already, change nothing and return None.
 
         If the store fails after the new ticket has its session, the result has ``acknowledged=False``: the caller must
         send the new ticket, because the old ticket may be invalid.
@@ -257,6 +257,8 @@ class Repository(Namespace):
                 header = self._next_header(header, permanent, seen, not renewal)
                 header = header._replace(renewed=int(self.clock()), owner=owner)
                 new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
+                if new is None:
+                    return None
                 # The request that first replaces the old entry by a tombstone decides the new ticket.
                 result = self._store_tombstone(old, new, renewal)
                 if result is None:
@@ -348,16 +350,15 @@ class Repository(Namespace):
 
     def _store_successor(
         self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
-    ) -> Record:
-        """Store the session with its new ticket, and return it.
+    ) -> Record | None:
+        """Store the session with its new ticket, and return it. Return None if ``ticket`` has or had a session already.
 
         ``new``: the session that the try before has stored, or None at the first try. ``ticket``: see :meth:`rotate`.
         """
         if new is None:
-            at_ticket = None
-            if ticket is not None:
-                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, old_owner)
-            return at_ticket or self._create(header, values, old_owner)
+            if ticket is None:
+                return self._create(header, values, old_owner)
+            return self._create_at(Secret(ticket), self.tickets.fingerprint(ticket), header, values, old_owner)
         self._claim(header, new.key)
         result = self.replace(new, header, values)
         if type(result) is Saved:
