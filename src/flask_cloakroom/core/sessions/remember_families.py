@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ...errors import StoreError
 from ...secret import Secret, SecretBytes
@@ -54,6 +54,8 @@ from .ending import block_creation, header_of, walk_entries
 from .owner_index import OwnerIndex
 
 log = logging.getLogger("flask_cloakroom.sessions")
+
+R = TypeVar("R")
 
 #: The number of tries to create a family. A try fails if another request blocks the family's store key, because it has
 #: found the claim before the family was stored. A request that revokes a user's families does this up to twice.
@@ -288,17 +290,19 @@ class RememberFamilies:
         """End a family, so that no token of it can log in any more. Return False if the family had ended before."""
         return self._end(family.key, family.header)
 
-    def end_or_retry(self, end: Callable[[], object]) -> None:
-        """Call ``end``, which ends a family. If the store fails, call it again before the next family is issued.
+    def end_or_retry(self, end: Callable[[], R]) -> R | None:
+        """Call ``end``, which ends a family, and return its result. If the store fails, return None.
 
-        For a family whose end must not fail the request, such as one whose token was never sent. This process forgets
-        the calls when it ends, and keeps the last :data:`MOST_RETRIES` of them.
+        Then call it again before families are issued or listed the next time. For a family whose end must not fail the
+        request, such as one whose token was never sent. This process forgets the calls when it ends, and keeps the last
+        :data:`MOST_RETRIES` of them.
         """
         try:
-            end()
+            return end()
         except StoreError as error:
-            log.warning("a remembered login was not ended. The next remembered login tries again: %s", error)
+            log.warning("a remembered login was not ended. A later request tries again: %s", error)
             self._retries.append(end)
+            return None
 
     def _retry_ends(self) -> None:
         """Call the functions again that :meth:`end_or_retry` could not call, until the store fails again."""
@@ -310,7 +314,7 @@ class RememberFamilies:
             try:
                 end()
             except StoreError as error:
-                log.warning("a remembered login was not ended. The next remembered login tries again: %s", error)
+                log.warning("a remembered login was not ended. A later request tries again: %s", error)
                 self._retries.appendleft(end)
                 return
 
@@ -339,6 +343,7 @@ class RememberFamilies:
 
         The list is empty if the store has no owner index.
         """
+        self._retry_ends()
         return [(header, owner) for _, header, owner in self._live_families(name)]
 
     def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:

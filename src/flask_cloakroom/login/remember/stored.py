@@ -124,9 +124,13 @@ class StoredTokens:
         """
         return self._revoke(token)
 
-    def revoke_or_retry(self, token: str) -> None:
-        """End the family of a token as :meth:`revoke` does. If the store is down, try again before the next token."""
-        self._families.end_or_retry(partial(self._revoke, token))
+    def revoke_or_retry(self, token: str) -> str:
+        """End the family of a token as :meth:`revoke` does. If the store is down, return "" and try again later."""
+        return self._families.end_or_retry(partial(self._revoke, token)) or ""
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        """End the token family of a login. If the store is down, try again later."""
+        self._families.end_or_retry(partial(self._families.end_login, owner.name, owner.handle))
 
     def _revoke(self, token: str) -> str:
         found = self._find(token)

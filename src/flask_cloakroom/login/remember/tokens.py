@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
@@ -110,23 +111,43 @@ class RememberTokens(Protocol):
 class RetriesRevocation(Protocol):
     """Remember tokens whose revocation need not fail the request. A class of :class:`RememberTokens` may lack this."""
 
-    def revoke_or_retry(self, token: str) -> None:
-        """Revoke a token as ``revoke()`` does. If the store is down, try again before the next token is issued."""
+    def revoke_or_retry(self, token: str) -> str:
+        """Revoke a token as ``revoke()`` does. If the store is down, return "" and try again later."""
+        ...
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        """Revoke the tokens of a login as ``revoke_login()`` does. If the store is down, try again later."""
         ...
 
 
-def revoke_or_retry(tokens: RememberTokens, token: str) -> None:
-    """Revoke a token that was issued and never sent, or that a later login has replaced. Never raises a 503.
+def retrying(tokens: RememberTokens) -> RetriesRevocation:
+    """Return tokens whose revocation never raises a 503, for tokens that no browser needs any more.
 
-    If the store is down, tokens with the method of :class:`RetriesRevocation` are revoked later. For other tokens a
-    warning says that the token stays valid.
+    If the store is down, tokens with the methods of :class:`RetriesRevocation` are revoked later. For other tokens a
+    warning says that they stay valid.
     """
-    retrying: Callable[[str], None] | None = getattr(tokens, "revoke_or_retry", None)
-    if retrying is not None:
-        retrying(token)
-        return
+    present: Any = tokens if hasattr(tokens, "revoke_or_retry") else _Unretried(tokens)
+    return cast(RetriesRevocation, present)
+
+
+class _Unretried:
+    def __init__(self, tokens: RememberTokens) -> None:
+        self._tokens = tokens
+
+    def revoke_or_retry(self, token: str) -> str:
+        with _warning_if_down():
+            return self._tokens.revoke(token)
+        return ""
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        with _warning_if_down():
+            self._tokens.revoke_login(owner)
+
+
+@contextmanager
+def _warning_if_down() -> Iterator[None]:
     try:
-        tokens.revoke(token)
+        yield
     except SessionUnavailable:
         log.warning("a remember token was not revoked, because its store is down. The token stays valid")
 

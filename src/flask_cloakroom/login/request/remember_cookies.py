@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from flask import Response
@@ -18,7 +18,7 @@ from ...sessions.outage import SessionUnavailable
 from ..in_session.device_note import describe_login, was_remembered
 from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
 from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
-from ..remember.tokens import Remembered, RememberTokens
+from ..remember.tokens import Remembered, RememberTokens, retrying
 from .state import LoginState
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -162,8 +162,8 @@ def _is_alive(tokens: RememberTokens, login: SessionLogin, remembered: Remembere
 # -- revoke ---------------------------------------------------------------------------------------------------
 
 
-def revoke_sent_tokens(state: LoginState, owner: Ownership | None) -> None:
-    """Revoke the sent tokens and the tokens of a login that ends.
+def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
+    """Revoke the sent tokens and the tokens of a login that ends, and let the response delete the cookie.
 
     ``owner``: owner and handle of the login that ends, if its session is on the server. Raises SessionUnavailable (503)
     if the store is down.
@@ -171,23 +171,22 @@ def revoke_sent_tokens(state: LoginState, owner: Ownership | None) -> None:
     ended = {revoke(state, token) for token in sent_tokens(state)}
     if owner is not None and owner.handle not in ended and was_remembered(owner.note):
         state.tokens.revoke_login(owner)  # the browser may have lost its cookie
-
-
-def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
-    """Call :func:`revoke_sent_tokens`, and let the response delete the cookie."""
-    revoke_sent_tokens(state, owner)
     if state.remember_cookie or state.settings.cookie.values(state.request.environ):
         state.set_remember_cookie("")
 
 
-def revoke_other_users_tokens(state: LoginState, user_id: str) -> None:
-    """Revoke the sent tokens of other users, who would be logged in again after this session has ended."""
-    for token in sent_tokens(state):
-        remembered = resolve(state, token)
-        if remembered is None or remembered.user_id != user_id:
-            # Also an old token: somebody else may have the token that replaced it, and that token must end too.
+def revoke_replaced(state: LoginState, tokens: Sequence[str], owner: Ownership | None) -> None:
+    """Revoke tokens that a new login has replaced. If the store is down, log a warning and try again later.
+
+    ``tokens``: sent tokens. ``owner``: owner and handle of the login before, whose token the browser may not have sent.
+    """
+    lenient = retrying(state.tokens)
+    ended = {lenient.revoke_or_retry(token) for token in tokens if SEPARATOR not in token}
+    if owner is not None and owner.handle not in ended and was_remembered(owner.note):
+        lenient.revoke_login_or_retry(owner)
+    for token in tokens:
+        if SEPARATOR in token:
             revoke(state, token)
-            state.set_remember_cookie("")
 
 
 def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
@@ -209,7 +208,10 @@ def send(state: LoginState, response: Response) -> None:
     """
     after_save, state.after_save = state.after_save, []
     for function in after_save:
-        state.attempt(function)
+        try:
+            function()
+        except SessionUnavailable:
+            log.warning("the store is down, so the remember tokens of the login before were not changed")
     state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:

@@ -6,10 +6,8 @@ share one user.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from flask import Flask, Request
@@ -19,15 +17,12 @@ from werkzeug.exceptions import HTTPException
 from ... import signals
 from ...context import this_app, this_request
 from ...first_use import FirstUse, tell
-from ...sessions.outage import SessionUnavailable
 from ...sessions.response import has_finished
 from ..in_session.session_login import SessionLogin
 from ..remember.flask_login_cookies import as_accepting
-from ..remember.tokens import Remembered, RememberTokens
+from ..remember.tokens import Remembered, RememberTokens, retrying
 from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
-
-log = logging.getLogger("flask_cloakroom.login")
 
 #: How a request's user was found: "session"; "remember", by a remember token, which began a session in this request;
 #: "header", by an authenticator; "browser", by an authenticator and a credential that browsers send automatically;
@@ -145,14 +140,7 @@ class LoginState:
         unsent = [token for token in self.issued_tokens if token != self.remember_cookie]
         self.issued_tokens = []
         for token in unsent:
-            self.attempt(partial(self.tokens.revoke, token))
-
-    def attempt(self, function: Callable[[], object]) -> None:
-        """Call ``function``, which changes remember tokens. If the store is down, log a warning."""
-        try:
-            function()
-        except SessionUnavailable:
-            tell(log.warning, "the store is down, so a remember token that no browser needs was not revoked")
+            retrying(self.tokens).revoke_or_retry(token)
 
     def refuse(self, answer: HTTPException) -> None:
         """Make the request's user anonymous, because its credential was refused. ``answer``: the response for views."""
