@@ -57,8 +57,6 @@ _current: Final[ContextVar[_Run | None]] = ContextVar("flask_cloakroom.first_use
 class FirstUse:
     """Lets one thread at a time run an action. No thread holds a mutex during the action."""
 
-    __slots__ = ("_is_running", "_mutex", "_waiting")
-
     def __init__(self) -> None:
         self._mutex = Lock()  # held for the change of the two attributes below only
         self._is_running = False
@@ -92,11 +90,6 @@ class FirstUse:
         """True if a thread is in a run of this object."""
         return self._is_running
 
-    @property
-    def is_running_here(self) -> bool:
-        """True if this context is in a run of this object."""
-        return self._is_in(_current.get())
-
     def _is_in(self, run: _Run | None) -> bool:
         while run is not None:
             if run.first_use is self and not run.is_over:
@@ -127,6 +120,16 @@ class FirstUse:
             waiting, self._waiting = self._waiting, []
         for turn in waiting:
             turn.release()
+
+
+class StoreUse(FirstUse):
+    """The first use of a session or its store, and the save of a session."""
+
+
+def is_in_store_use() -> bool:
+    """Return True if this code runs within a :class:`StoreUse`, as a log handler may do. It must not find the user."""
+    run = _current.get()
+    return run is not None and not run.is_over and isinstance(run.first_use, StoreUse)
 
 
 def tell(function: Callable[..., object], *arguments: Any, **named: Any) -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from flask import Flask, Request, Response, has_request_context
 from flask.sessions import SessionMixin
 
-from ..context import this_app, this_request, this_session
+from ..context import peek_at_session, this_app, this_request
 from ..errors import SettingError
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
@@ -126,7 +126,7 @@ class UserKind(LoginManager):
                 found.accessed = True
             opened = found
             found = request.__dict__.setdefault(self._session_name, opened)  # atomic: all threads get one session
-            main: Any = this_session()
+            main = peek_at_session()
             if found is opened and isinstance(found, SessionWork) and isinstance(main, SessionWork):
                 main.add_kind(found)
         return found

@@ -57,7 +57,7 @@ def _fails_with_request(function: Callable[Concatenate[LoginState, P], R]) -> Ca
     """
 
     @wraps(function)
-    def run(state: LoginState, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(state: LoginState, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(state, *args, **kwargs)
         except SessionUnavailable:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from flask import has_request_context
 
-from ..context import clear_flash_cache, this_session
+from ..context import clear_flash_cache, peek_at_session
 from ..core.entries.record import Committed
 from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
 from ..core.values.merge import remaining_and_added
@@ -132,7 +132,7 @@ def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | N
 
 def put_back_on_failure(*_: Any, **__: Any) -> None:
     """Put the messages back that the failed response of this request has shown. The error page may show them."""
-    found: Any = this_session() if has_request_context() else None
+    found = peek_at_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.shown_flashes is not None and not found.failed:
         put_back(found)
         clear_flash_cache()

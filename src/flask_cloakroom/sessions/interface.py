@@ -11,7 +11,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import SettingError
-from ..first_use import FirstUse
+from ..first_use import StoreUse
 from ..redis_connections import UsesRedis
 from ..stores import Store
 from .outcome import finish
@@ -30,7 +30,7 @@ class ServerSessionInterface(SessionInterface):
         """Read and check the settings of ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
         self.app = app
         self.settings = SessionSettings.read(app)
-        self._first_use = FirstUse()
+        self._first_use = StoreUse()
 
     @cached_property
     def repository(self) -> Repository:
@@ -86,7 +86,7 @@ class ServerSessionInterface(SessionInterface):
         works = session.works_of_request() if session.kind_works else [session]
         used = [work for work in works if work.is_used]
         for work in works:
-            work.closed = work.closed or work not in used
+            work.closed = work.closed or not work.is_used
         if used:
             session.first_use.run(partial(finish, app, used, response))
 

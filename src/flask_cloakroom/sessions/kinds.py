@@ -10,7 +10,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError
-from ..first_use import FirstUse
+from ..first_use import StoreUse
 from .interface import ServerSessionInterface
 from .settings import SessionSettings
 
@@ -23,7 +23,7 @@ class KindInterface(ServerSessionInterface):
         self.main = main
         self.kind = kind
         self.settings = settings_of_kind(main.settings, kind)
-        self._first_use = FirstUse()
+        self._first_use = StoreUse()
 
     def _make_repository(self) -> Repository:
         store = self.main.repository.store  # before main.settings: the first use of main.repository reads them again

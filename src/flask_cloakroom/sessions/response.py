@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from flask import Flask, Request, Response, got_request_exception
 
-from ..context import this_request, this_session
+from ..context import peek_at_session, this_request
 from .flashes import put_back_on_failure
 from .outage import SessionUnavailable, make_unavailable
 from .work import SessionWork
@@ -57,7 +57,7 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
 
     @wraps(process)
     def process_response(*arguments: Any) -> Any:
-        session: Any = this_session()
+        session = peek_at_session()
         try:
             response = process(*arguments)
         except Exception:

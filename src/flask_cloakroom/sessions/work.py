@@ -27,7 +27,7 @@ from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
-from ..first_use import FirstUse, Reentered, tell
+from ..first_use import Reentered, StoreUse, tell
 from ..secret import Secret
 from .outage import SessionUnavailable
 from .settings import SessionSettings
@@ -129,7 +129,7 @@ class SessionWork(LazyDict):
     _is_restarted = False  # destroy() or clear() ended the session, so keys that are set later become a new session
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
-    _first_use: FirstUse | None = None
+    _first_use: StoreUse | None = None
     # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
     _undo: Sequence[Callable[[], object]] = ()
     # The ticket for the cookie after a save that is not undone.
@@ -235,16 +235,11 @@ class SessionWork(LazyDict):
     # -- open -----------------------------------------------------------------------------------------------
 
     @property
-    def first_use(self) -> FirstUse:
+    def first_use(self) -> StoreUse:
         """The object that lets one thread of the request at a time load or save the session."""
         found = self._first_use
         # setdefault() is atomic, so all threads get one object.
-        return self.__dict__.setdefault("_first_use", FirstUse()) if found is None else found
-
-    @property
-    def is_opening_here(self) -> bool:
-        """True if this code runs within the load of the session, as a log handler may do."""
-        return not self.is_opened and self._first_use is not None and self._first_use.is_running_here
+        return self.__dict__.setdefault("_first_use", StoreUse()) if found is None else found
 
     def _open(self) -> dict[Any, Any]:
         """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable.

@@ -26,7 +26,6 @@ from ...errors import SessionLimitError, SessionTooLargeError, SessionValueError
 from ...secret import HiddenContents, Secret, SecretBytes
 from ...sessions import ServerSession
 from ...sessions.concurrent_login import SharedLogin, join
-from ...sessions.settings import DEFAULT_TIMEOUT
 from ...sessions.work import DELETED_AT_ROTATION
 from ..remember.tokens import Used
 from ..setup.users import is_set
@@ -178,11 +177,6 @@ class SessionLogin:
     def owner(self) -> Ownership | None:
         """The owner and handle of the session's entry, or None if the session has no owner or is not on the server."""
         return None if self.server_session is None else self.server_session.owner
-
-    @property
-    def timeout(self) -> float:
-        """The longest wait, in seconds, until another thread of the request has found the user."""
-        return DEFAULT_TIMEOUT if self.server_session is None else self.server_session.interface.settings.timeout
 
     @property
     def log_name(self) -> str:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
 from ... import signals
-from ...first_use import Reentered, tell
+from ...first_use import Reentered, is_in_store_use, tell
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from ..in_session.session_login import FRESH, SessionLogin, browser_id, is_same_digest, login_problem
@@ -60,11 +60,10 @@ def user_of(state: LoginState) -> Any:
     realm has no loader, the 401 of an authenticator that refuses the credential, and SessionUnavailable.
     """
     if not state.is_loaded:
-        server = state.login.server_session
+        if is_in_store_use():
+            return state.realm.anonymous_user()
         try:
-            if server is not None and server.is_opening_here:
-                raise Reentered
-            state.first_use.run(partial(_load, state), state.login.timeout)
+            state.first_use.run(partial(_load, state), state.realm.timeout_for(state.app))
         except Reentered:
             return state.realm.anonymous_user()
         except TimeoutError:

@@ -14,6 +14,7 @@ from flask.sessions import SessionMixin
 from ...context import this_session
 from ...core.values.own_keys import is_user_id
 from ...sessions.interface import ServerSessionInterface
+from ...sessions.settings import DEFAULT_TIMEOUT
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
 from ..remember.tokens import RememberTokens, with_present_names
@@ -197,6 +198,11 @@ class Realm:
     def interface_for(self, app: Flask) -> Any:
         """Return the session interface of the sessions with this realm's logins."""
         return app.session_interface
+
+    def timeout_for(self, app: Flask) -> float:
+        """Return the longest wait, in seconds, until another thread of a request has found the user."""
+        interface = self.interface_for(app)
+        return interface.settings.timeout if isinstance(interface, ServerSessionInterface) else DEFAULT_TIMEOUT
 
     def session_of(self, request: Request) -> SessionMixin:
         """Return the session of a request in which this realm's login is stored."""
