@@ -27,8 +27,8 @@ def peek_at_session() -> Any:
     After a use, Flask's own session interface adds ``Vary: Cookie`` to the response.
     """
     context: Any = vars(globals).get("request_ctx", globals.app_ctx)._get_current_object()
-    attributes = vars(context)
-    return attributes["_session"] if "_session" in attributes else context.session  # Flask 3.1.2 has only the second
+    name = "_session" if "_session" in vars(context) else "session"  # Flask 3.1.2 has only the second
+    return getattr(context, name)
 
 
 def current_scope() -> Any:
