@@ -1,0 +1,312 @@
+"""Promise 10, request by request: the store fails in the middle, and the visitor is who they were or should be.
+
+Each row of :data:`ROWS` is a request: the visitor before it and the visitor after it. The tests let the store fail at
+some command of the request. With exactly the cookies that the browser then has, the visitor must be as before the
+request or as after it, with all data. A success must be as after it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from werkzeug.test import TestResponse
+
+from support.sites.outcomes import (
+    POLICIES,
+    SESSION_COOKIES,
+    Answer,
+    OutcomeSite,
+    Policy,
+    State,
+    Visitor,
+    cookies_set_by,
+)
+from support.stores.faults import SAVES, Fault, first_of, nth
+
+pytestmark = pytest.mark.promise(10)
+
+STORES = ("memory", "sqlite", "redis")
+
+ANONYMOUS = State(
+    who="",
+    fresh=False,
+    operator="",
+    cart=("coat",),
+    wish=(),
+    visits=1,
+    flashes=("note",),
+    comes_back="",
+    operator_comes_back="",
+    password="first",
+)
+#: A remembered customer.
+ALICE = ANONYMOUS._replace(who="alice", fresh=True, wish=("book",), comes_back="alice")
+#: The same, in a session that a remember token began.
+BACK = ALICE._replace(fresh=False)
+NOBODY = State("", False, "", (), (), 0, (), "", "", "first")
+
+
+def browses(visitor: Visitor) -> Visitor:
+    """Put something into each part of the visitor's session."""
+    return visitor.do("/cart/coat", "/plain", "/note/note")
+
+
+def is_anonymous(visitor: Visitor) -> None:
+    """Begin a session without a user. The user alice has something at home."""
+    browses(visitor.has_at_home("/login?user=alice{n}", "/wish/book"))
+
+
+def has_wishes(visitor: Visitor) -> None:
+    """Begin a session without a user, with visitor data that a login will merge."""
+    is_anonymous(visitor)
+    visitor.do("/wish/pen")
+
+
+def is_alice(visitor: Visitor) -> None:
+    """Log alice in, remembered."""
+    visitor.has_at_home("/login?user=alice{n}", "/wish/book").do("/login?user=alice{n}&remember=1")
+    visitor.open("/messages", "GET")
+    browses(visitor)
+
+
+def lost_the_session(visitor: Visitor) -> None:
+    """Log alice in, remembered, and lose the session."""
+    is_alice(visitor)
+    visitor.loses_sessions()
+
+
+def has_a_cart_again(visitor: Visitor) -> None:
+    """Log alice in, remembered, lose the session, and begin another one without asking who it is."""
+    lost_the_session(visitor)
+    visitor.do("/cart/coat", "/note/note")
+
+
+def came_back(visitor: Visitor) -> None:
+    """Log alice in by her remember token."""
+    lost_the_session(visitor)
+    visitor.open("/state", "GET")
+    browses(visitor)
+
+
+class Row(NamedTuple):
+    """A request."""
+
+    name: str
+    path: str
+    prepare: Callable[[Visitor], None]
+    before: State
+    after: State
+    #: Other states that a visitor may be in after a 503.
+    also: tuple[State, ...] = ()
+    #: True: after a success, the cookies from before the request are no login any more.
+    ends_login: bool = False
+
+
+MERGED = ANONYMOUS._replace(who="alice", fresh=True, wish=("book", "pen"), flashes=("note", "welcome"))
+RESUMED = NOBODY._replace(who="alice", wish=("book",), comes_back="alice")
+
+ROWS = [
+    Row("plain page", "/plain", is_alice, ALICE, ALICE._replace(visits=2)),
+    Row(
+        "login",
+        "/login?user=alice{n}",
+        is_anonymous,
+        ANONYMOUS,
+        ANONYMOUS._replace(who="alice", fresh=True, wish=("book",), flashes=("note", "welcome")),
+    ),
+    Row(
+        "login with remember",
+        "/login?user=alice{n}&remember=1",
+        is_anonymous,
+        ANONYMOUS,
+        ALICE._replace(flashes=("note", "welcome")),
+    ),
+    Row("comes back remembered", "/plain", lost_the_session, RESUMED, RESUMED._replace(visits=1)),
+    Row(
+        "comes back remembered with a cart",
+        "/plain",
+        has_a_cart_again,
+        BACK._replace(visits=0),
+        BACK._replace(visits=1),
+    ),
+    Row(
+        "logout",
+        "/logout",
+        is_alice,
+        ALICE,
+        NOBODY._replace(flashes=("goodbye",)),
+        # What a logout has ended stays ended.
+        also=(ALICE._replace(comes_back=""), NOBODY),
+        ends_login=True,
+    ),
+    Row("re-login", "/login?user=alice{n}&remember=1", is_alice, ALICE, ALICE._replace(flashes=("note", "welcome"))),
+    Row(
+        "login of somebody else",
+        "/login?user=bob{n}&remember=1",
+        is_alice,
+        ALICE,
+        ALICE._replace(who="bob", wish=(), flashes=("note", "welcome"), comes_back="bob"),
+        ends_login=True,
+    ),
+    Row("confirm", "/confirm", came_back, BACK, ALICE._replace(flashes=("confirmed", "note"))),
+    Row("rotate", "/rotate", is_alice, ALICE, ALICE._replace(visits=2)),
+    Row(
+        "password change",
+        "/password",
+        is_alice,
+        ALICE,
+        ALICE._replace(flashes=("changed", "note"), password="second"),
+        ends_login=True,
+    ),
+    Row("flash shown", "/show", is_alice, ALICE, ALICE._replace(flashes=())),
+    Row("user_session merge", "/login?user=alice{n}", has_wishes, ANONYMOUS._replace(wish=("pen",)), MERGED),
+    Row(
+        "operator kind",
+        "/operator/login?user=root{n}",
+        is_alice,
+        ALICE,
+        ALICE._replace(operator="root", operator_comes_back="root", flashes=("note", "on duty")),
+    ),
+]
+
+FAULTS = [
+    first_of("load fails", "load"),
+    first_of("first save fails", *SAVES),
+    Fault("second store call fails", lambda calls: len(calls) == 2),
+    first_of("answer lost", *SAVES, took_effect=True),
+]
+
+GetSite = Callable[[Policy], OutcomeSite]
+
+
+@pytest.fixture(scope="module", params=STORES)
+def get_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetSite]:
+    """Return a function that returns the site of a policy on each store in turn. Each site is made once."""
+    folder: Path = tmp_path_factory.mktemp("outcomes")
+    urls = {"memory": lambda: "memory://", "redis": lambda: request.getfixturevalue("shared_server").url}
+    sites: dict[Policy, OutcomeSite] = {}
+
+    def get(policy: Policy) -> OutcomeSite:
+        if policy not in sites:
+            make_url = urls.get(request.param, lambda: f"sqlite:///{folder}/{len(sites)}.sqlite3")
+            sites[policy] = OutcomeSite(make_url(), policy, SESSION_KEY_PREFIX=f"outcomes-{uuid.uuid4().hex}:")
+        return sites[policy]
+
+    yield get
+    for site in sites.values():
+        site.close()
+
+
+class Cell:
+    """One request of one visitor with one fault, and the judgement of it."""
+
+    def __init__(self, site: OutcomeSite, row: Row, fault: Fault | None, *, stays_down: bool, wait: float = 0) -> None:
+        self.row = row
+        self.visitor = Visitor(site)
+        row.prepare(self.visitor)
+        self.answer: Answer = self.visitor.meets(row.path, fault, stays_down=stays_down)
+        site.ahead += wait
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What is wrong, each as one sentence. An empty list: all is right. The visitor's clock goes on."""
+        response, outage = self.answer.response, self.answer.outage
+        if not isinstance(response, TestResponse):
+            return [f"{type(response).__name__} left wsgi_app: {response}. Commands: {outage}"]
+        if response.status_code == 503:
+            found = self._header_problems(response)
+        elif response.status_code < 400:
+            found = []
+        else:
+            found = ["expected a success or a 503"]
+        try:
+            found += self._state_problems(response)
+        except AssertionError as error:
+            found.append(str(error))
+        if found:
+            set_cookies = sorted(cookies_set_by(response))
+            found.append(f"Seen: {response.status}, Set-Cookie {set_cookies}. Commands: {outage}")
+        return found
+
+    def _header_problems(self, response: TestResponse) -> list[str]:
+        found = [] if response.headers.get("Retry-After") else ["the 503 has no Retry-After"]
+        wrong = cookies_set_by(response) - self._allowed_cookies()
+        if wrong:
+            found.append(f"the 503 sets {', '.join(sorted(wrong))}")
+        return found
+
+    def _allowed_cookies(self) -> set[str]:
+        """Return the cookies of ours that a 503 may set: normally none.
+
+        A rotation whose last write was not acknowledged, while the store stays down, cannot find out which ticket is
+        good. Only then may the 503 set the new ticket, because the old one may be dead.
+        """
+        outage = self.answer.outage
+        return set(SESSION_COOKIES) if outage.failed_at == "replace" and outage.stays_down else set()
+
+    def _state_problems(self, response: TestResponse) -> list[str]:
+        row, cookies = self.row, self.visitor.cookies
+        seen = self.visitor.state()
+        if response.status_code == 503:
+            # The new ticket without the remember cookie is a login that is not remembered.
+            allowed = [row.before, row.after, row.after._replace(comes_back=row.before.comes_back), *row.also]
+        else:
+            allowed = [row.after]
+        found = []
+        if seen not in allowed:
+            found.append(
+                f"the visitor with {sorted(cookies)} is neither as before ({seen.differences(row.before) or 'equal'}) "
+                f"nor as after the request ({seen.differences(row.after) or 'equal'})"
+            )
+        if row.ends_login and response.status_code < 400:
+            old = self.visitor.with_cookies(self.answer.cookies).state()
+            if old.who or old.comes_back:
+                found.append(f"the cookies from before are still a login: {old}")
+        return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_without_a_fault(get_site: GetSite, row: Row) -> None:
+    """The table is right: a visitor whose request succeeds is as the row says, and without the request as before."""
+    for policy in POLICIES:
+        site = get_site(policy)
+        cell = Cell(site, row, None, stays_down=False)
+        assert isinstance(cell.answer.response, TestResponse)
+        assert cell.answer.response.status_code < 400
+        assert not cell.problems, "\n".join(cell.problems)
+        untouched = Visitor(site)
+        row.prepare(untouched)
+        assert untouched.state() == row.before
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("stays_down", [False, True], ids=["back at once", "stays down"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_table(get_site: GetSite, row: Row, policy: Policy, stays_down: bool, fault: Fault) -> None:
+    """The visitor is who they were or who they should be, with all data. There is no 500, and a 503 can be retried."""
+    cell = Cell(get_site(policy), row, fault, stays_down=stays_down)
+    assert cell.answer.outage.failed_at, f"the fault never came: {cell.answer.outage}"
+    assert not cell.problems, "\n".join(cell.problems)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("how", ["only it", "from it on", "answer lost"])
+@pytest.mark.parametrize("wait", [0, 600], ids=["at once", "ten minutes later"])
+def test_each_command(get_site: GetSite, row: Row, how: str, wait: float) -> None:
+    """The same holds for a fault at each command of a request, and for visitors who come back ten minutes later."""
+    site = get_site("no page of its own")
+    commands = len(Cell(site, row, None, stays_down=False).answer.outage.calls)
+    assert commands
+    found = []
+    for number in range(1, commands + 1):
+        fault = nth(number, took_effect=how == "answer lost")
+        cell = Cell(site, row, fault, stays_down=how == "from it on", wait=wait)
+        if cell.problems:
+            found.append(f"command {number} of {commands}: " + "\n  ".join(cell.problems))
+    assert not found, "\n".join(found)
