@@ -163,6 +163,13 @@ ROWS = [
         ALICE._replace(flashes=("changed", "note"), password="second"),
         ends_login=True,
     ),
+    Row(
+        "impersonation",
+        "/impersonate?user=bob{n}",
+        is_alice,
+        ALICE,
+        ALICE._replace(who="bob", fresh=False, wish=(), flashes=("note", "seen as another")),
+    ),
     Row("flash shown", "/show", is_alice, ALICE, ALICE._replace(flashes=())),
     Row("user_session merge", "/login?user=alice{n}", has_wishes, ANONYMOUS._replace(wish=("pen",)), MERGED),
     Row(
@@ -179,7 +186,11 @@ FAULTS = [
     first_of("first save fails", *SAVES),
     Fault("second store call fails", lambda calls: len(calls) == 2),
     first_of("answer lost", *SAVES, took_effect=True),
+    Fault("every answer lost", lambda calls: calls[-1] in SAVES, took_effect=True, repeats=True),
 ]
+
+#: Each fault, and whether the store stays down after it. A store that is down loses no more answers.
+FAILURES = [(fault, down) for down in (False, True) for fault in FAULTS if not (down and fault.repeats)]
 
 GetSite = Callable[[Policy], OutcomeSite]
 
@@ -286,9 +297,12 @@ def test_without_a_fault(get_site: GetSite, row: Row) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("stays_down", [False, True], ids=["back at once", "stays down"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_table(get_site: GetSite, row: Row, policy: Policy, stays_down: bool, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "stays_down"),
+    FAILURES,
+    ids=[f"{f.name}, {'stays down' if down else 'back at once'}" for f, down in FAILURES],
+)
+def test_table(get_site: GetSite, row: Row, policy: Policy, fault: Fault, stays_down: bool) -> None:
     """The visitor is who they were or who they should be, with all data. There is no 500, and a 503 can be retried."""
     cell = Cell(get_site(policy), row, fault, stays_down=stays_down)
     assert cell.answer.outage.failed_at, f"the fault never came: {cell.answer.outage}"
@@ -296,7 +310,7 @@ def test_table(get_site: GetSite, row: Row, policy: Policy, stays_down: bool, fa
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("how", ["only it", "from it on", "answer lost"])
+@pytest.mark.parametrize("how", ["only it", "from it on", "answer lost", "answer lost, then down"])
 @pytest.mark.parametrize("wait", [0, 600], ids=["at once", "ten minutes later"])
 def test_each_command(get_site: GetSite, row: Row, how: str, wait: float) -> None:
     """The same holds for a fault at each command of a request, and for visitors who come back ten minutes later."""
@@ -305,8 +319,9 @@ def test_each_command(get_site: GetSite, row: Row, how: str, wait: float) -> Non
     assert commands
     found = []
     for number in range(1, commands + 1):
-        fault = nth(number, took_effect=how == "answer lost")
-        cell = Cell(site, row, fault, stays_down=how == "from it on", wait=wait)
+        fault = nth(number, took_effect="lost" in how)
+        cell = Cell(site, row, fault, stays_down=how in ("from it on", "answer lost, then down"), wait=wait)
+        assert cell.answer.outage.failed_at, f"the fault never came: {cell.answer.outage}"
         if cell.problems:
             found.append(f"command {number} of {commands}: " + "\n  ".join(cell.problems))
     assert not found, "\n".join(found)

@@ -23,6 +23,7 @@ from flask_cloakroom import (
     confirm_login,
     current_user,
     generate_csrf,
+    impersonate,
     login_fresh,
     login_user,
     logout_user,
@@ -97,6 +98,7 @@ class OutcomeSite:
         self.ahead = 0.0
         cloakroom = Cloakroom(app)
         cloakroom.user_loader(self.load_user)
+        cloakroom.login_manager.impersonation_allowed(lambda by, user: True)
         self.operators = UserKind("operator", app)
         self.operators.user_loader(self.load_user)
         interface: Any = app.session_interface
@@ -220,6 +222,11 @@ def add_views(site: OutcomeSite) -> None:
         session["visits"] = session.get("visits", 0) + 1
         return "ok"
 
+    def start_impersonation() -> Any:
+        impersonate(site.load_user(request.args["user"]))
+        flash("seen as another")
+        return redirect("/state")
+
     def operator_login() -> Any:
         site.operators.login_user(site.load_user(request.args["user"]), remember=True)
         flash("on duty")
@@ -235,6 +242,7 @@ def add_views(site: OutcomeSite) -> None:
         "/confirm": confirm,
         "/password": password,
         "/rotate": rotate,
+        "/impersonate": start_impersonation,
         "/operator/login": operator_login,
         "/show": show_messages,
     }.items():
@@ -269,7 +277,9 @@ class Visitor:
     def open(self, path: str, method: str = "POST", client: Any = None) -> TestResponse:
         """Send a request from this browser, or from another ``client``, and return the response."""
         client = self.client if client is None else client
-        response: TestResponse = client.open(path, method=method, headers={"Sec-Fetch-Site": "same-origin"})
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        # Buffered, because a streamed body keeps its request open until it is read.
+        response: TestResponse = client.open(path, method=method, headers=headers, buffered=True)
         return response
 
     def do(self, *paths: str) -> Visitor:

@@ -23,6 +23,8 @@ class Fault(NamedTuple):
     hits: Callable[[list[str]], bool]
     #: True: the store does the command, and only its answer is lost.
     took_effect: bool = False
+    #: True: each command that ``hits`` names fails, not only the first one.
+    repeats: bool = False
 
 
 def first_of(name: str, *verbs: str, took_effect: bool = False) -> Fault:
@@ -75,12 +77,12 @@ class FaultyStore:
             if outage is None:
                 return command(*arguments, **options)
             outage.calls.append(verb)
-            if outage.failed_at:
-                if outage.stays_down:
-                    raise StoreError("the store is still down")
-            elif outage.fault is not None and outage.fault.hits(outage.calls):
-                outage.failed_at = verb
-                if outage.fault.took_effect:
+            fault = outage.fault
+            if outage.failed_at and outage.stays_down:
+                raise StoreError("the store is still down")
+            if fault is not None and (fault.repeats or not outage.failed_at) and fault.hits(outage.calls):
+                outage.failed_at = outage.failed_at or verb
+                if fault.took_effect:
                     command(*arguments, **options)
                 raise StoreError("the store failed")
             return command(*arguments, **options)
