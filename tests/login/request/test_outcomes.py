@@ -74,6 +74,13 @@ def is_alice(visitor: Visitor) -> None:
     browses(visitor)
 
 
+def is_not_remembered(visitor: Visitor) -> None:
+    """Log alice in, not remembered, so that nothing but the session can show who she is."""
+    visitor.has_at_home("/login?user=alice{n}", "/wish/book").do("/login?user=alice{n}")
+    visitor.open("/messages", "GET")
+    browses(visitor)
+
+
 def lost_the_session(visitor: Visitor) -> None:
     """Log alice in, remembered, and lose the session."""
     is_alice(visitor)
@@ -109,6 +116,9 @@ class Row(NamedTuple):
 
 MERGED = ANONYMOUS._replace(who="alice", fresh=True, wish=("book", "pen"), flashes=("note", "welcome"))
 RESUMED = NOBODY._replace(who="alice", wish=("book",), comes_back="alice")
+
+#: A customer who is not remembered.
+PLAIN = ALICE._replace(comes_back="")
 
 ROWS = [
     Row("plain page", "/plain", is_alice, ALICE, ALICE._replace(visits=2)),
@@ -155,6 +165,16 @@ ROWS = [
     ),
     Row("confirm", "/confirm", came_back, BACK, ALICE._replace(flashes=("confirmed", "note"))),
     Row("rotate", "/rotate", is_alice, ALICE, ALICE._replace(visits=2)),
+    Row("confirm, not remembered", "/confirm", is_not_remembered, PLAIN, PLAIN._replace(flashes=("confirmed", "note"))),
+    Row("rotate, not remembered", "/rotate", is_not_remembered, PLAIN, PLAIN._replace(visits=2)),
+    Row(
+        "password change, not remembered",
+        "/password",
+        is_not_remembered,
+        PLAIN,
+        PLAIN._replace(flashes=("changed", "note"), password="second"),
+        ends_login=True,
+    ),
     Row(
         "password change",
         "/password",
