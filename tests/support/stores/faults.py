@@ -71,6 +71,15 @@ class FaultyStore:
         finally:
             self._outage = None
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """In the ``with`` block, inside of that of a fault, let another request use the store, which is in order."""
+        outage, self._outage = self._outage, None
+        try:
+            yield
+        finally:
+            self._outage = outage
+
     def _wrap(self, verb: str, command: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             outage = self._outage
