@@ -156,6 +156,18 @@ def add_setup_views(site: OutcomeSite) -> None:
     """Add the views by which a visitor gets data, and those that show the data. The store is in order for them."""
     app = site.app
 
+    @app.post("/begin")
+    def begin() -> str:
+        """Do all in one request: log in, and put something into each part of the session."""
+        if "user" in request.args:
+            login_user(site.load_user(request.args["user"]), remember="remember" in request.args)
+        session["cart"] = ["coat"]
+        session["visits"] = 1
+        flash("note")
+        if "wish" in request.args:
+            user_session["wish"] = [request.args["wish"]]
+        return "ok"
+
     @app.post("/cart/<item>")
     def cart(item: str) -> str:
         session.setdefault("cart", []).append(item)
@@ -180,6 +192,7 @@ def add_setup_views(site: OutcomeSite) -> None:
             "cart": session.get("cart", []),
             "wish": user_session.get("wish", []),
             "visits": session.get("visits", 0),
+            "messages": get_flashed_messages() if "messages" in request.args else [],
         }
 
     @app.get("/messages")
@@ -339,12 +352,12 @@ class Visitor:
 
     def state(self) -> State:
         """Return what this visitor finds with the cookies that the browser has. The clock goes on by some minutes."""
-        now = self._shown()
-        flashes = self._messages()
+        now = self._shown("/state?messages=1")
+        flashes = now["messages"]
         self.site.ahead += LEASE_MS / 1000 + 1
-        flashes += self._messages()
+        flashes += self._shown("/messages")
         self.site.ahead += LATER
-        back = self.loses_sessions()._shown()
+        back = self.loses_sessions()._shown("/state")
         return State(
             who=self._name(now["who"]),
             fresh=now["fresh"],
@@ -358,17 +371,10 @@ class Visitor:
             password=self.site.passwords[self.named("alice")],
         )
 
-    def _shown(self) -> dict[str, Any]:
-        response = self.open("/state", "GET")
-        assert response.status_code == 200, f"afterwards, with the store in order, /state answers {response.status}"
-        shown: dict[str, Any] = response.json
-        return shown
-
-    def _messages(self) -> list[str]:
-        response = self.open("/messages", "GET")
-        assert response.status_code == 200, f"afterwards, with the store in order, /messages answers {response.status}"
-        messages: list[str] = response.json
-        return messages
+    def _shown(self, path: str) -> Any:
+        response = self.open(path, "GET")
+        assert response.status_code == 200, f"afterwards, with the store in order, {path} answers {response.status}"
+        return response.json
 
     def _name(self, user_id: str) -> str:
         """Return the name of this visitor's own user. The id of anybody else stays as it is."""
