@@ -31,6 +31,8 @@ from support.stores.faults import SAVES, Fault, first_of, nth
 
 pytestmark = pytest.mark.promise(10)
 
+#: Seconds, for the site whose tickets are renewed.
+RENEW_EVERY = 1000
 STORES = ("memory", "sqlite", "redis")
 
 ANONYMOUS = State(
@@ -72,6 +74,12 @@ def is_not_remembered(visitor: Visitor) -> None:
     visitor.do("/begin?user=alice{n}&wish=book")
 
 
+def is_due(visitor: Visitor) -> None:
+    """Log alice in, not remembered, and let the renewal of her ticket become due."""
+    is_not_remembered(visitor)
+    visitor.site.ahead += 2 * RENEW_EVERY
+
+
 def lost_the_session(visitor: Visitor) -> None:
     """Log alice in, remembered, and lose the session."""
     is_alice(visitor)
@@ -104,13 +112,9 @@ class Row(NamedTuple):
     #: True: after a success, the cookies from before the request are no login any more.
     ends_login: bool = False
 
-    @property
-    def waits(self) -> tuple[int, ...]:
-        """How many seconds later the visitor comes back in the tests of each command.
-
-        If the visitor has only a remember token, it must also be good when it is no longer exchanged for the same one.
-        """
-        return (0, 600) if self.prepare in (lost_the_session, has_a_cart_again) else (0,)
+    #: How many seconds later the visitor comes back in the tests of each command. After the longer time, a used
+    #: remember token or a renewed ticket is no longer exchanged for the same successor.
+    waits: tuple[int, ...] = (0,)
 
 
 MERGED = ANONYMOUS._replace(who="alice", fresh=True, wish=("book", "pen"), flashes=("note", "welcome"))
@@ -135,13 +139,14 @@ ROWS = [
         ANONYMOUS,
         ALICE._replace(flashes=("note", "welcome")),
     ),
-    Row("comes back remembered", "/plain", lost_the_session, RESUMED, RESUMED._replace(visits=1)),
+    Row("comes back remembered", "/plain", lost_the_session, RESUMED, RESUMED._replace(visits=1), waits=(0, 600)),
     Row(
         "comes back remembered with a cart",
         "/plain",
         has_a_cart_again,
         BACK._replace(visits=0),
         BACK._replace(visits=1),
+        waits=(0, 600),
     ),
     Row(
         "logout",
@@ -200,6 +205,9 @@ ROWS = [
     ),
 ]
 
+#: A request of a site with SESSION_RENEW_EVERY.
+RENEWAL = Row("renewal", "/plain", is_due, PLAIN, PLAIN._replace(visits=2), waits=(0, 600))
+
 FAULTS = [
     first_of("load fails", "load"),
     first_of("first save fails", *SAVES),
@@ -211,7 +219,7 @@ FAULTS = [
 #: Each fault, and whether the store stays down after it. A store that is down loses no more answers.
 FAILURES = [(fault, down) for down in (False, True) for fault in FAULTS if not (down and fault.repeats)]
 
-GetSite = Callable[[Policy], OutcomeSite]
+GetSite = Callable[..., OutcomeSite]
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -219,13 +227,16 @@ def get_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Return a function that returns the site of a policy on each store in turn. Each site is made once."""
     folder: Path = tmp_path_factory.mktemp("outcomes")
     urls = {"memory": lambda: "memory://", "redis": lambda: request.getfixturevalue("shared_server").url}
-    sites: dict[Policy, OutcomeSite] = {}
+    sites: dict[tuple[Policy, int | None], OutcomeSite] = {}
 
-    def get(policy: Policy) -> OutcomeSite:
-        if policy not in sites:
+    def get(policy: Policy, renew_every: int | None = None) -> OutcomeSite:
+        wanted = policy, renew_every
+        if wanted not in sites:
             make_url = urls.get(request.param, lambda: f"sqlite:///{folder}/{len(sites)}.sqlite3")
-            sites[policy] = OutcomeSite(make_url(), policy, SESSION_KEY_PREFIX=f"outcomes-{uuid.uuid4().hex}:")
-        return sites[policy]
+            prefix = f"outcomes-{uuid.uuid4().hex}:"
+            settings = {"SESSION_KEY_PREFIX": prefix, "SESSION_RENEW_EVERY": renew_every}
+            sites[wanted] = OutcomeSite(make_url(), policy, **settings)
+        return sites[wanted]
 
     yield get
     for site in sites.values():
@@ -283,8 +294,11 @@ class Cell:
         row, cookies = self.row, self.visitor.cookies
         seen = self.visitor.state()
         if response.status_code == 503:
-            # The new ticket without the remember cookie is a login that is not remembered.
-            allowed = [row.before, row.after, row.after._replace(comes_back=row.before.comes_back), *row.also]
+            # The new ticket without the remember cookie is a login that is not remembered, or still is as before.
+            back = row.before.comes_back if row.before.comes_back == row.after.comes_back else ""
+            operator_back = row.before.operator_comes_back
+            undelivered = row.after._replace(comes_back=back, operator_comes_back=operator_back)
+            allowed = [row.before, row.after, undelivered, *row.also]
         else:
             allowed = [row.after]
         found = []
@@ -328,12 +342,26 @@ def test_table(get_site: GetSite, row: Row, policy: Policy, fault: Fault, stays_
     assert not cell.problems, "\n".join(cell.problems)
 
 
+HOW = ["only it", "from it on", "answer lost", "answer lost, then down"]
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("how", ["only it", "from it on", "answer lost", "answer lost, then down"])
+@pytest.mark.parametrize("how", HOW)
 def test_each_command(get_site: GetSite, row: Row, how: str) -> None:
     """The same holds for a fault at each command of a request, and for remembered visitors who try again later."""
-    site = get_site("no page of its own")
-    commands = len(Cell(site, row, None, stays_down=False).answer.outage.calls)
+    fail_at_each_command(get_site("no page of its own"), row, how)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_renewal(get_site: GetSite, how: str) -> None:
+    """The same holds for a request in which the ticket is renewed, and for visitors who come back later."""
+    fail_at_each_command(get_site("no page of its own", RENEW_EVERY), RENEWAL, how)
+
+
+def fail_at_each_command(site: OutcomeSite, row: Row, how: str) -> None:
+    dry = Cell(site, row, None, stays_down=False)
+    assert not dry.problems, "\n".join(dry.problems)
+    commands = len(dry.answer.outage.calls)
     assert commands
     found = []
     for number, wait in product(range(1, commands + 1), row.waits):
