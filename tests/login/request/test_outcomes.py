@@ -226,7 +226,10 @@ GetSite = Callable[..., OutcomeSite]
 def get_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetSite]:
     """Return a function that returns the site of a policy on each store in turn. Each site is made once."""
     folder: Path = tmp_path_factory.mktemp("outcomes")
-    urls = {"memory": lambda: "memory://", "redis": lambda: request.getfixturevalue("shared_server").url}
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: "memory://",
+        "redis": lambda: str(request.getfixturevalue("shared_server").url),
+    }
     sites: dict[tuple[Policy, int | None], OutcomeSite] = {}
 
     def get(policy: Policy, renew_every: int | None = None) -> OutcomeSite:

@@ -103,7 +103,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OutcomeSite
 
 
 def add_views(site: OutcomeSite) -> None:
-    by_name: dict[str, Callable[..., None]] = {each.__name__: each for each in (*EDITS, *SESSION_WORK)}
+    steps: list[Callable[..., None]] = [*EDITS, *SESSION_WORK]
+    by_name = {each.__name__: each for each in steps}
     failures: dict[str, Callable[[], object]] = {
         "unstorable session": lambda: session.update(broken=Unstorable()),
         "too large session": lambda: session.update(large="x" * 2 * MAX_BYTES),
@@ -162,8 +163,8 @@ def shown(visitor: Visitor) -> dict[str, Any]:
     """Return all that a visitor has."""
     response = visitor.open("/both", "GET")
     assert response.status_code == 200, f"afterwards /both answers {response.status}"
-    found: dict[str, Any] = response.json
-    return found
+    found: Any = response.json
+    return dict(found)
 
 
 @pytest.mark.parametrize("has_data", [True, False], ids=["user has data", "user has none"])
