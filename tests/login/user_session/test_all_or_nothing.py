@@ -124,8 +124,8 @@ def add_views(site: OutcomeSite) -> None:
             failures[request.args["failure"]]()
         return "ok"
 
-    @site.app.post("/begin")
-    def begin() -> str:
+    @site.app.post("/fill-data")
+    def fill_data() -> str:
         for data in (user_session, site.operators.user_session):
             data.update(old="value", address={"lines": ["house"]}, orders=["first"])
         return "ok"
@@ -156,7 +156,7 @@ def logged_in(site: OutcomeSite, *, has_data: bool = True) -> Visitor:
     """Return a visitor who is logged in as a user of both kinds."""
     visitor = Visitor(site).do("/login-here?user=alice{n}", "/operator/login?user=root{n}")
     visitor.open("/messages", "GET")
-    return visitor.do("/plain", "/begin") if has_data else visitor.do("/plain")
+    return visitor.do("/plain", "/fill-data") if has_data else visitor.do("/plain")
 
 
 def shown(visitor: Visitor) -> dict[str, Any]:
