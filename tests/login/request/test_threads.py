@@ -1,0 +1,523 @@
+"""Threads of one request share one session, one user and one ``user_session``, and lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from flask import session
+
+from flask_cloakroom import StoreError, current_user, login_user, user_loaded_from_cookie, user_session
+from flask_cloakroom.sessions.outage import SessionUnavailable
+from flask_cloakroom.testing.parallel import run_in_threads
+from support.clock import CalmClock
+from support.sites.requests_on_app import MakeApp
+from support.sites.threads import (
+    FIRST_USES,
+    THREADS,
+    WAYS,
+    Browser,
+    Gate,
+    Running,
+    Site,
+    ask_user,
+    contents,
+    forget,
+    read,
+    render_token,
+    say,
+    switching_often,
+    together,
+    write,
+    write_user_session,
+)
+from support.sites.watched_store import watch
+
+#: Rounds of each combination below. With 3 stores, 4 ways and 3 kinds of visitors these are more than 500.
+ROUNDS = pytest.mark.parametrize("rounds", [14, pytest.param(150, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+
+
+@pytest.fixture
+def site(make_app: MakeApp) -> Site:
+    return Site(make_app())
+
+
+@pytest.fixture
+def often_switching() -> Iterator[None]:
+    with switching_often():
+        yield
+
+
+pytestmark = pytest.mark.usefixtures("often_switching")
+
+
+# -- all first uses beside each other -------------------------------------------------------------------------------
+
+
+def logged_in(site: Site) -> tuple[Browser, str | None]:
+    """A user with a session."""
+    browser = site.browser("alice")
+    return browser, "alice"
+
+
+def remembered(site: Site) -> tuple[Browser, str | None]:
+    """A user whose session cookie is gone, and who is logged in by the remember token in this very request."""
+    browser = site.browser("bob", remember=True)
+    return browser, "bob"
+
+
+def anonymous(site: Site) -> tuple[Browser, str | None]:
+    """A visitor who is not logged in."""
+    return site.browser(), None
+
+
+VISITORS: dict[str, Callable[[Site], tuple[Browser, str | None]]] = {
+    "logged in": logged_in,
+    "remembered": remembered,
+    "anonymous": anonymous,
+}
+
+
+def mix(turn: int) -> list[Any]:
+    """Return the first uses of the threads: in some rounds all the same, in others each one beside each other one."""
+    return [FIRST_USES[(turn + thread * (turn // len(FIRST_USES))) % len(FIRST_USES)] for thread in range(THREADS)]
+
+
+@ROUNDS
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("visitor", VISITORS)
+def test_first_use_together(site: Site, way: str, visitor: str, rounds: int) -> None:
+    """Eight threads are the first to read, write, ask for the user, for their data, for a token, and to flash.
+
+    Each sees the request's visitor and nobody else, and the next request finds what each one wrote.
+    """
+    browser, name = VISITORS[visitor](site)
+    for turn in range(rounds):
+        uses = mix(turn)
+        browser.run(forget)
+        if visitor == "remembered":
+            browser.lose_session_cookie()
+        results = browser.run_in_threads(way, lambda number, uses=uses: uses[number](number))  # type: ignore[misc]
+        by_use = {use: [number for number in range(THREADS) if uses[number] is use] for use in uses}
+        assert [results[number] for number in by_use.get(ask_user, [])] == [name] * len(by_use.get(ask_user, []))
+        if visitor != "remembered":  # the session of a remembered visitor begins anew
+            assert {results[number] for number in by_use.get(read, [])} <= {name}
+        tokens = [results[number] for number in by_use.get(render_token, [])]
+        assert [browser.accepts(token) for token in tokens] == [True] * len(tokens)
+        found = browser.run(contents)
+        assert found["who"] == name
+        assert found["session"] == {f"key {number}": number for number in by_use.get(write, [])}
+        assert found["user_session"] == {f"key {number}": number for number in by_use.get(write_user_session, [])}
+        said = [f"message {number}" for number in by_use.get(say, [])]
+        assert sorted(found["flashes"]) == sorted(said if visitor == "remembered" else ["earlier", *said])
+
+
+@pytest.mark.promise(3, 7)
+@pytest.mark.parametrize("way", WAYS)
+def test_login_beside_writes(site: Site, way: str) -> None:
+    """One thread logs a user in, the others write: the login and all that was written are stored."""
+    for turn in range(5):
+        browser = site.browser()
+        browser.run(lambda: session.update({"name": "a visitor"}))
+        user = site.users["alice"]
+
+        def work(number: int, turn: int = turn, user: Any = user) -> Any:
+            return login_user(user) if number == turn else write(number)
+
+        assert browser.run_in_threads(way, work)[turn] is True
+        found = browser.run(contents)
+        assert found["who"] == "alice"
+        assert found["session"] == {f"key {number}": number for number in range(THREADS) if number != turn}
+
+
+def who() -> Any:
+    return current_user.get_id()
+
+
+# -- one user -----------------------------------------------------------------------------------------------------
+
+
+class TestOneUser:
+    """However many threads ask who the user is, the loader is called once, and all get its user."""
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_one_object(self, site: Site, way: str) -> None:
+        """All threads have the same user object."""
+        browser = site.browser("alice")
+        site.loads.clear()
+        found = browser.run_in_threads(way, lambda number: current_user._get_current_object())
+        assert all(user is site.users["alice"] for user in found)
+        assert site.loads == ["alice"]
+
+    def test_threads_that_come_while_the_loader_runs(self, site: Site) -> None:
+        """They wait for the user, and are not anonymous."""
+        browser, gate = site.browser("alice"), Gate()
+        site.loads.clear()
+        site.while_loading = gate
+
+        def view() -> list[Any]:
+            threads = [Running(who)]
+            gate.wait_for_first()
+            threads += [Running(who).wait_until_inside() for _ in range(3)]
+            gate.open()
+            return [thread.result() for thread in threads]
+
+        assert browser.run(view) == ["alice"] * 4
+        assert site.loads == ["alice"]
+
+    @pytest.mark.parametrize("fails", [1, 2, 9])
+    def test_a_loader_that_raises_while_threads_wait(self, site: Site, fails: int) -> None:
+        """Each of them gets the loader's error, or asks the loader itself. None hangs, and none is anonymous."""
+        browser, gate = site.browser("alice"), Gate()
+        left = [None] * fails
+
+        def fail() -> None:
+            gate()
+            if left:
+                left.pop()
+                raise ConnectionError("the database is gone")
+
+        site.while_loading = fail
+
+        def view() -> list[Running]:
+            threads = [Running(who)]
+            gate.wait_for_first()
+            threads += [Running(who).wait_until_inside() for _ in range(3)]
+            gate.open()
+            return [thread.join() for thread in threads]
+
+        first, *others = browser.run(view)
+        assert isinstance(first.error, ConnectionError)
+        for thread in others:
+            assert isinstance(thread.error, ConnectionError) or thread.value == "alice"
+        site.while_loading = lambda: None
+        assert browser.who == "alice"
+
+    def test_the_store_fails_while_threads_wait(self, site: Site) -> None:
+        """All get the same 503, the store is asked once, and nobody is logged out."""
+        browser, gate = site.browser("alice", remember=True), Gate()
+        token = browser.cookie("remember_token")
+        store = watch(site.app)
+
+        def fail() -> None:
+            gate()
+            raise StoreError("down")
+
+        store.before["load"] = fail
+        threads: list[Running] = []
+
+        def view() -> str:
+            threads.append(Running(who))
+            gate.wait_for_first()
+            threads.extend(Running(ask).wait_until_inside() for ask in (who, lambda: dict(user_session)))
+            gate.open()
+            return str([thread.join() for thread in threads])
+
+        response = browser.open(view)
+        assert [type(thread.error) for thread in threads] == [SessionUnavailable] * 3
+        assert store.calls == []
+        assert response.status_code == 503
+        assert response.headers["Retry-After"]
+        assert "Set-Cookie" not in response.headers
+        assert browser.who == "alice"
+        assert browser.cookie("remember_token") == token
+
+    def test_a_thread_does_not_wait_for_ever(self, make_app: MakeApp) -> None:
+        """It gets a 503 after SESSION_STORE_TIMEOUT. The thread that it waited for goes on unharmed."""
+        site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
+        browser, gate = site.browser("alice"), Gate()
+        site.while_loading = gate
+
+        def view() -> tuple[Any, Any, float]:
+            first = Running(lambda: (current_user.get_id(), session.update({"key 1": 1})))
+            gate.wait_for_first()
+            with CalmClock() as clock:
+                began = clock.time()
+                late = Running(who).join()
+                waited = clock.time() - began
+            gate.open()
+            return first.result(), late.error, waited
+
+        found, error, waited = browser.run(view)
+        assert found == ("alice", None)
+        assert isinstance(error, SessionUnavailable)
+        assert 0.1 < waited < 3
+        assert browser.run(contents)["session"] == {"key 1": 1}
+
+    def test_a_view_that_fails_by_the_wait_is_a_503(self, make_app: MakeApp) -> None:
+        """Its visitor tries again, and is who they were."""
+        site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
+        browser, gate = site.browser("alice"), Gate()
+        site.while_loading = gate
+
+        def view() -> str:
+            first = Running(who)
+            gate.wait_for_first()
+            try:
+                return str(current_user.get_id())
+            finally:
+                gate.open()
+                first.join()
+
+        response = browser.open(view)
+        assert response.status_code == 503
+        assert response.headers["Retry-After"]
+        assert browser.who == "alice"
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_a_remember_token_is_used_once(self, site: Site, way: str) -> None:
+        """Threads whose user is remembered log in once, and the browser is remembered afterwards too."""
+        browser = site.browser("bob", remember=True)
+        used: list[Any] = []
+
+        def listen(sender: Any, user: Any) -> None:
+            used.append(user.get_id())
+
+        for _ in range(3):
+            browser.lose_session_cookie()
+            with user_loaded_from_cookie.connected_to(listen):
+                assert browser.run_in_threads(way, ask_user) == ["bob"] * THREADS
+            assert used == ["bob"]
+            used.clear()
+            assert browser.who == "bob"
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_credentials_are_checked_once(self, site: Site, way: str) -> None:
+        """An authenticator runs once for all threads of a request."""
+        asked: list[Any] = []
+
+        @site.room.login_manager.authenticator("Bearer")
+        def of_bearer(request: Any) -> Any:
+            asked.append(request)
+            return site.users.get(request.authorization.token)
+
+        browser = site.browser()
+        browser.client.environ_base["HTTP_AUTHORIZATION"] = "Bearer carol"
+        assert browser.run_in_threads(way, ask_user) == ["carol"] * THREADS
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_two_kinds_of_user(self, site: Site, way: str) -> None:
+        """Threads that ask for the application's user and for the operator get both, and lose the writes of none."""
+        browser = site.browser("alice")
+        assert browser.run(lambda: site.operators.login_user(site.users["bob"]))
+        site.loads.clear()
+
+        def work(number: int) -> Any:
+            if number % 2:
+                site.operators.user_session[f"key {number}"] = number
+                return site.operators.current_user.get_id()
+            user_session[f"key {number}"] = number
+            return current_user.get_id()
+
+        assert browser.run_in_threads(way, work) == ["alice", "bob"] * (THREADS // 2)
+        assert sorted(site.loads) == ["alice", "bob"]
+        kept = browser.run(lambda: (dict(user_session), dict(site.operators.user_session)))
+        assert kept == tuple({f"key {number}": number for number in range(first, THREADS, 2)} for first in (0, 1))
+
+
+# -- loaders that ask for the user --------------------------------------------------------------------------------
+
+
+class TestLoadersThatAsk:
+    """A loader that asks for the user itself sees an anonymous user, on whichever thread it asks."""
+
+    @pytest.fixture(params=["sync view", "async view"])
+    def ask(self, request: pytest.FixtureRequest, site: Site) -> Callable[[], Any]:
+        """Return a function with which a logged-in browser asks for its user in a view of each kind."""
+        browser = site.browser("alice")
+
+        async def async_view() -> str:
+            return str(current_user.get_id())
+
+        def view() -> str:
+            return str(current_user.get_id())
+
+        return lambda: browser.open(view if request.param == "sync view" else async_view).text
+
+    def test_a_plain_loader(self, site: Site, ask: Callable[[], Any]) -> None:
+        """In the thread of the view."""
+        seen: list[Any] = []
+        site.while_loading = lambda: seen.append((current_user.get_id(), dict(user_session), session["_user_id"]))
+        assert ask() == "alice"
+        assert seen == [(None, {}, "alice")]
+
+    def test_an_async_loader(self, site: Site, ask: Callable[[], Any]) -> None:
+        """Before and after an ``await``, and in another thread that has a copy of its context variables."""
+        seen: list[Any] = []
+
+        @site.room.user_loader
+        async def load(user_id: str) -> Any:
+            seen.append(current_user.get_id())
+            await asyncio.sleep(0)
+            seen.append(await asyncio.to_thread(lambda: current_user.get_id()))
+            seen.append(await sync_to_async(lambda: current_user.get_id(), thread_sensitive=False)())
+            return site.users.get(user_id)
+
+        assert ask() == "alice"
+        assert seen == [None, None, None]
+
+    def test_a_loader_with_a_copy_of_the_context(self, site: Site, ask: Callable[[], Any]) -> None:
+        """``contextvars.copy_context().run`` in a thread of the loader's own."""
+        seen: list[Any] = []
+
+        def ask_elsewhere() -> None:
+            context = contextvars.copy_context()
+            seen.extend(run_in_threads(1, lambda number: context.run(lambda: current_user.get_id())))
+
+        site.while_loading = ask_elsewhere
+        assert ask() == "alice"
+        assert seen == [None]
+
+    def test_a_loader_that_waits_for_a_stranger(self, make_app: MakeApp) -> None:
+        """A thread that only has the request, and no context variable that says who began it, gives up after a while.
+
+        The loader waits for this thread, and the thread for the loader. Without a bound the request would hang.
+        """
+        site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
+        browser = site.browser("alice")
+        seen: list[Running] = []
+        site.while_loading = lambda: seen.append(Running(who).join())
+        with CalmClock() as clock:
+            began = clock.time()
+            assert browser.who == "alice"
+            assert clock.time() - began < 3
+        [thread] = seen
+        assert thread.value is None
+        assert thread.error is None or isinstance(thread.error, SessionUnavailable)
+
+    def test_what_a_loader_writes_is_saved(self, site: Site, ask: Callable[[], Any]) -> None:
+        """Into the session, while the user is being loaded."""
+        site.while_loading = lambda: session.update({"key 1": 1})
+        assert ask() == "alice"
+        site.while_loading = lambda: None
+        # The same browser, so that it is the session that the loader wrote to.
+        browser = site.browser("alice")
+        site.while_loading = lambda: session.update({"key 2": 2})
+        assert browser.who == "alice"
+        assert browser.run(contents)["session"] == {"key 2": 2}
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_threads_with_an_async_loader(self, site: Site, way: str) -> None:
+        """Eight threads ask at once, in sync and async views, and the loader runs once."""
+        loads: list[str] = []
+
+        @site.room.user_loader
+        async def load(user_id: str) -> Any:
+            loads.append(user_id)
+            assert await asyncio.to_thread(lambda: current_user.get_id()) is None
+            return site.users.get(user_id)
+
+        browser = site.browser("alice")
+        for _ in range(5):
+            loads.clear()
+            assert browser.run_in_threads(way, ask_user) == ["alice"] * THREADS
+            assert loads == ["alice"]
+
+
+# -- one user_session ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+@pytest.mark.parametrize("way", WAYS)
+class TestOneUserSession:
+    """Threads write to one ``user_session``, of a visitor and of a user."""
+
+    def numbers(self, browser: Browser) -> Any:
+        return browser.run(lambda: sorted(user_session["cart"]))
+
+    def test_one_stored_list(self, site: Site, user: str | None, way: str) -> None:
+        """Each thread appends to a list from an earlier request."""
+        browser = site.browser(user)
+        browser.run(lambda: user_session.update({"cart": [-1]}))
+        for turn in range(3):
+            browser.run_in_threads(way, lambda number, turn=turn: user_session["cart"].append(10 * turn + number))  # type: ignore[misc]
+        wanted = [10 * turn + number for turn in range(3) for number in range(THREADS)]
+        assert self.numbers(browser) == [-1, *wanted]
+
+    def test_a_list_that_each_begins(self, site: Site, user: str | None, way: str) -> None:
+        """``setdefault()`` of all threads gives one list."""
+        browser = site.browser(user)
+        browser.run_in_threads(way, lambda number: user_session.setdefault("cart", []).append(number))
+        assert self.numbers(browser) == list(range(THREADS))
+
+    def test_keys_after_the_first_use(self, site: Site, user: str | None, way: str) -> None:
+        """Also if the view has asked for the user and the session before, but not for ``user_session``."""
+        browser = site.browser(user)
+        for turn in range(5):
+            start = WAYS[way]
+
+            def work(number: int, turn: int = turn) -> None:
+                user_session[f"key {turn}.{number}"] = number
+
+            def view(start: Any = start, work: Any = work) -> str:
+                current_user.get_id()
+                session.get("name")
+                return str(start(THREADS, together(THREADS, work)))
+
+            async def async_view(start: Any = start, work: Any = work) -> str:
+                current_user.get_id()
+                session.get("name")
+                return str(await start(THREADS, together(THREADS, work)))
+
+            browser.open(async_view if asyncio.iscoroutinefunction(start) else view)
+        assert len(browser.run(contents)["user_session"]) == 5 * THREADS
+
+
+def test_threads_that_come_while_user_data_is_loaded(site: Site) -> None:
+    """They wait, and write to the same data. The store is asked once for the session and once for the data."""
+    browser, gate = site.browser("alice"), Gate()
+    browser.run(lambda: user_session.update({"cart": []}))
+    store = watch(site.app)
+
+    def view() -> list[Any]:
+        current_user.get_id()
+        assert store.calls == ["load"]
+        store.before["load"] = gate
+        threads = [Running(lambda: user_session["cart"].append(0))]
+        gate.wait_for_first()
+        threads += [
+            Running(lambda number=number: user_session["cart"].append(number)).wait_until_inside()  # type: ignore[misc]
+            for number in range(1, 4)
+        ]
+        gate.open()
+        for thread in threads:
+            thread.result()
+        assert store.calls == ["load", "load"]
+        return list(user_session["cart"])
+
+    assert sorted(browser.run(view)) == [0, 1, 2, 3]
+    assert sorted(browser.run(lambda: user_session["cart"])) == [0, 1, 2, 3]
+
+
+def test_user_data_that_cannot_be_loaded_while_threads_wait(site: Site) -> None:
+    """All get the same 503, the store is asked once, and the data stays."""
+    browser, gate = site.browser("alice"), Gate()
+    browser.run(lambda: user_session.update({"cart": [1]}))
+    store = watch(site.app)
+    threads: list[Running] = []
+
+    def fail() -> None:
+        gate()
+        raise StoreError("down")
+
+    def view() -> str:
+        current_user.get_id()
+        store.calls.clear()
+        store.before["load"] = fail
+        threads.append(Running(lambda: user_session["cart"].append(2)))
+        gate.wait_for_first()
+        threads.extend(Running(lambda: user_session["cart"].append(3)).wait_until_inside() for _ in range(3))
+        gate.open()
+        return str([thread.join() for thread in threads])
+
+    response = browser.open(view)
+    assert [type(thread.error) for thread in threads] == [SessionUnavailable] * 4
+    assert store.calls == []
+    assert response.status_code == 503
+    assert browser.run(lambda: (current_user.get_id(), list(user_session["cart"]))) == ("alice", [1])
