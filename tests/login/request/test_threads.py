@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from flask import session
 from flask_cloakroom import StoreError, current_user, login_user, user_loaded_from_cookie, user_session
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.parallel import run_in_threads
-from support.clock import CalmClock
+from support.clock import TEST_TIMEOUT, CalmClock
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
     FIRST_USES,
@@ -269,6 +270,35 @@ class TestOneUser:
         assert response.headers["Retry-After"]
         assert browser.who == "alice"
 
+    def test_a_loader_that_ends_its_thread(self, site: Site) -> None:
+        """A loader that is interrupted leaves nobody waiting: another thread of the request asks it again."""
+
+        class Interrupted(BaseException):
+            pass
+
+        browser, gate = site.browser("alice"), Gate()
+        left = [True]
+
+        def interrupt() -> None:
+            gate()
+            if left:
+                left.pop()
+                raise Interrupted
+
+        site.while_loading = interrupt
+
+        def view() -> list[Running]:
+            threads = [Running(who)]
+            gate.wait_for_first()
+            threads.append(Running(who).wait_until_inside())
+            gate.open()
+            return [*(thread.join() for thread in threads), Running(who).join()]
+
+        first, second, third = browser.run(view)
+        assert isinstance(first.error, Interrupted)
+        assert second.value == "alice" or second.error is not None
+        assert third.value == "alice"
+
     @pytest.mark.parametrize("way", WAYS)
     def test_a_remember_token_is_used_once(self, site: Site, way: str) -> None:
         """Threads whose user is remembered log in once, and the browser is remembered afterwards too."""
@@ -319,6 +349,127 @@ class TestOneUser:
         assert sorted(site.loads) == ["alice", "bob"]
         kept = browser.run(lambda: (dict(user_session), dict(site.operators.user_session)))
         assert kept == tuple({f"key {number}": number for number in range(first, THREADS, 2)} for first in (0, 1))
+
+    def test_loaders_that_wait_for_each_other(self, make_app: MakeApp) -> None:
+        """One thread loads the user and asks for the operator, the other the other way round: neither hangs.
+
+        Who waits for SESSION_STORE_TIMEOUT gets a 503, and whoever gets an answer gets the right one.
+        """
+        site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
+        browser = site.browser("alice")
+        browser.run(lambda: site.operators.login_user(site.users["bob"]))
+        both = threading.Barrier(2)
+        seen: list[Any] = []
+
+        @site.room.user_loader
+        def load_user(user_id: str) -> Any:
+            both.wait(TEST_TIMEOUT)
+            seen.append(ask_safely(site.operators.current_user))
+            return site.users[user_id]
+
+        @site.operators.user_loader
+        def load_operator(user_id: str) -> Any:
+            both.wait(TEST_TIMEOUT)
+            seen.append(ask_safely(current_user))
+            return site.users[user_id]
+
+        def view() -> list[Any]:
+            threads = [Running(who), Running(lambda: site.operators.current_user.get_id())]
+            return [thread.join() for thread in threads]
+
+        with CalmClock() as clock:
+            began = clock.time()
+            user, operator = browser.run(view)
+            assert clock.time() - began < 3
+        assert user.value == "alice"
+        assert operator.value == "bob"
+        assert set(seen) <= {"alice", "bob", None, "503"}
+
+    def test_a_loader_that_asks_for_another_kind(self, site: Site) -> None:
+        """The loader of operators may ask who the customer is, and sees them."""
+        browser = site.browser("alice")
+        browser.run(lambda: site.operators.login_user(site.users["bob"]))
+        seen: list[Any] = []
+
+        @site.operators.user_loader
+        def load_operator(user_id: str) -> Any:
+            seen.append((current_user.get_id(), site.operators.current_user.get_id()))
+            return site.users[user_id]
+
+        assert browser.run(lambda: site.operators.current_user.get_id()) == "bob"
+        assert seen == [("alice", None)]
+
+
+def ask_safely(user: Any) -> Any:
+    """Return a user's id, or "503" if the package gives up waiting."""
+    try:
+        return user.get_id()
+    except SessionUnavailable:
+        return "503"
+
+
+# -- threads that outlive the response ------------------------------------------------------------------------------
+
+
+class TestLateThreads:
+    """A thread of a request that goes on when the response has been sent."""
+
+    def late(self, browser: Browser, work: Callable[[], Any], *, before: Callable[[], Any] = lambda: None) -> Any:
+        """Run ``work`` in a thread of a request whose response has been sent, and return its result."""
+        sent = threading.Event()
+        threads: list[Running] = []
+
+        def wait_and_work() -> Any:
+            assert sent.wait(TEST_TIMEOUT)
+            return work()
+
+        def view() -> str:
+            before()
+            threads.append(Running(wait_and_work))
+            return "sent"
+
+        assert browser.open(view).text == "sent"
+        sent.set()
+        return threads[0].result()
+
+    def test_it_sees_the_user(self, site: Site) -> None:
+        """Whether the view has asked for the user or not."""
+        browser = site.browser("alice")
+        assert self.late(browser, who) == "alice"
+        assert self.late(browser, who, before=who) == "alice"
+
+    def test_it_spends_no_remember_token(self, site: Site) -> None:
+        """The browser could not get the next token. The late thread sees the user, and the next request logs in."""
+        browser = site.browser("bob", remember=True)
+        token = browser.cookie("remember_token")
+        browser.lose_session_cookie()
+        used: list[Any] = []
+
+        def listen(sender: Any, user: Any) -> None:
+            used.append(user.get_id())
+
+        with user_loaded_from_cookie.connected_to(listen):
+            assert self.late(browser, who) in ("bob", None)
+            assert used == []
+            assert browser.cookie("remember_token") == token
+            assert browser.who == "bob"
+            assert used == ["bob"]
+
+    def test_what_it_writes_is_not_saved(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """It says so in the log, and harms nothing that is stored."""
+        browser = site.browser("alice")
+        browser.run(lambda: (session.update({"key 1": 1}), user_session.update({"key 1": 1})))
+
+        def write_late() -> None:
+            session["key 2"] = 2
+            user_session["key 2"] = 2
+
+        for before in (lambda: None, lambda: dict(user_session)):
+            caplog.clear()
+            self.late(browser, write_late, before=before)
+            assert len([line for line in caplog.messages if "was changed after the response was made" in line]) == 2
+        found = browser.run(contents)
+        assert (found["session"], found["user_session"]) == ({"key 1": 1}, {"key 1": 1})
 
 
 # -- loaders that ask for the user --------------------------------------------------------------------------------
@@ -391,12 +542,35 @@ class TestLoadersThatAsk:
         assert thread.value is None
         assert thread.error is None or isinstance(thread.error, SessionUnavailable)
 
-    def test_what_a_loader_writes_is_saved(self, site: Site, ask: Callable[[], Any]) -> None:
+    def test_a_thread_that_a_loader_leaves_behind(self, site: Site) -> None:
+        """It has a copy of the loader's context variables, and sees the user when the loader has ended."""
+        ended = threading.Event()
+        seen: list[Any] = []
+        threads: list[threading.Thread] = []
+
+        def ask_later() -> None:
+            assert ended.wait(TEST_TIMEOUT)
+            seen.append(current_user.get_id())
+
+        def leave_behind() -> None:
+            context = contextvars.copy_context()
+            threads.append(threading.Thread(target=context.run, args=(ask_later,), daemon=True))
+            threads[0].start()
+
+        site.while_loading = leave_behind
+        browser = site.browser("alice")
+
+        def view() -> Any:
+            found = current_user.get_id()
+            ended.set()
+            threads[0].join(TEST_TIMEOUT)
+            return found
+
+        assert browser.run(view) == "alice"
+        assert seen == ["alice"]
+
+    def test_what_a_loader_writes_is_saved(self, site: Site) -> None:
         """Into the session, while the user is being loaded."""
-        site.while_loading = lambda: session.update({"key 1": 1})
-        assert ask() == "alice"
-        site.while_loading = lambda: None
-        # The same browser, so that it is the session that the loader wrote to.
         browser = site.browser("alice")
         site.while_loading = lambda: session.update({"key 2": 2})
         assert browser.who == "alice"

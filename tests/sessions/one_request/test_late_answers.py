@@ -111,7 +111,9 @@ class Browser:
     #: The increments that were sent, and those that were acknowledged.
     sent: int = 0
     acknowledged: int = 0
-    #: The same for the life of one session, by the random name of this life.
+    #: The increments that were acknowledged since the last pause.
+    since_pause: int = 0
+    #: The last number of each session, by the random name that the session has for its life.
     lives: dict[str, int] = field(default_factory=dict)
     #: The name of the life that the last answer was from, and when its request was sent.
     life: str | None = None
@@ -174,25 +176,31 @@ class Visit:
             self.note(browser, path, f"was {response.json['who']}")
         if path == "/count":
             browser.acknowledged += 1
+            browser.since_pause += 1
+        if path == "/count" and browser.slots == 1:
             self.check_life(browser, response.json, begun)
         if path == "/read" and browser.slots == 1:
-            self.check_total(browser, response.json["total"])
+            self.check_total(browser, response.json)
 
     def check_life(self, browser: Browser, answer: dict[str, Any], begun: float) -> None:
         """Check that a session has every increment of its life, and that no session ended without a reason."""
         life, n = answer["life"], answer["n"]
         known = browser.lives.get(life, 0)
-        if browser.slots == 1 and not known < n <= browser.sent:
+        if not known < n <= browser.sent:
             self.note(browser, "/count", f"had {n} in its session after {known}")
-        browser.lives[life] = max(known, n) if browser.slots == 1 else known + 1
+        browser.lives[life] = n
         has_expired = begun - browser.seen > LIFETIME - 1
         if browser.life not in (None, life) and browser.lost < browser.seen and not has_expired:
             self.note(browser, "/count", "has lost its session")
         browser.life, browser.seen = life, max(begun, browser.seen)
 
-    def check_total(self, browser: Browser, total: int) -> None:
+    def check_total(self, browser: Browser, answer: dict[str, Any]) -> None:
+        """Check that session and user data have the acknowledged increments, and none that was never sent."""
+        n, total = answer["n"], answer["total"]
+        if not browser.since_pause <= n <= browser.sent:
+            self.note(browser, "/read", f"had {n} of {browser.since_pause} to {browser.sent} in its session")
         if not browser.acknowledged <= total <= browser.sent:
-            self.note(browser, "/read", f"had {total} of {browser.acknowledged} to {browser.sent}")
+            self.note(browser, "/read", f"had {total} of {browser.acknowledged} to {browser.sent} in its data")
 
     def note(self, browser: Browser, path: str, what: str) -> None:
         self.violations.append(f"{browser.name} {what} at {path}")
@@ -213,15 +221,15 @@ class Visit:
                 self.note(browser, "a page", f"got {error!r} instead of an answer")
             with browser.lock:
                 browser.busy -= 1
-                if chance.random() < self.load.pauses:
+                if browser.busy == 0 and chance.random() < self.load.pauses:
                     self.pause(browser, chance)
 
     def pause(self, browser: Browser, chance: random.Random) -> None:
         """Let a browser lose its session cookie, or its session expire."""
+        browser.since_pause = 0
         if chance.random() < 0.8:
-            if browser.busy == 0:
-                browser.cookies.pop("session", None)
-                browser.lost = time.monotonic()
+            browser.cookies.pop("session", None)
+            browser.lost = time.monotonic()
         else:
             browser.idle_until = time.monotonic() + LIFETIME + 1
 
@@ -230,7 +238,7 @@ class Visit:
         for browser in self.browsers:
             response = self.open(browser, "/read")
             if response.status_code == 200:
-                self.check_total(browser, response.json["total"])
+                self.check_total(browser, response.json)
             else:
                 self.note(browser, "/read", f"got a {response.status_code} from a store that works")
 
@@ -277,5 +285,5 @@ def test_late_answers(proxy: Proxy, load: Load, slots: int, capsys: pytest.Captu
         print(f"\n{slots} at a time: {answers.late} late answers, {visit}, {len(alarms)} alarms")
     assert visit.unavailable > 0
     assert visit.remembered > 0
-    assert visit.violations == []
+    assert visit.violations[:20] == []
     assert alarms == []

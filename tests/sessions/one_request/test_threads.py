@@ -161,6 +161,54 @@ class TestFirstUse:
         assert "Set-Cookie" not in response.headers
         assert browser.run(lambda: dict(session)) == {"name": "visitor", "cart": [-1]}
 
+    def test_a_load_that_ends_its_thread(self, site: Site, browser: Browser) -> None:
+        """A load that is interrupted leaves nobody waiting."""
+
+        class Interrupted(BaseException):
+            pass
+
+        store, gate = watch(site.app), Gate()
+        seen: list[Running] = []
+
+        def interrupt() -> None:
+            gate()
+            raise Interrupted
+
+        def view() -> list[Running]:
+            store.before["load"] = interrupt
+            threads = [Running(lambda: read(0))]
+            gate.wait_for_first()
+            threads.append(Running(lambda: read(0)).wait_until_inside())
+            gate.open()
+            return [*(thread.join() for thread in threads), Running(lambda: read(0)).join()]
+
+        with CalmClock() as clock:
+            began = clock.time()
+            response = browser.open(lambda: str(seen.extend(view())))  # type: ignore[func-returns-value]
+            assert clock.time() - began < 1  # less than SESSION_STORE_TIMEOUT
+        first, *others = seen
+        assert isinstance(first.error, Interrupted)
+        for thread in others:
+            assert thread.value == "visitor" or isinstance(thread.error, SessionUnavailable)
+        assert response.status_code in (200, 503)
+        assert browser.run(lambda: dict(session)) == {"name": "visitor", "cart": [-1]}
+
+    def test_another_request_during_the_load(self, site: Site, browser: Browser) -> None:
+        """A request that runs inside of another one's load, in the same thread, has a session of its own."""
+        other = site.browser()
+        other.run(lambda: session.update({"name": "other"}))
+        store = watch(site.app)
+        seen: list[Any] = []
+
+        def visit() -> None:
+            seen.append(other.run(lambda: (read(0), write(1))))
+
+        store.before["load"] = visit
+        assert browser.run(lambda: read(0)) == "visitor"
+        assert seen == [("other", None)]
+        assert other.run(lambda: session["key 1"]) == 1
+        assert browser.run(lambda: sorted(session)) == ["cart", "name"]
+
     def test_a_thread_does_not_wait_for_ever(self, make_app: MakeApp) -> None:
         """It gets a 503 after SESSION_STORE_TIMEOUT. The thread that it waited for goes on unharmed."""
         site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
@@ -351,6 +399,27 @@ class TestDecoders:
         assert wearer.run(view) == "red"
         assert seen == ["visitor", "visitor"]
         assert wearer.run(lambda: session["key 1"]) == 1
+
+    def test_decoders_that_read_each_other(self, wearer: Browser, decode: list[Callable[[], Any]]) -> None:
+        """Two threads decode a value each, and their decoders then read the other thread's value: neither hangs."""
+        wearer.run(lambda: session.update({"hat": Coat("green")}))
+        both = threading.Barrier(2)
+
+        def read_other(key: str) -> Callable[[], Any]:
+            def read_it() -> Any:
+                both.wait(TEST_TIMEOUT)
+                return session[key].name
+
+            return read_it
+
+        def view() -> list[str]:
+            read(0)
+            # Whichever thread comes first takes the last one. Each then reads both keys, which is an error in neither.
+            decode.extend([read_other("coat"), read_other("hat")])
+            threads = [Running(lambda: session["coat"].name), Running(lambda: session["hat"].name)]
+            return [thread.result() for thread in threads]
+
+        assert wearer.run(view) == ["red", "green"]
 
     def test_a_decoder_that_fails_once(self, wearer: Browser, decode: list[Callable[[], Any]]) -> None:
         """The value is missing for one thread or for both, the request does not fail, and the value stays stored."""
