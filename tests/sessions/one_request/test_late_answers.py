@@ -233,7 +233,7 @@ class Visit:
         else:
             browser.idle_until = time.monotonic() + LIFETIME + 1
 
-    def settle(self) -> None:
+    def check_everybody(self) -> None:
         """Check each user once more, when the answers come in time again."""
         for browser in self.browsers:
             response = self.open(browser, "/read")
@@ -280,7 +280,7 @@ def test_late_answers(proxy: Proxy, load: Load, slots: int, capsys: pytest.Captu
         answers.share = load.share
         run_in_threads(THREADS, visit.run)
         answers.share = 0.0
-        visit.settle()
+        visit.check_everybody()
     with capsys.disabled():
         print(f"\n{slots} at a time: {answers.late} late answers, {visit}, {len(alarms)} alarms")
     assert visit.unavailable > 0
