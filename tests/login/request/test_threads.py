@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from flask_cloakroom import StoreError, current_user, login_user, user_loaded_fr
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.parallel import run_in_threads
 from support.clock import TEST_TIMEOUT, CalmClock
+from support.processes import run
+from support.redis.clients import require_or_skip
+from support.servers.special import VolatileRedisServer
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
     FIRST_USES,
@@ -588,3 +592,64 @@ class TestLoadersThatAsk:
             loads.clear()
             assert browser.run_in_threads(way, ask_user) == ["alice"] * THREADS
             assert loads == ["alice"]
+
+
+# -- greenlets ----------------------------------------------------------------------------------------------------
+
+GREENLETS = """
+    from gevent import monkey
+    monkey.patch_all()
+    import sys
+    import gevent
+    from flask import Flask, copy_current_request_context, session
+    from flask_cloakroom import Cloakroom, UserMixin, current_user, login_user, user_session
+
+    class User(UserMixin):
+        def __init__(self, user_id):
+            self.id = user_id
+
+    loads = []
+    app = Flask("x")
+    app.config.update(SESSION_STORE=sys.argv[1], SESSION_STORE_TIMEOUT=30, TESTING=True)
+    room = Cloakroom(app)
+
+    @room.user_loader
+    def load(user_id):
+        loads.append(user_id)
+        gevent.sleep(0.01)
+        return User(user_id)
+
+    @app.get("/login")
+    def login():
+        return str(login_user(User("alice")))
+
+    @app.get("/work")
+    def work():
+        def one(number):
+            session[f"key {number}"] = number
+            user_session[f"key {number}"] = number
+            return current_user.get_id()
+        greenlets = [gevent.spawn(copy_current_request_context(one), number) for number in range(8)]
+        gevent.joinall(greenlets, timeout=20, raise_error=True)
+        return [greenlet.value for greenlet in greenlets]
+
+    @app.get("/keys")
+    def keys():
+        return [sum(key.startswith("key ") for key in mapping) for mapping in (session, user_session)]
+
+    for _ in range(5):
+        browser = app.test_client()
+        browser.get("/login")
+        loads.clear()
+        assert browser.get("/work").json == ["alice"] * 8
+        assert loads == ["alice"], loads
+        assert browser.get("/keys").json == [8, 8]
+    print("done")
+"""
+
+
+def test_greenlets(own_server: VolatileRedisServer, tmp_path: Path) -> None:
+    """Greenlets of one request, which all run in one thread, share the session and the user, too."""
+    require_or_skip("gevent")
+    options = ["-W", "ignore::DeprecationWarning", "-W", "ignore::ResourceWarning"]
+    assert run(GREENLETS, own_server.url, options=options, cwd=tmp_path) == "done"
