@@ -186,14 +186,26 @@ def revoke_replaced(state: LoginState, tokens: Sequence[str], owner: Ownership |
         lenient.revoke_login_or_retry(owner)
     for token in tokens:
         if SEPARATOR in token:
-            revoke(state, token)
+            try:
+                revoke(state, token)
+            except SessionUnavailable:
+                log.warning("the store is down, so a cookie of Flask-Login was not refused. It stays valid")
 
 
 def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
-    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``."""
-    for remembered in sent_tokens_of(state, user_id):
-        renewed = state.tokens.renew(remembered, auth_hash)
-        if renewed is not None:
+    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``.
+
+    If the store fails twice, log a warning. Then the old token is refused, and the user is not remembered any more.
+    """
+    for is_last in (False, True):
+        try:
+            remembered = next(sent_tokens_of(state, user_id), None)
+            renewed = None if remembered is None else state.tokens.renew(remembered, auth_hash)
+        except SessionUnavailable:
+            if is_last:
+                log.warning("the store is down, so a remember token was not renewed after a change of the password")
+            continue
+        if remembered is not None and renewed is not None:
             state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
         return
 
@@ -208,10 +220,7 @@ def send(state: LoginState, response: Response) -> None:
     """
     after_save, state.after_save = state.after_save, []
     for function in after_save:
-        try:
-            function()
-        except SessionUnavailable:
-            log.warning("the store is down, so the remember tokens of the login before were not changed")
+        function()
     state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:
