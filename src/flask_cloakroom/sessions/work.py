@@ -554,10 +554,6 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record)
-        if not committed.acknowledged:
-            # The old ticket may be invalid, so the 503 must send the new ticket. Otherwise the visitor loses the session.
-            self._saved_ticket = committed.record.ticket
-            raise StoreError("It is unknown if the old ticket of the session has become invalid.")
         self._undo = [*self._undo, partial(repository.take_back, committed)]
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
