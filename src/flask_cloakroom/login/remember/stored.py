@@ -15,6 +15,7 @@ from ...core.entries.family import TOKEN_PATTERN, Family, TokenStatus
 from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
+from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from .tokens import Remembered, Used
 
@@ -126,7 +127,7 @@ class StoredTokens:
 
     def revoke_or_retry(self, token: str) -> None:
         """End the family of a token as :meth:`revoke` does. If the store is down, try again before the next token."""
-        self._families.end_or_retry(partial(self._revoke, token))
+        self._families.end_or_retry(partial(self._revoke, Secret(token)))  # an error report may show the call
 
     def _revoke(self, token: str) -> str:
         found = self._find(token)
