@@ -128,7 +128,7 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
     if used is None:
         tell(log.info, "%s: a remember token was refused, because a parallel request revoked it", login.log_name)
         return False
-    if used.token is not None:
+    if used.token is not None and used.ticket is None:
         # Before the other steps, because the token of the browser is not valid any more: if another step fails, the
         # browser still needs the new token.
         state.set_remember_cookie(used.token, used.lifetime)
@@ -139,7 +139,11 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
         tell(log.info, "%s: a remember token was revoked while it was used", login.log_name)
         login.end()
         state.remember_cookie = None
-        begins = False
+        return False
+    if used.token is not None:
+        # After the other steps. If one of them fails, the browser gets neither the next token nor the session. Then the
+        # token that it has leads to both again. With the next token alone, it would lose the session's values.
+        state.set_remember_cookie(used.token, used.lifetime)
     if not begins:
         return False
     if used.token is None:
