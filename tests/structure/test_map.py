@@ -112,7 +112,7 @@ class TestTreeOfTests:
         others = {"package", "redis_client", "site", "structure", "support", "typing"}
         for path in (ROOT / "tests").rglob("test_*.py"):
             folder = path.parent.relative_to(ROOT / "tests")
-            assert folder.parts[0] in others or folder.as_posix() in source | {"sessions/settings"}, path
+            assert folder.parts[0] in others or folder.as_posix() in source | {"sessions/one_request", "sessions/settings"}, path
 
 
 class TestWayOfARequest:

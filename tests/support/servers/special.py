@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import threading
@@ -239,6 +240,24 @@ class CutAnswers:
             return answer
         self.left -= 1
         return None
+
+
+class DelayAnswers:
+    """For :attr:`Proxy.on_answer`: let a share of the answers come late."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._random = random.Random(15)
+        #: The share of late answers, from 0 to 1.
+        self.share = 0.0
+        #: The number of late answers so far.
+        self.late = 0
+
+    def __call__(self, number: int, answer: bytes) -> bytes:
+        if self._random.random() < self.share:
+            self.late += 1
+            time.sleep(self._seconds)
+        return answer
 
 
 def admin(server: RedisServer) -> Any:
