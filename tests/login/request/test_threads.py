@@ -20,6 +20,7 @@ from support.clock import TEST_TIMEOUT, CalmClock
 from support.processes import run
 from support.redis.clients import require_or_skip
 from support.servers.special import VolatileRedisServer
+from support.sites.login import MakeSite
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
     FIRST_USES,
@@ -32,10 +33,12 @@ from support.sites.threads import (
     ask_user,
     contents,
     forget,
+    in_executor,
     read,
     render_token,
     say,
     switching_often,
+    together,
     write,
     write_user_session,
 )
@@ -269,6 +272,19 @@ class TestOneUser:
         assert response.status_code == 503
         assert response.headers["Retry-After"]
         assert browser.who == "alice"
+
+    @pytest.mark.parametrize("kind", ["server", "cookie"])
+    def test_over_each_kind_of_session(self, make_site: MakeSite, kind: str) -> None:
+        """Also if the session is Flask's own, in a signed cookie, and the user is remembered by a signed token."""
+        site = make_site(kind)
+        browser = site.browser("alice", remember=True)
+        site.work = lambda: in_executor(
+            THREADS, together(THREADS, lambda number: id(current_user._get_current_object()))
+        )
+        for cookies in (("session", "remember_token"), ("remember_token",)):
+            site.loads.clear()
+            assert browser.copy(*cookies).text("/work") == str([id(site.users["alice"])] * THREADS)
+            assert site.loads == ["alice"]
 
     def test_a_loader_that_ends_its_thread(self, site: Site) -> None:
         """A loader that is interrupted leaves nobody waiting: another thread of the request asks it again."""
