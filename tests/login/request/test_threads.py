@@ -13,7 +13,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from flask import session
 
-from flask_cloakroom import StoreError, current_user, login_user, user_loaded_from_cookie, user_session
+from flask_cloakroom import (
+    StoreError,
+    confirm_login,
+    current_user,
+    login_user,
+    logout_user,
+    user_loaded_from_cookie,
+    user_session,
+)
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.parallel import run_in_threads
 from support.clock import TEST_TIMEOUT, CalmClock
@@ -122,21 +130,47 @@ def test_first_use_together(site: Site, way: str, visitor: str, rounds: int) -> 
 
 
 @pytest.mark.promise(3, 7)
+@pytest.mark.parametrize("change", ["log in", "log in again", "confirm", "rotate"])
 @pytest.mark.parametrize("way", WAYS)
-def test_login_beside_writes(site: Site, way: str) -> None:
-    """One thread logs a user in, the others write: the login and all that was written are stored."""
+def test_a_change_of_privilege_beside_writes(site: Site, way: str, change: str) -> None:
+    """One thread logs a user in, or the like, and the others write: the new ticket has all, the old one nothing."""
+    user = site.users["alice"]
+    act: Callable[[], Any] = {
+        "log in": lambda: login_user(user, remember=True),
+        "log in again": lambda: login_user(user),
+        "confirm": confirm_login,
+        "rotate": lambda: session.rotate(),  # type: ignore[attr-defined]
+    }[change]
     for turn in range(5):
-        browser = site.browser()
+        browser = site.browser(None if change == "log in" else "alice")
         browser.run(lambda: session.update({"name": "a visitor"}))
-        user = site.users["alice"]
-
-        def work(number: int, turn: int = turn, user: Any = user) -> Any:
-            return login_user(user) if number == turn else write(number)
-
-        assert browser.run_in_threads(way, work)[turn] is True
+        old = browser.copy()
+        browser.run_in_threads(way, lambda number, turn=turn: act() if number == turn else write(number))  # type: ignore[misc]
         found = browser.run(contents)
         assert found["who"] == "alice"
         assert found["session"] == {f"key {number}": number for number in range(THREADS) if number != turn}
+        assert old.run(lambda: (current_user.get_id(), dict(session))) == (None, {})
+
+
+@pytest.mark.promise(4, 9)
+@pytest.mark.parametrize("change", [logout_user, lambda: session.destroy()], ids=["log out", "destroy"])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("way", WAYS)
+def test_a_logout_beside_writes(site: Site, way: str, change: Callable[[], Any]) -> None:
+    """One thread logs out, and the others write and ask for the user: nobody is logged in, by any cookie of before."""
+    for turn in range(5):
+        browser = site.browser("alice", remember=change is logout_user)
+        old = browser.copy()
+
+        def work(number: int, turn: int = turn) -> None:
+            if number == turn:
+                change()
+            else:
+                current_user.get_id()
+                write(number)
+
+        browser.run_in_threads(way, work)
+        assert browser.who is None
+        assert old.who is None
 
 
 def who() -> Any:
