@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 from flask import flash, get_flashed_messages, session
 
-from flask_cloakroom import LockTimeoutError, StoreError, current_user, generate_csrf, register_type, user_session
+from flask_cloakroom import (
+    LockTimeoutError,
+    StoreError,
+    current_user,
+    generate_csrf,
+    login_user,
+    register_type,
+    session_created,
+    session_rotated,
+    user_logged_in,
+    user_session,
+)
 from flask_cloakroom.core.values.codec import registered_classes, registered_names
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from support.clock import TEST_TIMEOUT, CalmClock, wait_until
@@ -479,6 +490,81 @@ def wait_a_moment_for(thread: Running) -> None:
         began = clock.time()
         while not thread.is_done() and clock.time() - began < 0.05:
             threading.Event().wait(0.005)
+
+
+# -- code of the application ----------------------------------------------------------------------------------------
+
+
+class TestNoLockIsHeld:
+    """While code of the application runs, no lock is held: another thread of the request can use the open session."""
+
+    def probe(self, seen: list[Any]) -> None:
+        """Use the session in another thread, and wait for it."""
+        seen.append(Running(lambda: (read(0), session.setdefault("list", []), session.pop("none", None))).result())
+
+    def check(self, seen: list[Any]) -> None:
+        assert seen
+        assert {found[0] for found in seen} == {"visitor"}
+
+    def test_a_user_loader(self, site: Site) -> None:
+        """It may wait for a thread that reads and writes the session."""
+        browser, seen = site.browser("alice"), []
+        browser.run(lambda: session.update({"name": "visitor"}))
+        site.while_loading = lambda: self.probe(seen)
+        assert browser.who == "alice"
+        self.check(seen)
+
+    def test_an_encoder(self, site: Site, browser: Browser) -> None:
+        """It runs when the session is saved."""
+        seen: list[Any] = []
+
+        def encode(hat: Hat) -> str:
+            self.probe(seen)
+            return "hat"
+
+        register_type(Hat, name="tests.Hat", encode=encode, decode=lambda name: Hat())
+        try:
+            browser.run(lambda: session.update({"hat": Hat()}))
+        finally:
+            del registered_classes[Hat], registered_names["tests.Hat"]
+        self.check(seen)
+
+    def test_a_merge_strategy(self, make_app: MakeApp) -> None:
+        """It runs while the session is saved, when another request has changed the same value."""
+        seen: list[Any] = []
+
+        def merge(base: Any, theirs: Any, mine: Any) -> Any:
+            self.probe(seen)
+            return theirs + mine
+
+        site = Site(make_app(SESSION_MERGE={"n": merge}))
+        browser = site.browser()
+        browser.run(lambda: session.update({"name": "visitor", "n": 1}))
+
+        def view() -> None:
+            session["n"] += 1
+            browser.run(lambda: session.update({"n": 10}))
+
+        browser.run(view)
+        self.check(seen)
+        assert browser.run(lambda: session["n"]) == 12
+
+    @pytest.mark.parametrize("signal", [user_logged_in, session_created, session_rotated], ids=lambda one: one.name)
+    def test_a_receiver(self, site: Site, browser: Browser, signal: Any) -> None:
+        """It may wait for such a thread, too."""
+        seen: list[Any] = []
+
+        def receive(sender: Any, **arguments: Any) -> None:
+            self.probe(seen)
+
+        with signal.connected_to(receive):
+            browser.run(lambda: login_user(site.users["alice"]))
+            site.browser().run(lambda: session.update({"name": "visitor"}))
+        self.check(seen)
+
+
+class Hat:
+    """Another class of the application."""
 
 
 # -- writes beside a save -----------------------------------------------------------------------------------------
