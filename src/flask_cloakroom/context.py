@@ -21,6 +21,16 @@ this_request: Final[Callable[[], Request]] = request._get_current_object  # type
 this_session: Final[Callable[[], SessionMixin]] = session._get_current_object  # type: ignore[attr-defined]
 
 
+def peek_at_session() -> Any:
+    """Return the session of the current request. Unlike :func:`this_session`, this does not count as a use.
+
+    After a use, Flask's own session interface adds ``Vary: Cookie`` to the response.
+    """
+    context: Any = vars(globals).get("request_ctx", globals.app_ctx)._get_current_object()
+    name = "_session" if "_session" in vars(context) else "session"  # Flask 3.1.2 has only the second
+    return getattr(context, name)
+
+
 def current_scope() -> Any:
     """Return the current request; outside of a request, the application context; outside of both, None."""
     if has_request_context():

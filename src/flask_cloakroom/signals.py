@@ -49,6 +49,10 @@ redis_moved = _signals.signal("redis-moved")
 #: ``login_user()`` logged a user in. Arguments: ``user``. Flask-Login has the same name for this signal.
 user_logged_in = _signals.signal("logged-in")
 
+#: A login was not saved, although :data:`user_logged_in` was sent for it: the store failed, or the session was too
+#: large. The visitor has the same login as before, or none. Arguments: ``user``.
+user_login_not_saved = _signals.signal("login-not-saved")
+
 #: ``logout_user()`` was called. Arguments: ``user``, which may be an anonymous user.
 user_logged_out = _signals.signal("logged-out")
 
@@ -64,6 +68,11 @@ user_loaded_from_request = _signals.signal("loaded-from-request")
 #: A remember token was used after it had been replaced. Somebody may have a copy of it, so its token family was
 #: ended. Arguments: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
 remember_token_reused = _signals.signal("remember-token-reused")
+
+#: A remember token was used again long after its first use, and made another successor, because no browser had shown
+#: the successor before. Usually the response was lost, but somebody may have a copy of the token. Arguments:
+#: ``user_id`` (text), ``handle`` (as in the list of the user's sessions).
+remember_token_repeated = _signals.signal("remember-token-repeated")
 
 #: ``revoke_session()`` ended a login. Arguments: ``handle`` (as in the list of the user's sessions), ``operator``
 #: (True if an operator ended the login, and False if the user did).

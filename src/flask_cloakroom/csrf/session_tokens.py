@@ -47,8 +47,7 @@ def generate_csrf(secret_key: str | bytes | None = None, token_key: str | None =
     field = token_key or settings.field
     secret = _secret_in_session(field)
     if secret is None:
-        secret = Secret(new_secret() + _SEPARATOR + _user_digest())
-        session[field] = str(secret)
+        secret = _new_secret_in_session(field)
     key = _signing_key([secret, *logins], settings, secret_key)
     now = int(time.time())
     token = Secret(g.get(field) or "")
@@ -129,6 +128,16 @@ def _secret_in_session(field: str) -> Secret | None:
     secret = Secret(found)
     del found  # an error report would show this plain copy
     return secret if secret.rpartition(_SEPARATOR)[2] == _user_digest() else None
+
+
+def _new_secret_in_session(field: str) -> Secret:
+    """Store a new CSRF secret in the session, and return it. If another thread was faster, return its secret."""
+    secret = new_secret() + _SEPARATOR + _user_digest()
+    session.setdefault(field, secret)
+    found = _secret_in_session(field)
+    if found is None:  # the session has the secret of another user
+        session[field] = secret
+    return found or Secret(secret)
 
 
 def _user_digest() -> str:

@@ -32,14 +32,15 @@ class CSRFState:
     token_may_be_stale = False
     #: The token that this request rendered, or None.
     token: Secret | None = None
+    #: The token that the response sets in its cookie, "" to delete the cookie, or None to send no cookie.
+    cookie_token: Secret | None = None
 
 
 def state_of(request: Request) -> CSRFState:
     """Return the state of a request. The first call for a request makes the state."""
     state: CSRFState | None = request.__dict__.get(STATE_NAME)
-    if state is None:
-        state = request.__dict__[STATE_NAME] = CSRFState()
-    return state
+    # setdefault() is atomic, because another thread of the request may make the state too.
+    return request.__dict__.setdefault(STATE_NAME, CSRFState()) if state is None else state
 
 
 class Protection:

@@ -10,10 +10,12 @@ from weakref import WeakKeyDictionary
 from flask import Flask, Request, Response, has_request_context
 from flask.sessions import SessionMixin
 
-from ..context import this_app, this_request
+from ..context import peek_at_session, this_app, this_request
 from ..errors import SettingError
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
+from ..sessions.response import add_response_part
+from ..sessions.work import SessionWork
 from .manager import LoginManager
 from .request.csrf_hooks import has_header_login, login_secrets
 from .request.current_user import UserProxy, user_of
@@ -57,9 +59,8 @@ class UserKind(LoginManager):
         if not isinstance(name, str) or not _NAME(name) or name == "user":
             raise ValueError(f'{name!r} is no name of a user kind. Use small letters, as in "operator", but not "user"')
         self.name = name
-        #: The names of two attributes of the request object: the login state, and True after the response is finished.
+        #: The name of the attribute of the request object with the login state.
         self.state_name = f"_flask_cloakroom_login_{name}"
-        self.finished_name = f"{self.state_name}_finished"
         self._session_name = f"{self.state_name}_session"
         self._in_apps: WeakKeyDictionary[Flask, _KindInApp] = WeakKeyDictionary()
         #: The request's user of this kind, or an anonymous user. Templates have it as ``current_<name>``.
@@ -73,8 +74,7 @@ class UserKind(LoginManager):
     def init_app(self, app: Flask, add_context_processor: bool = True) -> None:
         """Add this kind of user to the application. With ``add_context_processor``, templates get ``current_<name>``.
 
-        Call it before you register ``after_request`` functions: functions that are registered before it run after the
-        kind's session is saved. Raises ValueError if the application has another kind of this name, and
+        Raises ValueError if the application has another kind of this name, and
         :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         settings = settings_of(app)
@@ -90,7 +90,7 @@ class UserKind(LoginManager):
             raise SettingError("REMEMBER_COOKIE_NAME", problem)
         kinds[self.name] = self
         app.extensions |= {LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
-        app.after_request(self.finish_response)
+        add_response_part(app, self, self)
         if add_context_processor:
             app.context_processor(lambda: {f"current_{self.name}": self.current_user})
 
@@ -124,7 +124,11 @@ class UserKind(LoginManager):
                 found = interface.make_null_session(app)
             if isinstance(interface, KindCookieInterface):
                 found.accessed = True
-            request.__dict__[self._session_name] = found
+            opened = found
+            found = request.__dict__.setdefault(self._session_name, opened)  # atomic: all threads get one session
+            main = peek_at_session()
+            if found is opened and isinstance(found, SessionWork) and isinstance(main, SessionWork):
+                main.add_kind(found)
         return found
 
     def may_have_login(self, app: Flask, request: Request) -> bool:
@@ -138,15 +142,14 @@ class UserKind(LoginManager):
         header = request.environ.get("HTTP_COOKIE")
         return header is not None and any(name in header for name in self.cookie_names(app))
 
-    def finish_response(self, response: Response) -> Response:
-        """Save the session of this kind, and return the response with the headers of the login and the cookie."""
-        super().finish_response(response)
+    def finish_response(self, response: Response) -> None:
+        """Add the headers and cookies of this kind's login. Save its session, if it is in a cookie as Flask's own."""
         app, found = this_app(), this_request().__dict__.get(self._session_name)
-        if found is not None:
+        if found is not None and not isinstance(found, SessionWork):  # Session(app) saves a session on the server
             interface = self.interface_for(app)
             if not interface.is_null_session(found):
                 interface.save_session(app, found, response)
-        return response
+        super().finish_response(response)
 
     def _in_app(self, app: Flask) -> _KindInApp:
         main, settings = app.session_interface, settings_of(app)

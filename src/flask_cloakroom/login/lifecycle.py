@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from werkzeug.exceptions import Forbidden
 from werkzeug.local import LocalProxy
@@ -30,14 +32,42 @@ from .in_session.session_login import (
 )
 from .request import impersonation
 from .request.current_user import user_of
-from .request.remember_cookies import revoke_other_users_tokens, revoke_remember_tokens, sent_tokens_of
+from .request.remember_cookies import (
+    renew_token,
+    resolve,
+    revoke_remember_tokens,
+    revoke_replaced,
+    sent_tokens,
+    sent_tokens_of,
+)
 from .request.state import LoginState
 from .setup.settings import LoginSettings
 from .setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def _fails_with_request(function: Callable[Concatenate[LoginState, P], R]) -> Callable[Concatenate[LoginState, P], R]:
+    """Return a function that makes the whole request fail where ``function`` raises SessionUnavailable.
+
+    Otherwise a view that catches the error could say that the user is logged out.
+    """
+
+    @wraps(function)
+    def run(state: LoginState, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(state, *args, **kwargs)
+        except SessionUnavailable:
+            state.fail()
+            raise
+
+    return run
+
+
+@_fails_with_request
 def log_in(
     state: LoginState, user: Any, *, remember: bool, duration: timedelta | None, force: bool, fresh: bool
 ) -> bool:
@@ -53,13 +83,18 @@ def log_in(
     values = login_values(user, user_id, fresh=fresh, forced=force, user_agent=user_agent)
     previous = login.owner
     token: Secret | None = None
-    lifetime = 0
+    lifetime, replaced = 0, sent_tokens(state)
     if remember:
         lifetime, handle = _lifetime_of(duration, state.settings), new_handle()
         new_login = describe_login(login.session, request, remembered=True, handle=handle)
         token = Secret(state.tokens.issue(str(user_id), values.get(AUTH_HASH, ""), lifetime, new_login))
+        state.issued_tokens.append(token)
     else:
-        handle = revoke_other_users_tokens(state, str(user_id))
+        found = [(sent, resolve(state, sent)) for sent in replaced]
+        own = {sent: remembered for sent, remembered in found if remembered and remembered.user_id == str(user_id)}
+        handle = next((remembered.handle for remembered in own.values()), "")
+        # Also an old token: somebody else may have the token that replaced it, and that token must end too.
+        replaced = [sent for sent in replaced if sent not in own]
         # The browser may have lost the remember token of the previous login. That token is revoked below by its handle,
         # so this login needs another handle.
         lost = previous is not None and not handle and was_remembered(previous.note)
@@ -69,21 +104,18 @@ def log_in(
     if login.session.get(IMPERSONATED) is not None:
         impersonated, impersonator = user_of(state), state.impersonator
     if not login.begin(values, new_login):
-        if token is not None:
-            state.tokens.revoke(token)
+        state.revoke_unsent()
         return False
-    try:
-        if token is not None:
-            revoke_remember_tokens(state, previous)
-        elif previous is not None and previous.handle != handle and was_remembered(previous.note):
-            state.tokens.revoke_login(previous)
-    except SessionUnavailable:
-        login.abort()  # otherwise the browser would also have the remember token of the previous login
-        raise
+    # The replaced tokens stay valid until the session is saved. If that save fails, the browser needs them.
+    previous = None if previous is not None and previous.handle == handle else previous
+    state.after_save.append(partial(revoke_replaced, state, replaced, previous))
     if token is not None:
         state.set_remember_cookie(token, lifetime)
         state.used_token = None
+    elif replaced:
+        state.set_remember_cookie("")
     state.set_user(user, private=True, source="session")
+    state.logged_in_user = user
     if impersonator is not None:
         impersonation.send_ended(state, impersonated, impersonator)
     signals.user_logged_in.send(state.app, user=user)
@@ -102,6 +134,7 @@ def _lifetime_of(duration: timedelta | None, settings: LoginSettings) -> int:
     return min(seconds, MAX_AGE_LIMIT)
 
 
+@_fails_with_request
 def log_out(state: LoginState) -> bool:
     """Log the user out, and return True: see :func:`.actions.logout_user`."""
     user = _user_to_log_out(state)
@@ -131,6 +164,7 @@ def _user_to_log_out(state: LoginState) -> Any:
         return state.realm.anonymous_user()
 
 
+@_fails_with_request
 def confirm(state: LoginState) -> None:
     """Mark the login as fresh: see :func:`.actions.confirm_login`."""
     user_of(state)
@@ -150,6 +184,7 @@ def confirm(state: LoginState) -> None:
     signals.user_login_confirmed.send(state.app)
 
 
+@_fails_with_request
 def update_auth_hash(state: LoginState, user: Any = None) -> None:
     """Let this login stay valid with a new ``session_auth_hash()``: see :func:`.actions.update_session_auth_hash`."""
     user = user_of(state) if user is None else user
@@ -162,11 +197,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    for remembered in sent_tokens_of(state, user_id):
-        renewed = state.tokens.renew(remembered, digest)
-        if renewed is not None:
-            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
-        return
+    state.after_save.append(partial(renew_token, state, user_id, digest))
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
@@ -182,6 +213,7 @@ def is_fresh(state: LoginState, max_age: float | None = None) -> bool:
     return isinstance(since, int) and is_within(int(time.time()) - since, max_age)
 
 
+@_fails_with_request
 def is_remembered(state: LoginState) -> bool:
     """Return whether a remember token will log the user in again: see :func:`.actions.login_remembered`."""
     user_of(state)

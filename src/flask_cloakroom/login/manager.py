@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response
 
 from ..context import this_request
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
+from ..sessions.response import add_response_part
 from .access import refusal
 from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login
@@ -49,28 +50,29 @@ class LoginManager(DeprecatedNames):
         Raises :class:`~flask_cloakroom.SettingError` for a wrong setting.
         """
         settings_of(app)
-        if EXTENSION_KEY not in app.extensions:
-            # The manager is looked up at each response, because a later init_app() of another manager replaces it.
-            app.after_request(lambda response: app.extensions[EXTENSION_KEY].finish_response(response))
+        add_response_part(app, EXTENSION_KEY, self)  # in place of another manager
         app.extensions |= {EXTENSION_KEY: self, LOGIN_SECRETS: login_secrets, HAS_HEADER_LOGIN: has_header_login}
         app.login_manager = self  # type: ignore[attr-defined]
         if add_context_processor:
             app.context_processor(user_context)
 
-    def finish_response(self, response: Response) -> Response:
-        """Return the response with the headers and cookies of the login, if the request used its login."""
-        request = this_request()
-        request.__dict__[self.finished_name] = True
-        state: LoginState | None = request.__dict__.get(self.state_name)
+    def finish_response(self, response: Response) -> None:
+        """Add the headers and cookies of the login to a response, if the request used its login."""
+        state: LoginState | None = this_request().__dict__.get(self.state_name)
+        if state is None:
+            return
+        if state.private and "Cache-Control" not in response.headers:
+            # OWASP ASVS 5.0, 14.3.2. Without this header the browser's "back" button shows the page after a logout.
+            response.headers["Cache-Control"] = "no-store"
+        if state.clear_site_data and state.settings.clear_site_data:
+            response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
+        remember_cookies.send(state, response)
+
+    def roll_back(self) -> None:
+        """Forget the login that this request made, because its session could not be saved."""
+        state: LoginState | None = this_request().__dict__.get(self.state_name)
         if state is not None:
-            if state.private and "Cache-Control" not in response.headers:
-                # OWASP ASVS 5.0, 14.3.2. Without this header the browser's "back" button shows the page after a logout.
-                response.headers["Cache-Control"] = "no-store"
-            if state.clear_site_data and state.settings.clear_site_data:
-                response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
-            if state.remember_cookie is not None or state.settings.refresh_each_request:
-                remember_cookies.send(state, response)
-        return response
+            state.roll_back()
 
     # -- responses to refused requests ------------------------------------------------------------------------
 

@@ -8,85 +8,133 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from .. import signals
+from ..core.entries.ownership import NewLogin
 from ..core.entries.record import Absence, Committed, Record
 from ..core.values import codec
-from ..core.values.rebase import Changes, Values, rebase
+from ..core.values.rebase import Changes, rebase
 from ..secret import as_secrets
-from .work import SessionWork
+from .work import DELETED_AT_ROTATION, SessionWork
 
 #: The longest wait in seconds until a parallel request has made the shared session, which takes a few store commands.
-#: If the wait times out, this request goes on as anonymous; the browser's next request is logged in again.
+#: After that the parallel request has failed, and the waiting request makes the session.
 JOIN_PATIENCE: Final = 1.0
 
 
-def join(work: SessionWork, ticket: str, login: Mapping[str, Any], *, first: bool) -> bool:
-    """Use the session of ``ticket`` from now on, or create it with the session keys in ``login``.
+@dataclass(frozen=True, slots=True)
+class SharedLogin:
+    """A login that parallel requests of one browser make in the session of one ticket."""
 
-    This request's own changes stay in the session. The first request without a stored session creates the session of
-    ``ticket``. A request with a stored session moves that session to ``ticket`` only if ``first`` is True, and waits
-    for the move by the first request otherwise.
+    ticket: str
+    #: The packed session keys of the login. A key with the value None must not be in the session.
+    changes: Changes
+    new_login: NewLogin
+    #: The owner name of the user.
+    owner: str
+    #: Whether this request is the first one with the ticket. Other requests wait for the first one.
+    first: bool
+    #: The tickets of sessions of the same login that no browser has, the newest first. If this request has no stored
+    #: session, the values of the newest one move to the session of :attr:`ticket`. The other sessions end.
+    earlier: Sequence[str] = ()
 
-    Return True if this request uses the session of ``ticket`` now. Return False if that session has ended or was never
-    made. Then the keys of ``login`` may be in the request's present session, and the caller must remove these keys.
+    def __repr__(self) -> str:
+        return f"<SharedLogin first={self.first}>"
 
-    Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
+
+def join(work: SessionWork, login: SharedLogin) -> bool:
+    """Use the session of a shared login from now on. Make the session if no other request makes it.
+
+    The session gets the values of this request's stored session, which moves there. The changes that this request has
+    not saved yet stay pending in the new session. So if their save fails, the login is not lost.
+
+    Return True if this request uses the session of the login now. Return False, and change nothing, if that session has
+    ended. Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError, LockLostError.
     """
-    may_create = work.record is None and not work.superseded
+    made: Committed | None = None
     with work.outage():
-        found = _wait_for(work, ticket, 0 if first or may_create else JOIN_PATIENCE)
-        if found is None and may_create:
-            work.update(login)
-            made = work.create(work.changes(), ticket)
-            if made is not None:
-                work.continue_from(made)
-                work.send(signals.session_created, made)
-                return True
-            found = _wait_for(work, ticket, 0)
-    if found is not None:
-        _switch_to(work, found, login)
-    elif first and work.record is not None:
-        work.next_ticket = ticket
-        work.update(login)
-        work.rotate()
-        work.save_now()
-    return work.record is not None and (found is not None or first)
+        found = Absence.UNKNOWN if login.first else _wait_for(work, login.ticket)
+        # A request that is older than a login or logout makes no session, unless that was the login of the same token.
+        if found is Absence.UNKNOWN and (login.earlier or not work.superseded):
+            source = _source_of(work, login)
+            made = _make(work, login, source)
+            found = work.repository.load(login.ticket) if made is None else made.record  # None: another was faster
+    if not isinstance(found, Record):
+        return False
+    _switch_to(work, found, login, is_made=made is not None)
+    if made is not None and source is None:
+        work.send(signals.session_created, found)
+    elif made is not None and source is not None:
+        work.send(signals.session_rotated, found, old_sid=source.sid, reason="privilege")
+        work.send_conflicts(made)
+    return True
 
 
-def _wait_for(work: SessionWork, ticket: str, patience: float) -> Record | None:
-    """Return the session of a ticket. Wait up to ``patience`` seconds until it is stored. After that return None.
+def _wait_for(work: SessionWork, ticket: str) -> Record | Absence:
+    """Return the session of a ticket. Wait up to :data:`JOIN_PATIENCE` seconds until it is stored.
 
-    Return None immediately if the session of the ticket has ended.
+    After that return Absence.UNKNOWN. Return another reason immediately if the session of the ticket has ended.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + JOIN_PATIENCE
     while True:
         found = work.repository.load(ticket)
-        if isinstance(found, Record):
-            return found
         if found is not Absence.UNKNOWN or time.monotonic() >= deadline:
-            return None
+            return found
         time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  random, or all waiting requests ask at the same time
 
 
-def _switch_to(work: SessionWork, record: Record, login: Mapping[str, Any]) -> None:
+def _source_of(work: SessionWork, login: SharedLogin) -> Record | None:
+    """End the earlier sessions of a login, and return the session that moves to its ticket, or None for a new session.
+
+    A browser sends its token because it has lost its session. If a thief has that session, made with a copy of the
+    token, the thief must send the copy again, which is then detected. The earlier sessions end before the new one is
+    made, because a session limit must not count both.
+    """
+    repository = work.repository
+    unseen = [found for ticket in login.earlier if isinstance(found := repository.load(ticket), Record)]
+    source = work.record or (unseen[0] if unseen else None)
+    for record in unseen:
+        if record is not source:
+            repository.destroy(record)
+    kept = {repository.tickets.fingerprint(login.ticket)} | ({source.key} if source is not None else set())
+    repository.owners.end_sessions(login.owner, login.new_login.handle, except_for=kept)
+    return source
+
+
+def _make(work: SessionWork, login: SharedLogin, source: Record | None) -> Committed | None:
+    """Store the session of a shared login, and return it. Return None if another request has stored or ended it."""
+    work.new_login = login.new_login
+    if source is None:
+        made = work.create(login.changes, login.ticket)
+        return None if made is None else Committed(made, False, ())
+    fence = source.header.fence if work.holds_lock and source is work.record else None
+    changes = dict.fromkeys(_deleted_keys(work)) | dict(login.changes)
+    return work.repository.rotate(source, changes, login=login.new_login, ticket=login.ticket, fence=fence)
+
+
+def _deleted_keys(work: SessionWork) -> set[str]:
+    """Return the session keys that every rotation deletes."""
+    return set(work.interface.app.extensions.get(DELETED_AT_ROTATION, ()))
+
+
+def _switch_to(work: SessionWork, record: Record, login: SharedLogin, *, is_made: bool) -> None:
     """Use the session of ``record`` from now on, and merge this request's changes into it.
 
-    If this request called ``clear()``, keep only the keys of ``login`` and the keys that were set after ``clear()``.
+    If this request called ``clear()``, keep only the keys of the login and the keys that were set after ``clear()``.
+    ``is_made``: this request has made the session.
     """
-    changes = work.changes()
+    dropped = set(login.changes)
+    if is_made and work.record is not None:
+        dropped |= _deleted_keys(work)  # the secrets of the session before the rotation
+    changes = {key: packed for key, packed in work.changes().items() if key not in dropped}
     strategies = work.repository.strategies
     values, conflicts = rebase(as_secrets(work.stored_values), as_secrets(record.values), changes, strategies)
-    _apply(work, record, changes, values, login)
-    work.send_conflicts(Committed(record, True, conflicts))
-
-
-def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, login: Mapping[str, Any]) -> None:
     objects = {key: work[key] for key, packed in changes.items() if packed is not None}
     cleared = work.cleared
-    work.start_over_from(record)
+    work.start_over_from(record, was_stored=not is_made)
     for key in changes:
         if key not in values:
             work.pop(key, None)
@@ -94,5 +142,6 @@ def _apply(work: SessionWork, record: Record, changes: Changes, values: Values, 
             # Keep the view's own object if the merge did not change its value: the view may change that object later.
             work[key] = objects[key] if values[key] == changes[key] else codec.unpack(values[key])
     if cleared:
-        for key in record.values.keys() - changes.keys() - login.keys():
+        for key in record.values.keys() - changes.keys() - dropped:
             work.pop(key, None)
+    work.send_conflicts(Committed(record, True, conflicts))

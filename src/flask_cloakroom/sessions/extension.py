@@ -11,9 +11,9 @@ from typing import Any, TypeVar, cast
 from flask import Flask
 from flask import session as flask_session
 
-from .flashes import watch_failures
 from .interface import ServerSessionInterface
 from .outage import answer_store_errors
+from .response import answer_failures
 from .session import ServerSession
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ class Session:
         Raises :class:`~flask_cloakroom.errors.SettingError` for a wrong setting.
         """
         app.session_interface = ServerSessionInterface(app)
-        watch_failures(app)
+        answer_failures(app)
         answer_store_errors(app)
 
 

@@ -13,12 +13,11 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from typing import Any, Final
 
-from flask import Flask, got_request_exception, has_request_context
+from flask import has_request_context
 
-from ..context import clear_flash_cache, this_session
+from ..context import clear_flash_cache, peek_at_session
 from ..core.entries.record import Committed
 from ..core.values.flashes import ShownFlashes, lease_all, merge_waiting, messages_in, with_leases_back
 from ..core.values.merge import remaining_and_added
@@ -100,7 +99,7 @@ def put_back(work: SessionWork) -> None:
     if shown is None or type(later) is not list:
         return
     before: list[Any] = []
-    if shown.names and work.record is not None and not work.failed:
+    if shown.names and work.record is not None:
         _, later = remaining_and_added(messages_in(work.stored_values), later)
         try:
             _edit(work, lambda values: with_leases_back(values, shown.names))
@@ -131,21 +130,9 @@ def _edit(work: SessionWork, edit: Callable[[Values], Changes]) -> Committed | N
 # -- Flask ------------------------------------------------------------------------------------------------
 
 
-def watch_failures(app: Flask) -> None:
-    """Put shown messages back when a request of ``app`` fails, and before the error page, which may show them."""
-    handle: Any = app.handle_user_exception
-
-    @wraps(handle)
-    def handle_user_exception(*arguments: Any) -> Any:
-        _put_back_on_failure()
-        return handle(*arguments)
-
-    app.handle_user_exception = handle_user_exception  # type: ignore[method-assign, assignment]
-    got_request_exception.connect(_put_back_on_failure, app)  # for errors after the view, such as in after_request
-
-
-def _put_back_on_failure(*_: Any, **__: Any) -> None:
-    found: Any = this_session() if has_request_context() else None
-    if isinstance(found, SessionWork) and found.shown_flashes is not None:
+def put_back_on_failure(*_: Any, **__: Any) -> None:
+    """Put the messages back that the failed response of this request has shown. The error page may show them."""
+    found = peek_at_session() if has_request_context() else None
+    if isinstance(found, SessionWork) and found.shown_flashes is not None and not found.failed:
         put_back(found)
         clear_flash_cache()

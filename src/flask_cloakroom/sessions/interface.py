@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
-from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
-from ..errors import CloakroomError, SettingError
+from ..errors import SettingError
+from ..first_use import StoreUse
 from ..redis_connections import UsesRedis
 from ..stores import Store
-from .flashes import confirm_shown
-from .outage import SessionUnavailable, make_unavailable
+from .outcome import finish
 from .session import ServerSession
 from .settings import SessionSettings
 
@@ -32,15 +30,20 @@ class ServerSessionInterface(SessionInterface):
         """Read and check the settings of ``app``. Raises :class:`~flask_cloakroom.errors.SettingError`."""
         self.app = app
         self.settings = SessionSettings.read(app)
-        self._lock = threading.Lock()
+        self._first_use = StoreUse()
 
     @cached_property
     def repository(self) -> Repository:
-        """The session repository, made at its first use. It works outside of requests too, as in commands."""
-        with self._lock:
-            if "repository" not in self.__dict__:  # another thread may have made it before this thread got the lock
-                self.__dict__["repository"] = self._make_repository()
-            return self.__dict__["repository"]  # type: ignore[no-any-return]
+        """The session repository, made at its first use. It works outside of requests too, as in commands.
+
+        Raises Reentered if the first use itself calls this, for example by a log handler that reads the session.
+        """
+        self._first_use.run(self._set_repository)
+        return self.__dict__["repository"]  # type: ignore[no-any-return]
+
+    def _set_repository(self) -> None:
+        if "repository" not in self.__dict__:
+            self.__dict__["repository"] = self._make_repository()
 
     def _make_repository(self) -> Repository:
         self.settings = SessionSettings.read(self.app)
@@ -73,49 +76,19 @@ class ServerSessionInterface(SessionInterface):
         session.rotate()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Save the session and its companions, and set the cookie of ``response``.
+        """Save the sessions of the request with their companions, and set the cookies of ``response``.
 
         If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError,
-        SessionLimitError.
+        SessionLimitError. See :func:`.outcome.finish`.
         """
         if not isinstance(session, ServerSession):
             return
-        is_used = session.is_opened or session.save_requested
-        if not is_used and not session.companions:
-            session.closed = True
-            return
-        shown_flashes = session.shown_flashes
-        if shown_flashes is not None:
-            confirm_shown(session)
-        session.closed = True
-        try:
-            for companion in () if session.failed else (session.companions or {}).values():
-                companion.save()
-            if is_used:
-                session.save()
-        except SessionUnavailable:
-            pass  # session.failed is True now
-        except CloakroomError:
-            session.rollback()
-            # Flask makes an error response and calls this method for it again.
-            session.shown_flashes, session.closed = shown_flashes, False
-            raise
-        if session.failed:
-            make_unavailable(app, response)
-        elif session.is_opened:
-            if session.response_ticket is None:
-                add_vary(response, "Cookie")
-            else:
-                self._set_cookie(session, session.response_ticket, response)
-
-    def _set_cookie(self, session: ServerSession, ticket: str, response: Response) -> None:
-        cookie = self.settings.cookie
-        record = session.record
-        if not ticket or record is None:
-            cookie.delete(response)
-        else:
-            lifetimes, now = self.repository.lifetimes, self.repository.clock()
-            cookie.set(response, ticket, lifetimes.remaining(record.header, now) if record.header.permanent else None)
+        works = session.works_of_request() if session.kind_works else [session]
+        used = [work for work in works if work.is_used]
+        for work in works:
+            work.closed = work.closed or not work.is_used
+        if used:
+            session.first_use.run(partial(finish, app, used, response))
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

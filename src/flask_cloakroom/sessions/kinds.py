@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 from ..core.sessions.repository import Repository
 from ..errors import CloakroomError
+from ..first_use import StoreUse
 from .interface import ServerSessionInterface
 from .settings import SessionSettings
 
@@ -23,7 +23,7 @@ class KindInterface(ServerSessionInterface):
         self.main = main
         self.kind = kind
         self.settings = settings_of_kind(main.settings, kind)
-        self._lock = threading.Lock()
+        self._first_use = StoreUse()
 
     def _make_repository(self) -> Repository:
         store = self.main.repository.store  # before main.settings: the first use of main.repository reads them again

@@ -24,6 +24,7 @@ from ..core.values.merge import MISSING
 from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes
 from ..errors import CloakroomError, StoreError
+from ..first_use import tell
 from .work import SessionWork
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -73,7 +74,8 @@ def merge_after_commit(work: SessionWork) -> None:
             return
         committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
     except StoreError as error:
-        log.warning("session %s: visitor data was not merged. The next request tries again: %s", record.sid, error)
+        text = "session %s: visitor data was not merged. The next request tries again: %s"
+        tell(log.warning, text, record.sid, error)
         return
     if committed is not None:
         work.continue_from(committed.record)
@@ -124,7 +126,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
     except Exception as error:
         # The data may be too large, or the application's merge strategy raised an error. The login must not fail.
         text = str(error) if isinstance(error, CloakroomError) else type(error).__name__
-        log.error("visitor data cannot be merged into user_session, so it stays in the session: %s", text)
+        tell(log.error, "visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
         for conflict in merged.conflicts:

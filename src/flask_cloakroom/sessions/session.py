@@ -49,7 +49,7 @@ class ServerSession(SessionWork, SessionMixin):
 
         The keys that are set after this call are saved as a new session with a new ticket.
         """
-        self.opened()
+        self._opened_to_write()
         self._reset({})
         self.shown_flashes = None  # the shown messages belong to the old session, so do not put them into the new one
         self.cleared = self.save_requested = True
@@ -119,7 +119,7 @@ class ServerSession(SessionWork, SessionMixin):
         The keys that are set after this call are saved as a new session. Raises SessionUnavailable (503) if the store
         fails. Then the stored session may still be valid.
         """
-        self.opened()
+        self._opened_to_write()
         if self.is_merge_pending:
             self.merge_before_commit()
         record, self._record = self._record, None

@@ -38,6 +38,8 @@ DEFAULT_MERGE: Final[dict[Any, Any]] = {FLASHES: "append", FLASH_LEASES: merge_l
 DEFAULT_REDIS: Final = "redis://localhost:6379/0"
 
 _REDIS_SETTINGS: Final = ("SESSION_REDIS", "REDIS_URL")
+#: The default of SESSION_STORE_TIMEOUT in seconds.
+DEFAULT_TIMEOUT: Final = 2.0
 
 #: The settings of this package that Flask does not have, with their defaults.
 DEFAULTS: Final[dict[str, Any]] = {
@@ -54,7 +56,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "SESSION_MERGE": None,
     "SESSION_MAX_BYTES": 1024 * 1024,
     "SESSION_ENCRYPTION": False,
-    "SESSION_STORE_TIMEOUT": 2.0,
+    "SESSION_STORE_TIMEOUT": DEFAULT_TIMEOUT,
     "SESSION_LIMIT_PER_USER": None,
     "SESSION_LIMIT_POLICY": "oldest",
     "USER_SESSION_MERGE": None,
@@ -82,6 +84,8 @@ class SessionSettings:
     lifetimes: Lifetimes
     tickets: Tickets
     make_store: Callable[[], Store]
+    #: SESSION_STORE_TIMEOUT in seconds: the longest wait for an answer of the store, and for another thread's load.
+    timeout: float = DEFAULT_TIMEOUT
     permanent: bool = True
     refresh_each_request: bool = True
     strategies: Mapping[Any, Strategy] = field(default_factory=dict)
@@ -100,6 +104,7 @@ class SessionSettings:
             lifetimes=_read_lifetimes(read),
             tickets=_read_tickets(read, app),
             make_store=_read_store(read, app),
+            timeout=float(read["SESSION_STORE_TIMEOUT"]),
             permanent=read.boolean("SESSION_PERMANENT"),
             refresh_each_request=read.boolean("SESSION_REFRESH_EACH_REQUEST"),
             strategies=_read_strategies(read, "SESSION_MERGE", DEFAULT_MERGE),

@@ -1,14 +1,15 @@
 """One request's work on one session: find the session in the store, change it, and commit the changes.
 
 :class:`SessionWork` has the state of this work. The lock, parallel logins, the merge at login and flash messages have
-modules of their own. The functions of these modules take a SessionWork.
+modules of their own, whose functions take a SessionWork. ``outcome.py`` saves all that a request changed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
@@ -23,9 +24,10 @@ from ..core.sessions.repository import Repository
 from ..core.user_data.visitor import VISITOR_PREFIX
 from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
-from ..core.values.own_keys import FLASH_LEASES, USER_KEY, VISITOR_ID_KEY
+from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
+from ..first_use import Reentered, StoreUse, tell
 from ..secret import Secret
 from .outage import SessionUnavailable
 from .settings import SessionSettings
@@ -56,11 +58,35 @@ class InterfaceParts(Protocol):
 class Companion(Protocol):
     """Data that is stored apart from the session and saved right before it, such as the user's data."""
 
+    @property
+    def has_changes(self) -> bool:
+        """True if this request may have changed the data."""
+
+    def check(self) -> None:
+        """Raise the errors of :meth:`save` that do not come from the store. Write nothing."""
+
     def save(self) -> None:
         """Save this request's changes. Raises the same errors as :meth:`SessionWork.save`."""
 
     def rollback(self) -> None:
-        """Discard this request's changes, because they cannot be saved."""
+        """Discard this request's changes, because they cannot be saved. Undo the saves of this request."""
+
+
+class Phase(Enum):
+    """The state of a request's work on its session."""
+
+    #: No code has used the session yet.
+    NOT_OPENED = "not opened"
+    #: A thread of the request loads the session.
+    OPENING = "opening"
+    #: The session is loaded, and the end of the request will save its changes.
+    OPEN = "open"
+    #: The store failed. Every use of the session raises SessionUnavailable, and nothing is saved.
+    FAILED = "failed"
+    #: The response was made, and the session was saved. Later changes are not saved.
+    SAVED = "saved"
+    #: The response was made without the session. The session may still be read.
+    CLOSED = "closed"
 
 
 class SessionWork(LazyDict):
@@ -76,7 +102,7 @@ class SessionWork(LazyDict):
     cleared = False
     #: True while this request has the session's lock.
     holds_lock = False
-    #: True if the response must become a 503, mostly because the store failed. Then nothing more is saved.
+    #: True if the store failed: see :attr:`Phase.FAILED`.
     failed = False
     #: The reason why the store has no session for the browser's ticket. None if the store has a session for the ticket,
     #: or if the request has no ticket.
@@ -87,10 +113,12 @@ class SessionWork(LazyDict):
     companions: MutableMapping[str, Companion] | None = None
     #: The flash messages that this response shows.
     shown_flashes: ShownFlashes | None = None
-    #: The ticket that the next rotation uses. None for a random ticket.
-    next_ticket: str | None = None
     #: The ticket for the response's cookie. "" deletes the browser's cookie. None sends no cookie.
     response_ticket: str | None = None
+    #: The sessions of user kinds that this request uses. They are saved together with this session.
+    kind_works: Sequence[SessionWork] = ()
+    #: The session of the application's own users, if this is the session of a user kind.
+    main_work: SessionWork | None = None
     #: The functions of merge_at_login.py. The subclass sets them, because this module cannot import merge_at_login.py.
     merge_before_commit: ClassVar[Callable[[SessionWork], None]]
     merge_after_commit: ClassVar[Callable[[SessionWork], None]]
@@ -101,6 +129,13 @@ class SessionWork(LazyDict):
     _is_restarted = False  # destroy() or clear() ended the session, so keys that are set later become a new session
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
+    _first_use: StoreUse | None = None
+    # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
+    _undo: Sequence[Callable[[], object]] = ()
+    # The ticket for the cookie after a save that is not undone.
+    _saved_ticket: str | None = None
+    #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
+    _unshown: bytes | None = None
 
     def __init__(self, interface: InterfaceParts, environ: Mapping[str, Any]) -> None:
         self.interface = interface
@@ -121,6 +156,11 @@ class SessionWork(LazyDict):
         """
         if not self.is_opened:
             self._open()
+        return self._record
+
+    @property
+    def last_record(self) -> Record | None:
+        """The stored session as this request last read or wrote it, also after the store failed. Loads nothing."""
         return self._record
 
     @property
@@ -161,21 +201,78 @@ class SessionWork(LazyDict):
         """Return the possible tickets in the request's Cookie header."""
         return self.interface.find_tickets(self._environ)
 
+    @property
+    def phase(self) -> Phase:
+        """The state of the work."""
+        if self.failed:
+            return Phase.FAILED
+        if self.closed:
+            return Phase.SAVED if self.is_opened else Phase.CLOSED
+        if self.is_opened:
+            return Phase.OPEN
+        return Phase.OPENING if self.first_use.is_running else Phase.NOT_OPENED
+
+    @property
+    def can_send_cookies(self) -> bool:
+        """True if a response of this request is still to come that can set the session cookie."""
+        return not self.closed and not self.failed
+
+    @property
+    def is_used(self) -> bool:
+        """True if the end of the request may have something to save, or must report a failure."""
+        return self.is_opened or self.save_requested or self.failed or bool(self.companions)
+
+    def works_of_request(self) -> list[SessionWork]:
+        """Return all sessions of this request: those of user kinds, and the session of the application's own users."""
+        main = self.main_work or self
+        return [*main.kind_works, main]
+
+    def add_kind(self, work: SessionWork) -> None:
+        """Save the session ``work`` of a user kind together with this session, the application's own."""
+        work.main_work, work.failed, work.closed = self, self.failed, self.closed
+        self.kind_works = [*self.kind_works, work]
+
     # -- open -----------------------------------------------------------------------------------------------
 
+    @property
+    def first_use(self) -> StoreUse:
+        """The object that lets one thread of the request at a time load or save the session."""
+        found = self._first_use
+        # setdefault() is atomic, so all threads get one object.
+        return self.__dict__.setdefault("_first_use", StoreUse()) if found is None else found
+
     def _open(self) -> dict[Any, Any]:
-        """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable."""
+        """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable.
+
+        Another thread that loads the session already gets SESSION_STORE_TIMEOUT seconds for that.
+        """
+        if self.failed:
+            raise SessionUnavailable
+        try:
+            self.first_use.run(self._load, self.interface.settings.timeout)
+        except Reentered:
+            return {}
+        except TimeoutError:
+            tell(log.error, "another thread of this request has not loaded the session yet, so this thread gets a 503")
+            raise SessionUnavailable from None
+        return self._data
+
+    def _load(self) -> None:
+        if self.failed:
+            raise SessionUnavailable
+        if self.is_opened:
+            return
         self.accessed = True
         try:
             record = self._find() if "HTTP_COOKIE" in self._environ else None
             if record is not None and FLASH_LEASES in record.values:
                 record = self._put_expired_flashes_back(record)
         except StoreError as error:
-            # Make the session empty but loaded. Otherwise a view that catches the error would not get a 503.
-            self._reset({})
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
-        return self._reset({} if record is None else record.values)
+        if record is not None and UNSHOWN_KEY in record.values:
+            self._unshown = record.values[UNSHOWN_KEY]
+        self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
         """Return the session of the first of the request's tickets that has a session. Otherwise set :attr:`absence`.
@@ -215,21 +312,34 @@ class SessionWork(LazyDict):
 
     def _reject(self, reason: str, sid: str | None) -> None:
         if sid is not None:
-            log.info("session %s: the ticket was refused (%s)", sid, reason)
+            tell(log.info, "session %s: the ticket was refused (%s)", sid, reason)
         self.send(signals.session_rejected, reason=reason, sid=sid)
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        """Turn a StoreError in the ``with`` block into SessionUnavailable (503), and save nothing more."""
+        """Turn a StoreError in the ``with`` block into SessionUnavailable (503), and save nothing more.
+
+        After an earlier failure, raise SessionUnavailable without running the block.
+        """
+        if self.failed:
+            raise SessionUnavailable
         try:
             yield
         except StoreError as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: StoreError) -> SessionUnavailable:
-        log.error("the session store failed, so this request gets a 503: %s", error)
-        self.failed = True
+        tell(log.error, "the session store failed, so this request gets a 503: %s", error)
+        self.fail()
         return SessionUnavailable()
+
+    def fail(self) -> None:
+        """Save none of this request's changes, and turn its response into a 503 that sets no session cookie.
+
+        From now on, every use of a session in this request raises SessionUnavailable and does not ask the store.
+        """
+        for work in self.works_of_request():
+            work.failed, work.is_opened = True, False
 
     # -- change ---------------------------------------------------------------------------------------------
 
@@ -244,11 +354,6 @@ class SessionWork(LazyDict):
             with suppress(KeyError):
                 del self[key]
 
-    def abort(self) -> None:
-        """Save none of this request's changes, and turn its response into a 503 that sets no session cookie."""
-        self.opened()
-        self.failed = True
-
     def continue_from(self, record: Record) -> None:
         """Use ``record``, a newer record of the same session. The view's objects stay in use if they are unchanged."""
         if self._record is None or record.ticket != self._record.ticket:
@@ -256,11 +361,16 @@ class SessionWork(LazyDict):
         self._record = record
         self._reset_keeping_objects(record.values)
 
-    def start_over_from(self, record: Record) -> None:
-        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes."""
-        self._record, self.absence, self.response_ticket, self._was_stored = record, None, record.ticket, True
+    def start_over_from(self, record: Record, *, was_stored: bool = True) -> None:
+        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes.
+
+        The view's objects stay in use if they are equal to the values of ``record``. ``was_stored``: False if this
+        request has just stored ``record``.
+        """
+        self._record, self.absence, self.response_ticket = record, None, record.ticket
+        self._was_stored = self._was_stored or was_stored
         self.rotation_requested = self.cleared = False
-        self._reset(record.values)
+        self._reset_keeping_objects(record.values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
@@ -273,45 +383,75 @@ class SessionWork(LazyDict):
 
     # -- save -----------------------------------------------------------------------------------------------
 
+    @property
+    def has_changes(self) -> bool:
+        """True if :meth:`save` may write."""
+        record = self._record
+        return bool(
+            self.save_requested
+            or self.response_ticket
+            or self._unshown is not None
+            or (self.is_opened and self._touched)
+            or (record is not None and (self.is_merge_pending or True in self._due(record)))
+        )
+
+    def check(self) -> None:
+        """Raise SessionValueError or SessionTooLargeError if the changes cannot be saved. Write nothing."""
+        changes = self.changes() if self.is_opened else {}
+        if changes:
+            record, rotates = None if self.cleared else self._record, self.rotation_requested or USER_KEY in changes
+            self.interface.repository.check_size(record, changes, rotates=rotates, login=self.new_login)
+
     def save(self) -> None:
         """Save this request's changes. Without changes, write only if a refresh or a renewal is due.
 
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
-        record = self._record
-        if not (
-            self.save_requested
-            or self.response_ticket
-            or (self.is_opened and self._touched)
-            or (record is not None and (self.is_merge_pending or True in self._due(record)))
-        ):
+        if not self.has_changes:
             return
+        record = self._record
+        if self._unshown is not None and record is not None and not self.failed:
+            self._mark_shown(record, self._unshown)
         if self.is_merge_pending and not self.failed:
             self.merge_before_commit()
         self._commit()
         if self.is_merge_pending and not self.failed:
             self.merge_after_commit()
 
+    def _mark_shown(self, record: Record, packed: bytes) -> None:
+        """Record that the browser has the session that a remember token began, as its ticket came with this request.
+
+        ``packed``: the value under UNSHOWN_KEY, which this request's commit deletes. Raises SessionUnavailable.
+        """
+        with self.outage():
+            self.repository.families.mark_shown(packed)
+        self._unshown = None
+        if record.values.get(UNSHOWN_KEY) == packed:  # otherwise this request has gone on in another session
+            self.pop(UNSHOWN_KEY, None)
+
     def _due(self, record: Record) -> tuple[bool, bool]:
         """Return whether a refresh of the stored session is due, and whether a renewal of its ticket is due."""
         repository = self.interface.repository
         return repository.lifetimes.due(record.header, repository.clock())
 
-    def save_now(self) -> None:
-        """Save this request's changes in this call, for a view that must know that its changes are stored.
+    def save_now(self, *, provisional: bool = False) -> None:
+        """Save this request's changes in this call, for code that must know that the changes are stored.
 
-        The end of the request saves later changes as usual. Raises the same errors as :meth:`save`.
+        The end of the request saves later changes as usual. ``provisional``: undo this save if that later save fails.
+        Raises the same errors as :meth:`save`.
         """
-        self.save()
-        if self._record is not None:
+        self.first_use.run(self.save)
+        if self._record is not None and not self.failed:
             self._reset_keeping_objects(self._record.values)
+        if not provisional:
+            self._undo, self._saved_ticket = (), self.response_ticket
 
     def _commit(self) -> None:
         if not self.is_opened:
             if not self.rotation_requested and not self.request_tickets():
                 return  # the view only set session.permanent, and the browser has no session
-            self._open()
+            self._load()
         if self.failed:
             return
         changes = self.changes()
@@ -393,7 +533,6 @@ class SessionWork(LazyDict):
                 seen=privilege or refreshes,
                 renewal=not privilege,
                 login=self.new_login,
-                ticket=self.next_ticket,
                 fence=record.header.fence if self.holds_lock else None,
             )
             if committed is not None:
@@ -406,7 +545,7 @@ class SessionWork(LazyDict):
         else:
             self._check_response_ticket()
             return
-        if committed is None and self.next_ticket is None and self._is_double_login(record, changes):
+        if committed is None and self._is_double_login(record, changes):
             # The browser dropped the other request's response, as for the first click of a double click on "Sign in".
             self._record, self.absence, self.rotation_requested = None, Absence.SUPERSEDED, True
             self._commit_new(changes)
@@ -415,7 +554,7 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record)
-        # Send signals after _saved(): if a receiver raises an error, the error response must not save changes again.
+        self._undo = [*self._undo, partial(repository.take_back, committed)]
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -446,6 +585,7 @@ class SessionWork(LazyDict):
     def _saved_as_new(self, record: Record | None) -> None:
         self._saved(record)
         if record is not None:
+            self._undo = [*self._undo, partial(self.interface.repository.delete_unused, record)]
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
@@ -473,7 +613,7 @@ class SessionWork(LazyDict):
         keys = tuple(self.changes())
         sid = None if self._record is None else self._record.sid
         if keys:
-            log.warning("session %s: changes to %d keys were not saved (%s)", sid, len(keys), reason)
+            tell(log.warning, "session %s: changes to %d keys were not saved (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
         self._reset({})
@@ -481,20 +621,32 @@ class SessionWork(LazyDict):
     def rollback(self) -> None:
         """Discard this request's changes and the companions' changes, because the commit failed.
 
-        The stored session stays as it is, and Flask makes an error response.
+        Undo the saves that this request made before, newest first. The stored session is then as it was before.
         """
-        self.forget_changes()
+        undo, self._undo = self._undo, ()
+        for function in reversed(undo):
+            function()
+        if undo and not self.failed:
+            # The store has other versions and tickets now than this request knows, so load the session again.
+            self._record = self.absence = None
+            self.is_opened = False
+        elif self.is_opened:
+            self.forget_changes()
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
-        self._permanent = self.response_ticket = None
+        self._permanent, self.response_ticket = None, self._saved_ticket
+        self.new_login = self.next_ticket = None
         for companion in (self.companions or {}).values():
             companion.rollback()
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
-        """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``."""
+        """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``.
+
+        While the session is loaded or saved, the signal is postponed: see :func:`.first_use.tell`.
+        """
         if signal.receivers:
             if record is not None:
                 arguments["sid"] = record.sid
-            signal.send(self.interface.app, **arguments)
+            tell(signal.send, self.interface.app, **arguments)
 
     def _place_of(self, key: Any) -> str:
         if isinstance(key, str) and key.startswith(VISITOR_PREFIX):

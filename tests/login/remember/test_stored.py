@@ -24,7 +24,7 @@ from flask_cloakroom.core.clock import CLOCK_SKEW
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import EntryKind
 from flask_cloakroom.core.entries.family import TOKEN_OVERLAP, TokenStatus
-from flask_cloakroom.login.in_session.session_login import SessionLogin
+from flask_cloakroom.core.sessions.session_registry import SessionRegistry
 from support.sites.login import Browser, MakeSite, Site, ask_at_once, reported_users
 
 
@@ -213,7 +213,7 @@ class TestUse:
         thief = victim.copy()
         other_device = remembered(stored)
         first, second = (thief, victim) if thief_first else (victim, thief)
-        assert first.who == "alice"
+        assert [first.who, first.who] == ["alice", "alice"], "the second request shows the session's ticket"
         later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
         with reported_users() as heard:
             assert second.who == "nobody"
@@ -279,15 +279,15 @@ class TestParallel:
         """The first to use the token ends the sessions of before, and not the one that the second has just made."""
         browser = remembered(stored)
         first, second = browser.copy(), browser.copy()
-        end_earlier_sessions, answers = SessionLogin.end_earlier_sessions, []
+        end_sessions, answers = SessionRegistry.end_sessions, []
 
-        def overtaken(*arguments: Any) -> None:
+        def overtaken(*arguments: Any, **options: Any) -> bool:
             if not answers:
                 answers.append("")
                 answers[0] = second.who
-            end_earlier_sessions(*arguments)
+            return end_sessions(*arguments, **options)
 
-        monkeypatch.setattr(SessionLogin, "end_earlier_sessions", overtaken)
+        monkeypatch.setattr(SessionRegistry, "end_sessions", overtaken)
         assert [first.who, *answers] == ["alice", "alice"]
         assert [first.who, second.who] == ["alice", "alice"]
         assert first.cookies == second.cookies
@@ -372,6 +372,7 @@ class TestCopies:
         """The use of the copy ends the owner's session, so that the owner shows the token that was copied."""
         owner, thief = both
         assert sessions(stored) == 1
+        assert thief.who == "alice"
         later(stored, TOKEN_OVERLAP + CLOCK_SKEW + 2)
         with reported_users() as heard:
             assert owner.who == "nobody"
@@ -660,12 +661,17 @@ class TestFamily:
         family, status = found.find(first)
         assert status is TokenStatus.CURRENT
         second = found.use(family, first, "").token
-        third = found.use(found.find(second)[0], second, "").token
+        made = found.use(found.find(second)[0], second, "")
+        third = made.token
         assert [found.find(token)[1] for token in (first, second, third)] == [
             TokenStatus.OLD,
             TokenStatus.PREVIOUS,
             TokenStatus.CURRENT,
         ]
+        for seconds in (TOKEN_OVERLAP + 2, TOKEN_OVERLAP + CLOCK_SKEW + 2):
+            later(site, seconds)
+            assert found.find(second)[1] is TokenStatus.UNSHOWN
+        found.mark_shown(made.unshown)
         later(site, TOKEN_OVERLAP + 2)
         assert found.find(second)[1] is TokenStatus.LATE
         later(site, TOKEN_OVERLAP + CLOCK_SKEW + 2)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
-from ...errors import ContentionError, SessionTooLargeError
+from ...errors import ContentionError, SessionTooLargeError, StoreError
 from ...secret import SecretBytes
 from ...stores.base import Conflict, Entry, Gone, Saved, Store
 from ..values import codec
@@ -161,8 +161,50 @@ class Namespace:
         SessionTooLargeError.
         """
         data = self.pack(record.ticket, record.key, header, values, record)
-        ttl = self.lifetimes.remaining(header, self.clock())
-        return self.store.replace(record.key, data, ttl, record.version)
+        return self.replace_entry(record.key, data, self.lifetimes.remaining(header, self.clock()), record.version)
+
+    def create_entry(self, key: bytes, data: bytes, ttl: int) -> bytes | None:
+        """Store a new entry, like :meth:`.Store.create`. If the store fails, look up whether it has written.
+
+        Raises StoreError if it has not written, or if that is unknown.
+        """
+        try:
+            return self.store.create(key, data, ttl)
+        except StoreError:
+            version = self._look_up(key, data)
+            if version is None:
+                raise
+            return version
+
+    def replace_entry(self, key: bytes, data: bytes, ttl: int, version: bytes) -> Saved | Conflict | Gone:
+        """Overwrite an entry, like :meth:`.Store.replace`. If the store fails, look up whether it has written.
+
+        Raises StoreError if it has not written, or if that is unknown.
+        """
+        # A Conflict whose entry has the same bytes is the write of another request, and never an earlier try of this
+        # call: RedisStore, which sends a command again, recognizes its own entry by the version.
+        try:
+            return self.store.replace(key, data, ttl, version)
+        except StoreError:
+            written = self._look_up(key, data)
+            if written is None:
+                raise
+            return Saved(written)
+
+    def _look_up(self, key: bytes, data: bytes) -> bytes | None:
+        """Return the version of the entry under ``key`` if its bytes are ``data``, which this request tried to write.
+
+        Return None if the entry has other bytes or does not exist. Return None also if the store fails again.
+        """
+        # No other write has the same bytes if an entry has a nonce (SESSION_ENCRYPTION), a random ticket, key or token:
+        # the tombstone of a rotation, a token family, and a new session, whose store key is random. Without a nonce,
+        # another request may have written the same values in the same second. Then the entry is as this request wants
+        # it: a session that ended, or values that are equal. Only a sum then counts one of the two changes.
+        try:
+            entry = self.store.load(key)
+        except StoreError:
+            return None  # the caller raises the error of the write
+        return entry.version if entry is not None and entry.data == data else None
 
     def compare_and_set(
         self,
@@ -186,12 +228,12 @@ class Namespace:
             new, data, seconds = wanted
             entry: Entry | None
             if current.version is None:
-                version = self.store.create(key, data, seconds)
+                version = self.create_entry(key, data, seconds)
                 if version is not None:
                     return new, version
                 entry = self.store.load(key)
             else:
-                result = self.store.replace(key, data, seconds, current.version)
+                result = self.replace_entry(key, data, seconds, current.version)
                 if type(result) is Saved:
                     return new, result.version
                 entry = result.entry if type(result) is Conflict else None

@@ -59,3 +59,7 @@ class Committed(NamedTuple):
     merged: bool
     #: The conflicts that the commit resolved.
     conflicts: Sequence[MergeConflict]
+    #: The session that the commit replaced, or that moved to the ticket of ``record``. None for a new session.
+    before: Record | None = None
+    #: False if the session has moved, but it is unknown whether the old ticket has become invalid.
+    acknowledged: bool = True

@@ -58,7 +58,21 @@ class Commit:
         """
         old = self.record
         record = Record(old.ticket, old.key, version, header, self.values)
-        return Committed(record, self.merged, self.conflicts)
+        return Committed(record, self.merged, self.conflicts, old)
+
+    def save(self, next_header: Callable[[], Header] | None = None) -> Committed | None:
+        """Try the write until it succeeds. Return None if the session has ended.
+
+        ``next_header``: a function that returns the header to write. It is called for each try. None: the header stays.
+        """
+        while self.await_turn():
+            header = self.header if next_header is None else next_header()
+            result = self.namespace.replace(self.record, header, self.values)
+            if type(result) is Saved:
+                return self.committed(result.version, header)
+            if not self.rebase_on(result):
+                break
+        return None
 
     def await_turn(self) -> bool:
         """Wait while another request has the turn. Return False if the session has ended meanwhile, otherwise True."""

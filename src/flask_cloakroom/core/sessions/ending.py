@@ -26,7 +26,7 @@ def block_creation(namespace: Namespace, key: bytes) -> bool:
     ``tombstone.TOMBSTONE_SECONDS``. A request that takes longer to create its session must delete the session again.
     """
     tombstone, ttl = Tombstone.ended(namespace.now()).pack(key)
-    return namespace.store.create(key, tombstone, ttl) is not None
+    return namespace.create_entry(key, tombstone, ttl) is not None
 
 
 def end(namespace: Namespace, key: bytes, *, except_for: Callable[[Header], bool] | None = None) -> bool:
@@ -62,7 +62,7 @@ def end_entry(
         ):
             return False
         tombstone, ttl = Tombstone.ended(namespace.now()).pack(key)
-        result = namespace.store.replace(key, tombstone, ttl, entry.version)
+        result = namespace.replace_entry(key, tombstone, ttl, entry.version)
         if type(result) is not Conflict:
             _release(namespace, header, key)
             return type(result) is Saved

@@ -6,6 +6,11 @@ token. So for :data:`TOKEN_OVERLAP` seconds after its first use, the old token l
 session, and these requests share one login. If an old token is used later, the user and a thief may both have it, so
 the family ends.
 
+The response to a use may be lost. Then the browser has neither the next token nor the ticket of the session that came
+with it, and sends the old token again. So the store records whether one of the two was shown: the use of the next token
+is in its family, and the first request with the ticket stores a mark of its own. If none was shown, the old token makes
+another successor, at most :data:`MOST_REPEATS` times. The successor before is worth nothing from then on.
+
 Each change is one compare-and-set of one entry. A family that has ended is never created again.
 """
 
@@ -15,19 +20,20 @@ import base64
 import hashlib
 import logging
 import random
-import secrets
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ...errors import StoreError
-from ...secret import Secret
+from ...secret import Secret, SecretBytes
 from ...stores.base import Conflict, Entry, Saved, Walks
 from ..clock import is_within
 from ..entries.envelope import EntryKind, Header
 from ..entries.family import (
+    LONGEST_LIFETIME,
     SECRET_BYTES,
     SELECTOR_BYTES,
     TOKEN_OVERLAP,
@@ -40,12 +46,16 @@ from ..entries.family import (
 )
 from ..entries.namespace import Namespace
 from ..entries.ownership import UNDESCRIBED, NewLogin, Ownership, new_handle
-from ..entries.tickets import mask_successor
+from ..entries.tickets import KEY_BYTES
 from ..entries.tombstone import TOMBSTONE_SECONDS, Tombstone
+from ..values import codec, own_keys
+from ..values.own_keys import UNSHOWN_KEY
 from .ending import block_creation, header_of, walk_entries
 from .owner_index import OwnerIndex
 
 log = logging.getLogger("flask_cloakroom.sessions")
+
+R = TypeVar("R")
 
 #: The number of tries to create a family. A try fails if another request blocks the family's store key, because it has
 #: found the claim before the family was stored. A request that revokes a user's families does this up to twice.
@@ -55,6 +65,11 @@ TRIES: Final = 4
 USED_SECONDS: Final = 401 * 24 * 3600
 #: The longest time in seconds that a request waits while a parallel request exchanges the same cookie.
 EXCHANGE_PATIENCE: Final = 1.0
+#: The number of families whose end is tried again after the store has failed. Each one needs about 200 bytes. More
+#: logins than that do not fail between two logins that succeed, because then the store is down for all of them.
+MOST_RETRIES: Final = 1000
+#: A value as long as each value under the session key UNSHOWN_KEY, for the size of a session before it is made.
+UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES), 2**32 - 1]))
 
 
 def remember_index_key(name: str) -> bytes:
@@ -71,12 +86,14 @@ class RememberFamilies:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._index = OwnerIndex(namespace, remember_index_key)
+        self._retries: deque[Callable[[], object]] = deque(maxlen=MOST_RETRIES)
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, login: NewLogin = UNDESCRIBED) -> Secret:
         """Create a token family and return its first token. Raises StoreError.
 
         ``auth_hash``: digest of the user's ``session_auth_hash()``. ``lifetime``: the lifetime in seconds.
         """
+        self._retry_ends()
         for _ in range(TRIES):
             token = new_token()
             if self._create(token, user_id, auth_hash, lifetime, login):
@@ -94,7 +111,7 @@ class RememberFamilies:
         family = Family(selector, key, b"", header, user_id, auth_hash, lifetime, current)
         began = time.monotonic()
         self._index.claim(owner.name, key, lifetime)
-        if namespace.store.create(key, self._pack(family), max(1, lifetime)) is None:
+        if namespace.create_entry(key, self._pack(family), max(1, lifetime)) is None:
             return False
         if time.monotonic() - began > TOMBSTONE_SECONDS:
             # Another request may have revoked the family by a tombstone under this key, and the tombstone may have
@@ -133,7 +150,7 @@ class RememberFamilies:
     def _mark_used(self, token: str) -> bool:
         key = self._used_key(token)
         tombstone, _ = Tombstone.ended(self._namespace.now()).pack(key)
-        return self._namespace.store.create(key, tombstone, USED_SECONDS) is not None
+        return self._namespace.create_entry(key, tombstone, USED_SECONDS) is not None
 
     def _was_just_used(self, token: str) -> bool:
         key = self._used_key(token)
@@ -152,41 +169,74 @@ class RememberFamilies:
         selector, tickets = selector_of(token), self._namespace.tickets
         key, digest = tickets.family_key(selector), tickets.token_digest(token)
         family = self._open(selector, key, self._namespace.store.load(key))
-        return None if family is None else (family, family.status_of(digest, int(self._namespace.clock())))
+        return None if family is None else (family, self._status_of(family, digest, self._namespace.now()))
 
     def use(self, family: Family, token: str, auth_hash: str) -> NextToken | None:
         """Use a token: replace it by the next token, which is returned with the ticket of a new session.
 
         If a parallel request has used the token a moment ago, return the same next token and ticket as in that request.
-        Return None if the token is too old or the family has ended. ``auth_hash``: digest of the user's present
-        ``session_auth_hash()``. Raises StoreError.
+        If the next token was never shown, replace it by another one, which is a repeat. Return None if the token is too
+        old or the family has ended. ``auth_hash``: digest of the user's present ``session_auth_hash()``. Raises
+        StoreError.
         """
-        store, tickets, now = self._namespace.store, self._namespace.tickets, int(self._namespace.clock())
-        digest = tickets.token_digest(token)
-        status = family.status_of(digest, now)
-        if status is TokenStatus.CURRENT:
-            secret = Secret(secrets.token_urlsafe(SECRET_BYTES))
-            next_token = make_token(family.selector, secret)
-            ticket = tickets.issue()
-            changed = replace(
-                family,
-                header=family.header._replace(renewed=now, seen=now),
-                auth_hash=auth_hash,
-                current=tickets.token_digest(next_token),
-                previous=family.current,
-                successor=mask_successor(token, secret + ticket),
-            )
-            seconds = max(1, family.header.deadline - now)
-            result = store.replace(family.key, self._pack(changed), seconds, family.version)
-            if type(result) is Saved:
-                return NextToken(next_token, ticket, True)
-            if type(result) is not Conflict:
-                return None
-            # Another request wrote first: it has used the token, or has only extended the family. So try again.
-            found = self._open(family.selector, family.key, result.entry)
-            return None if found is None else self.use(found, token, auth_hash)
-        next_one = family.next_token(token) if status is TokenStatus.PREVIOUS else None
-        return next_one if next_one is not None and tickets.is_plausible(next_one.ticket) else None
+        namespace, tickets = self._namespace, self._namespace.tickets
+        now, digest = namespace.now(), tickets.token_digest(token)
+        status = self._status_of(family, digest, now)
+        if status is TokenStatus.PREVIOUS:
+            shared = family.next_token(token)
+            return self._with_mark(family, shared) if tickets.is_plausible(shared.ticket) else None
+        if status is not TokenStatus.CURRENT and status is not TokenStatus.UNSHOWN:
+            return None
+        last = family.next_token(token) if status is TokenStatus.UNSHOWN else None
+        earlier = () if last is None else (last.ticket, *last.earlier)
+        made = NextToken(new_token(family.selector), tickets.issue(), True, earlier)
+        changed = family.replaced_by(token, digest, made, tickets.token_digest(made.token), now=now)
+        changed = replace(changed, auth_hash=auth_hash)
+        seconds = max(1, family.header.deadline - now)
+        result = namespace.replace_entry(family.key, self._pack(changed), seconds, family.version)
+        if type(result) is Saved:
+            return self._with_mark(changed, made)
+        if type(result) is not Conflict:
+            return None
+        # Another request wrote first: it has used the token, or has only extended the family. So try again.
+        found = self._open(family.selector, family.key, result.entry)
+        return None if found is None else self.use(found, token, auth_hash)
+
+    def _status_of(self, family: Family, digest: bytes, now: int) -> TokenStatus:
+        return family.status_of(digest, now, partial(self._is_marked, family))
+
+    # -- shown successors -----------------------------------------------------------------------------------
+
+    def mark_shown(self, packed: bytes) -> None:
+        """Record that a browser has shown the ticket of a session that began with a remember token.
+
+        ``packed``: the session's packed value under the key UNSHOWN_KEY. Takes one store command, and does nothing if
+        the mark exists already. Raises StoreError.
+        """
+        try:
+            key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+        except codec.CodecError as error:
+            log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
+            return
+        now = self._namespace.now()
+        if now < deadline:
+            tombstone, _ = Tombstone.ended(now).pack(key)
+            self._namespace.store.create(key, tombstone, min(deadline - now, LONGEST_LIFETIME))
+
+    def _with_mark(self, family: Family, found: NextToken) -> NextToken:
+        """Return ``found`` with the value that lets the first request with its ticket call :meth:`mark_shown`."""
+        if family.shown:
+            return found
+        value = [bytes(self._shown_key(family)), family.header.deadline]
+        return found._replace(unshown=SecretBytes(codec.pack(value)))
+
+    def _is_marked(self, family: Family) -> bool:
+        return self._namespace.store.load(self._shown_key(family)) is not None
+
+    def _shown_key(self, family: Family) -> SecretBytes:
+        return self._namespace.tickets.family_key(f"shown:{family.selector}:{family.current.hex()}")
+
+    # -- other changes --------------------------------------------------------------------------------------
 
     def renew(self, family: Family, auth_hash: str) -> Secret | None:
         """Store a new token and a new ``auth_hash`` in the family, so that its earlier tokens are refused from now on.
@@ -205,6 +255,8 @@ class RememberFamilies:
                 current=namespace.tickets.token_digest(token),
                 previous=current.current,  # so that a parallel request with this token does not end the family
                 successor=b"",
+                repeats=0,
+                shown=True,  # the new token replaces a token that a browser has just shown
             )
             return changed, self._pack(changed), max(1, current.header.deadline - now)
 
@@ -217,9 +269,11 @@ class RememberFamilies:
         Return False if another request has changed or ended the family meanwhile. Raises StoreError.
         """
         now = self._namespace.now()
-        changed = replace(family, header=family.header._replace(seen=now, deadline=now + family.lifetime))
+        # Only a browser with the current token extends it. A mark with the same meaning may expire before the family.
+        header = family.header._replace(seen=now, deadline=now + family.lifetime)
+        changed = replace(family, header=header, shown=True)
         self._index.claim(family.owner.name, family.key, family.lifetime)
-        result = self._namespace.store.replace(family.key, self._pack(changed), family.lifetime, family.version)
+        result = self._namespace.replace_entry(family.key, self._pack(changed), family.lifetime, family.version)
         return type(result) is Saved
 
     def is_alive(self, family: Family) -> bool:
@@ -235,6 +289,34 @@ class RememberFamilies:
     def end(self, family: Family) -> bool:
         """End a family, so that no token of it can log in any more. Return False if the family had ended before."""
         return self._end(family.key, family.header)
+
+    def end_or_retry(self, end: Callable[[], R]) -> R | None:
+        """Call ``end``, which ends a family, and return its result. If the store fails, return None.
+
+        Then call it again before families are issued or listed the next time. For a family whose end must not fail the
+        request, such as one whose token was never sent. This process forgets the calls when it ends, and keeps the last
+        :data:`MOST_RETRIES` of them.
+        """
+        try:
+            return end()
+        except StoreError as error:
+            log.warning("a remembered login was not ended. A later request tries again: %s", error)
+            self._retries.append(end)
+            return None
+
+    def _retry_ends(self) -> None:
+        """Call the functions again that :meth:`end_or_retry` could not call, until the store fails again."""
+        while self._retries:
+            try:
+                end = self._retries.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            try:
+                end()
+            except StoreError as error:
+                log.warning("a remembered login was not ended. A later request tries again: %s", error)
+                self._retries.appendleft(end)
+                return
 
     def end_login(self, name: str, handle: str) -> bool:
         """End an owner's token family with this handle. Return False if the owner has no such family."""
@@ -261,6 +343,7 @@ class RememberFamilies:
 
         The list is empty if the store has no owner index.
         """
+        self._retry_ends()
         return [(header, owner) for _, header, owner in self._live_families(name)]
 
     def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:

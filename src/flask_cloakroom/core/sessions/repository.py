@@ -34,6 +34,7 @@ from .lease import lock_lost, take_lease
 from .owner_index import OwnerIndex
 from .remember_families import RememberFamilies
 from .session_registry import SessionLimit, SessionRegistry
+from .take_back import delete_unused, take_back
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -127,7 +128,7 @@ class Repository(Namespace):
         began = time.monotonic()
         if owner is not None:
             self.registry.admit(owner, key, ttl, old_owner)
-        version = self.store.create(key, data, ttl)
+        version = self.create_entry(key, data, ttl)
         if version is None:
             if owner is not None and (entry := self.store.load(key)) and Tombstone.read(key, entry):
                 # A session limit may have ended this session by its claim, which does not contain the handle. So the
@@ -170,9 +171,9 @@ class Repository(Namespace):
                 self._claim(header, record.key)
             data = self.pack(record.ticket, record.key, header, values, record)
             ttl = self.lifetimes.remaining(header, self.clock())
-            result = self.store.replace(record.key, data, ttl, record.version)
+            result = self.replace_entry(record.key, data, ttl, record.version)
             if type(result) is Saved:
-                return Committed(Record(record.ticket, record.key, result.version, header, values), False, ())
+                return Committed(Record(record.ticket, record.key, result.version, header, values), False, (), record)
         commit = Commit(self, self.strategies, record, changes)
         if result is not None and not commit.rebase_on(result):
             return None
@@ -192,18 +193,16 @@ class Repository(Namespace):
 
         ``fence``: the fence of the caller's lock, which is checked and then released. None: the caller has no lock.
         """
-        while commit.await_turn():
+
+        def next_header() -> Header:
             if fence is not None and commit.record.header.fence != fence:
                 raise lock_lost()
             header = self._next_header(commit.header, permanent, seen, fence is not None)
             if seen and header.owner:
                 self._claim(header, commit.record.key)
-            result = self.replace(commit.record, header, commit.values)
-            if type(result) is Saved:
-                return commit.committed(result.version, header)
-            if not commit.rebase_on(result):
-                break
-        return None
+            return header
+
+        return commit.save(next_header)
 
     def _next_header(self, header: Header, permanent: bool | None, seen: bool, release: bool) -> Header:
         if seen:
@@ -236,72 +235,130 @@ class Repository(Namespace):
         the new ticket, and the others write their changes to the session of this ticket.
 
         ``permanent``, ``seen``: see :meth:`commit`. ``fence``: the fence of the caller's lock, or None without a lock;
-        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket. If it is
-        None or has a session already, a random new ticket is made.
+        the successor has no lock. ``login``: see :meth:`.OwnerIndex.owner_for`. ``ticket``: the new ticket, or None
+        for a random one. If this ticket has or had a session already, change nothing and return None.
+
+        If the store fails after the new ticket has its session, the result has ``acknowledged=False``: the caller must
+        send the new ticket, because the old ticket may be invalid.
 
         Raises SessionLimitError if the session's new user has too many sessions, and LockLostError if another request
-        has taken the lock. Then the session stays as it was. Raises also SessionTooLargeError, ContentionError and
-        StoreError.
+        has taken the lock. Raises also SessionTooLargeError, ContentionError and StoreError. After each of these
+        errors, the session is as it was, with its old ticket.
         """
         new: Record | None = None
         commit = Commit(self, self.strategies, record, changes)
-        while commit.await_turn():
-            old, header = commit.record, commit.header
-            if fence is not None and header.fence != fence:
-                if new is not None:
-                    self.delete_unused(new)
-                raise lock_lost()
-            owner = self.index.owner_for(commit.values, header.owner, login)
-            header = self._next_header(header, permanent, seen, not renewal)
-            header = header._replace(renewed=int(self.clock()), owner=owner)
-            new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
-            now = int(self.clock())
-            # The request that first replaces the old entry by a tombstone decides the new ticket. If the store fails in
-            # replace(), the new entry is not deleted, because the tombstone that leads to it may have been written.
-            if renewal:
-                tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
-            else:
-                has_data = VISITOR_ID_KEY in commit.values
-                carried = pack_carried(old, owner, commit.values, encrypt=self.encrypts) if has_data else b""
-                tombstone = Tombstone.rotated(now, new.key, carried)
-            data, ttl = tombstone.pack(old.key)
-            result = self.store.replace(old.key, data, ttl, old.version)
-            if type(result) is Saved:
-                self.index.release(old.header, old.key)
-                return Committed(new, commit.merged, commit.conflicts)
-            if not commit.rebase_on(result):
-                break
-            if renewal and commit.record.ticket != record.ticket:
+        was_renewed = False
+        try:
+            while commit.await_turn():
+                old, header = commit.record, commit.header
+                if fence is not None and header.fence != fence:
+                    raise lock_lost()
+                owner = self.index.owner_for(commit.values, header.owner, login)
+                header = self._next_header(header, permanent, seen, not renewal)
+                header = header._replace(renewed=int(self.clock()), owner=owner)
+                new = self._store_successor(new, header, commit.values, old.header.owner, ticket)
+                if new is None:
+                    return None
+                # The request that first replaces the old entry by a tombstone decides the new ticket.
+                result = self._store_tombstone(old, new, renewal)
+                if result is None:
+                    return Committed(new, commit.merged, commit.conflicts, old, acknowledged=False)
+                if type(result) is Saved:
+                    self.index.release(old.header, old.key)
+                    return Committed(new, commit.merged, commit.conflicts, old)
+                if not commit.rebase_on(result):
+                    break
+                was_renewed = renewal and commit.record.ticket != record.ticket
+                if was_renewed:
+                    break
+        except Exception:
+            if new is not None:
                 self.delete_unused(new)
-                return self._retry(commit, permanent, seen)
+            raise
         if new is not None:
             self.delete_unused(new)
-        return None
+        return self._retry(commit, permanent, seen) if was_renewed else None
 
-    def delete_unused(self, new: Record) -> None:
-        """Delete a session that was created a moment ago, and whose ticket no browser has.
+    def _store_tombstone(self, old: Record, new: Record, renewal: bool) -> Saved | Conflict | Gone | None:
+        """Replace the entry of a session that moves from ``old`` to ``new`` by a tombstone. Return the store's result.
 
-        If the store fails, only log a warning.
+        Return None if it is unknown whether the store has written. Raises StoreError if it has not, and never will.
         """
+        now = int(self.clock())
+        if renewal:
+            tombstone = Tombstone.renewed(now, new.key, old.ticket, new.ticket)
+        else:
+            has_data = VISITOR_ID_KEY in new.values
+            carried = pack_carried(old, new.header.owner, new.values, encrypt=self.encrypts) if has_data else b""
+            tombstone = Tombstone.rotated(now, new.key, carried)
+        data, ttl = tombstone.pack(old.key)
         try:
-            self.store.delete(new.key)
-        except StoreError as error:
-            log.warning("the unused session %s was not deleted and will expire: %s", new.sid, error)
+            return self.store.replace(old.key, data, ttl, old.version)
+        except StoreError:
+            # Write the old entry again, and do not only look it up: a command whose answer was late may still wait in
+            # the server. After this write the old entry has a new version, so that such a command cannot succeed.
+            again = self.pack(old.ticket, old.key, old.header, old.values, old)
+            ttl_of_old = self.lifetimes.remaining(old.header, now)
+            try:
+                result = self.store.replace(old.key, again, ttl_of_old, old.version)
+            except StoreError as error:
+                log.warning(
+                    "session %s has moved to session %s, but it is unknown if its old ticket has become invalid: %s",
+                    *(old.sid, new.sid, error),
+                )
+                return None
+            if type(result) is Saved:
+                raise
+            if type(result) is Conflict and result.entry.data == data:
+                return Saved(result.entry.version)
+            return result
+
+    def take_back(self, committed: Committed) -> bool:
+        """Take back a saved write, because a later write of the same request has failed. Return True.
+
+        A new session is deleted, a changed session gets its old values, and a session that moved goes back to its old
+        ticket. Later changes of other requests stay, and a session that has ended meanwhile stays ended. Return False,
+        and log a warning, if the store fails or another request uses the new ticket already. Then the write stays, or a
+        part of it. ``committed``: the result of the write. For a new session, ``Committed(record, False, ())``.
+        """
+        return take_back(self, self.strategies, committed)
+
+    def check_size(
+        self, record: Record | None, changes: Changes, *, rotates: bool = False, login: NewLogin | None = None
+    ) -> None:
+        """Raise SessionTooLargeError if :meth:`commit` would raise it for these changes. Write nothing.
+
+        ``record``: None for the check of :meth:`create`. ``rotates``: check for :meth:`rotate`. ``login``: see
+        :meth:`.OwnerIndex.owner_for`.
+        """
+        values = apply_changes({} if record is None else record.values, changes)
+        if record is not None and not rotates:
+            self.pack(record.ticket, record.key, record.header, values, record)
             return
-        self.index.release(new.header, new.key)
+        header = self._first_header(values, True, login) if record is None else record.header
+        if record is not None:
+            header = header._replace(owner=self.index.owner_for(values, header.owner, login))
+        ticket = self.tickets.issue()
+        self.pack(ticket, self.tickets.fingerprint(ticket), header, values)
+
+    def delete_unused(self, new: Record) -> bool:
+        """Delete a session that was created a moment ago, and whose ticket no browser has. Return True.
+
+        If the store fails, only log a warning, and return False.
+        """
+        return delete_unused(self, new)
 
     def _store_successor(
         self, new: Record | None, header: Header, values: Values, old_owner: str, ticket: str | None = None
-    ) -> Record:
-        """Store the session with its new ticket, and return it.
+    ) -> Record | None:
+        """Store the session with its new ticket, and return it. Return None if ``ticket`` has or had a session already.
 
         ``new``: the session that the try before has stored, or None at the first try. ``ticket``: see :meth:`rotate`.
         """
         if new is None:
-            at_ticket = None
-            if ticket is not None:
-                at_ticket = self._create_at(ticket, self.tickets.fingerprint(ticket), header, values, old_owner)
-            return at_ticket or self._create(header, values, old_owner)
+            if ticket is None:
+                return self._create(header, values, old_owner)
+            return self._create_at(Secret(ticket), self.tickets.fingerprint(ticket), header, values, old_owner)
         self._claim(header, new.key)
         result = self.replace(new, header, values)
         if type(result) is Saved:
@@ -336,7 +393,7 @@ class Repository(Namespace):
         :data:`.TOMBSTONE_SECONDS`, so that requests that began before do not create a new session. Raises StoreError.
         """
         tombstone, ttl = Tombstone.ended(int(self.clock())).pack(record.key)
-        result = self.store.replace(record.key, tombstone, ttl, record.version)
+        result = self.replace_entry(record.key, tombstone, ttl, record.version)
         if type(result) is Conflict:
             return end_entry(self, record.key, result.entry)
         self.index.release(record.header, record.key)

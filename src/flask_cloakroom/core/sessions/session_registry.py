@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -180,16 +180,16 @@ class SessionRegistry:
         ended = self._families.end_login(name, handle)
         return self.end_sessions(name, handle) or ended
 
-    def end_sessions(self, name: str, handle: str, *, except_for: bytes | None = None) -> bool:
+    def end_sessions(self, name: str, handle: str, *, except_for: Collection[bytes] = ()) -> bool:
         """End an owner's sessions with this handle, but not the token family. Return False if no session has ended.
 
-        ``except_for``: the store key of a session that stays. If the store has no owner index, do nothing.
+        ``except_for``: the store keys of sessions that stay. If the store has no owner index, do nothing.
         """
         if self.index.indexed_store is None:
             return False
         ended = False
         for session in list(self._live_sessions(name)):
-            if session.owner.handle == handle and session.key != except_for:
+            if session.owner.handle == handle and session.key not in except_for:
                 ended = end_entry(self.namespace, session.key, session.entry) or ended
         return ended
 

@@ -9,6 +9,7 @@ before the deletion cannot save the data after it. And visitor data that was mer
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from ...errors import SessionTooLargeError, SettingError, UserDataError
+from ...errors import SessionTooLargeError, SettingError, StoreError, UserDataError
 from ...secret import Secret, SecretBytes, as_secrets
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
@@ -27,10 +28,12 @@ from ..entries.tickets import public_id
 from ..entries.tombstone import CARRY_SECONDS
 from ..values import codec
 from ..values.merge import MISSING, STRATEGIES, MergeConflict, Strategies
-from ..values.rebase import Changes, Values, rebase
-from ..values.undo import undo_change
+from ..values.rebase import Changes, Values, apply_changes, rebase
+from ..values.undo import undo_change, undo_changes
 from .merge_log import MERGE_LOG_KEY, ChangedValues, LastMerge, MergeLog
 from .visitor import VisitorData
+
+log = logging.getLogger("flask_cloakroom.sessions")
 
 #: The default of the time in seconds after which unused data is deleted. Browsers keep a cookie for 400 days at most
 #: (RFC 6265bis, 5.6.3). So the data exists as long as a remember cookie can log the user in.
@@ -81,6 +84,8 @@ class UserCommit(NamedTuple):
     record: UserRecord
     conflicts: list[MergeConflict]
     changed: ChangedValues
+    #: The data that the write replaced.
+    before: UserRecord
 
 
 #: A function that gets the data in the store and returns the data to write. If it returns None, nothing is written.
@@ -131,7 +136,38 @@ class UserData:
             return record._replace(values=values)
 
         saved = self._write(base, edit)
-        return None if saved is None else UserCommit(saved, conflicts, {})
+        return None if saved is None else UserCommit(saved[0], conflicts, {}, saved[1])
+
+    def check(self, base: UserRecord, changes: Changes) -> None:
+        """Raise SessionTooLargeError if :meth:`commit` would raise it for these changes. Write nothing."""
+        edited = base._replace(values=apply_changes(base.values, changes))
+        self._packed(edited, self._key(base.name), base)
+
+    def take_back(self, committed: UserCommit) -> bool:
+        """Take back a commit or merge, because a later write of the same request has failed. Return True.
+
+        Later changes of other requests stay, and deleted data stays deleted. After the taking back of a merge, the same
+        visitor data can be merged again. Return False, and log a warning, if the store fails: then the write stays.
+        """
+        before, after = committed.before, committed.record
+        new_ids = after.merge_log.merged.keys() - before.merge_log.merged.keys()
+
+        def edit(record: UserRecord) -> UserRecord | None:
+            generation, merged, last = record.merge_log
+            if record.version is None or generation != after.merge_log.generation:
+                return None
+            changes = undo_changes(before.values, after.values, record.values, self.settings.strategies)
+            merged = {visitor_id: at for visitor_id, at in merged.items() if visitor_id not in new_ids}
+            merge_log = MergeLog(generation, merged, before.merge_log.last if last == after.merge_log.last else last)
+            return record._replace(values=apply_changes(record.values, changes), merge_log=merge_log)
+
+        try:
+            self._write(after, edit)
+        except (StoreError, SessionTooLargeError) as error:
+            sid = public_id(self._key(after.name))
+            log.warning("user data %s: the changes of a request that failed stay, because %s", sid, error)
+            return False
+        return True
 
     def merge(self, name: str, visitor: VisitorData) -> UserCommit | None:
         """Merge visitor data into a user's data. Return None, and write nothing, if it was merged before.
@@ -149,11 +185,11 @@ class UserData:
                 return None
             values, conflicts[:] = self._rebase({}, record.values, visitor.values)
             changed, now = _differences(record.values, values), self._namespace.now()
-            log = record.merge_log.with_merged(visitor.visitor_id, now, self._pending_seconds())
-            return record._replace(values=values, merge_log=log._replace(last=LastMerge(now, changed)))
+            merge_log = record.merge_log.with_merged(visitor.visitor_id, now, self._pending_seconds())
+            return record._replace(values=values, merge_log=merge_log._replace(last=LastMerge(now, changed)))
 
         saved = self._write(self.load(name), edit)
-        return None if saved is None else UserCommit(saved, conflicts, changed)
+        return None if saved is None else UserCommit(saved[0], conflicts, changed, saved[1])
 
     def undo(self, name: str) -> UserCommit | None:
         """Undo the last merge. Changes that were made after the merge stay. Return None if no merge can be undone."""
@@ -173,7 +209,7 @@ class UserData:
             return record._replace(values=values, merge_log=record.merge_log._replace(last=None))
 
         saved = self._write(self.load(name), edit)
-        return None if saved is None else UserCommit(saved, [], changed)
+        return None if saved is None else UserCommit(saved[0], [], changed, saved[1])
 
     def undoable(self, record: UserRecord) -> LastMerge | None:
         """Return the last merge, which :meth:`undo` would undo. Return None if it is older than :data:`UNDO_SECONDS`.
@@ -226,20 +262,21 @@ class UserData:
                 "To delete all data of the user, call delete_user_data()."
             ) from None
 
-    def _write(self, record: UserRecord, edit: _Edit) -> UserRecord | None:
-        """Call ``edit`` with the data in ``record``, and write its result. Return the data that was written.
+    def _write(self, record: UserRecord, edit: _Edit) -> tuple[UserRecord, UserRecord] | None:
+        """Call ``edit`` with the data in ``record``, and write its result. Return the new data and the replaced data.
 
         If another request has written the entry meanwhile, call ``edit`` again with the new data in the store. Return
         None if ``edit`` returned None.
         """
-        key = self._key(record.name)
+        key, replaced = self._key(record.name), record
 
         def packed(current: UserRecord) -> tuple[UserRecord, bytes, int] | None:
-            edited = edit(current)
+            nonlocal replaced
+            edited, replaced = edit(current), current
             return None if edited is None else self._packed(edited, key, current)
 
         written = self._namespace.compare_and_set(key, record, packed, partial(self._open, record.name))
-        return None if written is None else written[0]._replace(version=written[1])
+        return None if written is None else (written[0]._replace(version=written[1]), replaced)
 
     def _packed(self, record: UserRecord, key: bytes, before: UserRecord) -> tuple[UserRecord, bytes, int]:
         """Return the data to write, the bytes of its entry, and the seconds after which the entry expires."""

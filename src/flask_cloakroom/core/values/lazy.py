@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
+from threading import RLock
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
@@ -15,12 +16,15 @@ log = logging.getLogger("flask_cloakroom.sessions")
 
 #: The content of the dict for a key whose value is still packed, because no code has read it.
 _PACKED: Final = object()
+#: The default of a method that must see if a key is missing.
+_MISSING: Final = object()
 
 
 class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     """A dict whose values are in a store. A subclass loads them in :meth:`_open`, which is called at the first use.
 
-    The packed values, as this request has loaded them, are the base: :meth:`changes` compares with them.
+    The packed values, as this request has loaded them, are the base: :meth:`changes` compares with them. Several
+    threads of a request may use one object: all of them get the same object for a value, and no write is lost.
     """
 
     # No method has the dict of values in a local variable when it can raise an error, or calls a store or code of the
@@ -31,6 +35,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     is_opened = False
     #: True after the response was made. Changes that are made later are not saved.
     closed = False
+    # Held for each change of _data, with the key's change in _touched. A thread may enter it twice, because the key may
+    # be of a class of the application, whose __hash__() may use this dict.
+    _mutex: Any = None
     _data: dict[Any, Any]  # key to value, or to _PACKED
     _base: dict[Any, bytes]  # key to packed value, as this request has loaded them
     # The keys whose values may have changed. A key that was set or deleted has None here. A key that was only read has
@@ -38,14 +45,20 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     _touched: dict[Any, Any]
 
     def _open(self) -> dict[Any, Any]:
-        """Load the packed values from the store, call :meth:`_reset` with them, and return the result of that."""
+        """Load the packed values from the store, call :meth:`_reset` with them, and return the dict of values.
+
+        If this call comes from the load itself, for example from a log handler, return an empty dict.
+        """
         raise NotImplementedError
 
     def _reset(self, base: dict[Any, bytes]) -> dict[Any, Any]:
         """Set the base to the packed values ``base``, and discard all changes. Return the dict of values."""
         self._base = base
         self._touched = {}
+        self.__dict__.pop("_new_flashes", None)
         self._data = data = dict.fromkeys(base, _PACKED)
+        if self._mutex is None:
+            self._mutex = RLock()
         self.is_opened = True
         return data
 
@@ -57,37 +70,72 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         """
         return self._data if self.is_opened else self._open()
 
-    def __getitem__(self, key: Any) -> Any:
+    def _opened_to_write(self) -> dict[Any, Any]:
+        """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
+        data = self.opened()
         if not self.is_opened:
-            self._open()
-        value = self._data[key]
+            raise RuntimeError(
+                "The session was changed while it was being loaded, for example by a log handler. The handler may read "
+                "the session, but must not change it."
+            )
+        return data
+
+    def __getitem__(self, key: Any) -> Any:
+        value = (self._data if self.is_opened else self._open())[key]
         return self._unpack(key) if value is _PACKED else value
 
     def get(self, key: Any, default: Any = None) -> Any:
-        if not self.is_opened:
-            self._open()
-        value = self._data.get(key, default)
+        value = (self._data if self.is_opened else self._open()).get(key, default)
         if value is _PACKED:
             try:
                 return self._unpack(key)
             except KeyError:
                 return default
+        if value is default and key == own_keys.FLASHES and type(default) is list:
+            # flask.flash() adds its message to the default, and then sets the key. Give all threads the same list.
+            return self.__dict__.setdefault("_new_flashes", default)
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self.is_opened:
-            self._open()
+            self._opened_to_write()
         if type(key) is not str:
             key = _plain_key(key)
-        self._data[key] = value
-        self._touch(key)
+        with self._mutex:
+            self._data[key] = value
+            self._touch(key)
+        if self.closed:
+            self._warn_of_late_change(key)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``. If the key is missing, first set it to ``default``.
+
+        If several threads call this for a missing key, all of them get the object of one thread.
+        """
+        while (value := self.get(key, _MISSING)) is _MISSING:
+            if not self.is_opened:
+                self._opened_to_write()
+            key = _plain_key(key)
+            with self._mutex:
+                if key not in self._data:
+                    self._data[key] = value = default
+                    self._touch(key)
+                    break
+        if value is default and self.closed:
+            self._warn_of_late_change(key)
+        return value
 
     def __delitem__(self, key: Any) -> None:
-        if key in self.opened():
-            del self.opened()[key]
-        elif not self._is_unreadable(key):
-            raise KeyError(key)
-        self._touch(key)
+        with self._mutex_of_opened():
+            if key == own_keys.FLASHES:
+                self.__dict__.pop("_new_flashes", None)
+            if key in self._data:
+                del self._data[key]
+            elif not self._is_unreadable(key):
+                raise KeyError(key)
+            self._touch(key)
+        if self.closed:
+            self._warn_of_late_change(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
         """Remove ``key`` and return its value. Return ``default`` if the key is missing, or raise KeyError without it.
@@ -97,8 +145,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         """
         try:
             value = self[key]
+            del self[key]
         except KeyError:
-            if self._is_unreadable(key):
+            if self.is_opened and self._is_unreadable(key):
                 # Remove the stored value even if this process cannot decode it. Another process may know its type, and
                 # would still find the value otherwise.
                 self._touch(key)
@@ -107,28 +156,25 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             if default:
                 return default[0]
             raise
-        del self[key]
         return value
+
+    def _mutex_of_opened(self) -> Any:
+        if not self.is_opened:
+            self._opened_to_write()
+        return self._mutex
 
     def _is_unreadable(self, key: Any) -> bool:
         """Return True if ``key`` counts as missing only because its stored value cannot be decoded."""
-        return key in self._base and key not in self._touched and key not in self.opened()
+        return key in self._base and key not in self._touched and key not in self._data
 
     def __contains__(self, key: object) -> bool:
-        if key not in self.opened():
-            return False
-        if self.opened()[key] is _PACKED:
-            try:
-                self._unpack(key)
-            except KeyError:
-                return False
-        return True
+        return self.get(key, _MISSING) is not _MISSING
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._unpack_all())
+        return iter(list(self._unpack_all()))  # a list, because another thread may change the dict during the loop
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._unpack_all().keys())
+        return iter(list(self._unpack_all())[::-1])
 
     def __len__(self) -> int:
         return len(self._unpack_all())
@@ -165,26 +211,39 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         except codec.CodecError as error:
             # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
-            del self._data[key]
+            self._data.pop(key, None)
             raise KeyError(key) from None
-        self._data[key] = value
-        if type(value) not in codec.IMMUTABLE_TYPES:
-            self._touched[key] = value
+        return self._publish(key, value)
+
+    def _publish(self, key: Any, value: Any) -> Any:
+        """Use ``value`` as the unpacked value of ``key``. Return it, or the value of another thread that was faster.
+
+        Otherwise two threads that append to one list would have two lists, and the items of one thread would be lost.
+        Raises KeyError if another thread has deleted the key.
+        """
+        with self._mutex:
+            present = self._data[key]
+            if present is not _PACKED:
+                return present
+            self._data[key] = value
+            if type(value) not in codec.IMMUTABLE_TYPES:
+                self._touched[key] = value
         return value
 
     def _unpack_all(self) -> dict[Any, Any]:
-        for key in [key for key, value in self.opened().items() if value is _PACKED]:
+        for key in [key for key, value in list(self.opened().items()) if value is _PACKED]:
             with suppress(KeyError):
                 self._unpack(key)
         return self.opened()
 
     def _touch(self, key: Any) -> None:
         self._touched.setdefault(key, None)
-        if self.closed:
-            log.warning(
-                "%s was changed after the response was made and is not saved. Change it before the body is streamed.",
-                self._place_of(key),
-            )
+
+    def _warn_of_late_change(self, key: Any) -> None:
+        log.warning(
+            "%s was changed after the response was made and is not saved. Change it before the body is streamed.",
+            self._place_of(key),
+        )
 
     def changes(self) -> dict[Any, bytes | None]:
         """Return the keys whose values differ from the base, each with its new packed value, or None if it was deleted.

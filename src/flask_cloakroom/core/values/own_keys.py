@@ -24,12 +24,18 @@ FLASHES: Final = "_flashes"
 FLASH_LEASES: Final = "_flashes_taken"
 #: The session key of the visitor id. The visitor id is made when the first value of the visitor data is set.
 VISITOR_ID_KEY: Final = "_user_session"
+#: The session key of a session that a remember token began, until a request comes with its ticket. The value is a list:
+#: the store key under which that request stores a mark, and the time at which the mark may expire, in seconds since the
+#: epoch. See :meth:`.RememberFamilies.mark_shown`.
+UNSHOWN_KEY: Final = "_unshown_login"
 
 #: The most bits of an integer that a page may show. 10,000 bits are 3,011 decimal digits. Python raises ValueError when
 #: it prints an integer with more than 4,300 decimal digits.
 _MAX_BITS: Final = 10_000
 #: The most levels of nesting in a flash message. Two levels are usual: a dict with a title and a list.
 _MAX_LEVELS: Final = 16
+#: Length in bytes of a store key: ``tickets.KEY_BYTES``, which this module cannot import.
+_STORE_KEY_BYTES: Final = 32
 _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 
 
@@ -91,10 +97,17 @@ def _is_lease(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and _are_messages(value[1])
 
 
+def _is_mark(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return isinstance(value[0], bytes) and len(value[0]) == _STORE_KEY_BYTES and type(value[1]) is int
+
+
 #: For each of these session keys, the function that returns True for a valid value.
 CHECKS: Final[Mapping[Any, Callable[[object], bool]]] = {
     USER_KEY: is_user_id,
     FLASHES: _are_messages,
     FLASH_LEASES: _are_leases,
     VISITOR_ID_KEY: lambda value: isinstance(value, str),
+    UNSHOWN_KEY: _is_mark,
 }

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-from .codec import pack
-from .merge import MISSING
-from .rebase import same
+from ...secret import SecretBytes
+from .codec import CodecError, UnsupportedTypeError, pack, unpack
+from .merge import MISSING, STRATEGIES, Strategies, merge
+from .rebase import Changes, Values, same
+
+log = logging.getLogger("flask_cloakroom.sessions")
+
+
+def undo_changes(before: Values, after: Values, now: Values, strategies: Strategies) -> Changes:
+    """Return the changes to the values ``now`` that undo a write, which changed the values ``before`` to ``after``.
+
+    All values are packed. A value that another request has changed after the write loses only the change of the write.
+    If both changes cannot be told apart, the value stays as it is.
+    """
+    changes: dict[Any, bytes | None] = {}
+    for key in {**before, **after}:
+        three = before.get(key), after.get(key), now.get(key)
+        if three[0] == three[1]:
+            continue
+        if three[1] == three[2]:
+            changes[key] = three[0]
+            continue
+        try:
+            old, written, present = (MISSING if packed is None else unpack(packed) for packed in three)
+            is_sum = strategies.get(key) is STRATEGIES["sum"]
+            # The merge also puts back list members that the write removed. But at a conflict it would let the old value
+            # win over the later change of the other request.
+            value, conflicts = merge(written, present, old, same=same, path=(key,))
+            if conflicts or is_sum:
+                value = undo_change(old, written, present, is_sum=is_sum)
+            changes[key] = None if value is MISSING else SecretBytes(pack(value))
+        except (CodecError, UnsupportedTypeError, RecursionError) as error:
+            log.warning("a value cannot be compared, so the change of a request that failed stays: %s", error)
+    return changes
 
 
 def undo_change(before: Any, after: Any, now: Any, *, is_sum: bool = False) -> Any:

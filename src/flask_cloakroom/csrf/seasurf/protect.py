@@ -129,7 +129,7 @@ class SeaSurf(CSRFProtect):
                 return None
             if is_needed:
                 return Secret(generate_csrf())
-            cookie.delete(response)  # then the next page sets a valid token
+            state.cookie_token = Secret()  # deletes the cookie; then the next page sets a valid token
             return None
         except SessionUnavailable:
             return None  # the session interface answers with a 503

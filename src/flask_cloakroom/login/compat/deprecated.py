@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_app_context
 
-from ..request.current_user import load
+from ..request.current_user import user_of
 from ..request.state import login_state
 from ..setup.realm import Realm
 
@@ -57,7 +57,9 @@ class DeprecatedNames(Realm):
         current_app.config["LOGIN_DISABLED"] = value
 
     def _load_user(self) -> None:
-        load(login_state(self))
+        state = login_state(self)
+        state.is_loaded = False
+        user_of(state)
 
     def _update_request_context_with_user(self, user: Any = None) -> None:
         """Set the user of this request without a change of the session. None sets an anonymous user."""

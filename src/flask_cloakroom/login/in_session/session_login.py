@@ -18,12 +18,16 @@ from flask import session as main_session
 from flask.sessions import SessionMixin
 
 from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
-from ...core.values.own_keys import USER_KEY, is_user_id
-from ...errors import SessionLimitError
-from ...secret import HiddenContents, Secret
+from ...core.sessions.remember_families import UNSHOWN_SAMPLE
+from ...core.values import codec
+from ...core.values.own_keys import UNSHOWN_KEY, USER_KEY, is_user_id
+from ...core.values.rebase import Changes
+from ...errors import SessionLimitError, SessionTooLargeError, SessionValueError
+from ...secret import HiddenContents, Secret, SecretBytes
 from ...sessions import ServerSession
-from ...sessions.concurrent_login import join
+from ...sessions.concurrent_login import SharedLogin, join
 from ...sessions.work import DELETED_AT_ROTATION
+from ..remember.tokens import Used
 from ..setup.users import is_set
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -202,31 +206,53 @@ class SessionLogin:
         if server is None or before is None:
             return True
         try:
-            server.save_now()
+            server.save_now(provisional=True)
         except SessionLimitError as error:
             return self._undo(before, error)
         return True
 
-    def join(self, values: LoginValues, new_login: NewLogin, ticket: str, *, first: bool) -> bool:
-        """Begin a login in the session of ``ticket``, or join the login there: see :func:`.concurrent_login.join`.
+    def fits(self, values: LoginValues, new_login: NewLogin) -> bool:
+        """Return whether a login by remember token fits into the session as it is stored now. Write nothing.
 
-        ``first``: whether this request is the first request with the ticket. Return True if the user is logged in.
-        Return False if the session of the ticket has ended or belongs to another user, or if the user has too many
-        sessions. A session that is not on the server has no ticket, so its login begins as in :meth:`begin`.
+        Return False and log a warning if the session would be too large. Raises SessionValueError if a change of this
+        request cannot be stored, so that the token is not used for a session that cannot be saved.
         """
-        if self.server_session is None:
-            return self.begin(values, new_login)
-        before = self._current_values()
-        self.server_session.new_login = new_login
+        server = self.server_session
+        if server is None:
+            return True
+        server.changes()
         try:
-            joined = join(self.server_session, ticket, values, first=first)
+            server.repository.check_size(server.record, _packed(values, UNSHOWN_SAMPLE), rotates=True, login=new_login)
+        except SessionTooLargeError as error:
+            return self._refuse_size(error)
+        return True
+
+    def join(self, values: LoginValues, new_login: NewLogin, used: Used) -> bool:
+        """Begin a login in the session of ``used.ticket``, or join the login there: see :func:`.concurrent_login.join`.
+
+        Return True if the user is logged in. Return False if the session of the ticket has ended or belongs to another
+        user, if it would be too large, or if the user has too many sessions. Then the session stays as it was. A
+        session that is not on the server has no ticket, so its login begins as in :meth:`begin`.
+        """
+        server = self.server_session
+        if server is None or used.ticket is None:
+            return self.begin(values, new_login)
+        owner = server.repository.tickets.owner_name(str(values[USER_KEY]))
+        login = SharedLogin(used.ticket, _packed(values, used.unshown), new_login, owner, used.first, used.earlier)
+        try:
+            joined = join(server, login)
         except SessionLimitError as error:
-            return self._undo(before, error)
+            log.info("%s: a login was refused: %s", self.log_name, error)
+            return False
+        except SessionTooLargeError as error:
+            return self._refuse_size(error)
         if not joined:
-            # Otherwise the login's keys would be saved as a new session, and the user would be logged in there.
-            self._write(before)
             log.info("%s: the user of a remember token was not logged in, because that login has ended", self.log_name)
         return joined and self.session.get(USER_KEY) == values[USER_KEY]
+
+    def _refuse_size(self, error: SessionTooLargeError) -> bool:
+        log.warning("%s: the user of a remember token was not logged in: %s", self.log_name, error)
+        return False
 
     def rotate(self) -> None:
         """Give the session of a confirmed or changed login a new ticket, and make its CSRF tokens invalid."""
@@ -244,24 +270,10 @@ class SessionLogin:
             self.server_session.destroy()
         _drop_csrf_secret()
 
-    def end_earlier_sessions(self, user_id: Any, handle: str, ticket: str) -> None:
-        """End the earlier sessions of a login with this handle, if the store has an owner index.
-
-        The session of ``ticket`` does not end: the login continues there, and a parallel request may have made it.
-        Raises SessionUnavailable (503) if the store is down.
-        """
-        if self.server_session is None:
-            return
-        with self.server_session.outage():
-            repository = self.server_session.repository
-            tickets = repository.tickets
-            current = tickets.fingerprint(ticket)
-            repository.owners.end_sessions(tickets.owner_name(str(user_id)), handle, except_for=current)
-
     def abort(self) -> None:
         """If the session is on the server, save none of this request's changes, and answer the request with a 503."""
         if self.server_session is not None:
-            self.server_session.abort()
+            self.server_session.fail()
 
     def _renew_id(self) -> None:
         _drop_csrf_secret()
@@ -285,6 +297,20 @@ class SessionLogin:
                 with suppress(KeyError):
                     del self.session[key]
         self.session.update(values)
+
+
+def _packed(values: LoginValues, unshown: bytes | None) -> Changes:
+    """Return the changes of a session by a login: its keys with their packed values, and None for other login keys.
+
+    ``unshown``: the packed value of UNSHOWN_KEY, or None for no such value. Raises SessionValueError.
+    """
+    changes: dict[str, bytes | None] = {**dict.fromkeys(_KEYS), UNSHOWN_KEY: unshown}
+    for key, value in values.items():
+        try:
+            changes[key] = SecretBytes(codec.pack(value))
+        except codec.UnsupportedTypeError as error:
+            raise SessionValueError(f"session[{key!r}]", error.type_name, error.hint) from None
+    return changes
 
 
 def secret_of(session: SessionMixin) -> Secret | None:

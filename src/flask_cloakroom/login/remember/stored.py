@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Final, ParamSpec, TypeVar
 
 from flask import Flask
@@ -62,17 +62,27 @@ class StoredTokens:
         found = self._find(token)
         if found is not None and found[1] is TokenStatus.OLD:
             self._end_and_report(found[0])
+        if found is not None and found[1] is TokenStatus.UNSHOWN:
+            return self._contents(token, *found)
         return self._remembered(token, found)
 
     @_unavailable_if_down
     def use(self, remembered: Remembered, auth_hash: str) -> Used | None:
         """Replace a token by the next token of its family. Return the result, or None if the family has ended.
 
-        If a parallel request has replaced the token just now, return the same result for this request.
+        If a parallel request has replaced the token just now, return the same result for this request. A repeat is
+        logged and sends the signal.
         """
-        used = self._families.use(_family_of(remembered), remembered.token, auth_hash)
+        family = _family_of(remembered)
+        used = self._families.use(family, remembered.token, auth_hash)
+        if used is None:
+            return None
+        if used.first and used.earlier:
+            log.warning("%r: a used token came back, whose successor was never shown. It has another successor", family)
+            handle = family.owner.handle
+            signals.remember_token_repeated.send(self._app, user_id=family.user_id, handle=handle)
         left = max(1, remembered.lifetime - remembered.age)
-        return None if used is None else Used(used.token, left, used.ticket, used.first)
+        return Used(used.token, left, used.ticket, used.first, used.earlier, used.unshown)
 
     @_unavailable_if_down
     def accept(self, user_id: str, foreign: str, lifetime: int) -> Remembered | None:
@@ -112,6 +122,17 @@ class StoredTokens:
 
         If the token was replaced more than :data:`.family.TOKEN_OVERLAP` seconds ago, the login's sessions end too.
         """
+        return self._revoke(token)
+
+    def revoke_or_retry(self, token: str) -> str:
+        """End the family of a token as :meth:`revoke` does. If the store is down, return "" and try again later."""
+        return self._families.end_or_retry(partial(self._revoke, token)) or ""
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        """End the token family of a login. If the store is down, try again later."""
+        self._families.end_or_retry(partial(self._families.end_login, owner.name, owner.handle))
+
+    def _revoke(self, token: str) -> str:
         found = self._find(token)
         if found is None:
             return ""
@@ -120,7 +141,7 @@ class StoredTokens:
             self._end_and_report(family)
         else:
             self._families.end(family)
-            if status is TokenStatus.LATE:
+            if status in (TokenStatus.LATE, TokenStatus.UNSHOWN):
                 self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
         return family.owner.handle
 
@@ -133,9 +154,12 @@ class StoredTokens:
         return self._families.find(token) if _matches(token) else None
 
     def _remembered(self, token: str, found: tuple[Family, TokenStatus] | None) -> Remembered | None:
-        if found is None or found[1] in (TokenStatus.OLD, TokenStatus.LATE):
+        """Return the contents of a current or previous token, and None for any other token."""
+        if found is None or found[1] not in (TokenStatus.CURRENT, TokenStatus.PREVIOUS):
             return None
-        family, status = found
+        return self._contents(token, *found)
+
+    def _contents(self, token: str, family: Family, status: TokenStatus) -> Remembered:
         left = family.header.deadline - self._repository.now_ms() // 1000
         return Remembered(
             family.user_id,
@@ -146,6 +170,7 @@ class StoredTokens:
             family.owner.handle,
             status is TokenStatus.PREVIOUS,
             family,
+            status is TokenStatus.UNSHOWN,
         )
 
     def _end_and_report(self, family: Family) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from ...core.entries.family import Family
 from ...core.entries.ownership import NewLogin, Ownership
+from ...sessions.outage import SessionUnavailable
+
+log = logging.getLogger("flask_cloakroom.login")
 
 #: The greatest number of characters of a token. A cookie may have 4096 bytes with its name (RFC 6265bis, 5.6).
 LONGEST_TOKEN: Final = 3900
@@ -30,6 +36,8 @@ class Remembered:
     used: bool = False
     #: The token family in the store, or None for a signed token.
     family: Family | None = None
+    #: Whether the token was used long ago, and the browser has shown nothing of the result. Its use is a repeat.
+    unshown: bool = False
 
     def __repr__(self) -> str:
         return f"<Remembered used={self.used}>"
@@ -44,8 +52,12 @@ class Used:
     lifetime: int = 0
     #: The ticket of the session that all parallel uses of the token share, or None if each use gets its own session.
     ticket: str | None = None
-    #: Whether this request was the first one that used the token.
+    #: Whether this request was the first one that used the token. Also True for the first request of a repeat.
     first: bool = True
+    #: After a repeat, the tickets of the sessions that earlier uses led to and that no browser has shown, newest first.
+    earlier: tuple[str, ...] = ()
+    #: The packed value for the session of ``ticket`` under the key ``own_keys.UNSHOWN_KEY``, or None for no such value.
+    unshown: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Used first={self.first}>"
@@ -94,6 +106,50 @@ class RememberTokens(Protocol):
     def revoke_login(self, owner: Ownership) -> None:
         """Revoke the tokens of a login, which the browser may not have sent."""
         ...
+
+
+class RetriesRevocation(Protocol):
+    """Remember tokens whose revocation need not fail the request. A class of :class:`RememberTokens` may lack this."""
+
+    def revoke_or_retry(self, token: str) -> str:
+        """Revoke a token as ``revoke()`` does. If the store is down, return "" and try again later."""
+        ...
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        """Revoke the tokens of a login as ``revoke_login()`` does. If the store is down, try again later."""
+        ...
+
+
+def retrying(tokens: RememberTokens) -> RetriesRevocation:
+    """Return tokens whose revocation never raises a 503, for tokens that no browser needs any more.
+
+    If the store is down, tokens with the methods of :class:`RetriesRevocation` are revoked later. For other tokens a
+    warning says that they stay valid.
+    """
+    present: Any = tokens if hasattr(tokens, "revoke_or_retry") else _Unretried(tokens)
+    return cast(RetriesRevocation, present)
+
+
+class _Unretried:
+    def __init__(self, tokens: RememberTokens) -> None:
+        self._tokens = tokens
+
+    def revoke_or_retry(self, token: str) -> str:
+        with _warning_if_down():
+            return self._tokens.revoke(token)
+        return ""
+
+    def revoke_login_or_retry(self, owner: Ownership) -> None:
+        with _warning_if_down():
+            self._tokens.revoke_login(owner)
+
+
+@contextmanager
+def _warning_if_down() -> Iterator[None]:
+    try:
+        yield
+    except SessionUnavailable:
+        log.warning("a remember token was not revoked, because its store is down. The token stays valid")
 
 
 #: The methods of :class:`RememberTokens` that an earlier version of this package had under another name, and that name.

@@ -75,9 +75,9 @@ def login_secrets(resume: bool) -> list[Secret]:
     for realm in realms_of(app):
         if realm.may_have_login(app, request):
             session = realm.session_of(request)
-            if resume and session.get(USER_KEY) is None and realm.has_loader and not realm.has_finished(request):
+            if resume and session.get(USER_KEY) is None and realm.has_loader:
                 state = login_state(realm)
-                if sent_tokens(state):
+                if state.can_send_cookies and sent_tokens(state):
                     user_of(state)
             secret = secret_of(session)
             if secret is not None:

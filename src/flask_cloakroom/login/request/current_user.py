@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from flask import has_request_context
@@ -10,7 +11,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 
 from ... import signals
+from ...first_use import Reentered, is_in_store_use, tell
 from ...secret import Secret
+from ...sessions.outage import SessionUnavailable
 from ..in_session.session_login import FRESH, SessionLogin, browser_id, is_same_digest, login_problem
 from ..setup.authenticators import SENT_BY_BROWSERS, Refused, scheme_of
 from ..setup.callbacks import call
@@ -53,20 +56,30 @@ def user_context() -> dict[str, Any]:
 def user_of(state: LoginState) -> Any:
     """Return the user of a request, loaded at the first call, or an anonymous user if nobody is logged in.
 
-    Raises RuntimeError if the realm has no loader, and the 401 of an authenticator that refuses the credential.
+    If the load of the user or of the session calls this function, return an anonymous user. Raises RuntimeError if the
+    realm has no loader, the 401 of an authenticator that refuses the credential, and SessionUnavailable.
     """
     if not state.is_loaded:
-        if state.is_loading:
+        if is_in_store_use():
             return state.realm.anonymous_user()
-        load(state)
+        try:
+            state.first_use.run(partial(_load, state), state.realm.timeout_for(state.app))
+        except Reentered:
+            return state.realm.anonymous_user()
+        except TimeoutError:
+            tell(log.error, "another thread of this request has not loaded the user yet, so this thread gets a 503")
+            raise SessionUnavailable from None
     return state.user
 
 
-def load(state: LoginState) -> None:
-    """Find the user of a request, and set the user in the state again. Raises the same errors as :func:`user_of`."""
-    state.is_loading = True
+def _load(state: LoginState) -> None:
+    """Find the user of a request, and set the user in the state. Raises the same errors as :func:`user_of`."""
+    if state.is_loaded:
+        return  # another thread has found the user while this thread waited
+    if state.failed:
+        raise SessionUnavailable
     try:
-        signals.user_accessed.send(state.app)
+        tell(signals.user_accessed.send, state.app)
         source: LoginSource | None
         impersonator: Any = None
         user, source = _from_credential(state)
@@ -80,8 +93,9 @@ def load(state: LoginState) -> None:
             state.set_user(state.realm.anonymous_user(), private=False)
         else:
             state.set_user(user, private=True, source=source, impersonator=impersonator)
-    finally:
-        state.is_loading = False
+    except SessionUnavailable:
+        state.fail()
+        raise
 
 
 def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
@@ -97,11 +111,11 @@ def _from_credential(state: LoginState) -> tuple[Any, LoginSource | None]:
             if isinstance(error, Refused):
                 error.challenge = error.challenge or authenticator.challenge
             reason = error.reason if isinstance(error, Refused) else error.name
-            log.info("no session: %s was refused: %s", state.request.endpoint, reason)
+            tell(log.info, "no session: %s was refused: %s", state.request.endpoint, reason)
             state.refuse(error)
             raise
         if user is not None:
-            signals.user_loaded_from_request.send(state.app, user=user)
+            tell(signals.user_loaded_from_request.send, state.app, user=user)
             return user, "browser" if scheme_of(state.request) in SENT_BY_BROWSERS else "header"
     return None, None
 
@@ -126,7 +140,7 @@ def _from_session(state: LoginState) -> tuple[Any, Any, bool]:
             problem = impersonation.impersonation_problem(realm, impersonator, user)
     if problem is None:
         return user, impersonator, False
-    log.info("%s: its login ends, because %s", login.log_name, problem)
+    tell(log.info, "%s: its login ends, because %s", login.log_name, problem)
     revoke_remember_tokens(state, login.owner)
     login.end()
     if stored.impersonated is not None:
@@ -146,13 +160,13 @@ def _passes_session_protection(state: LoginState, login: SessionLogin, browser: 
         mode = checked_protection(state.realm.session_protection)
     if mode is None or is_same_digest(browser, browser_id(state.request.headers.get("User-Agent"))):
         return True
-    signals.session_protected.send(state.app)
+    tell(signals.session_protected.send, state.app)
     # An update of the browser changes the User-Agent. As in Flask-Login, a login in a permanent session of Flask's own
     # survives the update. A login on the server ends, because there all sessions are permanent by default.
     if mode == "strong" and (login.server_session is not None or not login.session.permanent):
         return False
     if login.session.get(FRESH) is not False:
-        log.info("%s: its login is not fresh any more, because it is in another browser", login.log_name)
+        tell(log.info, "%s: its login is not fresh any more, because it is in another browser", login.log_name)
         login.session[FRESH] = False
     return True
 
@@ -177,7 +191,7 @@ def _from_request(state: LoginState) -> Any:
     if user is None:
         return None
     if not is_set(user, "is_active"):
-        log.info("no session: the user of the request_loader was refused, because the user is not active")
+        tell(log.info, "no session: the user of the request_loader was refused, because the user is not active")
         return None
-    signal.send(state.app, user=user)
+    tell(signal.send, state.app, user=user)
     return user

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from flask import Response
@@ -12,12 +12,13 @@ from ... import signals
 from ...cookies import MAX_TRIES
 from ...core.entries.ownership import Ownership
 from ...core.values.own_keys import USER_KEY
+from ...first_use import tell
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from ..in_session.device_note import describe_login, was_remembered
 from ..in_session.session_login import AUTH_HASH, SessionLogin, login_problem, login_values
 from ..remember.flask_login_cookies import SEPARATOR, exchange, refuse
-from ..remember.tokens import Remembered, RememberTokens
+from ..remember.tokens import Remembered, RememberTokens, retrying
 from .state import LoginState
 
 log = logging.getLogger("flask_cloakroom.login")
@@ -46,14 +47,17 @@ def sent_tokens(state: LoginState) -> list[Secret]:
     return found
 
 
-def resolve(state: LoginState, token: str) -> Remembered | None:
+def resolve(state: LoginState, token: str, *, repeat: bool = False) -> Remembered | None:
     """Return the contents of a sent token, or None if the token is not valid.
 
-    A cookie of Flask-Login is replaced by a new token, whose contents are returned.
+    A cookie of Flask-Login is replaced by a new token, whose contents are returned. ``repeat``: also accept a token
+    that was used long ago, and of whose result the browser has shown nothing. Only :func:`log_in_again` accepts it: at
+    a login with a password, the unknown browser that may have the result must not stay logged in.
     """
     if SEPARATOR in token:
         return exchange(state.app, state.tokens, token, state.settings.remember_for)
-    return state.tokens.resolve(token)
+    remembered = state.tokens.resolve(token)
+    return None if remembered is not None and remembered.unshown and not repeat else remembered
 
 
 def revoke(state: LoginState, token: str) -> str:
@@ -82,20 +86,27 @@ def log_in_again(state: LoginState) -> Any:
         return None
     login = state.login
     for token in sent_tokens(state):
-        remembered = resolve(state, token)
+        remembered = resolve(state, token, repeat=True)
         if remembered is None:
-            log.info("%s: a remember token was refused (forged, expired or revoked)", login.log_name)
+            tell(log.info, "%s: a remember token was refused (forged, expired or revoked)", login.log_name)
             continue
-        if not remembered.used and login.server_session is not None and login.server_session.superseded:
+        was_used = remembered.used or remembered.unshown  # then its own use may have ended the session of the request
+        if not was_used and login.server_session is not None and login.server_session.superseded:
             # The browser sent this request before a login or logout that has ended by now. The token must not undo the
             # login or logout.
-            log.info("%s: a remember token was not used: the request is older than a login or logout", login.log_name)
+            tell(
+                log.info,
+                "%s: a remember token was not used: the request is older than a login or logout",
+                login.log_name,
+            )
             return None
         user = realm.user_with_id(remembered.user_id)
         problem = login_problem(user, remembered.auth_hash, unknown_hash=remembered.auth_hash is None)
         if problem is None:
-            return user if _use_token(state, login, user, remembered) else None
-        log.info("%s: a remember token was refused, because %s", login.log_name, problem)
+            # Where the next token cannot reach the browser, the page shows the user, and the token stays as it is.
+            logged_in = not state.can_send_cookies or _use_token(state, login, user, remembered)
+            return user if logged_in else None
+        tell(log.info, "%s: a remember token was refused, because %s", login.log_name, problem)
         revoke(state, token)
         state.set_remember_cookie("")
     return None
@@ -104,32 +115,28 @@ def log_in_again(state: LoginState) -> Any:
 def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Remembered) -> bool:
     """Log a remembered user in, or join the login that a parallel request made with the same token.
 
-    Return False if a parallel request revoked the token, or if the login in the other session cannot be joined.
+    Return False if a parallel request revoked the token, if the login in the other session cannot be joined, or if the
+    session with the login would be too large. In the last case the token is not used.
     """
     tokens, user_id = state.tokens, state.realm.id_of(user)
     user_agent = state.request.headers.get("User-Agent")
     values = login_values(user, user_id, fresh=False, forced=False, user_agent=user_agent)
+    new_login = describe_login(login.session, state.request, remembered=True, handle=remembered.handle)
+    if not remembered.used and not login.fits(values, new_login):
+        return False
     used = tokens.use(remembered, values.get(AUTH_HASH, ""))
     if used is None:
-        log.info("%s: a remember token was refused, because a parallel request revoked it", login.log_name)
+        tell(log.info, "%s: a remember token was refused, because a parallel request revoked it", login.log_name)
         return False
     if used.token is not None:
         # Before the other steps, because the token of the browser is not valid any more: if another step fails, the
         # browser still needs the new token.
         state.set_remember_cookie(used.token, used.lifetime)
-    new_login = describe_login(login.session, state.request, remembered=True, handle=remembered.handle)
-    if used.ticket is None:
-        begins = login.begin(values, new_login)
-    else:
-        if used.first:
-            # A browser sends its token because it has lost its session. If a thief has that session, made with a copy
-            # of the token, the thief must send the copy again. Then the second use of the token is detected.
-            login.end_earlier_sessions(user_id, remembered.handle, used.ticket)
-        begins = login.join(values, new_login, used.ticket, first=used.first)
+    begins = login.join(values, new_login, used)
     # A revocation ends the token first and then the sessions. If the token is still valid now, a later revocation finds
     # the session of this request.
     if begins and not _is_alive(tokens, login, remembered):
-        log.info("%s: a remember token was revoked while it was used", login.log_name)
+        tell(log.info, "%s: a remember token was revoked while it was used", login.log_name)
         login.end()
         state.remember_cookie = None
         begins = False
@@ -139,7 +146,7 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
         state.remember_cookie = None  # an earlier invalid token may have set "", which deletes the cookie
     state.used_token = remembered
     if used.first:
-        signals.user_loaded_from_cookie.send(state.app, user=user)
+        tell(signals.user_loaded_from_cookie.send, state.app, user=user)
     return True
 
 
@@ -168,28 +175,44 @@ def revoke_remember_tokens(state: LoginState, owner: Ownership | None) -> None:
         state.set_remember_cookie("")
 
 
-def revoke_other_users_tokens(state: LoginState, user_id: str) -> str:
-    """Revoke the sent tokens of other users, who would be logged in again after this session has ended.
+def revoke_replaced(state: LoginState, tokens: Sequence[str], owner: Ownership | None) -> None:
+    """Revoke tokens that a new login has replaced. If the store is down, log a warning and try again later.
 
-    Return the handle of the sent token of this user, or "" without such a token.
+    ``tokens``: sent tokens. ``owner``: owner and handle of the login before, whose token the browser may not have sent.
     """
-    handle = ""
-    for token in sent_tokens(state):
-        remembered = resolve(state, token)
-        if remembered is not None and remembered.user_id == user_id:
-            handle = remembered.handle
-        else:
-            # Also an old token: somebody else may have the token that replaced it, and that token must end too.
+    lenient = retrying(state.tokens)
+    ended = {lenient.revoke_or_retry(token) for token in tokens if SEPARATOR not in token}
+    if owner is not None and owner.handle not in ended and was_remembered(owner.note):
+        lenient.revoke_login_or_retry(owner)
+    for token in tokens:
+        if SEPARATOR in token:
             revoke(state, token)
-            state.set_remember_cookie("")
-    return handle
+
+
+def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
+    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``."""
+    for remembered in sent_tokens_of(state, user_id):
+        renewed = state.tokens.renew(remembered, auth_hash)
+        if renewed is not None:
+            state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
+        return
 
 
 # -- send -----------------------------------------------------------------------------------------------------
 
 
 def send(state: LoginState, response: Response) -> None:
-    """Set or delete the remember cookie in a response, if the login of the request asks for that."""
+    """Set or delete the remember cookie in a response, if the login of the request asks for that.
+
+    Before, revoke and renew the tokens that the login replaced, because its session is saved now.
+    """
+    after_save, state.after_save = state.after_save, []
+    for function in after_save:
+        try:
+            function()
+        except SessionUnavailable:
+            log.warning("the store is down, so the remember tokens of the login before were not changed")
+    state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:
             _refresh(state)

@@ -6,17 +6,21 @@ share one user.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flask import Flask, Request
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException
 
+from ... import signals
 from ...context import this_app, this_request
+from ...first_use import FirstUse, tell
+from ...sessions.response import has_finished
 from ..in_session.session_login import SessionLogin
 from ..remember.flask_login_cookies import as_accepting
-from ..remember.tokens import Remembered, RememberTokens
+from ..remember.tokens import Remembered, RememberTokens, retrying
 from ..setup.realm import Realm, realm_of
 from ..setup.settings import LoginSettings
 
@@ -46,8 +50,10 @@ class LoginState:
     refusal: HTTPException | None = None
     #: Whether the request has a credential, valid or not. Then the login in its session is ignored.
     ignores_session: bool = False
-    #: Whether a loader is running. A loader that uses ``current_user`` gets an anonymous user.
-    is_loading: bool = False
+    #: Lets one thread of the request at a time find the user.
+    first_use: FirstUse = field(default_factory=FirstUse)
+    #: Whether the store failed, and the session is not on the server. Then the user is not looked for again.
+    failed: bool = False
     #: Whether a user was logged in at any time of the request, so that caches must not store the response.
     private: bool = False
     #: Whether the response tells the browser to delete the data that it stores of this site.
@@ -58,6 +64,12 @@ class LoginState:
     remember_cookie_age: int = 0
     #: The remember token that logged the user in again in this request.
     used_token: Remembered | None = None
+    #: The remember tokens that this request issued. Those that the response does not set are revoked.
+    issued_tokens: list[str] = field(default_factory=list)
+    #: Functions to call after the session was saved. For example, a new login then revokes the old remember tokens.
+    after_save: list[Callable[[], object]] = field(default_factory=list)
+    #: The user of the signal user_logged_in, if this request sent it.
+    logged_in_user: Any = None
     #: The login in the request's session. None until it is used, and again after each call of :func:`login_state`.
     session_login: SessionLogin | None = None
     _tokens: RememberTokens | None = None
@@ -65,9 +77,10 @@ class LoginState:
     @property
     def login(self) -> SessionLogin:
         """The login in the request's session of this realm."""
-        if self.session_login is None:
-            self.session_login = SessionLogin(self.realm.session_of(self.request))
-        return self.session_login
+        found = self.session_login  # another thread may set the attribute to None meanwhile
+        if found is None:
+            found = self.session_login = SessionLogin(self.realm.session_of(self.request))
+        return found
 
     @property
     def session(self) -> SessionMixin:
@@ -96,8 +109,38 @@ class LoginState:
         self.impersonator = impersonator
         self.refusal = None
         self.ignores_session = source in ("header", "browser")
-        self.is_loaded = True
         self.private = self.private or private
+        self.is_loaded = True  # last, because other threads read the other attributes then
+
+    @property
+    def can_send_cookies(self) -> bool:
+        """Whether a response of this request is still to come that can set the cookies of a login."""
+        server = self.login.server_session
+        return not has_finished(self.request) and (server is None or server.can_send_cookies)
+
+    def fail(self) -> None:
+        """Let every later use of the login fail, and the response be a 503, because the store failed."""
+        self.failed = True
+        server = self.login.server_session
+        if server is not None:
+            server.fail()
+
+    def roll_back(self) -> None:
+        """Forget what this request changed, because its session could not be saved. Nothing of it is sent."""
+        self.user = self.source = self.impersonator = self.remember_cookie = self.used_token = None
+        self.is_loaded = self.clear_site_data = False
+        self.after_save = []
+        self.revoke_unsent()
+        user, self.logged_in_user = self.logged_in_user, None
+        if user is not None:
+            tell(signals.user_login_not_saved.send, self.app, user=user)
+
+    def revoke_unsent(self) -> None:
+        """Revoke the remember tokens that this request issued, but not the token that the response sets."""
+        unsent = [token for token in self.issued_tokens if token != self.remember_cookie]
+        self.issued_tokens = []
+        for token in unsent:
+            retrying(self.tokens).revoke_or_retry(token)
 
     def refuse(self, answer: HTTPException) -> None:
         """Make the request's user anonymous, because its credential was refused. ``answer``: the response for views."""
@@ -121,6 +164,6 @@ def login_state(realm: Realm | None = None) -> LoginState:
     state: LoginState | None = request.__dict__.get(realm.state_name)
     if state is None:
         state = LoginState(app, request, realm, realm.settings_for(app))
-        request.__dict__[realm.state_name] = state
+        state = request.__dict__.setdefault(realm.state_name, state)  # atomic, because another thread may do the same
     state.session_login = None  # tests and extensions may have replaced the session since the last call
     return state

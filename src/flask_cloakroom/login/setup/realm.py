@@ -14,6 +14,7 @@ from flask.sessions import SessionMixin
 from ...context import this_session
 from ...core.values.own_keys import is_user_id
 from ...sessions.interface import ServerSessionInterface
+from ...sessions.settings import DEFAULT_TIMEOUT
 from ..remember.signed import SignedTokens
 from ..remember.stored import StoredTokens
 from ..remember.tokens import RememberTokens, with_present_names
@@ -47,8 +48,6 @@ class Realm:
     name = ""
     #: The name of the attribute of the request object with the login state.
     state_name = "_flask_cloakroom_login"
-    #: The name of the attribute of the request object that is True after the response is finished.
-    finished_name = f"{state_name}_finished"
 
     def __init__(self) -> None:
         #: The class of anonymous users, or another callable without arguments that returns an anonymous user.
@@ -200,6 +199,11 @@ class Realm:
         """Return the session interface of the sessions with this realm's logins."""
         return app.session_interface
 
+    def timeout_for(self, app: Flask) -> float:
+        """Return the longest wait, in seconds, until another thread of a request has found the user."""
+        interface = self.interface_for(app)
+        return interface.settings.timeout if isinstance(interface, ServerSessionInterface) else DEFAULT_TIMEOUT
+
     def session_of(self, request: Request) -> SessionMixin:
         """Return the session of a request in which this realm's login is stored."""
         return this_session()
@@ -211,10 +215,6 @@ class Realm:
     def may_have_login(self, app: Flask, request: Request) -> bool:
         """Return whether a request may have a login of this realm, so that its session must be opened."""
         return True
-
-    def has_finished(self, request: Request) -> bool:
-        """Return whether the response has this realm's cookies already, so that no new login can reach the browser."""
-        return self.finished_name in request.__dict__
 
     def tokens_for(self, app: Flask) -> RememberTokens:
         """Return the remember tokens of an application, for this realm."""

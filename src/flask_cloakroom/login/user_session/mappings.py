@@ -8,14 +8,15 @@ from typing import Any
 
 from ... import signals
 from ...core.user_data.merge_log import MERGE_LOG_KEY
-from ...core.user_data.repository import UserRecord, unpack_value
+from ...core.user_data.repository import UserCommit, UserRecord, unpack_value
 from ...core.user_data.visitor import VISITOR_PREFIX, new_visitor_id
-from ...core.values import codec
 from ...core.values.lazy import LazyDict
 from ...core.values.own_keys import VISITOR_ID_KEY
 from ...errors import SessionValueError
+from ...first_use import FirstUse, Reentered, tell
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, unpack_changes
+from ...sessions.outage import SessionUnavailable
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -63,8 +64,13 @@ class VisitorSession(UserSession):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._session[VISITOR_PREFIX + _checked_key(key)] = value
-        if VISITOR_ID_KEY not in self._session:
-            self._session[VISITOR_ID_KEY] = new_visitor_id()
+        self._session.setdefault(VISITOR_ID_KEY, new_visitor_id())
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``. If the key is missing, first set it to ``default``, for all threads."""
+        value = self._session.setdefault(VISITOR_PREFIX + _checked_key(key), default)
+        self._session.setdefault(VISITOR_ID_KEY, new_visitor_id())
+        return value
 
     def __delitem__(self, key: Any) -> None:
         try:
@@ -91,27 +97,40 @@ class StoredSession(LazyDict, UserSession):
         self._user_id = user_id
         self._name = name
         self._user_data = session.repository.user_data
+        self._first_use = FirstUse()
+        self._saves: list[UserCommit] = []
         self.closed = session.closed
 
     __repr__ = UserSession.__repr__
 
     def _open(self) -> dict[Any, Any]:
-        with self._session.outage():
-            self._record = self._user_data.load(self._name)
-        return self._reset(self._record.values)
+        try:
+            self._first_use.run(self._load, self._session.interface.settings.timeout)
+        except Reentered:
+            return {}
+        except TimeoutError:
+            raise SessionUnavailable from None
+        return self._data
+
+    def _load(self) -> None:
+        if not self.is_opened:
+            with self._session.outage():
+                self._record = self._user_data.load(self._name)
+            self._reset(self._record.values)
 
     def _unpack(self, key: Any) -> Any:
         # A value that cannot be decoded raises an error. In a session such a key counts as missing; here a view that
         # finds no cart would begin a new cart and overwrite the user's data.
         with self._session.outage():
             value = unpack_value(key, self._base[key])
-        self._data[key] = value
-        if type(value) not in codec.IMMUTABLE_TYPES:
-            self._touched[key] = value
-        return value
+        return self._publish(key, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(_checked_key(key), value)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``. If the key is missing, first set it to ``default``, for all threads."""
+        return super().setdefault(_checked_key(key), default)
 
     def clear(self) -> None:
         """Delete every key, also keys whose values cannot be decoded."""
@@ -134,6 +153,7 @@ class StoredSession(LazyDict, UserSession):
         self.save()
         with self._session.outage():
             undone = self._user_data.undo(self._name)
+        self._saves = []  # the caller may have shown the result, so a later failure must not undo it
         if undone is None:
             return ()
         self._reset_keeping_objects(undone.record.values)
@@ -153,6 +173,8 @@ class StoredSession(LazyDict, UserSession):
             return
         with self._session.outage():
             saved = self._user_data.commit(self._record, changes)
+        if saved is not None and changes:
+            self._saves.append(saved)
         if saved is None:
             self.unload()
             if changes:
@@ -164,9 +186,26 @@ class StoredSession(LazyDict, UserSession):
             # No local variable holds the arguments: an error reporter would send their values with a receiver's error.
             self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
 
-    def rollback(self) -> None:
-        """Discard the changes that could not be saved, so that the values are again as loaded or saved last."""
+    @property
+    def has_changes(self) -> bool:
+        """True if :meth:`save` may write."""
+        if not self.is_opened or self._record is None:
+            return False
+        return bool(self._touched) or (not self._session.passive and self._user_data.is_due(self._record))
+
+    def check(self) -> None:
+        """Raise SessionValueError or SessionTooLargeError if the changes cannot be saved. Write nothing."""
         if self._record is not None:
+            self._user_data.check(self._record, self.changes())
+
+    def rollback(self) -> None:
+        """Discard the changes of this request, and undo its saves. Then the values are as they were before."""
+        saves, self._saves = self._saves, []
+        for saved in reversed(saves):
+            self._user_data.take_back(saved)
+        if saves or self._session.failed:
+            self.unload()
+        elif self._record is not None:
             self._reset(self._record.values)
 
     def unload(self) -> None:
@@ -182,7 +221,7 @@ class StoredSession(LazyDict, UserSession):
             self._discard(keys, "gone")
 
     def _discard(self, keys: tuple[Any, ...], reason: str) -> None:
-        log.warning("changes to %d keys of user_session were not saved (%s)", len(keys), reason)
+        tell(log.warning, "changes to %d keys of user_session were not saved (%s)", len(keys), reason)
         self._session.send(signals.user_session_discarded, user_id=self._user_id, keys=keys, reason=reason)
 
 
@@ -197,11 +236,19 @@ class RefusedSession(LazyDict, UserSession):
     def _open(self) -> dict[Any, Any]:
         return self._reset({})
 
+    @property
+    def has_changes(self) -> bool:
+        """True if the request made changes, which :meth:`save` reports."""
+        return self.is_opened and bool(self._touched)
+
+    def check(self) -> None:
+        """Do nothing, because nothing is saved."""
+
     def save(self) -> None:
         """Log the changes that are not saved, and send the signal."""
         keys = tuple(self.changes()) if self.is_opened else ()
         if keys:
-            log.warning("changes to %d keys of user_session were not saved (refused)", len(keys))
+            tell(log.warning, "changes to %d keys of user_session were not saved (refused)", len(keys))
             self._session.send(signals.user_session_discarded, user_id=None, keys=keys, reason="refused")
 
     def rollback(self) -> None:

@@ -41,7 +41,7 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
     if _has_login_to_save(session, found) and not session.closed:
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
-        session.save_now()
+        session.save_now(provisional=True)
         found.save()
         found.unload()
     return found
@@ -55,11 +55,10 @@ def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
 
 
 def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
-    if session.companions is None:
-        session.companions = {}
-    if name not in session.companions:
-        session.companions[name] = make()
-    return session.companions[name]
+    companions = session.companions
+    if companions is None:
+        companions = session.__dict__.setdefault("companions", {})  # atomic: all threads get one dict
+    return companions[name] if name in companions else companions.setdefault(name, make())
 
 
 def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:

@@ -1,0 +1,141 @@
+"""Run an action in one thread of a request at a time, and log and send signals only after the action.
+
+Several threads of a request may use the session for the first time together. One thread loads the session, and the
+others wait. An action belongs to a context (:mod:`contextvars`), not to a thread: an async user loader runs in another
+thread, but in a copy of the context. So the loader's own use of the session is recognized, and does not wait for ever.
+
+Log handlers and signal receivers are code of the application, and may use the session. During an action the session is
+incomplete, so :func:`tell` postpones the log line or signal until the action has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any, Final
+
+
+class Reentered(Exception):
+    """An action uses itself, for example a user loader that asks for the current user. The action is not complete."""
+
+
+class _Call:
+    """A postponed call. Its repr shows no arguments, because error reports show local variables."""
+
+    __slots__ = ("_arguments", "_function", "_named")
+
+    def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._named = named
+
+    def __call__(self) -> None:
+        self._function(*self._arguments, **self._named)
+
+
+class _Run:
+    """One run of an action. The runs in which this run began are a linked list."""
+
+    __slots__ = ("first_use", "is_over", "later", "outer")
+
+    def __init__(self, first_use: FirstUse, outer: _Run | None) -> None:
+        self.first_use = first_use
+        self.outer = outer
+        # A background task of a loader has a copy of the context, in which the run is still set. So the end is noted.
+        self.is_over = False
+        #: The postponed calls. Inner runs share the list of the outermost run.
+        self.later: list[_Call] = []
+        if outer is not None and not outer.is_over:
+            self.later = outer.later
+
+
+_current: Final[ContextVar[_Run | None]] = ContextVar("flask_cloakroom.first_use", default=None)
+
+
+class FirstUse:
+    """Lets one thread at a time run an action. No thread holds a mutex during the action."""
+
+    def __init__(self) -> None:
+        self._mutex = Lock()  # held for the change of the two attributes below only
+        self._is_running = False
+        self._waiting: list[Any] = []
+
+    def run(self, action: Callable[[], object], timeout: float | None = None) -> None:
+        """Call ``action``, as soon as no other thread is in a run of this object.
+
+        The action itself must check if another thread has done its work before. ``timeout`` is the longest wait in
+        seconds; None waits without a limit. Raises :class:`Reentered` if this context is in a run of this object
+        already, and TimeoutError after the time-out.
+        """
+        outer = _current.get()
+        if outer is not None and self._is_in(outer):
+            raise Reentered
+        self._begin(timeout)
+        run = _Run(self, outer)
+        token = _current.set(run)
+        try:
+            action()
+        finally:
+            run.is_over = True
+            _current.reset(token)
+            self._end()
+            if outer is None or outer.is_over:
+                for call in run.later:
+                    call()
+
+    @property
+    def is_running(self) -> bool:
+        """True if a thread is in a run of this object."""
+        return self._is_running
+
+    def _is_in(self, run: _Run | None) -> bool:
+        while run is not None:
+            if run.first_use is self and not run.is_over:
+                return True
+            run = run.outer
+        return False
+
+    def _begin(self, timeout: float | None) -> None:
+        deadline = None
+        while True:
+            with self._mutex:
+                if not self._is_running:
+                    self._is_running = True
+                    return
+                turn = Lock()
+                turn.acquire()
+                self._waiting.append(turn)
+            if timeout is None:
+                turn.acquire()
+                continue
+            deadline = deadline or time.monotonic() + timeout
+            if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+
+    def _end(self) -> None:
+        with self._mutex:
+            self._is_running = False
+            waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            turn.release()
+
+
+class StoreUse(FirstUse):
+    """The first use of a session or its store, and the save of a session."""
+
+
+def is_in_store_use() -> bool:
+    """Return True if this code runs within a :class:`StoreUse`, as a log handler may do. It must not find the user."""
+    run = _current.get()
+    return run is not None and not run.is_over and isinstance(run.first_use, StoreUse)
+
+
+def tell(function: Callable[..., object], *arguments: Any, **named: Any) -> None:
+    """Call ``function``, which logs or sends a signal. During an action the call is postponed until its end."""
+    run = _current.get()
+    if run is None or run.is_over:
+        function(*arguments, **named)
+    else:
+        run.later.append(_Call(function, arguments, named))

@@ -1,0 +1,105 @@
+"""Follow each response of an application: send headers and cookies only if the session was saved, and answer failures.
+
+Flask has no hook that is called after the save of the session, and none for an error page that fails itself. So this
+module replaces three methods of the application by functions that call the replaced method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import wraps
+from typing import Any, Final, Protocol
+
+from flask import Flask, Request, Response, got_request_exception
+
+from ..context import peek_at_session, this_request
+from .flashes import put_back_on_failure
+from .outage import SessionUnavailable, make_unavailable
+from .work import SessionWork
+
+#: The key in ``app.extensions`` of the parts of a response, a dict.
+_PARTS: Final = "flask_cloakroom.sessions response parts"
+#: The name of the attribute of the request object that is True after the response got all headers and cookies.
+_FINISHED: Final = "_flask_cloakroom_response_finished"
+
+
+class ResponsePart(Protocol):
+    """A part of this package that adds headers or cookies to a response, such as the logins."""
+
+    def finish_response(self, response: Response) -> None:
+        """Add headers and cookies to the response of the current request, whose session was saved."""
+
+    def roll_back(self) -> None:
+        """Discard the headers and cookies for the current request, because its session could not be saved."""
+
+
+def add_response_part(app: Flask, key: Hashable, part: ResponsePart) -> None:
+    """Call ``part`` for each response of ``app``, in place of an earlier part with the same ``key``."""
+    parts: dict[Hashable, ResponsePart] = app.extensions.setdefault(_PARTS, {})
+    if not parts:
+        _finish_responses(app, parts)
+    parts[key] = part
+
+
+def roll_back_parts(app: Flask) -> None:
+    """Call :meth:`ResponsePart.roll_back` of each part of ``app``."""
+    for part in app.extensions.get(_PARTS, {}).values():
+        part.roll_back()
+
+
+def has_finished(request: Request) -> bool:
+    """Return True if the response of ``request`` has all its cookies, so that no other cookie can be sent."""
+    return _FINISHED in request.__dict__
+
+
+def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
+    process: Any = app.process_response
+
+    @wraps(process)
+    def process_response(*arguments: Any) -> Any:
+        session = peek_at_session()
+        try:
+            response = process(*arguments)
+        except Exception:
+            if not isinstance(session, SessionWork):  # Flask's own session could not be saved
+                roll_back_parts(app)
+            raise
+        if not (isinstance(session, SessionWork) and session.failed):
+            for part in parts.values():
+                part.finish_response(response)
+        this_request().__dict__[_FINISHED] = True
+        return response
+
+    app.process_response = process_response  # type: ignore[method-assign, assignment]
+
+
+def answer_failures(app: Flask) -> None:
+    """Answer a failed store with a 503, even if the error page of ``app`` or an ``after_request`` function fails too.
+
+    Before each error page, put the flash messages of the failed response back, because the error page may show them.
+    """
+    handle_in_view: Any = app.handle_user_exception
+    handle: Any = app.handle_exception
+
+    @wraps(handle_in_view)
+    def handle_user_exception(*arguments: Any) -> Any:
+        put_back_on_failure()
+        try:
+            return handle_in_view(*arguments)
+        except SessionUnavailable as error:
+            if isinstance(arguments[-1], SessionUnavailable):
+                return error.get_response()  # the page for this error uses the session too, so send a plain page
+            return handle_user_exception(*arguments[:-1], error)
+
+    @wraps(handle)
+    def handle_exception(*arguments: Any) -> Any:
+        if not isinstance(arguments[-1], SessionUnavailable):
+            return handle(*arguments)
+        response = app.make_response(app.handle_user_exception(*arguments))
+        make_unavailable(app, response)
+        finalize: Any = app.finalize_request
+        return finalize(*arguments[:-1], response, from_error_handler=True)
+
+    app.handle_user_exception = handle_user_exception  # type: ignore[method-assign, assignment]
+    app.handle_exception = handle_exception  # type: ignore[method-assign, assignment]
+    got_request_exception.connect(put_back_on_failure, app)  # for errors after the view, such as in after_request
