@@ -409,7 +409,7 @@ class TestTwoLateUses:
 LOST, KEPT, SHOWN = "lost", "kept", "shown"
 
 
-@pytest.mark.promise(8)
+@pytest.mark.promise(9)
 class TestTheft:
     """A copy of a remember token, used before, during and after the owner's use."""
 
