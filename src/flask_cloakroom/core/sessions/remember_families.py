@@ -67,7 +67,7 @@ EXCHANGE_PATIENCE: Final = 1.0
 #: logins than that do not fail between two logins that succeed, because then the store is down for all of them.
 MOST_RETRIES: Final = 1000
 #: A value as long as each value under the session key UNSHOWN_KEY, for the size of a session before it is made.
-UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES), 2**32 - 1]))
+UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES).hex(), 2**32 - 1]))
 
 
 def remember_index_key(name: str) -> bytes:
@@ -193,6 +193,10 @@ class RememberFamilies:
         seconds = max(1, family.header.deadline - now)
         result = namespace.store.replace(family.key, self._pack(changed), seconds, family.version)
         if type(result) is Saved:
+            if status is TokenStatus.CURRENT and family.previous:
+                # The token before the used token is old from now on, shown or not. Without the deletion, each visit of
+                # a user would leave a mark in the store until the family ends.
+                namespace.store.delete(self._shown_key(family))
             return self._with_mark(changed, made)
         if type(result) is not Conflict:
             return None
@@ -212,11 +216,11 @@ class RememberFamilies:
         the mark exists already. Raises StoreError.
         """
         try:
-            key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+            text, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
         except codec.CodecError as error:
             log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
             return
-        now = self._namespace.now()
+        now, key = self._namespace.now(), SecretBytes(bytes.fromhex(text))
         if now < deadline:
             tombstone, _ = Tombstone.ended(now).pack(key)
             self._namespace.store.create(key, tombstone, min(deadline - now, LONGEST_LIFETIME))
@@ -225,8 +229,8 @@ class RememberFamilies:
         """Return ``found`` with the value that lets the first request with its ticket call :meth:`mark_shown`."""
         if family.shown:
             return found
-        value = [bytes(self._shown_key(family)), family.header.deadline]
-        return found._replace(unshown=SecretBytes(codec.pack(value)))
+        value = codec.pack([self._shown_key(family).hex(), family.header.deadline])
+        return found._replace(unshown=SecretBytes(value))
 
     def _is_marked(self, family: Family) -> bool:
         return self._namespace.store.load(self._shown_key(family)) is not None
