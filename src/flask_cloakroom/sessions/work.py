@@ -26,7 +26,7 @@ from ..core.values.lazy import LazyDict
 from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_ID_KEY
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
-from ..secret import Secret
+from ..secret import Secret, SecretBytes
 from .outage import SessionUnavailable
 from .settings import SessionSettings
 
@@ -176,7 +176,7 @@ class SessionWork(LazyDict):
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
         if record is not None and UNSHOWN_KEY in record.values:
-            self._unshown = record.values[UNSHOWN_KEY]
+            self._unshown = SecretBytes(record.values[UNSHOWN_KEY])
         return self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:

@@ -12,7 +12,7 @@ import pytest
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import EntryKind, EnvelopeError, Header
-from flask_cloakroom.core.entries.family import LONGEST_LIFETIME
+from flask_cloakroom.core.entries.family import LONGEST_LIFETIME, MOST_REPEATS
 from flask_cloakroom.core.entries.ownership import user_id_in
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
@@ -163,6 +163,8 @@ class TestFamilies:
             *({"auth_hash": value} for value in (5, b"", [])),
             *({"lifetime": value} for value in (None, True, 0, -1, 1.5, "5", 2**70, LONGEST_LIFETIME + 1)),
             *({name: value} for name in ("current", "previous", "successor") for value in (None, 5, "text", [b""])),
+            *({"repeats": value} for value in (None, True, -1, 0.5, "1", MOST_REPEATS + 1)),
+            *({"shown": value} for value in (None, 0, 1, "yes")),
             *({"owner": value} for value in ("", "a", "a.b", "☂")),
             {"deadline": 2**32 - 1},
         ],

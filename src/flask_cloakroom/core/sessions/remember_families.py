@@ -216,11 +216,11 @@ class RememberFamilies:
         the mark exists already. Raises StoreError.
         """
         try:
-            text, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+            key, deadline = _mark_in(packed)
         except codec.CodecError as error:
             log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
             return
-        now, key = self._namespace.now(), SecretBytes(bytes.fromhex(text))
+        now = self._namespace.now()
         if now < deadline:
             tombstone, _ = Tombstone.ended(now).pack(key)
             self._namespace.store.create(key, tombstone, min(deadline - now, LONGEST_LIFETIME))
@@ -229,8 +229,8 @@ class RememberFamilies:
         """Return ``found`` with the value that lets the first request with its ticket call :meth:`mark_shown`."""
         if family.shown:
             return found
-        value = codec.pack([self._shown_key(family).hex(), family.header.deadline])
-        return found._replace(unshown=SecretBytes(value))
+        value = SecretBytes(codec.pack([self._shown_key(family).hex(), family.header.deadline]))
+        return found._replace(unshown=value)
 
     def _is_marked(self, family: Family) -> bool:
         return self._namespace.store.load(self._shown_key(family)) is not None
@@ -383,6 +383,12 @@ class RememberFamilies:
             return None
         namespace = self._namespace
         return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=int(namespace.clock()))
+
+
+def _mark_in(packed: bytes) -> tuple[SecretBytes, int]:
+    """Return the mark's store key and deadline in the packed value of UNSHOWN_KEY. Raises CodecError."""
+    key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+    return SecretBytes(bytes.fromhex(key)), deadline
 
 
 def _token_for(foreign: str) -> Secret:
