@@ -99,7 +99,13 @@ class TestOwnKeys:
                 )
             ),
             *(("_flashes_taken", value) for value in ({}, {"a": (5, [("message", "x")])})),
-            *(("_user_session", "id"), ("cart", {"any": deep(30)}), (5, None), (None, 1)),
+            *(
+                ("_unshown_login", ["0a" * 32, 5]),
+                ("_user_session", "id"),
+                ("cart", {"any": deep(30)}),
+                (5, None),
+                (None, 1),
+            ),
         ],
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
@@ -118,6 +124,9 @@ class TestOwnKeys:
             *(("_flashes", [("message", value)]) for value in ("\ud800", 1 << 20_000, deep(40), {"a": "\udfff"})),
             *(("_flashes_taken", value) for value in (None, [], {"a": 5}, {"a": (1.5, [])}, {"a": (1, [5])})),
             *(("_user_session", value) for value in (None, 5, ["id"])),
+            *(("_unshown_login", value) for value in (None, 5, [], ["0a" * 32], ["0a" * 32, 5, 5], ("0a" * 32, 5))),
+            *(("_unshown_login", [key, 5]) for key in (None, b"a" * 32, "0a", "0A" * 32, "\ud800" * 64, ["0a" * 32])),
+            *(("_unshown_login", ["0a" * 32, value]) for value in (None, True, 1.5, "5")),
         ],
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
