@@ -28,7 +28,7 @@ from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..first_use import Reentered, StoreUse, tell
-from ..secret import Secret
+from ..secret import Secret, SecretBytes
 from .outage import SessionUnavailable
 from .settings import SessionSettings
 
@@ -271,7 +271,7 @@ class SessionWork(LazyDict):
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
         if record is not None and UNSHOWN_KEY in record.values:
-            self._unshown = record.values[UNSHOWN_KEY]
+            self._unshown = SecretBytes(record.values[UNSHOWN_KEY])
         self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:

@@ -69,7 +69,7 @@ EXCHANGE_PATIENCE: Final = 1.0
 #: logins than that do not fail between two logins that succeed, because then the store is down for all of them.
 MOST_RETRIES: Final = 1000
 #: A value as long as each value under the session key UNSHOWN_KEY, for the size of a session before it is made.
-UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES), 2**32 - 1]))
+UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES).hex(), 2**32 - 1]))
 
 
 def remember_index_key(name: str) -> bytes:
@@ -197,6 +197,10 @@ class RememberFamilies:
         seconds = max(1, family.header.deadline - now)
         result = namespace.replace_entry(family.key, self._pack(changed), seconds, family.version)
         if type(result) is Saved:
+            if status is TokenStatus.CURRENT and family.previous:
+                # The token before the used token is old from now on, shown or not. Without the deletion, each visit of
+                # a user would leave a mark in the store until the family ends.
+                namespace.store.delete(self._shown_key(family))
             return self._with_mark(changed, made)
         if type(result) is not Conflict:
             return None
@@ -216,7 +220,7 @@ class RememberFamilies:
         the mark exists already. Raises StoreError.
         """
         try:
-            key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+            key, deadline = _mark_in(packed)
         except codec.CodecError as error:
             log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
             return
@@ -229,8 +233,8 @@ class RememberFamilies:
         """Return ``found`` with the value that lets the first request with its ticket call :meth:`mark_shown`."""
         if family.shown:
             return found
-        value = [bytes(self._shown_key(family)), family.header.deadline]
-        return found._replace(unshown=SecretBytes(codec.pack(value)))
+        value = SecretBytes(codec.pack([self._shown_key(family).hex(), family.header.deadline]))
+        return found._replace(unshown=value)
 
     def _is_marked(self, family: Family) -> bool:
         return self._namespace.store.load(self._shown_key(family)) is not None
@@ -386,6 +390,12 @@ class RememberFamilies:
             return None
         namespace = self._namespace
         return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=int(namespace.clock()))
+
+
+def _mark_in(packed: bytes) -> tuple[SecretBytes, int]:
+    """Return the mark's store key and deadline in the packed value of UNSHOWN_KEY. Raises CodecError."""
+    key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+    return SecretBytes(bytes.fromhex(key)), deadline
 
 
 def _token_for(foreign: str) -> Secret:
