@@ -38,6 +38,7 @@ from flask_cloakroom import (
     login_required,
     user_session,
 )
+from flask_cloakroom.sessions import concurrent_login
 from support.sites.outcomes import OutcomeSite, Visitor, cookies_set_by
 from support.stores.faults import first_of
 
@@ -281,6 +282,12 @@ def comes_back(visitor: Visitor) -> None:
 
 
 VISITORS: list[Callable[[Visitor], None]] = [is_anonymous, is_logged_in, is_remembered, comes_back]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request wait for the session of a parallel request: here the earlier request has failed, or is over."""
+    monkeypatch.setattr(concurrent_login, "JOIN_PATIENCE", 0.0)
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
