@@ -110,9 +110,10 @@ class TestTreeOfTests:
         """A folder of the package that has tests of its own has them at the same place in ``tests/``."""
         source = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
         others = {"package", "redis_client", "site", "structure", "support", "typing"}
+        parts = {"sessions/one_request", "sessions/settings"}
         for path in (ROOT / "tests").rglob("test_*.py"):
             folder = path.parent.relative_to(ROOT / "tests")
-            assert folder.parts[0] in others or folder.as_posix() in source | {"sessions/one_request", "sessions/settings"}, path
+            assert folder.parts[0] in others or folder.as_posix() in source | parts, path
 
 
 class TestWayOfARequest:

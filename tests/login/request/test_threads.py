@@ -13,13 +13,22 @@ import pytest
 from asgiref.sync import sync_to_async
 from flask import session
 
-from flask_cloakroom import StoreError, current_user, login_user, user_loaded_from_cookie, user_session
+from flask_cloakroom import (
+    StoreError,
+    confirm_login,
+    current_user,
+    login_user,
+    logout_user,
+    user_loaded_from_cookie,
+    user_session,
+)
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from flask_cloakroom.testing.parallel import run_in_threads
 from support.clock import TEST_TIMEOUT, CalmClock
 from support.processes import run
 from support.redis.clients import require_or_skip
 from support.servers.special import VolatileRedisServer
+from support.sites.login import MakeSite
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
     FIRST_USES,
@@ -32,10 +41,12 @@ from support.sites.threads import (
     ask_user,
     contents,
     forget,
+    in_executor,
     read,
     render_token,
     say,
     switching_often,
+    together,
     write,
     write_user_session,
 )
@@ -119,21 +130,47 @@ def test_first_use_together(site: Site, way: str, visitor: str, rounds: int) -> 
 
 
 @pytest.mark.promise(3, 7)
+@pytest.mark.parametrize("change", ["log in", "log in again", "confirm", "rotate"])
 @pytest.mark.parametrize("way", WAYS)
-def test_login_beside_writes(site: Site, way: str) -> None:
-    """One thread logs a user in, the others write: the login and all that was written are stored."""
+def test_a_change_of_privilege_beside_writes(site: Site, way: str, change: str) -> None:
+    """One thread logs a user in, or the like, and the others write: the new ticket has all, the old one nothing."""
+    user = site.users["alice"]
+    act: Callable[[], Any] = {
+        "log in": lambda: login_user(user, remember=True),
+        "log in again": lambda: login_user(user),
+        "confirm": confirm_login,
+        "rotate": lambda: session.rotate(),  # type: ignore[attr-defined]
+    }[change]
     for turn in range(5):
-        browser = site.browser()
+        browser = site.browser(None if change == "log in" else "alice")
         browser.run(lambda: session.update({"name": "a visitor"}))
-        user = site.users["alice"]
-
-        def work(number: int, turn: int = turn, user: Any = user) -> Any:
-            return login_user(user) if number == turn else write(number)
-
-        assert browser.run_in_threads(way, work)[turn] is True
+        old = browser.copy()
+        browser.run_in_threads(way, lambda number, turn=turn: act() if number == turn else write(number))  # type: ignore[misc]
         found = browser.run(contents)
         assert found["who"] == "alice"
         assert found["session"] == {f"key {number}": number for number in range(THREADS) if number != turn}
+        assert old.run(lambda: (current_user.get_id(), dict(session))) == (None, {})
+
+
+@pytest.mark.promise(4, 9)
+@pytest.mark.parametrize("change", [logout_user, lambda: session.destroy()], ids=["log out", "destroy"])  # type: ignore[attr-defined]
+@pytest.mark.parametrize("way", WAYS)
+def test_a_logout_beside_writes(site: Site, way: str, change: Callable[[], Any]) -> None:
+    """One thread logs out, and the others write and ask for the user: nobody is logged in, by any cookie of before."""
+    for turn in range(5):
+        browser = site.browser("alice", remember=change is logout_user)
+        old = browser.copy()
+
+        def work(number: int, turn: int = turn) -> None:
+            if number == turn:
+                change()
+            else:
+                current_user.get_id()
+                write(number)
+
+        browser.run_in_threads(way, work)
+        assert browser.who is None
+        assert old.who is None
 
 
 def who() -> Any:
@@ -269,6 +306,19 @@ class TestOneUser:
         assert response.status_code == 503
         assert response.headers["Retry-After"]
         assert browser.who == "alice"
+
+    @pytest.mark.parametrize("kind", ["server", "cookie"])
+    def test_over_each_kind_of_session(self, make_site: MakeSite, kind: str) -> None:
+        """Also if the session is Flask's own, in a signed cookie, and the user is remembered by a signed token."""
+        site = make_site(kind)
+        browser = site.browser("alice", remember=True)
+        site.work = lambda: in_executor(
+            THREADS, together(THREADS, lambda number: id(current_user._get_current_object()))
+        )
+        for cookies in (("session", "remember_token"), ("remember_token",)):
+            site.loads.clear()
+            assert browser.copy(*cookies).text("/work") == str([id(site.users["alice"])] * THREADS)
+            assert site.loads == ["alice"]
 
     def test_a_loader_that_ends_its_thread(self, site: Site) -> None:
         """A loader that is interrupted leaves nobody waiting: another thread of the request asks it again."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import session
 
-from flask_cloakroom import StoreError, current_user, user_session
+from flask_cloakroom import StoreError, current_user, login_user, user_session
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
@@ -135,3 +135,66 @@ def test_user_data_that_cannot_be_loaded_while_threads_wait(site: Site) -> None:
     assert store.calls == []
     assert response.status_code == 503
     assert browser.run(lambda: (current_user.get_id(), list(user_session["cart"]))) == ("alice", [1])
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_login_whose_data_is_merged_beside_writes(site: Site, way: str) -> None:
+    """One thread logs a visitor with data in, and uses the merged data. The others write to the session meanwhile.
+
+    The user's data has the visitor's and the user's keys, and the session has all that was written.
+    """
+    for turn in range(5):
+        site.browser("alice").run(lambda turn=turn: user_session.update({f"hers {turn}": turn}))  # type: ignore[misc]
+        browser = site.browser()
+        browser.run(lambda turn=turn: user_session.update({f"mine {turn}": turn}))  # type: ignore[misc]
+
+        def work(number: int, turn: int = turn) -> Any:
+            if number == 0:
+                login_user(site.users["alice"])
+                return sorted(user_session)
+            for part in range(10):
+                session[f"key {number}.{part}"] = part
+            return None
+
+        wanted = sorted(f"{whose} {number}" for whose in ("hers", "mine") for number in range(turn + 1))
+        assert browser.run_in_threads(way, work)[0] == wanted
+        found = browser.run(lambda: (current_user.get_id(), sorted(user_session), len(contents()["session"])))
+        assert found == ("alice", wanted, 10 * (THREADS - 1))
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("logs_in", ["in the same request", "in an earlier request"])
+@pytest.mark.parametrize("way", WAYS)
+def test_first_use_after_a_login(site: Site, way: str, logs_in: str) -> None:
+    """Threads that are the first to use the data after a login all write to the merged data, and lose nothing."""
+    start = WAYS[way]
+
+    def work(number: int) -> Any:
+        user_session[f"key {number}"] = number
+        return user_session.get("mine")
+
+    for turn in range(5):
+        browser = site.browser()
+        browser.run(lambda turn=turn: user_session.update({"mine": turn}))  # type: ignore[misc]
+        results: list[Any] = []
+
+        def log_in() -> None:
+            login_user(site.users["alice"])
+
+        def view(results: list[Any] = results) -> str:
+            log_in()
+            return str(results.extend(start(THREADS, together(THREADS, work))))
+
+        async def async_view(results: list[Any] = results) -> str:
+            log_in()
+            return str(results.extend(await start(THREADS, together(THREADS, work))))
+
+        if logs_in == "in the same request":
+            browser.open(async_view if asyncio.iscoroutinefunction(start) else view)
+        else:
+            browser.run(log_in)
+            results = browser.run_in_threads(way, work)
+        assert results == [turn] * THREADS
+        assert browser.run(contents)["user_session"] == {f"key {number}": number for number in range(THREADS)}
+        site.browser("alice").run(lambda: user_session.clear())

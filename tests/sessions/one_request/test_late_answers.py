@@ -234,13 +234,16 @@ class Visit:
             browser.idle_until = time.monotonic() + LIFETIME + 1
 
     def check_everybody(self) -> None:
-        """Check each user once more, when the answers come in time again."""
-        for browser in self.browsers:
+        """Check each user once more, when the answers come in time again: all at once, before any session expires."""
+        run_in_threads(USERS, lambda number: self.check_at_the_end(self.browsers[number]))
+
+    def check_at_the_end(self, browser: Browser) -> None:
+        for _ in range(5):  # a loaded machine can make an answer late, too
             response = self.open(browser, "/read")
             if response.status_code == 200:
                 self.check_total(browser, response.json)
-            else:
-                self.note(browser, "/read", f"got a {response.status_code} from a store that works")
+                return
+        self.note(browser, "/read", "got a 503 again and again from a store that works")
 
     def __str__(self) -> str:
         return (
@@ -285,5 +288,5 @@ def test_late_answers(proxy: Proxy, load: Load, slots: int, capsys: pytest.Captu
         print(f"\n{slots} at a time: {answers.late} late answers, {visit}, {len(alarms)} alarms")
     assert visit.unavailable > 0
     assert visit.remembered > 0
-    assert visit.violations[:20] == []
+    assert visit.violations == [], "\n".join(visit.violations)
     assert alarms == []

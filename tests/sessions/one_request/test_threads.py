@@ -9,10 +9,23 @@ from typing import Any
 import pytest
 from flask import flash, get_flashed_messages, session
 
-from flask_cloakroom import LockTimeoutError, StoreError, generate_csrf, register_type
+from flask_cloakroom import (
+    LockTimeoutError,
+    StoreError,
+    current_user,
+    generate_csrf,
+    login_user,
+    register_type,
+    session_created,
+    session_rotated,
+    user_logged_in,
+    user_session,
+)
 from flask_cloakroom.core.values.codec import registered_classes, registered_names
 from flask_cloakroom.sessions.outage import SessionUnavailable
 from support.clock import TEST_TIMEOUT, CalmClock, wait_until
+from support.sites.csrf import make_app as csrf_site
+from support.sites.csrf import post
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import (
     THREADS,
@@ -25,6 +38,7 @@ from support.sites.threads import (
     render_token,
     say,
     switching_often,
+    together,
     write,
 )
 from support.sites.watched_store import watch
@@ -232,6 +246,32 @@ class TestFirstUse:
         assert isinstance(error, SessionUnavailable)
         assert 0.1 < waited < 3
         assert browser.run(lambda: session["key 1"]) == 1
+
+    @pytest.mark.parametrize(
+        "ask",
+        [lambda: current_user.get_id(), lambda: dict(user_session), generate_csrf],
+        ids=["user", "user_session", "token"],
+    )
+    def test_whoever_waits_for_another_thing_harms_nobody(self, make_app: MakeApp, ask: Callable[[], Any]) -> None:
+        """The user, their data and a token need the session, too: the thread that gives up does not end the request."""
+        site = Site(make_app(SESSION_STORE_TIMEOUT=0.3))
+        browser = site.browser("alice")
+        browser.run(lambda: session.update({"name": "visitor"}))
+        store, gate = watch(site.app), Gate()
+
+        def view() -> tuple[Any, Any, Any]:
+            store.before["load"] = gate
+            first = Running(lambda: (read(0), write(1)))
+            gate.wait_for_first()
+            late = Running(ask).join()
+            gate.open()
+            return first.result(), late.error, Running(lambda: read(0)).result()
+
+        found, error, later = browser.run(view)
+        assert found == ("visitor", None)
+        assert isinstance(error, SessionUnavailable)
+        assert later == "visitor"
+        assert browser.run(lambda: (current_user.get_id(), session["key 1"])) == ("alice", 1)
 
     def test_a_view_that_fails_by_the_wait_is_a_503(self, make_app: MakeApp) -> None:
         """The response says when to try again, and the next request finds the session."""
@@ -452,6 +492,120 @@ def wait_a_moment_for(thread: Running) -> None:
             threading.Event().wait(0.005)
 
 
+# -- code of the application ----------------------------------------------------------------------------------------
+
+
+class TestNoLockIsHeld:
+    """While code of the application runs, no lock is held: another thread of the request can use the open session."""
+
+    def probe(self, seen: list[Any]) -> None:
+        """Use the session in another thread, and wait for it."""
+        seen.append(Running(lambda: (read(0), session.setdefault("list", []), session.pop("none", None))).result())
+
+    def check(self, seen: list[Any]) -> None:
+        assert seen
+        assert {found[0] for found in seen} == {"visitor"}
+
+    def test_a_user_loader(self, site: Site) -> None:
+        """It may wait for a thread that reads and writes the session."""
+        browser, seen = site.browser("alice"), []
+        browser.run(lambda: session.update({"name": "visitor"}))
+        site.while_loading = lambda: self.probe(seen)
+        assert browser.who == "alice"
+        self.check(seen)
+
+    def test_an_encoder(self, site: Site, browser: Browser) -> None:
+        """It runs when the session is saved."""
+        seen: list[Any] = []
+
+        def encode(hat: Hat) -> str:
+            self.probe(seen)
+            return "hat"
+
+        register_type(Hat, name="tests.Hat", encode=encode, decode=lambda name: Hat())
+        try:
+            browser.run(lambda: session.update({"hat": Hat()}))
+        finally:
+            del registered_classes[Hat], registered_names["tests.Hat"]
+        self.check(seen)
+
+    def test_a_merge_strategy(self, make_app: MakeApp) -> None:
+        """It runs while the session is saved, when another request has changed the same value."""
+        seen: list[Any] = []
+
+        def merge(base: Any, theirs: Any, mine: Any) -> Any:
+            self.probe(seen)
+            return theirs + mine
+
+        site = Site(make_app(SESSION_MERGE={"n": merge}))
+        browser = site.browser()
+        browser.run(lambda: session.update({"name": "visitor", "n": 1}))
+
+        def view() -> None:
+            session["n"] += 1
+            browser.run(lambda: session.update({"n": 10}))
+
+        browser.run(view)
+        self.check(seen)
+        assert browser.run(lambda: session["n"]) == 12
+
+    @pytest.mark.parametrize("signal", [user_logged_in, session_created, session_rotated], ids=lambda one: one.name)
+    def test_a_receiver(self, site: Site, browser: Browser, signal: Any) -> None:
+        """It may wait for such a thread, too."""
+        seen: list[Any] = []
+
+        def receive(sender: Any, **arguments: Any) -> None:
+            self.probe(seen)
+
+        with signal.connected_to(receive):
+            browser.run(lambda: login_user(site.users["alice"]))
+            site.browser().run(lambda: session.update({"name": "visitor"}))
+        self.check(seen)
+
+
+class Hat:
+    """Another class of the application."""
+
+
+# -- writes beside a save -----------------------------------------------------------------------------------------
+
+
+def show_messages() -> None:
+    assert get_flashed_messages() == ["earlier"]
+
+
+def lock_and_write() -> None:
+    with session.lock():  # type: ignore[attr-defined]
+        session["locked"] = 1
+
+
+#: What stores something before the response is made.
+SAVES: dict[str, Callable[[], None]] = {"messages are shown": show_messages, "a lock": lock_and_write}
+
+
+@ROUNDS
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("save", SAVES)
+def test_writes_beside_a_save(site: Site, save: str, way: str, rounds: int) -> None:
+    """One thread stores something in the middle of the request, the others write all the time: nothing is lost."""
+
+    def work(number: int) -> None:
+        if number == 0:
+            SAVES[save]()
+        else:
+            for turn in range(10):
+                session[f"key {number}.{turn}"] = turn
+                session["cart"].append(number)
+
+    for _ in range(rounds):
+        browser = site.browser()
+        browser.run(lambda: (flash("earlier"), session.update({"cart": []})))
+        browser.run_in_threads(way, work)
+        found = browser.run(lambda: (len([key for key in session if key.startswith("key ")]), sorted(session["cart"])))
+        assert found == (10 * (THREADS - 1), sorted([*range(1, THREADS)] * 10))
+
+
 # -- flash messages -----------------------------------------------------------------------------------------------
 
 
@@ -516,6 +670,16 @@ class TestTokens:
             return [first.result(), second.result()]
 
         assert [browser.accepts(token) for token in browser.run(view)] == [True, True]
+
+    @pytest.mark.parametrize("way", ["executor", "threads"])
+    def test_over_flasks_own_session(self, way: str) -> None:
+        """Over a session in a signed cookie, too."""
+        app = csrf_site("cookie")
+        app.add_url_rule("/run", "run", lambda: WAYS[way](THREADS, together(THREADS, render_token)))
+        for _ in range(10):
+            client = app.test_client()
+            tokens = client.get("/run").json
+            assert [post(client, token).status_code for token in tokens] == [200] * THREADS
 
 
 # -- the lock of a session ----------------------------------------------------------------------------------------

@@ -278,6 +278,15 @@ class Browser:
     def who(self) -> str | None:
         return self.run(lambda: current_user.get_id())
 
+    def copy(self) -> Browser:
+        """Return another browser with the cookies as they are now."""
+        copy = Browser(self.site)
+        for name in ("session", "remember_token"):
+            value = self.cookie(name)
+            if value is not None:
+                copy.client.set_cookie(name, value)
+        return copy
+
     def lose_session_cookie(self) -> None:
         """Forget the session cookie, as a browser does that was closed."""
         self.client.delete_cookie("session")
