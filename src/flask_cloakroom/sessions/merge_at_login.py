@@ -56,10 +56,8 @@ def merge_before_commit(work: SessionWork) -> None:
     with work.outage():
         is_merged = _merge_stored(work, record)
     if is_merged or USER_KEY in work.changes():
-        data = work.opened()
         for key in _visitor_keys(record):
-            if key in data:
-                del work[key]
+            work.drop(key)
 
 
 def merge_after_commit(work: SessionWork) -> None:

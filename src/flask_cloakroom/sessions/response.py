@@ -61,7 +61,13 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
         try:
             response = process(*arguments)
         except Exception:
-            if not isinstance(session, SessionWork):  # Flask's own session could not be saved
+            # An after_request function failed, or the session cannot be saved. Flask makes an error page now, whose
+            # response must save and send nothing of the request before.
+            is_on_server = isinstance(session, SessionWork)
+            for work in session.works_of_request() if is_on_server else ():
+                if not work.closed:
+                    work.rollback()
+            if not (is_on_server and session.closed):
                 roll_back_parts(app)
             raise
         if not (isinstance(session, SessionWork) and session.failed):

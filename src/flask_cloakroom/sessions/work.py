@@ -377,6 +377,11 @@ class SessionWork(LazyDict):
         self._record = record
         self._reload_keys(record.values, keys)
 
+    def drop(self, key: Any) -> None:
+        """Let the commit delete ``key``, without the log line of ``del session[key]`` after the response was made."""
+        self._data.pop(key, None)
+        self._touched.setdefault(key, None)
+
     def forget_changes(self) -> None:
         """Discard this request's changes, so that the session has its stored values again."""
         self._reset({} if self._record is None else self._record.values)
@@ -428,7 +433,7 @@ class SessionWork(LazyDict):
             self.repository.families.mark_shown(packed)
         self._unshown = None
         if record.values.get(UNSHOWN_KEY) == packed:  # otherwise this request has gone on in another session
-            self.pop(UNSHOWN_KEY, None)
+            self.drop(UNSHOWN_KEY)
 
     def _due(self, record: Record) -> tuple[bool, bool]:
         """Return whether a refresh of the stored session is due, and whether a renewal of its ticket is due."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from ..core.entries.record import Absence, Committed, Record
@@ -173,7 +175,10 @@ class RotationContract(ContractBase):
 
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_the_store_fails_in_the_middle_of_a_renewal(self, stage: Stage, moment: str) -> None:
-        """If the last write of a renewal or its answer is lost, the old ticket leads to a session with all values."""
+        """If the last write of a renewal or its answer is lost, the old ticket leads to a session with all values.
+
+        A lost answer is no error, because the write is found in the store.
+        """
         session = stage.begin(a=0)
         mine = stage.read(session)
 
@@ -181,8 +186,9 @@ class RotationContract(ContractBase):
             raise StoreError("no answer in time")
 
         step_in = stage.store.before if moment == "before" else stage.store.after
-        with pytest.raises(StoreError), step_in("replace", fail):
-            stage.rotate(mine, renewal=True, b=1)
+        expected = pytest.raises(StoreError) if moment == "before" else nullcontext()
+        with expected, step_in("replace", fail):
+            assert stage.rotate(mine, renewal=True, b=1) is not None
         assert stage.values_seen(session) == ({"a": 0} if moment == "before" else {"a": 0, "b": 1})
         again = stage.rotate(stage.read(session), renewal=True, c=1)
         assert again is not None

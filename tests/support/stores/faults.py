@@ -49,6 +49,11 @@ class Outage:
     #: The verb of the command at which the fault came, or "" if it has not come.
     failed_at: str = ""
 
+    @property
+    def hides_a_replacement(self) -> bool:
+        """True if the answer to a ``replace`` did not come and the store is down, so that nobody can look it up."""
+        return self.failed_at == "replace" and self.stays_down
+
     def __str__(self) -> str:
         """Return the commands, with a mark at the fault."""
         return " ".join(self.calls) + (f" (fault at {self.failed_at})" if self.failed_at else " (no fault came)")

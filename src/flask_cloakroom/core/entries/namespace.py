@@ -199,7 +199,8 @@ class Namespace:
         # No other write has the same bytes if an entry has a nonce (SESSION_ENCRYPTION), a random ticket, key or token:
         # the tombstone of a rotation, a token family, and a new session, whose store key is random. Without a nonce,
         # another request may have written the same values in the same second. Then the entry is as this request wants
-        # it: a session that ended, or values that are equal. Only a sum then counts one of the two changes.
+        # it: a session that ended, or values that are equal. Only a sum then counts one of the two changes, and two
+        # requests can get a lock that both asked for in the same millisecond.
         try:
             entry = self.store.load(key)
         except StoreError:

@@ -166,6 +166,8 @@ class RememberFamilies:
 
         ``token``: a text that matches ``family.TOKEN_PATTERN``. Raises StoreError.
         """
+        if self._retries:
+            self._retry_ends()
         selector, tickets = selector_of(token), self._namespace.tickets
         key, digest = tickets.family_key(selector), tickets.token_digest(token)
         family = self._open(selector, key, self._namespace.store.load(key))

@@ -15,6 +15,7 @@ from ...core.entries.family import TOKEN_PATTERN, Family, TokenStatus
 from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
+from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from .tokens import Remembered, Used
 
@@ -126,7 +127,9 @@ class StoredTokens:
 
     def revoke_or_retry(self, token: str) -> str:
         """End the family of a token as :meth:`revoke` does. If the store is down, return "" and try again later."""
-        return self._families.end_or_retry(partial(self._revoke, token)) or ""
+        return (
+            self._families.end_or_retry(partial(self._revoke, Secret(token))) or ""
+        )  # an error report may show the call
 
     def revoke_login_or_retry(self, owner: Ownership) -> None:
         """End the token family of a login. If the store is down, try again later."""

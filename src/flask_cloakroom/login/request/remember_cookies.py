@@ -128,7 +128,7 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
     if used is None:
         tell(log.info, "%s: a remember token was refused, because a parallel request revoked it", login.log_name)
         return False
-    if used.token is not None:
+    if used.token is not None and used.ticket is None:
         # Before the other steps, because the token of the browser is not valid any more: if another step fails, the
         # browser still needs the new token.
         state.set_remember_cookie(used.token, used.lifetime)
@@ -139,7 +139,11 @@ def _use_token(state: LoginState, login: SessionLogin, user: Any, remembered: Re
         tell(log.info, "%s: a remember token was revoked while it was used", login.log_name)
         login.end()
         state.remember_cookie = None
-        begins = False
+        return False
+    if used.token is not None:
+        # After the other steps. If one of them fails, the browser gets neither the next token nor the session. Then the
+        # token that it has leads to both again. With the next token alone, it would lose the session's values.
+        state.set_remember_cookie(used.token, used.lifetime)
     if not begins:
         return False
     if used.token is None:
@@ -186,14 +190,26 @@ def revoke_replaced(state: LoginState, tokens: Sequence[str], owner: Ownership |
         lenient.revoke_login_or_retry(owner)
     for token in tokens:
         if SEPARATOR in token:
-            revoke(state, token)
+            try:
+                revoke(state, token)
+            except SessionUnavailable:
+                log.warning("the store is down, so a cookie of Flask-Login was not refused. It stays valid")
 
 
 def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
-    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``."""
-    for remembered in sent_tokens_of(state, user_id):
-        renewed = state.tokens.renew(remembered, auth_hash)
-        if renewed is not None:
+    """Replace the sent token of this user by a token with another digest of ``session_auth_hash()``.
+
+    If the store fails twice, log a warning. Then the old token is refused, and the user is not remembered any more.
+    """
+    for is_last in (False, True):
+        try:
+            remembered = next(sent_tokens_of(state, user_id), None)
+            renewed = None if remembered is None else state.tokens.renew(remembered, auth_hash)
+        except SessionUnavailable:
+            if is_last:
+                log.warning("the store is down, so a remember token was not renewed after a change of the password")
+            continue
+        if remembered is not None and renewed is not None:
             state.set_remember_cookie(renewed, max(1, remembered.lifetime - remembered.age))
         return
 
@@ -208,10 +224,7 @@ def send(state: LoginState, response: Response) -> None:
     """
     after_save, state.after_save = state.after_save, []
     for function in after_save:
-        try:
-            function()
-        except SessionUnavailable:
-            log.warning("the store is down, so the remember tokens of the login before were not changed")
+        function()
     state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:
