@@ -147,12 +147,17 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             value = self[key]
             del self[key]
         except KeyError:
-            if self.is_opened and self._is_unreadable(key):
-                # Remove the stored value even if this process cannot decode it. Another process may know its type, and
-                # would still find the value otherwise.
-                self._touch(key)
+            unreadable: SecretBytes | None = None
+            if self.is_opened:
+                with self._mutex:  # otherwise a key that another thread is deleting would look like an unreadable one
+                    if self._is_unreadable(key):
+                        # Remove the stored value even if this process cannot decode it. Another process may know its
+                        # type, and would still find the value otherwise.
+                        unreadable = SecretBytes(self._base[key])
+                        self._touch(key)
+            if unreadable is not None:
                 with suppress(codec.CodecError):
-                    return codec.unpack(self._base[key])
+                    return codec.unpack(unreadable)
             if default:
                 return default[0]
             raise
