@@ -214,9 +214,14 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             packed = self._base[key]
             value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
+            with self._mutex:
+                present = self._data.get(key, _MISSING)
+                if present is _PACKED:
+                    del self._data[key]
+            if present is not _PACKED and present is not _MISSING:
+                return present  # another thread has decoded or set the value
             # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
-            self._data.pop(key, None)
             raise KeyError(key) from None
         return self._publish(key, value)
 
