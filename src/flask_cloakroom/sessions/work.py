@@ -253,7 +253,8 @@ class SessionWork(LazyDict):
         except Reentered:
             return {}
         except TimeoutError:
-            tell(log.error, "another thread of this request has not loaded the session yet, so this thread gets a 503")
+            text = "another thread of this request has not loaded the session yet, so this thread gets a 503"
+            self.first_use.call_inside(log.error, text)
             raise SessionUnavailable from None
         return self._data
 

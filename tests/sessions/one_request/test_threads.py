@@ -487,7 +487,7 @@ class TestDecoders:
         assert found[1:] == [2] * (len(found) - 1)
 
     def test_a_decoder_that_fails_once(self, wearer: Browser, decode: list[Callable[[], Any]]) -> None:
-        """The value is missing for one thread or for both, the request does not fail, and the value stays stored."""
+        """The value is missing for a thread, or it is the other thread's object. It stays stored."""
         gate = Gate()
 
         def fail() -> None:
@@ -503,9 +503,7 @@ class TestDecoders:
             gate.open()
             return [first.result(), second.result()]
 
-        first, second = wearer.run(view)
-        assert first is None
-        assert second is None or second.name == "red"
+        assert {coat and coat.name for coat in wearer.run(view)} <= {None, "red"}
         assert wearer.run(lambda: session["coat"].name) == "red"
 
 

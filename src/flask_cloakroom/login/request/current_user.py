@@ -67,7 +67,8 @@ def user_of(state: LoginState) -> Any:
         except Reentered:
             return state.realm.anonymous_user()
         except TimeoutError:
-            tell(log.error, "another thread of this request has not loaded the user yet, so this thread gets a 503")
+            text = "another thread of this request has not loaded the user yet, so this thread gets a 503"
+            state.first_use.call_inside(log.error, text)
             raise SessionUnavailable from None
     return state.user
 
