@@ -16,7 +16,7 @@ from ...errors import SessionValueError
 from ...first_use import FirstUse, Reentered, tell
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, unpack_changes
-from ...sessions.outage import SessionUnavailable
+from ...sessions.outage import WaitedTooLong
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -109,7 +109,7 @@ class StoredSession(LazyDict, UserSession):
         except Reentered:
             return {}
         except TimeoutError:
-            raise SessionUnavailable from None
+            raise WaitedTooLong from None
         return self._data
 
     def _load(self) -> None:
