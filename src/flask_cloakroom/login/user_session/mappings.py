@@ -99,9 +99,13 @@ class StoredSession(LazyDict, UserSession):
         self._user_data = session.repository.user_data
         self._first_use = FirstUse()
         self._saves: list[UserCommit] = []
-        self.closed = session.closed
 
     __repr__ = UserSession.__repr__
+
+    @property
+    def closed(self) -> bool:  # type: ignore[override]
+        """True after the response was made. Changes that are made later are not saved."""
+        return self._session.closed
 
     def _open(self) -> dict[Any, Any]:
         try:
@@ -164,7 +168,6 @@ class StoredSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Save the changes of the request. Without changes, write only the time of the last use, if that is due."""
-        self.closed = self._session.closed
         if not self.is_opened or self._record is None:
             return
         changes = self.changes()
