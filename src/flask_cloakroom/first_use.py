@@ -85,6 +85,19 @@ class FirstUse:
                 for call in run.later:
                     call()
 
+    def call_inside(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call ``function`` as an action would, but at once, while another thread may be in a run.
+
+        For a log line about a wait that was too long: a log handler that uses the session must not wait again.
+        """
+        run = _Run(self, _current.get())
+        token = _current.set(run)
+        try:
+            function(*arguments)
+        finally:
+            run.is_over = True
+            _current.reset(token)
+
     @property
     def is_running(self) -> bool:
         """True if a thread is in a run of this object."""

@@ -29,7 +29,7 @@ from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..first_use import Reentered, StoreUse, tell
 from ..secret import Secret, SecretBytes
-from .outage import SessionUnavailable
+from .outage import SessionUnavailable, WaitedTooLong
 from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -253,8 +253,9 @@ class SessionWork(LazyDict):
         except Reentered:
             return {}
         except TimeoutError:
-            tell(log.error, "another thread of this request has not loaded the session yet, so this thread gets a 503")
-            raise SessionUnavailable from None
+            text = "another thread of this request has not loaded the session yet, so this thread gets a 503"
+            self.first_use.call_inside(log.error, text)
+            raise WaitedTooLong from None
         return self._data
 
     def _load(self) -> None:

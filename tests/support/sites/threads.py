@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -18,7 +19,7 @@ from flask import Flask, copy_current_request_context, flash, get_flashed_messag
 import flask_cloakroom
 from flask_cloakroom import Cloakroom, UserKind, UserMixin, current_user, generate_csrf, login_user, user_session
 from flask_cloakroom.testing.parallel import run_in_threads
-from support.clock import TEST_TIMEOUT, wait_until
+from support.clock import TEST_TIMEOUT
 
 T = TypeVar("T")
 
@@ -136,30 +137,35 @@ class Running:
         self.value: Any = None
         self.error: BaseException | None = None
         self._work = copy_current_request_context(work)
+        self._entered = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        sys.setprofile(self._notice_entry)
         try:
             self.value = self._work()
         except BaseException as error:
             self.error = error
+        finally:
+            sys.setprofile(None)
+            self._entered.set()
+
+    def _notice_entry(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            sys.setprofile(None)
+            self._entered.set()
 
     def is_done(self) -> bool:
         return not self._thread.is_alive()
 
-    def is_in_the_package(self) -> bool:
-        """Return whether the thread runs code of the package now, or waits in it."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        while frame is not None:
-            if frame.f_code.co_filename.startswith(PACKAGE):
-                return True
-            frame = frame.f_back
-        return False
+    def has_entered(self) -> bool:
+        """Return whether the thread has run code of the package, or is done."""
+        return self._entered.is_set()
 
     def wait_until_inside(self) -> Running:
         """Return when the thread has entered the package, or is done."""
-        wait_until(lambda: self.is_done() or self.is_in_the_package(), "a thread that uses the package")
+        assert self._entered.wait(TEST_TIMEOUT), "the thread does not come to the package"
         return self
 
     def join(self) -> Running:

@@ -147,12 +147,17 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             value = self[key]
             del self[key]
         except KeyError:
-            if self.is_opened and self._is_unreadable(key):
-                # Remove the stored value even if this process cannot decode it. Another process may know its type, and
-                # would still find the value otherwise.
-                self._touch(key)
+            unreadable: SecretBytes | None = None
+            if self.is_opened:
+                with self._mutex:  # otherwise a key that another thread is deleting would look like an unreadable one
+                    if self._is_unreadable(key):
+                        # Remove the stored value even if this process cannot decode it. Another process may know its
+                        # type, and would still find the value otherwise.
+                        unreadable = SecretBytes(self._base[key])
+                        self._touch(key)
+            if unreadable is not None:
                 with suppress(codec.CodecError):
-                    return codec.unpack(self._base[key])
+                    return codec.unpack(unreadable)
             if default:
                 return default[0]
             raise
@@ -209,9 +214,14 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             packed = self._base[key]
             value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
+            with self._mutex:
+                present = self._data.get(key, _MISSING)
+                if present is _PACKED:
+                    del self._data[key]
+            if present is not _PACKED and present is not _MISSING:
+                return present  # another thread has decoded or set the value
             # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
-            self._data.pop(key, None)
             raise KeyError(key) from None
         return self._publish(key, value)
 

@@ -16,7 +16,7 @@ from ...errors import SessionValueError
 from ...first_use import FirstUse, Reentered, tell
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, unpack_changes
-from ...sessions.outage import SessionUnavailable
+from ...sessions.outage import WaitedTooLong
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -99,9 +99,13 @@ class StoredSession(LazyDict, UserSession):
         self._user_data = session.repository.user_data
         self._first_use = FirstUse()
         self._saves: list[UserCommit] = []
-        self.closed = session.closed
 
     __repr__ = UserSession.__repr__
+
+    @property
+    def closed(self) -> bool:  # type: ignore[override]
+        """True after the response was made. Changes that are made later are not saved."""
+        return self._session.closed
 
     def _open(self) -> dict[Any, Any]:
         try:
@@ -109,7 +113,7 @@ class StoredSession(LazyDict, UserSession):
         except Reentered:
             return {}
         except TimeoutError:
-            raise SessionUnavailable from None
+            raise WaitedTooLong from None
         return self._data
 
     def _load(self) -> None:
@@ -164,7 +168,6 @@ class StoredSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Save the changes of the request. Without changes, write only the time of the last use, if that is due."""
-        self.closed = self._session.closed
         if not self.is_opened or self._record is None:
             return
         changes = self.changes()
