@@ -131,7 +131,7 @@ class SessionWork(LazyDict):
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
     _first_use: StoreUse | None = None
-    # The saves of this request, the oldest first, and its merges of visitor data. They are undone if a later save fails.
+    # The saves of this request, the oldest first, and its merges of visitor data. A later save that fails undoes them.
     _saves: Sequence[Committed] = ()
     _merges: Sequence[UserCommit] = ()
     # The ticket for the cookie after a save that is not undone.
