@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from flask import Flask, Request, Response
@@ -88,7 +88,7 @@ class ServerSessionInterface(SessionInterface):
         for work in works:
             work.closed = work.closed or not work.is_used
         if used:
-            session.first_use.run(partial(finish, app, used, response))
+            finish(app, used, response)
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

@@ -11,6 +11,7 @@ The response gets a cookie only if all saves succeeded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from flask import Flask, Response
 
@@ -27,6 +28,15 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError, SessionLimitError,
     and the errors of merge strategies. Then nothing is saved, and the page for the error can use the sessions.
     """
+    (works[0].main_work or works[0]).first_use.run(partial(_save_or_roll_back, app, works))
+    if works[0].failed:
+        make_unavailable(app, response)  # after the run, because the error page may use the session
+    for work in works:
+        _set_cookie(work, response)
+
+
+def _save_or_roll_back(app: Flask, works: Sequence[SessionWork]) -> None:
+    """Save the sessions with their companions, or none of them. Raises the errors of :func:`finish`."""
     shown = [work.shown_flashes for work in works]
     for work in works:
         if not work.failed:
@@ -40,7 +50,7 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     except Exception:
         for work, flashes in zip(works, shown, strict=True):
             work.rollback()
-            # Flask makes an error response, and calls this function for it again.
+            # Flask makes an error response, and calls finish() for it again.
             work.shown_flashes, work.closed = flashes, False
         roll_back_parts(app)
         raise
@@ -48,9 +58,6 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
         for work in works:
             work.rollback()
         roll_back_parts(app)
-        make_unavailable(app, response)
-    for work in works:
-        _set_cookie(work, response)
 
 
 def save_together(works: Sequence[SessionWork]) -> None:

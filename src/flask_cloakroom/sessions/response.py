@@ -6,6 +6,7 @@ module replaces three methods of the application by functions that call the repl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from functools import wraps
 from typing import Any, Final, Protocol
@@ -13,14 +14,19 @@ from typing import Any, Final, Protocol
 from flask import Flask, Request, Response, got_request_exception
 
 from ..context import peek_at_session, this_request
+from ..first_use import FirstUse
 from .flashes import put_back_on_failure
 from .outage import SessionUnavailable, make_unavailable
 from .work import SessionWork
+
+log = logging.getLogger("flask_cloakroom.sessions")
 
 #: The key in ``app.extensions`` of the parts of a response, a dict.
 _PARTS: Final = "flask_cloakroom.sessions response parts"
 #: The name of the attribute of the request object that is True after the response got all headers and cookies.
 _FINISHED: Final = "_flask_cloakroom_response_finished"
+#: The name of the attribute of the request object that is True after a response could not be made.
+_FAILED: Final = "_flask_cloakroom_response_failed"
 
 
 class ResponsePart(Protocol):
@@ -42,9 +48,13 @@ def add_response_part(app: Flask, key: Hashable, part: ResponsePart) -> None:
 
 
 def roll_back_parts(app: Flask) -> None:
-    """Call :meth:`ResponsePart.roll_back` of each part of ``app``."""
-    for part in app.extensions.get(_PARTS, {}).values():
-        part.roll_back()
+    """Call :meth:`ResponsePart.roll_back` of each part of ``app``. Signals are sent after all of these calls."""
+
+    def roll_back() -> None:
+        for part in app.extensions.get(_PARTS, {}).values():
+            part.roll_back()
+
+    FirstUse().run(roll_back)
 
 
 def has_finished(request: Request) -> bool:
@@ -62,13 +72,15 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
             response = process(*arguments)
         except Exception:
             # An after_request function failed, or the session cannot be saved. Flask makes an error page now, whose
-            # response must save and send nothing of the request before.
-            is_on_server = isinstance(session, SessionWork)
+            # response must save and send nothing of the request before. Only with Flask's own session the error page
+            # sends the changes of the session, so it sends the login's cookies too, unless the error page fails itself.
+            is_on_server, details = isinstance(session, SessionWork), this_request().__dict__
             for work in session.works_of_request() if is_on_server else ():
                 if not work.closed:
                     work.rollback()
-            if not (is_on_server and session.closed):
+            if not session.closed if is_on_server else _FAILED in details:
                 roll_back_parts(app)
+            details[_FAILED] = True
             raise
         if not (isinstance(session, SessionWork) and session.failed):
             for part in parts.values():
@@ -90,21 +102,31 @@ def answer_failures(app: Flask) -> None:
     @wraps(handle_in_view)
     def handle_user_exception(*arguments: Any) -> Any:
         put_back_on_failure()
+        *first, error = arguments
         try:
             return handle_in_view(*arguments)
-        except SessionUnavailable as error:
-            if isinstance(arguments[-1], SessionUnavailable):
-                return error.get_response()  # the page for this error uses the session too, so send a plain page
-            return handle_user_exception(*arguments[:-1], error)
+        except SessionUnavailable as unavailable:
+            if not isinstance(error, SessionUnavailable):
+                return handle_user_exception(*first, unavailable)
+            return error.get_response()  # the page for this error uses the session too, so send a plain page
+        except Exception:
+            if not isinstance(error, SessionUnavailable):
+                raise
+            log.exception("the error page for 503 failed, so a plain page is sent")
+            return error.get_response()
 
     @wraps(handle)
     def handle_exception(*arguments: Any) -> Any:
-        if not isinstance(arguments[-1], SessionUnavailable):
-            return handle(*arguments)
-        response = app.make_response(app.handle_user_exception(*arguments))
+        *first, error = arguments
+        if not isinstance(error, SessionUnavailable):
+            try:
+                return handle(*arguments)
+            except SessionUnavailable as unavailable:
+                error = unavailable  # the error page for 500 uses the session too
+        response = app.make_response(app.handle_user_exception(*first, error))
         make_unavailable(app, response)
         finalize: Any = app.finalize_request
-        return finalize(*arguments[:-1], response, from_error_handler=True)
+        return finalize(*first, response, from_error_handler=True)
 
     app.handle_user_exception = handle_user_exception  # type: ignore[method-assign, assignment]
     app.handle_exception = handle_exception  # type: ignore[method-assign, assignment]
