@@ -4,7 +4,8 @@
 2. The visitor data is merged into the user's data. The same write adds the visitor id to the merge log.
 3. The visitor data is deleted from the session.
 
-After a crash between two steps, the session's next request goes on with the next step. If the browser never received
+If the view of the login reads the user's data, step 2 comes first, and a failed save takes it back. After a crash
+between two steps, the session's next request goes on with the next step. If the browser never received
 the response to the login, it does not have the ticket of that session. For this case the tombstone of the old session
 carries the visitor data. The next login of the same user with the old ticket merges that data.
 """
@@ -12,6 +13,7 @@ carries the visitor data. The next login of the same user with the old ticket me
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import signals
@@ -22,7 +24,7 @@ from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_i
 from ..core.values import codec
 from ..core.values.merge import MISSING
 from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
-from ..core.values.rebase import Changes
+from ..core.values.rebase import Changes, Values, apply_changes
 from ..errors import CloakroomError, StoreError
 from ..first_use import tell
 from .work import SessionWork
@@ -46,6 +48,24 @@ def will_merge(work: SessionWork) -> bool:
     return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
 
 
+def merge_for_view(work: SessionWork) -> None:
+    """Merge the visitor data of a login that is not saved yet, because the view reads the user's data now.
+
+    If the save of the login fails, the merge is taken back. Raises SessionUnavailable.
+    """
+    values = apply_changes(work.stored_values, work.changes())
+    user_id, data = user_id_in(values), visitor_data_in(values)
+    if user_id is None:
+        return
+    owner = work.repository.tickets.owner_name(str(user_id))
+    with work.outage():
+        merge_carried(work, values)
+        is_merged = data is None or not data.values or _merge(work, owner, user_id, data)
+    if is_merged:
+        for key in _visitor_keys(values):
+            work.drop(key)
+
+
 def merge_before_commit(work: SessionWork) -> None:
     """Merge the stored session's visitor data, which an earlier login should have merged, into the user's data.
 
@@ -56,7 +76,7 @@ def merge_before_commit(work: SessionWork) -> None:
     with work.outage():
         is_merged = _merge_stored(work, record)
     if is_merged or USER_KEY in work.changes():
-        for key in _visitor_keys(record):
+        for key in _visitor_keys(record.values):
             work.drop(key)
 
 
@@ -70,7 +90,7 @@ def merge_after_commit(work: SessionWork) -> None:
     try:
         if not _merge_stored(work, record):
             return
-        committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
+        committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record.values)))
     except StoreError as error:
         text = "session %s: visitor data was not merged. The next request tries again: %s"
         tell(log.warning, text, record.sid, error)
@@ -96,8 +116,8 @@ def merge_carried(work: SessionWork, changes: Changes) -> None:
             _merge(work, owner, user_id, carried.data)
 
 
-def _visitor_keys(record: Record) -> list[Any]:
-    return [key for key in record.values if key == VISITOR_ID_KEY or is_visitor_key(key)]
+def _visitor_keys(values: Values) -> list[Any]:
+    return [key for key in values if key == VISITOR_ID_KEY or is_visitor_key(key)]
 
 
 def _merge_stored(work: SessionWork, record: Record) -> bool:
@@ -127,6 +147,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
         tell(log.error, "visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
+        work.undo_later(partial(work.repository.user_data.take_back, merged), None)
         for conflict in merged.conflicts:
             work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
         if merged.changed and signals.user_session_merged.receivers:

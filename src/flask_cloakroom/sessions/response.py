@@ -6,6 +6,7 @@ module replaces three methods of the application by functions that call the repl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from functools import wraps
 from typing import Any, Final, Protocol
@@ -16,6 +17,8 @@ from ..context import peek_at_session, this_request
 from .flashes import put_back_on_failure
 from .outage import SessionUnavailable, make_unavailable
 from .work import SessionWork
+
+log = logging.getLogger("flask_cloakroom.sessions")
 
 #: The key in ``app.extensions`` of the parts of a response, a dict.
 _PARTS: Final = "flask_cloakroom.sessions response parts"
@@ -90,12 +93,17 @@ def answer_failures(app: Flask) -> None:
     @wraps(handle_in_view)
     def handle_user_exception(*arguments: Any) -> Any:
         put_back_on_failure()
+        failure = arguments[-1] if isinstance(arguments[-1], SessionUnavailable) else None
         try:
             return handle_in_view(*arguments)
         except SessionUnavailable as error:
-            if isinstance(arguments[-1], SessionUnavailable):
-                return error.get_response()  # the page for this error uses the session too, so send a plain page
-            return handle_user_exception(*arguments[:-1], error)
+            if failure is None:
+                return handle_user_exception(*arguments[:-1], error)
+        except Exception:
+            if failure is None:
+                raise
+            log.exception("the application's page for the status 503 failed, so a plain page is sent")
+        return failure.get_response()
 
     @wraps(handle)
     def handle_exception(*arguments: Any) -> Any:

@@ -130,8 +130,9 @@ class SessionWork(LazyDict):
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
     _first_use: StoreUse | None = None
-    # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
-    _undo: Sequence[Callable[[], object]] = ()
+    # The saves of this request, the oldest first. Each is a function that undoes the save, or returns False if it
+    # cannot, and the ticket for the cookie in this case.
+    _undo: Sequence[tuple[Callable[[], bool], str | None]] = ()
     # The ticket for the cookie after a save that is not undone.
     _saved_ticket: str | None = None
     #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
@@ -414,15 +415,17 @@ class SessionWork(LazyDict):
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
+        if self.failed:
+            raise SessionUnavailable
         if not self.has_changes:
             return
         record = self._record
-        if self._unshown is not None and record is not None and not self.failed:
+        if self._unshown is not None and record is not None:
             self._mark_shown(record, self._unshown)
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_before_commit()
         self._commit()
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_after_commit()
 
     def _mark_shown(self, record: Record, packed: bytes) -> None:
@@ -448,18 +451,25 @@ class SessionWork(LazyDict):
         Raises the same errors as :meth:`save`.
         """
         self.first_use.run(self.save)
-        if self._record is not None and not self.failed:
+        if self._record is not None:
             self._reset_keeping_objects(self._record.values)
-        if not provisional:
+        if provisional:
+            self._undo = [(undo, None) for undo, _ in self._undo]
+        else:
             self._undo, self._saved_ticket = (), self.response_ticket
+
+    def undo_later(self, undo: Callable[[], bool], ticket: str | None) -> None:
+        """Call ``undo`` if a later save of this request fails.
+
+        ``ticket``: the ticket to send with the 503 if ``undo`` returns False, because the old ticket is invalid then.
+        """
+        self._undo = [*self._undo, (undo, ticket)]
 
     def _commit(self) -> None:
         if not self.is_opened:
             if not self.rotation_requested and not self.request_tickets():
                 return  # the view only set session.permanent, and the browser has no session
             self._load()
-        if self.failed:
-            return
         changes = self.changes()
         try:
             if self._record is None:
@@ -560,7 +570,7 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record)
-        self._undo = [*self._undo, partial(repository.take_back, committed)]
+        self.undo_later(partial(repository.take_back, committed), self.response_ticket)
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -591,7 +601,7 @@ class SessionWork(LazyDict):
     def _saved_as_new(self, record: Record | None) -> None:
         self._saved(record)
         if record is not None:
-            self._undo = [*self._undo, partial(self.interface.repository.delete_unused, record)]
+            self.undo_later(partial(self.interface.repository.delete_unused, record), None)
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
@@ -602,7 +612,6 @@ class SessionWork(LazyDict):
         """
         self._record = record
         self._base = {} if record is None else record.values
-        self._touched = {}
         self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
     def send_conflicts(self, committed: Committed) -> None:
@@ -629,10 +638,14 @@ class SessionWork(LazyDict):
 
         Undo the saves that this request made before, newest first. The stored session is then as it was before.
         """
-        undo, self._undo = self._undo, ()
-        for function in reversed(undo):
-            function()
-        if undo and not self.failed:
+        for companion in (self.companions or {}).values():
+            companion.rollback()
+        saves, self._undo = self._undo, ()
+        for undo, ticket in reversed(saves):
+            if not undo() and ticket is not None:
+                self._saved_ticket = ticket  # all changes until this save are saved, so the browser may have its ticket
+                break
+        if saves and not self.failed:
             # The store has other versions and tickets now than this request knows, so load the session again.
             self._record = self.absence = None
             self.is_opened = False
@@ -641,8 +654,6 @@ class SessionWork(LazyDict):
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
         self._permanent, self.response_ticket = None, self._saved_ticket
         self.new_login = self.next_ticket = None
-        for companion in (self.companions or {}).values():
-            companion.rollback()
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
         """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
@@ -302,7 +303,8 @@ class Repository(Namespace):
             try:
                 result = self.store.replace(old.key, again, ttl_of_old, old.version)
             except StoreError as error:
-                log.warning(
+                tell(
+                    log.warning,
                     "session %s has moved to session %s, but it is unknown if its old ticket has become invalid: %s",
                     *(old.sid, new.sid, error),
                 )
@@ -420,4 +422,4 @@ class Repository(Namespace):
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
             # The error must not leave this method, because the new session is already stored.
-            log.warning("expired sessions were not purged. The next purge tries again: %s", error)
+            tell(log.warning, "expired sessions were not purged. The next purge tries again: %s", error)
