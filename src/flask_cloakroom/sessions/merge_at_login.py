@@ -4,8 +4,7 @@
 2. The visitor data is merged into the user's data. The same write adds the visitor id to the merge log.
 3. The visitor data is deleted from the session.
 
-If the view of the login reads the user's data, step 2 comes first, and a failed save takes it back. After a crash
-between two steps, the session's next request goes on with the next step. If the browser never received
+After a crash between two steps, the session's next request goes on with the next step. If the browser never received
 the response to the login, it does not have the ticket of that session. For this case the tombstone of the old session
 carries the visitor data. The next login of the same user with the old ticket merges that data.
 """
@@ -24,7 +23,7 @@ from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_i
 from ..core.values import codec
 from ..core.values.merge import MISSING
 from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
-from ..core.values.rebase import Changes, Values, apply_changes
+from ..core.values.rebase import Changes, Values
 from ..errors import CloakroomError, StoreError
 from ..first_use import tell
 from .work import SessionWork
@@ -46,24 +45,6 @@ class MergedValue(NamedTuple):
 def will_merge(work: SessionWork) -> bool:
     """Return True if this request's login, when it is committed, may merge visitor data into the user's data."""
     return VISITOR_ID_KEY in work or work.absence in (Absence.SUPERSEDED, Absence.CARRIES)
-
-
-def merge_for_view(work: SessionWork) -> None:
-    """Merge the visitor data of a login that is not saved yet, because the view reads the user's data now.
-
-    If the save of the login fails, the merge is taken back. Raises SessionUnavailable.
-    """
-    values = apply_changes(work.stored_values, work.changes())
-    user_id, data = user_id_in(values), visitor_data_in(values)
-    if user_id is None:
-        return
-    owner = work.repository.tickets.owner_name(str(user_id))
-    with work.outage():
-        merge_carried(work, values)
-        is_merged = data is None or not data.values or _merge(work, owner, user_id, data)
-    if is_merged:
-        for key in _visitor_keys(values):
-            work.drop(key)
 
 
 def merge_before_commit(work: SessionWork) -> None:

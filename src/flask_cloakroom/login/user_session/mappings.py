@@ -90,8 +90,6 @@ class VisitorSession(UserSession):
 class StoredSession(LazyDict, UserSession):
     """The data of a user: an entry of its own in the store, loaded at the first use and saved before the session."""
 
-    #: True after the visitor data of a login in this request was merged into the data.
-    is_merged = False
     _record: UserRecord | None = None
 
     def __init__(self, session: ServerSession, user_id: str, name: str) -> None:
@@ -205,7 +203,6 @@ class StoredSession(LazyDict, UserSession):
 
     def rollback(self) -> None:
         """Discard the changes of this request, and undo its saves. Then the values are as they were before."""
-        self.is_merged = False
         saves, self._saves = self._saves, []
         for saved in reversed(saves):
             self._user_data.take_back(saved)

@@ -11,7 +11,7 @@ from ...context import this_app
 from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
 from ...sessions import ServerSession
-from ...sessions.merge_at_login import merge_for_view, will_merge
+from ...sessions.merge_at_login import will_merge
 from ..request.current_user import user_of
 from ..request.state import login_state
 from ..setup.realm import Realm, realm_of
@@ -39,16 +39,15 @@ def current_user_session(realm: Realm) -> UserSession:
 def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
-    if not found.is_merged and _has_data_to_merge(session, found) and not session.closed:
-        # Without a merge now, the view would read unmerged data.
-        found.is_merged = True
+    if _has_login_to_save(session, found) and not session.closed:
+        # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
+        session.save_now(provisional=True)
         found.save()
-        merge_for_view(session)
         found.unload()
     return found
 
 
-def _has_data_to_merge(session: ServerSession, found: StoredSession) -> bool:
+def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
     """Return whether the session contains visitor data to merge, for a login in this or an earlier request."""
     if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
         return will_merge(session)
