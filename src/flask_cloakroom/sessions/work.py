@@ -451,7 +451,7 @@ class SessionWork(LazyDict):
         Raises the same errors as :meth:`save`.
         """
         self.first_use.run(self.save)
-        if self._record is not None:
+        if self._record is not None and not self.failed:
             self._reset_keeping_objects(self._record.values)
         if provisional:
             self._undo = [(undo, None) for undo, _ in self._undo]
@@ -612,6 +612,7 @@ class SessionWork(LazyDict):
         """
         self._record = record
         self._base = {} if record is None else record.values
+        self._touched = {}
         self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
     def send_conflicts(self, committed: Committed) -> None:

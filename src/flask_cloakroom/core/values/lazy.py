@@ -40,8 +40,6 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     _mutex: Any = None
     _data: dict[Any, Any]  # key to value, or to _PACKED
     _base: dict[Any, bytes]  # key to packed value, as this request has loaded them
-    # The result of the last call of changes(), and the base then.
-    _at_last_changes: tuple[Mapping[Any, bytes | None], Mapping[Any, bytes]] = ({}, {})
     # The keys whose values may have changed. A key that was set or deleted has None here. A key that was only read has
     # its value here if the value can change in place. Keys whose values cannot change in place are missing.
     _touched: dict[Any, Any]
@@ -273,50 +271,19 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                     changes[key] = packed
             elif key in self._base:
                 changes[key] = None
-        self._at_last_changes = changes, self._base
         return changes
 
     def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
-        """Call :meth:`_reset` after a save, but leave each unpacked object in the dict that is equal to its new base.
+        """Call :meth:`_reset`, but leave each unpacked object in the dict if it is equal to its value in ``base``.
 
-        A view may have such an object, for example a list, in a variable. Its later changes must still be found. What
-        another thread has set, changed or deleted after :meth:`changes` packed the values for the save stays a change.
+        A view may have such an object, for example a list, in a variable. Its later changes must still be found.
         """
-        if not self.is_opened:
-            self._reset(base)
-            return
-        is_done = False
-        while not is_done:  # again, if another thread has set or deleted a key meanwhile
-            before = dict(self._data)
-            objects = ((key, value) for key, value in before.items() if value is not _PACKED)
-            kept = {key: value for key, value in objects if _is_as_in(base, key, value) or self._is_late(key, value)}
-            with self._mutex:
-                is_done = before.keys() == self._data.keys() and all(self._data[key] is before[key] for key in before)
-                if is_done:
-                    self._reset_to(base, kept)
-
-    def _is_late(self, key: Any, value: Any) -> bool:
-        """Return True if ``value`` was set or changed after :meth:`changes` packed the values."""
-        packed = self._last_packed(key)
-        return packed is None or not codec.is_packed_as(value, packed)
-
-    def _last_packed(self, key: Any) -> bytes | None:
-        """Return the packed value of ``key`` at the last call of :meth:`changes`, or None if the key was missing."""
-        changes, base = self._at_last_changes
-        return changes.get(key, base.get(key))
-
-    def _reset_to(self, base: dict[Any, bytes], kept: dict[Any, Any]) -> None:
-        touched = self._touched
-        deleted = [key for key in touched if key not in self._data and self._last_packed(key) is not None]
-        self._reset(base).update(kept)
-        for key, value in kept.items():
-            if not _is_as_in(base, key, value):
-                self._touched[key] = touched.get(key)
-            elif type(value) not in codec.IMMUTABLE_TYPES:
-                self._touched[key] = value
-        for key in deleted:
-            self._data.pop(key, None)
-            self._touched[key] = None
+        items = self._data.items() if self.is_opened else ()
+        keys = [key for key, value in items if value is not _PACKED and key in base]
+        unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
+        live = {key: self._data[key] for key in unchanged}
+        self._reset(base).update(live)
+        self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
 
     def _place_of(self, key: Any) -> str:
         """Return the text that names the key in an error or log line, such as ``session['cart']``."""
@@ -348,10 +315,6 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             raise problem from None
         log.error("%s of %r cannot be packed, so its stored value stays: %s", _key_text(key), self, problem)
         return SecretBytes(self._base[key])
-
-
-def _is_as_in(base: Mapping[Any, bytes], key: Any, value: Any) -> bool:
-    return key in base and codec.is_packed_as(value, base[key])
 
 
 def _plain_key(key: Any) -> Any:
