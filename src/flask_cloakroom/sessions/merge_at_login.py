@@ -12,7 +12,6 @@ carries the visitor data. The next login of the same user with the old ticket me
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Any, NamedTuple
 
 from .. import signals
@@ -128,7 +127,6 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
         tell(log.error, "visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
-        work.undo_later(partial(work.repository.user_data.take_back, merged), None)
         for conflict in merged.conflicts:
             work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
         if merged.changed and signals.user_session_merged.receivers:

@@ -130,9 +130,8 @@ class SessionWork(LazyDict):
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
     _first_use: StoreUse | None = None
-    # The saves of this request, the oldest first. Each is a function that undoes the save, or returns False if it
-    # cannot, and the ticket for the cookie in this case.
-    _undo: Sequence[tuple[Callable[[], bool], str | None]] = ()
+    # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
+    _undo: Sequence[Callable[[], object]] = ()
     # The ticket for the cookie after a save that is not undone.
     _saved_ticket: str | None = None
     #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
@@ -453,17 +452,8 @@ class SessionWork(LazyDict):
         self.first_use.run(self.save)
         if self._record is not None and not self.failed:
             self._reset_keeping_objects(self._record.values)
-        if provisional:
-            self._undo = [(undo, None) for undo, _ in self._undo]
-        else:
+        if not provisional:
             self._undo, self._saved_ticket = (), self.response_ticket
-
-    def undo_later(self, undo: Callable[[], bool], ticket: str | None) -> None:
-        """Call ``undo`` if a later save of this request fails.
-
-        ``ticket``: the ticket to send with the 503 if ``undo`` returns False, because the old ticket is invalid then.
-        """
-        self._undo = [*self._undo, (undo, ticket)]
 
     def _commit(self) -> None:
         if not self.is_opened:
@@ -570,7 +560,7 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record)
-        self.undo_later(partial(repository.take_back, committed), self.response_ticket)
+        self._undo = [*self._undo, partial(repository.take_back, committed)]
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -601,7 +591,7 @@ class SessionWork(LazyDict):
     def _saved_as_new(self, record: Record | None) -> None:
         self._saved(record)
         if record is not None:
-            self.undo_later(partial(self.interface.repository.delete_unused, record), None)
+            self._undo = [*self._undo, partial(self.interface.repository.delete_unused, record)]
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
@@ -641,12 +631,10 @@ class SessionWork(LazyDict):
         """
         for companion in (self.companions or {}).values():
             companion.rollback()
-        saves, self._undo = self._undo, ()
-        for undo, ticket in reversed(saves):
-            if not undo() and ticket is not None:
-                self._saved_ticket = ticket  # all changes until this save are saved, so the browser may have its ticket
-                break
-        if saves and not self.failed:
+        undo, self._undo = self._undo, ()
+        for function in reversed(undo):
+            function()
+        if undo and not self.failed:
             # The store has other versions and tickets now than this request knows, so load the session again.
             self._record = self.absence = None
             self.is_opened = False
