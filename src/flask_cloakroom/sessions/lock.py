@@ -89,3 +89,4 @@ def _release(work: SessionWork, record: Record) -> None:
 def _continue_from(work: SessionWork, committed: Committed) -> None:
     work.send_conflicts(committed)
     work.continue_from(committed.record)
+    work.make_saves_final()  # the block has other effects too, which an error later in the request does not undo

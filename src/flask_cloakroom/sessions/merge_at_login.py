@@ -76,6 +76,7 @@ def merge_after_commit(work: SessionWork) -> None:
         tell(log.warning, text, record.sid, error)
         return
     if committed is not None:
+        work.note_save(committed)
         work.continue_from(committed.record)
 
 
@@ -127,6 +128,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
         tell(log.error, "visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
+        work.note_merge(merged)
         for conflict in merged.conflicts:
             work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
         if merged.changed and signals.user_session_merged.receivers:

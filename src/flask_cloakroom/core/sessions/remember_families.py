@@ -21,7 +21,6 @@ import hashlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -53,6 +52,7 @@ from ..values import codec, own_keys
 from ..values.own_keys import UNSHOWN_KEY
 from .ending import block_creation, header_of, walk_entries
 from .owner_index import OwnerIndex
+from .retries import Retries
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -87,14 +87,14 @@ class RememberFamilies:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._index = OwnerIndex(namespace, remember_index_key)
-        self._retries: deque[Callable[[], object]] = deque(maxlen=MOST_RETRIES)
+        self._retries = Retries(MOST_RETRIES)
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, login: NewLogin = UNDESCRIBED) -> Secret:
         """Create a token family and return its first token. Raises StoreError.
 
         ``auth_hash``: digest of the user's ``session_auth_hash()``. ``lifetime``: the lifetime in seconds.
         """
-        self._retry_ends()
+        self._retries.run()
         for _ in range(TRIES):
             token = new_token()
             if self._create(token, user_id, auth_hash, lifetime, login):
@@ -167,8 +167,8 @@ class RememberFamilies:
 
         ``token``: a text that matches ``family.TOKEN_PATTERN``. Raises StoreError.
         """
-        if self._retries:
-            self._retry_ends()
+        if self._retries.waiting:
+            self._retries.run()
         selector, tickets = selector_of(token), self._namespace.tickets
         key, digest = tickets.family_key(selector), tickets.token_digest(token)
         family = self._open(selector, key, self._namespace.store.load(key))
@@ -308,22 +308,8 @@ class RememberFamilies:
             return end()
         except StoreError as error:
             tell(log.warning, "a remembered login was not ended. A later request tries again: %s", error)
-            self._retries.append(end)
+            self._retries.waiting.append(end)
             return None
-
-    def _retry_ends(self) -> None:
-        """Call the functions again that :meth:`end_or_retry` could not call, until the store fails again."""
-        while self._retries:
-            try:
-                end = self._retries.popleft()
-            except IndexError:
-                return  # another thread took the last one
-            try:
-                end()
-            except StoreError as error:
-                tell(log.warning, "a remembered login was not ended. A later request tries again: %s", error)
-                self._retries.appendleft(end)
-                return
 
     def end_login(self, name: str, handle: str) -> bool:
         """End an owner's token family with this handle. Return False if the owner has no such family."""
@@ -350,7 +336,7 @@ class RememberFamilies:
 
         The list is empty if the store has no owner index.
         """
-        self._retry_ends()
+        self._retries.run()
         return [(header, owner) for _, header, owner in self._live_families(name)]
 
     def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:

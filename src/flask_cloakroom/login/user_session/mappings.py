@@ -206,10 +206,7 @@ class StoredSession(LazyDict, UserSession):
         saves, self._saves = self._saves, []
         for saved in reversed(saves):
             self._user_data.take_back(saved)
-        if saves or self._session.failed:
-            self.unload()
-        elif self._record is not None:
-            self._reset(self._record.values)
+        self.unload()
 
     def unload(self) -> None:
         """Mark the data as not loaded. The next use loads it again."""

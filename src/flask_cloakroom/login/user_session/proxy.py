@@ -42,6 +42,8 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
     if _has_login_to_save(session, found) and not session.closed:
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now(provisional=True)
+        if session.is_merge_pending:
+            session.merge_before_commit()  # the store has failed at the merge. If it fails again, the page is a 503
         found.save()
         found.unload()
     return found
