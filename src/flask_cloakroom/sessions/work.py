@@ -421,15 +421,17 @@ class SessionWork(LazyDict):
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
+        if self.failed:
+            raise SessionUnavailable
         if not self.has_changes:
             return
         record = self._record
-        if self._unshown is not None and record is not None and not self.failed:
+        if self._unshown is not None and record is not None:
             self._mark_shown(record, self._unshown)
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_before_commit()
         self._commit()
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_after_commit()
 
     def _mark_shown(self, record: Record, packed: bytes) -> None:
@@ -483,8 +485,6 @@ class SessionWork(LazyDict):
             if not self.rotation_requested and not self.request_tickets():
                 return  # the view only set session.permanent, and the browser has no session
             self._load()
-        if self.failed:
-            return
         changes = self.changes()
         try:
             if self._record is None:
@@ -656,6 +656,8 @@ class SessionWork(LazyDict):
 
         Undo the saves that this request made before, newest first. The stored session is then as it was before.
         """
+        for companion in (self.companions or {}).values():
+            companion.rollback()
         saves, merges = self._saves, self._merges
         self._saves = self._merges = ()
         taken_back = [self.repository.take_back(saved) for saved in reversed(saves)]
@@ -670,9 +672,7 @@ class SessionWork(LazyDict):
             self.forget_changes()
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
         self._permanent, self.response_ticket = None, self._saved_ticket
-        self.new_login = self.next_ticket = None
-        for companion in (self.companions or {}).values():
-            companion.rollback()
+        self.new_login = None
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
         """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``.

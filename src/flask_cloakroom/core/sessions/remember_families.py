@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret, SecretBytes
 from ...stores.base import Conflict, Entry, Saved, Walks
 from ..clock import is_within
@@ -222,7 +223,7 @@ class RememberFamilies:
         try:
             key, deadline = _mark_in(packed)
         except codec.CodecError as error:
-            log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
+            tell(log.warning, "a session's note about its remember token cannot be read and is ignored: %s", error)
             return
         now = self._namespace.now()
         if now < deadline:
@@ -306,7 +307,7 @@ class RememberFamilies:
         try:
             return end()
         except StoreError as error:
-            log.warning("a remembered login was not ended. A later request tries again: %s", error)
+            tell(log.warning, "a remembered login was not ended. A later request tries again: %s", error)
             self._retries.waiting.append(end)
             return None
 

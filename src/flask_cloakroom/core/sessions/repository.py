@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
@@ -310,7 +311,8 @@ class Repository(Namespace):
             try:
                 result = self.store.replace(old.key, again, ttl_of_old, old.version)
             except StoreError as error:
-                log.warning(
+                tell(
+                    log.warning,
                     "session %s has moved to session %s, but it is unknown if its old ticket has become invalid: %s",
                     *(old.sid, new.sid, error),
                 )
@@ -333,7 +335,7 @@ class Repository(Namespace):
         try:
             return take_back(self, self.strategies, committed)
         except StoreError as error:
-            log.warning(NOT_TAKEN_BACK, committed.record.sid, error)
+            tell(log.warning, NOT_TAKEN_BACK, committed.record.sid, error)
             self.take_backs.waiting.append(partial(take_back, self, self.strategies, committed))
             return False
 
@@ -434,4 +436,4 @@ class Repository(Namespace):
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
             # The error must not leave this method, because the new session is already stored.
-            log.warning("expired sessions were not purged. The next purge tries again: %s", error)
+            tell(log.warning, "expired sessions were not purged. The next purge tries again: %s", error)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from ...errors import StoreError
+from ...first_use import tell
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -33,10 +34,10 @@ class Retries:
                 try:
                     function()
                 except StoreError as error:
-                    log.warning("an earlier request was not ended. A later request tries again: %s", error)
+                    tell(log.warning, "an earlier request was not ended. A later request tries again: %s", error)
                     self.waiting.append(function)
                     return
                 except Exception:
-                    log.exception("an earlier request could not be ended")
+                    tell(log.exception, "an earlier request could not be ended")
         finally:
             self._lock.release()
