@@ -43,9 +43,12 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     and the errors of merge strategies. Then nothing is saved, and the page for the error can use the sessions.
     """
     (works[0].main_work or works[0]).first_use.run(partial(_save_or_roll_back, app, works))
+    # After the run, because the error page and the functions after the save may use the session.
     if works[0].failed:
-        make_unavailable(app, response)  # after the run, because the error page may use the session
+        make_unavailable(app, response)
     for work in works:
+        if not work.failed:
+            work.make_saves_final()
         _set_cookie(work, response)
 
 

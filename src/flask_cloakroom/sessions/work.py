@@ -124,6 +124,8 @@ class SessionWork(LazyDict):
     merge_before_commit: ClassVar[Callable[[SessionWork], None]]
     merge_after_commit: ClassVar[Callable[[SessionWork], None]]
     merge_carried: ClassVar[Callable[[SessionWork, Changes], None]]
+    #: Functions to call after this request's changes were saved for good. For example, a login then revokes old tokens.
+    after_save: Sequence[Callable[[], object]] = ()
     _record: Record | None = None
     _permanent: bool | None = None  # session.permanent, if this request set it
     _forces_write = False  # session.modified was set to True
@@ -463,8 +465,14 @@ class SessionWork(LazyDict):
             self.make_saves_final()
 
     def make_saves_final(self) -> None:
-        """Let a rollback undo none of the saves until now. The response sends their ticket, also if it is an error."""
+        """Let a rollback undo none of the saves until now, and call the functions that wait for the save.
+
+        From now on the response sends the saved ticket, also if the response is an error.
+        """
         self._saves, self._merges, self._saved_ticket = (), (), self.response_ticket
+        while self.after_save:
+            function, *self.after_save = self.after_save
+            function()
 
     def note_save(self, committed: Committed) -> None:
         """Let :meth:`rollback` undo a save of this request."""
@@ -649,6 +657,7 @@ class SessionWork(LazyDict):
             tell(log.warning, "session %s: changes to %d keys were not saved (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
+        self.after_save = ()
         self._reset({})
 
     def rollback(self) -> None:
@@ -659,7 +668,7 @@ class SessionWork(LazyDict):
         for companion in (self.companions or {}).values():
             companion.rollback()
         saves, merges = self._saves, self._merges
-        self._saves = self._merges = ()
+        self._saves = self._merges = self.after_save = ()
         taken_back = [self.repository.take_back(saved) for saved in reversed(saves)]
         if saves and all(taken_back):  # otherwise the visitor data may be in the user's data only
             for merged in reversed(merges):

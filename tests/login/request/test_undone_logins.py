@@ -1,14 +1,19 @@
-"""A login that was saved in the middle of its request is undone if the rest of the request cannot be saved."""
+"""A login that was saved in the middle of its request is undone if the rest of the request cannot be saved.
+
+And what a login has replaced ends when the login is saved, and not before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from flask import flash, get_flashed_messages, request, session
 
-from flask_cloakroom import current_user, login_user, user_session
+from flask_cloakroom import current_user, login_user, user_login_not_saved, user_session
+from flask_cloakroom.context import this_session
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import Browser, Site
 from support.stores.faults import FaultyStore, Outage, nth
@@ -145,6 +150,68 @@ def test_a_login_that_a_lock_has_saved(site: Site, order: str) -> None:
         return "welcome"
 
     browser = visitor(site)
-    assert browser.open(view).status_code == 500
+    with told_of_unsaved_logins(site) as told:
+        assert browser.open(view).status_code == 500
+    assert told == []
     assert seen(browser) == ("alice", "dark", ["book"])
     assert browser.run(lambda: session["balance"]) == 5
+
+
+@pytest.mark.parametrize("before", ["visitor", "remembered"])
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_session_that_another_request_has_ended(site: Site, before: str, remember: bool) -> None:
+    """The login is discarded with the session. So a signal says so, and the remember tokens stay as they were."""
+    browser = visitor(site) if before == "visitor" else site.browser("bob", remember=True)
+    token = browser.cookie("remember_token")
+
+    def view() -> str:
+        login_user(site.users["alice"], remember=remember)
+        end_session(site, browser)
+        return "welcome"
+
+    with told_of_unsaved_logins(site) as told:
+        response = browser.open(view)
+    assert told == ["alice"]
+    assert response.headers.getlist("Set-Cookie") == []
+    assert browser.cookie("remember_token") == token
+    assert number_of_families(site, "alice") == 0
+    browser.lose_session_cookie()
+    assert browser.who == (None if before == "visitor" else "bob")
+
+
+def test_a_save_without_a_response(site: Site) -> None:
+    """Flask-SocketIO saves the session of an event itself. The login in the event ends the earlier user's tokens."""
+    browser = site.browser("bob", remember=True)
+    cookies = "; ".join(f"{name}={browser.cookie(name)}" for name in ("session", "remember_token"))
+    app: Any = site.app
+    with app.test_request_context(headers={"Cookie": cookies}), told_of_unsaved_logins(site) as told:
+        login_user(site.users["alice"])
+        app.session_interface.save_session(app, this_session(), app.response_class())
+    assert told == []
+    assert number_of_families(site, "bob") == 0
+    browser.lose_session_cookie()
+    assert browser.who is None
+
+
+def end_session(site: Site, browser: Browser) -> None:
+    """End the session of a browser, as another request of its user may do."""
+    repository = site.app.session_interface.repository  # type: ignore[attr-defined]
+    found = repository.load(browser.cookie("session"))
+    assert repository.destroy(found)
+
+
+def number_of_families(site: Site, user_id: str) -> int:
+    repository = site.app.session_interface.repository  # type: ignore[attr-defined]
+    return len(repository.families.of(repository.tickets.owner_name(user_id)))
+
+
+@contextmanager
+def told_of_unsaved_logins(site: Site) -> Iterator[list[str]]:
+    """Yield the ids of the users of the signal user_login_not_saved in the ``with`` block."""
+    told: list[str] = []
+
+    def receiver(sender: Any, user: Any) -> None:
+        told.append(user.id)
+
+    with user_login_not_saved.connected_to(receiver, site.app):
+        yield told
