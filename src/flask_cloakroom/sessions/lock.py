@@ -13,6 +13,7 @@ from .. import signals
 from ..core.entries.record import Committed, Record
 from ..core.sessions.lease import LONGEST_LEASE
 from ..core.values.own_keys import USER_KEY
+from ..core.values.rebase import Changes
 from ..errors import LockLostError
 from .outage import SessionUnavailable
 from .work import SessionWork
@@ -33,7 +34,7 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
         yield
         return
     repository = work.repository
-    changes = work.changes()
+    changes: Changes = work.changes()
     if USER_KEY in changes:
         # A change of the user needs a new ticket, but repository.lock() saves under the old ticket. So rotate first.
         with work.outage():
@@ -46,7 +47,7 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
     if acquired is None:
         work.discard("gone")
         raise LockLostError("The session has ended, so session.lock() cannot lock it. Let the visitor start again.")
-    _continue_from(work, acquired)
+    _continue_from(work, acquired, changes)
     work.holds_lock = True
     try:
         yield
@@ -80,12 +81,12 @@ def _release(work: SessionWork, record: Record) -> None:
     if committed is None:
         work.discard("gone")
         return
-    _continue_from(work, committed)
+    _continue_from(work, committed, changes)
     if rotates:
         work.rotation_requested = False
         work.send(signals.session_rotated, committed.record, old_sid=record.sid, reason="privilege")
 
 
-def _continue_from(work: SessionWork, committed: Committed) -> None:
+def _continue_from(work: SessionWork, committed: Committed, sent: Changes) -> None:
     work.send_conflicts(committed)
-    work.continue_from(committed.record)
+    work.continue_from(committed.record, sent)

@@ -126,8 +126,9 @@ class StoredSession(LazyDict, UserSession):
         # A value that cannot be decoded raises an error. In a session such a key counts as missing; here a view that
         # finds no cart would begin a new cart and overwrite the user's data.
         with self._session.outage():
-            value = unpack_value(key, self._base[key])
-        return self._publish(key, value)
+            packed = self._base[key]
+            value = unpack_value(key, packed)
+        return self._publish(key, packed, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(_checked_key(key), value)
@@ -160,7 +161,7 @@ class StoredSession(LazyDict, UserSession):
         self._saves = []  # the caller may have shown the result, so a later failure must not undo it
         if undone is None:
             return ()
-        self._reset_keeping_objects(undone.record.values)
+        self._rebase_on(undone.record.values, {})
         self._record = undone.record
         return unpack_changes(undone.changed)
 
@@ -184,7 +185,7 @@ class StoredSession(LazyDict, UserSession):
                 self._discard(tuple(changes), "gone")
             return
         self._record = saved.record
-        self._reset_keeping_objects(saved.record.values)
+        self._rebase_on(saved.record.values, changes)
         for conflict in saved.conflicts:
             # No local variable holds the arguments: an error reporter would send their values with a receiver's error.
             self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
