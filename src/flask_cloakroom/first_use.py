@@ -11,6 +11,7 @@ incomplete, so :func:`tell` postpones the log line or signal until the action ha
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Lock
@@ -45,10 +46,31 @@ class _Run:
         self.outer = outer
         # A background task of a loader has a copy of the context, in which the run is still set. So the end is noted.
         self.is_over = False
-        #: The postponed calls. Inner runs share the list of the outermost run.
-        self.later: list[_Call] = []
+        #: The postponed calls. Inner runs share the queue of the outermost run.
+        self.later: deque[_Call] = deque()
         if outer is not None and not outer.is_over:
             self.later = outer.later
+
+    def make_calls(self) -> None:
+        """Make the postponed calls, after the end of the outermost run. Raises the first error, after all calls.
+
+        A thread that the action has started may still be in an inner run with the same queue. So each call leaves the
+        queue before it is made, or the end of the inner run would make it again.
+        """
+        if self.outer is not None and not self.outer.is_over:
+            return
+        problem: Exception | None = None
+        while self.later:
+            try:
+                call = self.later.popleft()
+            except IndexError:
+                break  # another thread has taken the last call
+            try:
+                call()
+            except Exception as error:  # the other receivers must still be called
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
 
 _current: Final[ContextVar[_Run | None]] = ContextVar("flask_cloakroom.first_use", default=None)
@@ -81,9 +103,7 @@ class FirstUse:
             run.is_over = True
             _current.reset(token)
             self._end()
-            if outer is None or outer.is_over:
-                for call in run.later:
-                    call()
+            run.make_calls()
 
     def call_inside(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call ``function`` as an action would, but at once, while another thread may be in a run.
@@ -97,6 +117,7 @@ class FirstUse:
         finally:
             run.is_over = True
             _current.reset(token)
+            run.make_calls()
 
     @property
     def is_running(self) -> bool:
@@ -142,7 +163,9 @@ class StoreUse(FirstUse):
 def is_in_store_use() -> bool:
     """Return True if this code runs within a :class:`StoreUse`, as a log handler may do. It must not find the user."""
     run = _current.get()
-    return run is not None and not run.is_over and isinstance(run.first_use, StoreUse)
+    while run is not None and (run.is_over or not isinstance(run.first_use, StoreUse)):
+        run = run.outer
+    return run is not None
 
 
 def tell(function: Callable[..., object], *arguments: Any, **named: Any) -> None:

@@ -15,7 +15,7 @@ from ..caching import add_vary
 from ..context import this_app, this_request
 from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from ..sessions.work import DELETED_AT_ROTATION
 from .errors import CSRFError
 from .exemptions import Paths, Views, call_predicate

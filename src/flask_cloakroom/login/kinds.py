@@ -14,7 +14,7 @@ from ..context import peek_at_session, this_app, this_request
 from ..errors import SettingError
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from ..sessions.work import SessionWork
 from .manager import LoginManager
 from .request.csrf_hooks import has_header_login, login_secrets

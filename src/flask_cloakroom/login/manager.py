@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response
 
 from ..context import this_request
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from .access import refusal
 from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login

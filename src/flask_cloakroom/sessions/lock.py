@@ -90,3 +90,4 @@ def _release(work: SessionWork, record: Record) -> None:
 def _continue_from(work: SessionWork, committed: Committed, sent: Changes) -> None:
     work.send_conflicts(committed)
     work.continue_from(committed.record, sent)
+    work.make_saves_final()  # the block has other effects too, which an error later in the request does not undo

@@ -21,6 +21,7 @@ from ..core.entries.ownership import NewLogin, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
+from ..core.user_data.repository import UserCommit
 from ..core.user_data.visitor import VISITOR_PREFIX
 from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
@@ -28,7 +29,7 @@ from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..first_use import Reentered, StoreUse, tell
-from ..secret import Secret
+from ..secret import Secret, SecretBytes
 from .outage import SessionUnavailable, WaitedTooLong
 from .settings import SessionSettings
 
@@ -130,8 +131,9 @@ class SessionWork(LazyDict):
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
     _first_use: StoreUse | None = None
-    # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
-    _undo: Sequence[Callable[[], object]] = ()
+    # The saves of this request, the oldest first, and its merges of visitor data. A later save that fails undoes them.
+    _saves: Sequence[Committed] = ()
+    _merges: Sequence[UserCommit] = ()
     # The ticket for the cookie after a save that is not undone.
     _saved_ticket: str | None = None
     #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
@@ -272,7 +274,7 @@ class SessionWork(LazyDict):
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
         if record is not None and UNSHOWN_KEY in record.values:
-            self._unshown = record.values[UNSHOWN_KEY]
+            self._unshown = SecretBytes(record.values[UNSHOWN_KEY])
         self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
@@ -280,8 +282,11 @@ class SessionWork(LazyDict):
 
         Raises StoreError.
         """
+        repository = self.interface.repository
+        if repository.take_backs.waiting:
+            repository.take_backs.run()
         for ticket in self.interface.find_tickets(self._environ):
-            found = self.interface.repository.load(ticket)
+            found = repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
                     # A parallel request renewed the ticket a moment ago. The browser may not get the response of that
@@ -375,6 +380,8 @@ class SessionWork(LazyDict):
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
+        if self._saves and self._saves[-1].record is self._record:
+            self._saves = [*self._saves[:-1], self._saves[-1]._replace(record=record)]
         self._record = record
         self._reload_keys(record.values, keys)
 
@@ -414,15 +421,17 @@ class SessionWork(LazyDict):
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
+        if self.failed:
+            raise SessionUnavailable
         if not self.has_changes:
             return
         record = self._record
-        if self._unshown is not None and record is not None and not self.failed:
+        if self._unshown is not None and record is not None:
             self._mark_shown(record, self._unshown)
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_before_commit()
         self._commit()
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_after_commit()
 
     def _mark_shown(self, record: Record, packed: bytes) -> None:
@@ -449,15 +458,31 @@ class SessionWork(LazyDict):
         """
         self.first_use.run(self.save)
         if not provisional:
-            self._undo, self._saved_ticket = (), self.response_ticket
+            self.make_saves_final()
+
+    def make_saves_final(self) -> None:
+        """Let a rollback undo none of the saves until now. The response sends their ticket, also if it is an error."""
+        self._saves, self._merges, self._saved_ticket = (), (), self.response_ticket
+
+    def note_save(self, committed: Committed) -> None:
+        """Let :meth:`rollback` undo a save of this request."""
+        saves, before = self._saves, committed.before
+        last = saves[-1] if saves else None
+        if last and before and (before.key, before.version) == (last.record.key, last.record.version):
+            # One undo for both saves. An undo of the second save alone would write a new version of the session, and
+            # the undo of the first save would take this version for another request's.
+            saves, committed = saves[:-1], committed._replace(before=last.before)
+        self._saves = [*saves, committed]
+
+    def note_merge(self, merged: UserCommit) -> None:
+        """Let :meth:`rollback` undo a merge of visitor data that this request's login has made."""
+        self._merges = [*self._merges, merged]
 
     def _commit(self) -> None:
         if not self.is_opened:
             if not self.rotation_requested and not self.request_tickets():
                 return  # the view only set session.permanent, and the browser has no session
             self._load()
-        if self.failed:
-            return
         changes = self.changes()
         try:
             if self._record is None:
@@ -508,7 +533,9 @@ class SessionWork(LazyDict):
         self._saved_as_new(made, changes)
 
     def _end(self, record: Record) -> None:
-        if self.interface.repository.destroy(record):
+        ended = self.interface.repository.destroy(record)
+        self._saves = self._merges = ()  # the session cannot come back, and its visitor data is only in the user's data
+        if ended:
             self.response_ticket = ""
             self.send(signals.session_destroyed, record)
         else:
@@ -558,7 +585,7 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record, changes)
-        self._undo = [*self._undo, partial(repository.take_back, committed)]
+        self.note_save(committed)
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -589,7 +616,7 @@ class SessionWork(LazyDict):
     def _saved_as_new(self, record: Record | None, sent: Changes) -> None:
         self._saved(record, sent)
         if record is not None:
-            self._undo = [*self._undo, partial(self.interface.repository.delete_unused, record)]
+            self.note_save(Committed(record, False, ()))
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
@@ -630,10 +657,15 @@ class SessionWork(LazyDict):
 
         Undo the saves that this request made before, newest first. The stored session is then as it was before.
         """
-        undo, self._undo = self._undo, ()
-        for function in reversed(undo):
-            function()
-        if undo and not self.failed:
+        for companion in (self.companions or {}).values():
+            companion.rollback()
+        saves, merges = self._saves, self._merges
+        self._saves = self._merges = ()
+        taken_back = [self.repository.take_back(saved) for saved in reversed(saves)]
+        if saves and all(taken_back):  # otherwise the visitor data may be in the user's data only
+            for merged in reversed(merges):
+                self.repository.user_data.take_back(merged)
+        if saves and not self.failed:
             # The store has other versions and tickets now than this request knows, so load the session again.
             self._record = self.absence = None
             self.is_opened = False
@@ -641,9 +673,7 @@ class SessionWork(LazyDict):
             self.forget_changes()
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
         self._permanent, self.response_ticket = None, self._saved_ticket
-        self.new_login = self.next_ticket = None
-        for companion in (self.companions or {}).values():
-            companion.rollback()
+        self.new_login = None
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
         """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``.

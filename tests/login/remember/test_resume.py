@@ -278,6 +278,7 @@ class TestFailures:
             browser.text("/cart/tea")
         return browser
 
+    @pytest.mark.promise(10)
     @pytest.mark.parametrize("seconds", [0, LATE])
     @pytest.mark.parametrize("way", FAILURES)
     @pytest.mark.parametrize("case", ["token", "session", "repeat", "repeat with a session"])

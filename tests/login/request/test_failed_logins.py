@@ -23,6 +23,7 @@ from flask_cloakroom import (
     update_session_auth_hash,
     user_session,
 )
+from flask_cloakroom.sessions import concurrent_login
 from support.sites.login import Browser, MakeSite, Site
 from support.sites.login import User as Customer
 from support.sites.outcomes import OutcomeSite, User, Visitor, cookies_set_by
@@ -100,6 +101,12 @@ def add_last_hook(app: Any) -> None:
 
 
 # -- sessions on the server -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request wait for the session of a parallel request: here the earlier request has failed, or is over."""
+    monkeypatch.setattr(concurrent_login, "JOIN_PATIENCE", 0.0)
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ from flask_cloakroom import (
     login_required,
     user_session,
 )
-from support.sites.outcomes import OutcomeSite, Visitor, cookies_set_by
+from flask_cloakroom.sessions import concurrent_login
+from support.sites.outcomes import OutcomeSite, State, Visitor, cookies_set_by
 from support.stores.faults import first_of
 
 pytestmark = pytest.mark.promise(10)
@@ -85,6 +86,7 @@ class Page:
         #: The part that this request looks at. "" for requests that are not the test's.
         self.part = ""
         self.view: Callable[[], Any] = lambda: f"page {self.look()}"
+        self._untouched: dict[Callable[[Visitor], None], State] = {}
         entry(self)
         self.blueprint.add_url_rule("/page", "page", lambda: self.view(), methods=["POST"])
         self.app.register_blueprint(self.blueprint)
@@ -92,6 +94,14 @@ class Page:
     def look(self, *_: object, **__: object) -> object:
         """Ask for the part that the test wants."""
         return self.parts[self.part]() if self.part else None
+
+    def untouched(self, prepare: Callable[[Visitor], None]) -> State:
+        """Return the state of a visitor who has not opened the page."""
+        if prepare not in self._untouched:
+            visitor = Visitor(self.site)
+            prepare(visitor)
+            self._untouched[prepare] = visitor.state()
+        return self._untouched[prepare]
 
     def look_quietly(self, *_: object, **__: object) -> None:
         """Do the same, and swallow each error."""
@@ -255,23 +265,19 @@ ENTRIES = [
 # -- visitors -------------------------------------------------------------------------------------------------
 
 
-def browses(visitor: Visitor) -> Visitor:
-    return visitor.do("/cart/coat", "/plain", "/wish/book", "/note/note")
-
-
 def is_anonymous(visitor: Visitor) -> None:
     """Has a cart, and no login."""
-    browses(visitor)
+    visitor.do("/begin?wish=book")
 
 
 def is_logged_in(visitor: Visitor) -> None:
     """Is logged in, and not remembered."""
-    browses(visitor.do("/login?user=alice{n}"))
+    visitor.do("/begin?user=alice{n}&wish=book")
 
 
 def is_remembered(visitor: Visitor) -> None:
     """Is logged in, remembered, and an operator too."""
-    browses(visitor.do("/login?user=alice{n}&remember=1", "/operator/login?user=root{n}"))
+    visitor.do("/begin?user=alice{n}&wish=book&remember=1", "/operator/login?user=root{n}")
 
 
 def comes_back(visitor: Visitor) -> None:
@@ -281,6 +287,12 @@ def comes_back(visitor: Visitor) -> None:
 
 
 VISITORS: list[Callable[[Visitor], None]] = [is_anonymous, is_logged_in, is_remembered, comes_back]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request wait for the session of a parallel request: here the earlier request has failed, or is over."""
+    monkeypatch.setattr(concurrent_login, "JOIN_PATIENCE", 0.0)
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -293,9 +305,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def looked(page: Page, part: str, prepare: Callable[[Visitor], None], *, fails: bool, stays_down: bool) -> list[str]:
     """Let a visitor open the page, and return what is wrong."""
-    visitor, twin = Visitor(page.site), Visitor(page.site)
+    expected = page.untouched(prepare)
+    visitor = Visitor(page.site)
     prepare(visitor)
-    prepare(twin)
     page.part = part
     fault = first_of("load fails", "load") if fails else None
     answer = visitor.meets("/page", fault, stays_down=stays_down)
@@ -310,7 +322,7 @@ def looked(page: Page, part: str, prepare: Callable[[Visitor], None], *, fails: 
             found.append("has no Retry-After")
         if cookies_set_by(response):
             found.append(f"sets {sorted(cookies_set_by(response))}")
-        seen, expected = visitor.state(), twin.state()
+        seen = visitor.state()
         if seen != expected:
             found.append(f"the visitor has {seen.differences(expected)}")
     elif fails and prepare is is_remembered:

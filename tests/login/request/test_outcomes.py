@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from werkzeug.test import TestResponse
 
+from flask_cloakroom.sessions import concurrent_login
 from support.sites.outcomes import (
     POLICIES,
     SESSION_COOKIES,
@@ -233,6 +234,12 @@ FAULTS = [
 FAILURES = [(fault, down) for down in (False, True) for fault in FAULTS if not (down and fault.repeats)]
 
 GetSite = Callable[..., OutcomeSite]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request wait for the session of a parallel request: here the earlier request has failed, or is over."""
+    monkeypatch.setattr(concurrent_login, "JOIN_PATIENCE", 0.0)
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -49,6 +49,7 @@ def clears(data: Any) -> None:
     data["only"] = 1
 
 
+#: As many as SESSION_WORK, because a test pairs them.
 EDITS = [adds_first_value, appends, changes_nested, deletes, clears]
 #: Whose data a page changes: the customer's, or also the operator's.
 KINDS = ["one kind", "both kinds"]
@@ -185,16 +186,15 @@ def test_value_that_cannot_be_saved(site: OutcomeSite, failure: str, kinds: str,
     visitor = logged_in(site, has_data=has_data)
     before = shown(visitor)
     found = []
-    for edit in EDITS:
-        for work in SESSION_WORK:
-            response = visitor.open(f"{path_of(edit, work, kinds)}&failure={failure}")
-            assert response.status_code == 500
-            seen = shown(visitor)
-            if seen != before or cookies_set_by(response):
-                cookies = sorted(cookies_set_by(response))
-                found.append(f"{edit.__name__}, {work.__name__}: sets {cookies}, and {differing(seen, before, before)}")
-                visitor = logged_in(site, has_data=has_data)
-                before = shown(visitor)
+    for edit, work in zip(EDITS, SESSION_WORK, strict=True):
+        response = visitor.open(f"{path_of(edit, work, kinds)}&failure={failure}")
+        assert response.status_code == 500
+        seen = shown(visitor)
+        if seen != before or cookies_set_by(response):
+            cookies = sorted(cookies_set_by(response))
+            found.append(f"{edit.__name__}, {work.__name__}: sets {cookies}, and {differing(seen, before, before)}")
+            visitor = logged_in(site, has_data=has_data)
+            before = shown(visitor)
     assert not found, "\n".join(found)
 
 

@@ -278,7 +278,7 @@ class Visitor:
     def __init__(self, site: OutcomeSite) -> None:
         site.ahead = 0.0
         self.site = site
-        self.number = f"-{next(site.numbers)}"
+        self.number = f"-{next(site.numbers):05}"  # of one length, so that the sessions of all visitors have one size
         self.client = site.app.test_client()
         for name in ("alice", "bob", "root"):
             site.passwords[name + self.number] = "first"

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from ... import signals
 from ...context import this_app, this_request
 from ...first_use import FirstUse, tell
-from ...sessions.response import has_finished
+from ...sessions.outcome import has_finished
 from ..in_session.session_login import SessionLogin
 from ..remember.flask_login_cookies import as_accepting
 from ..remember.tokens import Remembered, RememberTokens, retrying

@@ -97,7 +97,8 @@ class StoredSession(LazyDict, UserSession):
         self._user_id = user_id
         self._name = name
         self._user_data = session.repository.user_data
-        self._first_use = FirstUse()
+        #: Lets one thread of the request at a time load the data, or merge visitor data.
+        self.first_use = FirstUse()
         self._saves: list[UserCommit] = []
 
     __repr__ = UserSession.__repr__
@@ -109,7 +110,7 @@ class StoredSession(LazyDict, UserSession):
 
     def _open(self) -> dict[Any, Any]:
         try:
-            self._first_use.run(self._load, self._session.interface.settings.timeout)
+            self.first_use.run(self._load, self._session.interface.settings.timeout)
         except Reentered:
             return {}
         except TimeoutError:
@@ -207,10 +208,15 @@ class StoredSession(LazyDict, UserSession):
         saves, self._saves = self._saves, []
         for saved in reversed(saves):
             self._user_data.take_back(saved)
-        if saves or self._session.failed:
-            self.unload()
-        elif self._record is not None:
-            self._reset(self._record.values)
+        self.unload()
+
+    def reload(self) -> None:
+        """Save the changes of the request, and use the data that is stored now. Data that was not used stays so."""
+        self.save()
+        if self.is_opened:
+            with self._session.outage():
+                self._record = self._user_data.load(self._name)
+            self._rebase_on(self._record.values, {})
 
     def unload(self) -> None:
         """Mark the data as not loaded. The next use loads it again."""
