@@ -101,8 +101,8 @@ class SessionWork(LazyDict):
     #: True after ``clear()``. The next commit ends the stored session, and saves the keys that were set after
     #: ``clear()`` as a new session.
     cleared = False
-    #: True while this request has the session's lock.
-    holds_lock = False
+    #: The number of ``session.lock()`` blocks that threads of this request are in. The first one gets the lock.
+    lock_holders = 0
     #: True if the store failed: see :attr:`Phase.FAILED`.
     failed = False
     #: The reason why the store has no session for the browser's ticket. None if the store has a session for the ticket,
@@ -213,6 +213,11 @@ class SessionWork(LazyDict):
         if self.is_opened:
             return Phase.OPEN
         return Phase.OPENING if self.first_use.is_running else Phase.NOT_OPENED
+
+    @property
+    def holds_lock(self) -> bool:
+        """True while this request has the session's lock."""
+        return self.lock_holders > 0
 
     @property
     def can_send_cookies(self) -> bool:

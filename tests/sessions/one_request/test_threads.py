@@ -758,7 +758,7 @@ class TestLock:
             seen = [other.run(try_to_enter)]
             leave[0].set()
             first.result()
-            assert inside[1].wait(TEST_TIMEOUT)
+            assert inside[1].wait(5), second.error
             seen.append(other.run(try_to_enter))
             leave[1].set()
             second.result()
