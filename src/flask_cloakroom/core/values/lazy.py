@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from _thread import RLock  # threading.RLock() calls this, and takes three times as long
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from threading import RLock
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
@@ -72,7 +72,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
 
     def _opened_to_write(self) -> dict[Any, Any]:
         """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
-        data = self.opened()
+        data: dict[Any, Any] = self.opened()
         if data is not self.__dict__.get("_data"):
             raise RuntimeError(
                 "The session was changed while it was being loaded, for example by a log handler. The handler may read "
