@@ -39,7 +39,7 @@ class ServerSessionInterface(SessionInterface):
 
         Raises Reentered if the first use itself calls this, for example by a log handler that reads the session.
         """
-        self._first_use.run(self._set_repository)
+        self._first_use.run_alone(self._set_repository)
         return self.__dict__["repository"]  # type: ignore[no-any-return]
 
     def _set_repository(self) -> None:
@@ -87,10 +87,11 @@ class ServerSessionInterface(SessionInterface):
         if not (session.shown_flashes or session.kind_works or session.companions or session.failed):
             # Closed before the look at the changes: a thread that writes later is told so by a warning.
             session.closed = True
-            if not session.has_changes:  # most requests end here
-                if session.is_opened:
-                    add_vary(response, "Cookie")
-                return
+            if session.has_changes:
+                finish(app, [session], response)
+            elif session.is_opened:
+                add_vary(response, "Cookie")  # most requests end here
+            return
         works = session.works_of_request()
         used = [work for work in works if work.is_used]
         for work in works:

@@ -33,12 +33,12 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
         )
     work.opened()
     entered: list[bool] = []
-    work.first_use.run(lambda: entered.append(_enter(work, timeout, lease)))
+    work.run_alone(lambda: entered.append(_enter(work, timeout, lease)))
     try:
         yield
     finally:
         if True in entered:
-            work.first_use.run(partial(_leave, work))
+            work.run_alone(partial(_leave, work))
 
 
 def _enter(work: SessionWork, timeout: float, lease: float) -> bool:

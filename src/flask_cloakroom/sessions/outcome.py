@@ -44,7 +44,7 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError, SessionLimitError,
     and the errors of merge strategies. Then nothing is saved, and the page for the error can use the sessions.
     """
-    (works[0].main_work or works[0]).first_use.run(partial(_save_or_roll_back, app, works))
+    (works[0].main_work or works[0]).run_alone(partial(_save_or_roll_back, app, works))
     # After the run, because the error page and the functions after the save may use the session.
     if works[0].failed:
         this_request().__dict__[_UNAVAILABLE] = True
@@ -138,7 +138,7 @@ def roll_back_parts(app: Flask) -> None:
         for part in app.extensions.get(_PARTS, {}).values():
             part.roll_back(this_request())
 
-    FirstUse().run(roll_back)
+    FirstUse().run_alone(roll_back)
 
 
 def has_finished(request: Request) -> bool:

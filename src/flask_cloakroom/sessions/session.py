@@ -47,7 +47,7 @@ class ServerSession(SessionWork, SessionMixin):
 
     def _take_flashes(self) -> Any:
         taken: list[Any] = []
-        self.first_use.run(lambda: taken.append(take(self) if FLASHES in self else []))
+        self.run_alone(lambda: taken.append(take(self) if FLASHES in self else []))
         return taken[0]
 
     def clear(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
+from threading import Lock
 from typing import Any, ClassVar, Final, Protocol
 
 from flask import Flask
@@ -34,6 +35,9 @@ from .outage import SessionUnavailable, WaitedTooLong
 from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
+
+#: Held while a part of a session's state is made. A session that is not used needs no lock of its own.
+_mutex: Final = Lock()
 
 #: The key in ``app.extensions`` for a set of session keys, such as the key of the CSRF secret. Every rotation deletes
 #: these session keys. Otherwise an attacker with the old ticket would know the CSRF secret after the login, too.
@@ -90,7 +94,7 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-class SessionWork(LazyDict):
+class SessionWork(StoreUse, LazyDict):
     """The state of one request's work on its session, and the commit. The subclass ServerSession is for views."""
 
     # These are class attributes, so that a request that does not use its session sets none of them.
@@ -132,7 +136,6 @@ class SessionWork(LazyDict):
     _is_restarted = False  # destroy() or clear() ended the session, so keys that are set later become a new session
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
-    _first_use: StoreUse | None = None
     # The saves of this request, the oldest first, and its merges of visitor data. A later save that fails undoes them.
     _saves: Sequence[Committed] = ()
     _merges: Sequence[UserCommit] = ()
@@ -214,7 +217,7 @@ class SessionWork(LazyDict):
             return Phase.SAVED if self.is_opened else Phase.CLOSED
         if self.is_opened:
             return Phase.OPEN
-        return Phase.OPENING if self.first_use.is_running else Phase.NOT_OPENED
+        return Phase.OPENING if self.present_run is not None else Phase.NOT_OPENED
 
     @property
     def holds_lock(self) -> bool:
@@ -231,6 +234,15 @@ class SessionWork(LazyDict):
         """True if the end of the request may have something to save, or must report a failure."""
         return self.is_opened or self.save_requested or self.failed or bool(self.companions)
 
+    def companion(self, name: str, make: Callable[[], Companion]) -> Companion:
+        """Return the companion with this name. The first call for a name makes the companion with ``make``."""
+        with _mutex:
+            if self.companions is None:
+                self.companions = {}
+        if name not in self.companions:
+            self.companions.setdefault(name, make())  # atomic: all threads get one object
+        return self.companions[name]
+
     def works_of_request(self) -> list[SessionWork]:
         """Return all sessions of this request: those of user kinds, and the session of the application's own users."""
         main = self.main_work or self
@@ -243,13 +255,6 @@ class SessionWork(LazyDict):
 
     # -- open -----------------------------------------------------------------------------------------------
 
-    @property
-    def first_use(self) -> StoreUse:
-        """The object that lets one thread of the request at a time load or save the session."""
-        found = self._first_use
-        # setdefault() is atomic, so all threads get one object.
-        return self.__dict__.setdefault("_first_use", StoreUse()) if found is None else found
-
     def _open(self) -> dict[Any, Any]:
         """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable.
 
@@ -258,12 +263,12 @@ class SessionWork(LazyDict):
         if self.failed:
             raise SessionUnavailable
         try:
-            self.first_use.run(self._load, self.interface.settings.timeout)
+            self.run_alone(self._load, self.interface.settings.timeout)
         except Reentered:
             return {}
         except TimeoutError:
             text = "another thread of this request has not loaded the session yet, so this thread gets a 503"
-            self.first_use.call_inside(log.error, text)
+            self.call_inside(log.error, text)
             raise WaitedTooLong from None
         return self._data
 
@@ -430,8 +435,6 @@ class SessionWork(LazyDict):
         """
         if self.failed:
             raise SessionUnavailable
-        if not self.has_changes:
-            return
         record = self._record
         if self._unshown is not None and record is not None:
             self._mark_shown(record, self._unshown)
@@ -463,7 +466,7 @@ class SessionWork(LazyDict):
         The end of the request saves later changes as usual. ``provisional``: undo this save if that later save fails.
         Raises the same errors as :meth:`save`.
         """
-        self.first_use.run(self.save)
+        self.run_alone(self.save)
         if not provisional:
             self.make_saves_final()
 
@@ -472,10 +475,17 @@ class SessionWork(LazyDict):
 
         From now on the response sends the saved ticket, also if the response is an error.
         """
-        self._saves, self._merges, self._saved_ticket = (), (), self.response_ticket
+        if self._saves or self._merges:
+            self._saves = self._merges = ()
+        self._saved_ticket = self.response_ticket
         while self.after_save:
             function, *self.after_save = self.after_save
             function()
+
+    @property
+    def _is_last_save(self) -> bool:
+        """True if no other save of this request can follow, so that this one need not be undone."""
+        return self.closed and not (self.companions or self.kind_works or self.main_work)
 
     def note_save(self, committed: Committed) -> None:
         """Let :meth:`rollback` undo a save of this request."""
@@ -493,8 +503,8 @@ class SessionWork(LazyDict):
 
     def _commit(self) -> None:
         if not self.is_opened:
-            if not self.rotation_requested and not self.request_tickets():
-                return  # the view only set session.permanent, and the browser has no session
+            if not self.save_requested or (not self.rotation_requested and not self.request_tickets()):
+                return  # the view did nothing, or only set session.permanent, and the browser has no session
             self._load()
         changes = self.changes()
         try:
@@ -598,7 +608,8 @@ class SessionWork(LazyDict):
             self.discard("gone")
             return
         self._saved(committed.record, changes)
-        self.note_save(committed)
+        if not self._is_last_save:
+            self.note_save(committed)
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)

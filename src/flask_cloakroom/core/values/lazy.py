@@ -38,6 +38,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     # Held for each change of _data, with the key's change in _touched. A thread may enter it twice, because the key may
     # be of a class of the application, whose __hash__() may use this dict.
     _mutex: Any = None
+    _new_flashes: list[Any] | None = None  # the list to which threads of this request add the first flash messages
     _data: dict[Any, Any]  # key to value, or to _PACKED
     _base: dict[Any, bytes]  # key to packed value, as this request has loaded them
     # The keys whose values may have changed. A key that was set or deleted has None here. A key that was only read has
@@ -55,7 +56,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         """Set the base to the packed values ``base``, and discard all changes. Return the dict of values."""
         self._base = base
         self._touched = {}
-        self.__dict__.pop("_new_flashes", None)
+        self._new_flashes = None
         self._data = data = dict.fromkeys(base, _PACKED)
         if self._mutex is None:
             self._mutex = RLock()
@@ -72,8 +73,8 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
 
     def _opened_to_write(self) -> dict[Any, Any]:
         """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
-        data: dict[Any, Any] = self.opened()
-        if data is not self.__dict__.get("_data"):
+        data = self.opened()
+        if not hasattr(self, "_data") or data is not self._data:
             raise RuntimeError(
                 "The session was changed while it was being loaded, for example by a log handler. The handler may read "
                 "the session, but must not change it."
@@ -93,7 +94,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 return default
         if value is default and key == own_keys.FLASHES and type(default) is list:
             # flask.flash() adds its message to the default, and then sets the key. Give all threads the same list.
-            return self.__dict__.setdefault("_new_flashes", default)
+            with self._mutex:
+                self._new_flashes = default if self._new_flashes is None else self._new_flashes
+            return self._new_flashes
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -128,7 +131,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     def __delitem__(self, key: Any) -> None:
         with self._mutex_of_opened():
             if key == own_keys.FLASHES:
-                self.__dict__.pop("_new_flashes", None)
+                self._new_flashes = None
             if key in self._data:
                 del self._data[key]
             elif not self._is_unreadable(key):
@@ -235,7 +238,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             present = self._data[key]
             if present is not _PACKED:
                 return present
-            if self._base.get(key) == packed:
+            if self._base.get(key) is packed:
                 self._data[key] = value
                 if type(value) not in codec.IMMUTABLE_TYPES:
                     self._touched[key] = value

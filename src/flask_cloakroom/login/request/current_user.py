@@ -63,7 +63,7 @@ def user_of(state: LoginState) -> Any:
         if is_in_store_use():
             return state.realm.anonymous_user()
         try:
-            state.first_use.run(partial(_load, state), state.realm.timeout_for(state.app))
+            state.first_use.run_alone(partial(_load, state), state.realm.timeout_for(state.app))
         except Reentered:
             return state.realm.anonymous_user()
         except TimeoutError:
@@ -80,7 +80,8 @@ def _load(state: LoginState) -> None:
     if state.failed:
         raise SessionUnavailable
     try:
-        tell(signals.user_accessed.send, state.app)
+        if signals.user_accessed.receivers:
+            tell(signals.user_accessed.send, state.app)
         source: LoginSource | None
         impersonator: Any = None
         user, source = _from_credential(state)

@@ -110,7 +110,7 @@ class StoredSession(LazyDict, UserSession):
 
     def _open(self) -> dict[Any, Any]:
         try:
-            self.first_use.run(self._load, self._session.interface.settings.timeout)
+            self.first_use.run_alone(self._load, self._session.interface.settings.timeout)
         except Reentered:
             return {}
         except TimeoutError:

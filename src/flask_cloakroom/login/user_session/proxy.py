@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from werkzeug.local import LocalProxy
 
@@ -35,16 +35,16 @@ def current_user_session(realm: Realm) -> UserSession:
     if is_set(user, "is_authenticated"):
         return _stored(session, str(realm.id_of(user)))
     if state.ignores_session:
-        return cast(RefusedSession, _companion(session, "", lambda: RefusedSession(session)))
+        return cast(RefusedSession, session.companion("", lambda: RefusedSession(session)))
     return VisitorSession(session)
 
 
 def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
-    found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
+    found = cast(StoredSession, session.companion(name, lambda: StoredSession(session, user_id, name)))
     if _has_login_to_save(session, found) and not session.closed:
         with suppress(Reentered):
-            found.first_use.run(partial(_save_login, session, found))
+            found.first_use.run_alone(partial(_save_login, session, found))
     return found
 
 
@@ -63,13 +63,6 @@ def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
     if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
         return will_merge(session)
     return not found.is_opened and session.is_merge_pending
-
-
-def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
-    companions = session.companions
-    if companions is None:
-        companions = session.__dict__.setdefault("companions", {})  # atomic: all threads get one dict
-    return companions[name] if name in companions else companions.setdefault(name, make())
 
 
 def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:
