@@ -67,8 +67,9 @@ def _save_or_roll_back(app: Flask, works: Sequence[SessionWork]) -> None:
     except Exception:
         for work, flashes in zip(works, shown, strict=True):
             work.rollback()
-            # Flask makes an error response, and calls finish() for it again.
-            work.shown_flashes, work.closed = flashes, False
+            work.shown_flashes = flashes
+        for work in works[0].works_of_request():
+            work.closed = False  # Flask makes an error response, and calls finish() for it again
         roll_back_parts(app)
         raise
     if works[0].failed:
