@@ -42,7 +42,7 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError, SessionLimitError,
     and the errors of merge strategies. Then nothing is saved, and the page for the error can use the sessions.
     """
-    works[0].works_of_request()[-1].first_use.run(partial(_save_or_roll_back, app, works))
+    works[-1].first_use.run(partial(_save_or_roll_back, app, works))
     # After the run, because the error page and the functions after the save may use the session.
     if works[0].failed:
         make_unavailable(app, response)
