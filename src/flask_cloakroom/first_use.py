@@ -39,30 +39,40 @@ class _Call:
 class _Run:
     """One run of an action. The runs in which this run began are a linked list."""
 
-    __slots__ = ("first_use", "is_over", "later", "outer")
+    __slots__ = ("first_use", "is_over", "later", "outer", "outermost", "waiting")
 
     def __init__(self, first_use: FirstUse, outer: _Run | None) -> None:
         self.first_use = first_use
         self.outer = outer
         # A background task of a loader has a copy of the context, in which the run is still set. So the end is noted.
         self.is_over = False
-        #: The postponed calls. Inner runs share the queue of the outermost run.
-        self.later: deque[_Call] = deque()
-        if outer is not None and not outer.is_over:
-            self.later = outer.later
+        #: The run that makes the postponed calls at its end.
+        self.outermost: _Run = self if outer is None or outer.is_over else outer.outermost
+        #: The postponed calls of the outermost run. None until the first call.
+        self.later: deque[_Call] | None = None
+        #: A locked lock of each thread that waits for the end of this run.
+        self.waiting: list[Any] = []
+
+    def call_later(self, call: _Call) -> None:
+        """Postpone a call until the end of the outermost run."""
+        with _mutex:
+            if self.outermost.later is None:
+                self.outermost.later = deque()
+        self.outermost.later.append(call)
 
     def make_calls(self) -> None:
-        """Make the postponed calls, after the end of the outermost run. Raises the first error, after all calls.
+        """Make the postponed calls, if the outermost run is over. Raises the first error, after all calls.
 
         A thread that the action has started may still be in an inner run with the same queue. So each call leaves the
         queue before it is made, or the end of the inner run would make it again.
         """
-        if self.outer is not None and not self.outer.is_over:
+        later = self.outermost.later
+        if later is None or not self.outermost.is_over:
             return
         problem: Exception | None = None
-        while self.later:
+        while later:
             try:
-                call = self.later.popleft()
+                call = later.popleft()
             except IndexError:
                 break  # another thread has taken the last call
             try:
@@ -74,15 +84,13 @@ class _Run:
 
 
 _current: Final[ContextVar[_Run | None]] = ContextVar("flask_cloakroom.first_use", default=None)
+_mutex: Final = Lock()  # held while a queue of postponed calls is made
 
 
 class FirstUse:
     """Lets one thread at a time run an action. No thread holds a mutex during the action."""
 
-    def __init__(self) -> None:
-        self._mutex = Lock()  # held for the change of the two attributes below only
-        self._is_running = False
-        self._waiting: list[Any] = []
+    # The attribute _run exists only during a run. dict.setdefault() is atomic, so two threads cannot set it both.
 
     def run(self, action: Callable[[], object], timeout: float | None = None) -> None:
         """Call ``action``, as soon as no other thread is in a run of this object.
@@ -94,15 +102,18 @@ class FirstUse:
         outer = _current.get()
         if outer is not None and self._is_in(outer):
             raise Reentered
-        self._begin(timeout)
         run = _Run(self, outer)
+        if self.__dict__.setdefault("_run", run) is not run:
+            self._wait(run, timeout)
         token = _current.set(run)
         try:
             action()
         finally:
             run.is_over = True
             _current.reset(token)
-            self._end()
+            del self.__dict__["_run"]
+            for turn in run.waiting:
+                turn.release()
             run.make_calls()
 
     def call_inside(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -122,7 +133,7 @@ class FirstUse:
     @property
     def is_running(self) -> bool:
         """True if a thread is in a run of this object."""
-        return self._is_running
+        return "_run" in self.__dict__
 
     def _is_in(self, run: _Run | None) -> bool:
         while run is not None:
@@ -131,29 +142,17 @@ class FirstUse:
             run = run.outer
         return False
 
-    def _begin(self, timeout: float | None) -> None:
-        deadline = None
-        while True:
-            with self._mutex:
-                if not self._is_running:
-                    self._is_running = True
-                    return
-                turn = Lock()
-                turn.acquire()
-                self._waiting.append(turn)
-            if timeout is None:
-                turn.acquire()
-                continue
-            deadline = deadline or time.monotonic() + timeout
-            if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+    def _wait(self, run: _Run, timeout: float | None) -> None:
+        """Wait until ``run`` is the run of this object. Raises TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (present := self.__dict__.setdefault("_run", run)) is not run:
+            turn = Lock()
+            turn.acquire()
+            present.waiting.append(turn)
+            if present.is_over:
+                time.sleep(0)  # the other thread may have released its waiting locks before, and ends its run now
+            elif not turn.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
                 raise TimeoutError
-
-    def _end(self) -> None:
-        with self._mutex:
-            self._is_running = False
-            waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            turn.release()
 
 
 class StoreUse(FirstUse):
@@ -174,4 +173,4 @@ def tell(function: Callable[..., object], *arguments: Any, **named: Any) -> None
     if run is None or run.is_over:
         function(*arguments, **named)
     else:
-        run.later.append(_Call(function, arguments, named))
+        run.call_later(_Call(function, arguments, named))

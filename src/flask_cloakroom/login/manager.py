@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Request, Response
 
-from ..context import this_request
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.outcome import add_response_part
 from .access import refusal
@@ -56,9 +55,9 @@ class LoginManager(DeprecatedNames):
         if add_context_processor:
             app.context_processor(user_context)
 
-    def finish_response(self, response: Response) -> None:
+    def finish_response(self, request: Request, response: Response) -> None:
         """Add the headers and cookies of the login to a response, if the request used its login."""
-        state: LoginState | None = this_request().__dict__.get(self.state_name)
+        state: LoginState | None = request.__dict__.get(self.state_name)
         if state is None:
             return
         if state.private and "Cache-Control" not in response.headers:
@@ -68,9 +67,9 @@ class LoginManager(DeprecatedNames):
             response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
         remember_cookies.send(state, response)
 
-    def roll_back(self) -> None:
+    def roll_back(self, request: Request) -> None:
         """Forget the login that this request made, because its session could not be saved."""
-        state: LoginState | None = this_request().__dict__.get(self.state_name)
+        state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
             state.roll_back()
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
+from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import SettingError
@@ -83,7 +84,14 @@ class ServerSessionInterface(SessionInterface):
         """
         if not isinstance(session, ServerSession):
             return
-        works = session.works_of_request() if session.kind_works else [session]
+        if not (session.shown_flashes or session.kind_works or session.companions or session.failed):
+            # Closed before the look at the changes: a thread that writes later is told so by a warning.
+            session.closed = True
+            if not session.has_changes:  # most requests end here
+                if session.is_opened:
+                    add_vary(response, "Cookie")
+                return
+        works = session.works_of_request()
         used = [work for work in works if work.is_used]
         for work in works:
             work.closed = work.closed or not work.is_used

@@ -70,14 +70,15 @@ def merge_after_commit(work: SessionWork) -> None:
     try:
         if not _merge_stored(work, record):
             return
-        committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record.values)))
+        deleted = dict.fromkeys(_visitor_keys(record.values))
+        committed = work.repository.commit(record, deleted)
     except StoreError as error:
         text = "session %s: visitor data was not merged. The next request tries again: %s"
         tell(log.warning, text, record.sid, error)
         return
     if committed is not None:
         work.note_save(committed)
-        work.continue_from(committed.record)
+        work.continue_from(committed.record, deleted)
 
 
 def merge_carried(work: SessionWork, changes: Changes) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger("flask_cloakroom.sessions")
 _PARTS: Final = "flask_cloakroom.sessions response parts"
 #: The name of the attribute of the request object that is True after the response got all headers and cookies.
 _FINISHED: Final = "_flask_cloakroom_response_finished"
+#: The name of the attribute of the request object that is True if the response is a 503, because the store failed.
+_UNAVAILABLE: Final = "_flask_cloakroom_response_unavailable"
 #: The name of the attribute of the request object that is True after a response could not be made.
 _FAILED: Final = "_flask_cloakroom_response_failed"
 
@@ -45,6 +47,7 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     works[-1].first_use.run(partial(_save_or_roll_back, app, works))
     # After the run, because the error page and the functions after the save may use the session.
     if works[0].failed:
+        this_request().__dict__[_UNAVAILABLE] = True
         make_unavailable(app, response)
     for work in works:
         if not work.failed:
@@ -114,11 +117,11 @@ def _set_cookie(work: SessionWork, response: Response) -> None:
 class ResponsePart(Protocol):
     """A part of this package that adds headers or cookies to a response, such as the logins."""
 
-    def finish_response(self, response: Response) -> None:
-        """Add headers and cookies to the response of the current request, whose session was saved."""
+    def finish_response(self, request: Request, response: Response) -> None:
+        """Add headers and cookies to the response of ``request``, whose session was saved."""
 
-    def roll_back(self) -> None:
-        """Discard the headers and cookies for the current request, because its session could not be saved."""
+    def roll_back(self, request: Request) -> None:
+        """Discard the headers and cookies for ``request``, because its session could not be saved."""
 
 
 def add_response_part(app: Flask, key: Hashable, part: ResponsePart) -> None:
@@ -134,7 +137,7 @@ def roll_back_parts(app: Flask) -> None:
 
     def roll_back() -> None:
         for part in app.extensions.get(_PARTS, {}).values():
-            part.roll_back()
+            part.roll_back(this_request())
 
     FirstUse().run(roll_back)
 
@@ -149,10 +152,10 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
 
     @wraps(process)
     def process_response(*arguments: Any) -> Any:
-        session = peek_at_session()
         try:
             response = process(*arguments)
         except Exception:
+            session = peek_at_session()
             # An after_request function failed, or the session cannot be saved. Flask makes an error page now, whose
             # response must save and send nothing of the request before. Only with Flask's own session the error page
             # sends the changes of the session, so it sends the login's cookies too, unless the error page fails itself.
@@ -164,10 +167,11 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
                 roll_back_parts(app)
             details[_FAILED] = True
             raise
-        if not (isinstance(session, SessionWork) and session.failed):
+        request = this_request()
+        if _UNAVAILABLE not in request.__dict__:
             for part in parts.values():
-                part.finish_response(response)
-        this_request().__dict__[_FINISHED] = True
+                part.finish_response(request, response)
+        request.__dict__[_FINISHED] = True
         return response
 
     app.process_response = process_response  # type: ignore[method-assign, assignment]

@@ -101,8 +101,8 @@ class SessionWork(LazyDict):
     #: True after ``clear()``. The next commit ends the stored session, and saves the keys that were set after
     #: ``clear()`` as a new session.
     cleared = False
-    #: True while this request has the session's lock.
-    holds_lock = False
+    #: The number of ``session.lock()`` blocks that threads of this request are in. The first one gets the lock.
+    lock_holders = 0
     #: True if the store failed: see :attr:`Phase.FAILED`.
     failed = False
     #: The reason why the store has no session for the browser's ticket. None if the store has a session for the ticket,
@@ -215,6 +215,11 @@ class SessionWork(LazyDict):
         if self.is_opened:
             return Phase.OPEN
         return Phase.OPENING if self.first_use.is_running else Phase.NOT_OPENED
+
+    @property
+    def holds_lock(self) -> bool:
+        """True while this request has the session's lock."""
+        return self.lock_holders > 0
 
     @property
     def can_send_cookies(self) -> bool:
@@ -362,23 +367,23 @@ class SessionWork(LazyDict):
             with suppress(KeyError):
                 del self[key]
 
-    def continue_from(self, record: Record) -> None:
-        """Use ``record``, a newer record of the same session. The view's objects stay in use if they are unchanged."""
+    def continue_from(self, record: Record, sent: Changes) -> None:
+        """Use ``record``, a newer record of the same session, which this request has made with the changes ``sent``."""
         if self._record is None or record.ticket != self._record.ticket:
             self.response_ticket = record.ticket  # this request created the session, or another one renewed its ticket
         self._record = record
-        self._reset_keeping_objects(record.values)
+        self._rebase_on(record.values, sent)
 
-    def start_over_from(self, record: Record, *, was_stored: bool = True) -> None:
-        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes.
+    def start_over_from(self, record: Record, changes: Changes, values: Values, *, was_stored: bool = True) -> None:
+        """Use ``record``, another session, as if the browser had sent its ticket, but with ``values``.
 
-        The view's objects stay in use if they are equal to the values of ``record``. ``was_stored``: False if this
+        ``changes``: this request's changes, of which ``values`` has those that stay. ``was_stored``: False if this
         request has just stored ``record``.
         """
         self._record, self.absence, self.response_ticket = record, None, record.ticket
         self._was_stored = self._was_stored or was_stored
         self.rotation_requested = self.cleared = False
-        self._reset_keeping_objects(record.values)
+        self._rebase_on(record.values, changes, values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
@@ -459,8 +464,6 @@ class SessionWork(LazyDict):
         Raises the same errors as :meth:`save`.
         """
         self.first_use.run(self.save)
-        if self._record is not None and not self.failed:
-            self._reset_keeping_objects(self._record.values)
         if not provisional:
             self.make_saves_final()
 
@@ -515,7 +518,7 @@ class SessionWork(LazyDict):
             return
         if self.absence is not None:
             self.merge_carried(changes)
-        self._saved_as_new(self.create(changes))
+        self._saved_as_new(self.create(changes), changes)
 
     def create(self, changes: Changes, ticket: str | None = None) -> Record | None:
         """Store the values in ``changes`` as a new session and return its record.
@@ -540,7 +543,7 @@ class SessionWork(LazyDict):
                 self.interface.repository.delete_unused(made)
             raise
         self._is_restarted = True
-        self._saved_as_new(made)
+        self._saved_as_new(made, changes)
 
     def _end(self, record: Record) -> None:
         ended = self.interface.repository.destroy(record)
@@ -594,7 +597,7 @@ class SessionWork(LazyDict):
         if committed is None:
             self.discard("gone")
             return
-        self._saved(committed.record)
+        self._saved(committed.record, changes)
         self.note_save(committed)
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
@@ -623,21 +626,24 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(self.response_ticket)
             self.response_ticket = found.ticket if isinstance(found, Record) else None
 
-    def _saved_as_new(self, record: Record | None) -> None:
-        self._saved(record)
+    def _saved_as_new(self, record: Record | None, sent: Changes) -> None:
+        self._saved(record, sent)
         if record is not None:
             self.note_save(Committed(record, False, ()))
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
-    def _saved(self, record: Record | None) -> None:
+    def _saved(self, record: Record | None, sent: Changes) -> None:
         """Find later changes by comparison with ``record``, which contains the changes of parallel requests too.
 
         With the old record, a second save would delete the values that the parallel requests added.
         """
         self._record = record
-        self._base = {} if record is None else record.values
-        self._touched = {}
+        values = {} if record is None else record.values
+        if self.closed:  # there are no later changes, so spend no time on them
+            self._base, self._touched = values, {}
+        else:
+            self._rebase_on(values, sent)
         self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
     def send_conflicts(self, committed: Committed) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from _thread import RLock  # threading.RLock() calls this, and takes three times as long
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from threading import RLock
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
@@ -72,8 +72,8 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
 
     def _opened_to_write(self) -> dict[Any, Any]:
         """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
-        data = self.opened()
-        if not self.is_opened:
+        data: dict[Any, Any] = self.opened()
+        if data is not self.__dict__.get("_data"):
             raise RuntimeError(
                 "The session was changed while it was being loaded, for example by a log handler. The handler may read "
                 "the session, but must not change it."
@@ -223,10 +223,10 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
             raise KeyError(key) from None
-        return self._publish(key, value)
+        return self._publish(key, packed, value)
 
-    def _publish(self, key: Any, value: Any) -> Any:
-        """Use ``value`` as the unpacked value of ``key``. Return it, or the value of another thread that was faster.
+    def _publish(self, key: Any, packed: bytes, value: Any) -> Any:
+        """Use ``value``, unpacked from ``packed``, as the value of ``key``. Return it, or that of a faster thread.
 
         Otherwise two threads that append to one list would have two lists, and the items of one thread would be lost.
         Raises KeyError if another thread has deleted the key.
@@ -235,10 +235,12 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             present = self._data[key]
             if present is not _PACKED:
                 return present
-            self._data[key] = value
-            if type(value) not in codec.IMMUTABLE_TYPES:
-                self._touched[key] = value
-        return value
+            if self._base.get(key) == packed:
+                self._data[key] = value
+                if type(value) not in codec.IMMUTABLE_TYPES:
+                    self._touched[key] = value
+                return value
+        return self[key]  # another thread has saved meanwhile, and the base has another value now
 
     def _unpack_all(self) -> dict[Any, Any]:
         for key in [key for key, value in list(self.opened().items()) if value is _PACKED]:
@@ -273,17 +275,58 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 changes[key] = None
         return changes
 
-    def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
-        """Call :meth:`_reset`, but leave each unpacked object in the dict if it is equal to its value in ``base``.
+    def _rebase_on(
+        self, base: dict[Any, bytes], sent: Mapping[Any, bytes | None], wanted: Mapping[Any, bytes] | None = None
+    ) -> None:
+        """Set the base to ``base``, after this request has sent the changes ``sent`` to the store.
 
-        A view may have such an object, for example a list, in a variable. Its later changes must still be found.
+        ``wanted``: the values that the dict shall have. Without it these are the values in ``base``. A value that was
+        sent as it is wanted stays, with its later changes: a view, or another thread of the request, may have its
+        object, for example a list, in a variable. The other values, which another request has changed, are read again.
         """
-        items = self._data.items() if self.is_opened else ()
-        keys = [key for key, value in items if value is not _PACKED and key in base]
-        unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
-        live = {key: self._data[key] for key in unchanged}
-        self._reset(base).update(live)
-        self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
+        wanted = base if wanted is None else wanted
+        with self._mutex:
+            old, self._base = self._base, base
+            known = {**old, **sent}
+            others = []
+            for key in {**known, **base}:
+                if known.get(key) != wanted.get(key):
+                    others.append(key)
+                elif self._is_as_in(key, base):
+                    self._touched.pop(key, None)
+                else:
+                    self._touched[key] = None if base.get(key) != known.get(key) else self._data.get(key)
+        for key in others:
+            self._read_again(key, known.get(key), wanted.get(key))
+
+    def _is_as_in(self, key: Any, base: dict[Any, bytes]) -> bool:
+        """Return True if the value of ``key`` is surely the one in ``base``, without running an encoder."""
+        value = self._data.get(key, _MISSING)
+        if value is _PACKED:
+            return True
+        if value is _MISSING:
+            return key not in base or key not in self._touched
+        return type(value) in codec.IMMUTABLE_TYPES and codec.is_packed_as(value, base.get(key, b""))
+
+    def _read_again(self, key: Any, sent: bytes | None, wanted: bytes | None) -> None:
+        """Give ``key`` the value ``wanted``, unless its value has changed since it was ``sent``."""
+        value = self._data.get(key, _MISSING)
+        if value is not _MISSING and value is not _PACKED and not codec.is_packed_as(value, sent or b""):
+            with self._mutex:
+                self._touch(key)
+            return
+        is_stored = wanted == self._base.get(key)
+        new = _PACKED if is_stored or wanted is None else codec.unpack(wanted)
+        with self._mutex:
+            if self._data.get(key, _MISSING) is not value:
+                return  # another thread has set or deleted the key
+            if wanted is None:
+                self._data.pop(key, None)
+            else:
+                self._data[key] = new
+            self._touched.pop(key, None)
+            if not is_stored:
+                self._touch(key)
 
     def _place_of(self, key: Any) -> str:
         """Return the text that names the key in an error or log line, such as ``session['cart']``."""
@@ -295,12 +338,13 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         All other keys must have the same values in ``base`` as in the base until now.
         """
         data = self.opened()
-        self._base = base
-        for key in keys:
-            self._touched.pop(key, None)
-            data.pop(key, None)
-            if key in base:
-                data[key] = _PACKED
+        with self._mutex:
+            self._base = base
+            for key in keys:
+                self._touched.pop(key, None)
+                data.pop(key, None)
+                if key in base:
+                    data[key] = _PACKED
 
     def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
         """Return the packed value from the base for a value that was only read and cannot be packed again.

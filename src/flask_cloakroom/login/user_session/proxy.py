@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from werkzeug.local import LocalProxy
@@ -10,6 +12,7 @@ from werkzeug.local import LocalProxy
 from ...context import this_app
 from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
+from ...first_use import Reentered
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import will_merge
 from ..request.current_user import user_of
@@ -40,13 +43,19 @@ def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
     found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
     if _has_login_to_save(session, found) and not session.closed:
+        with suppress(Reentered):
+            found.first_use.run(partial(_save_login, session, found))
+    return found
+
+
+def _save_login(session: ServerSession, found: StoredSession) -> None:
+    """Save the login and merge its visitor data, unless another thread of the request has done so."""
+    if _has_login_to_save(session, found):
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now(provisional=True)
         if session.is_merge_pending:
             session.merge_before_commit()  # the store has failed at the merge. If it fails again, the page is a 503
-        found.save()
-        found.unload()
-    return found
+        found.reload()
 
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
