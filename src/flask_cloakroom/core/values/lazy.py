@@ -72,8 +72,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
 
     def _opened_to_write(self) -> dict[Any, Any]:
         """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
-        data: dict[Any, Any] = self.opened()
-        if data is not self.__dict__.get("_data"):
+        data = self.opened()
+        loaded: object = self.__dict__.get("_data")
+        if data is not loaded:
             raise RuntimeError(
                 "The session was changed while it was being loaded, for example by a log handler. The handler may read "
                 "the session, but must not change it."
