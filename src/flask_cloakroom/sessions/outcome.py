@@ -44,7 +44,7 @@ def finish(app: Flask, works: Sequence[SessionWork], response: Response) -> None
     If the store fails, ``response`` becomes a 503. Raises SessionValueError, SessionTooLargeError, SessionLimitError,
     and the errors of merge strategies. Then nothing is saved, and the page for the error can use the sessions.
     """
-    (works[0].main_work or works[0]).run_alone(partial(_save_or_roll_back, app, works))
+    works[-1].run_alone(partial(_save_or_roll_back, app, works))
     # After the run, because the error page and the functions after the save may use the session.
     if works[0].failed:
         this_request().__dict__[_UNAVAILABLE] = True
@@ -70,8 +70,9 @@ def _save_or_roll_back(app: Flask, works: Sequence[SessionWork]) -> None:
     except Exception:
         for work, flashes in zip(works, shown, strict=True):
             work.rollback()
-            # Flask makes an error response, and calls finish() for it again.
-            work.shown_flashes, work.closed = flashes, False
+            work.shown_flashes = flashes
+        for work in works[0].works_of_request():
+            work.closed = False  # Flask makes an error response, and calls finish() for it again
         roll_back_parts(app)
         raise
     if works[0].failed:

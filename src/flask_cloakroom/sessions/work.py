@@ -245,7 +245,7 @@ class SessionWork(StoreUse, LazyDict):
 
     def works_of_request(self) -> list[SessionWork]:
         """Return all sessions of this request: those of user kinds, and the session of the application's own users."""
-        main = self.main_work or self
+        main = self if self.main_work is None else self.main_work  # an empty session is false
         return [*main.kind_works, main]
 
     def add_kind(self, work: SessionWork) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Response, flash, get_flashed_messages, session
+from flask import Response, flash, get_flashed_messages, request, session
 
 from flask_cloakroom import current_user, login_user, user_login_not_saved, user_session
+from flask_cloakroom.sessions.outage import SessionUnavailable
 from support.sites.requests_on_app import MakeApp
 from support.sites.threads import Browser, Site
 from support.stores.faults import Fault, FaultyStore, first_of, nth
@@ -154,3 +155,43 @@ def test_a_receiver_that_fails_while_a_login_is_forgotten(site: Site) -> None:
     assert response.headers.getlist("Set-Cookie") == []
     assert sorted(failed) == ["alice", "bob"]
     assert browser.run(lambda: (current_user.get_id(), site.operators.current_user.get_id())) == (None, None)
+
+
+def test_an_error_page_that_uses_another_session(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Only the session of an operator is used, and cannot be saved. The error page uses the application's session."""
+
+    def page(error: Exception) -> Any:
+        flash("sorry")
+        session["errors"] = 1
+        return str(get_flashed_messages()), 500
+
+    def view() -> str:
+        site.operators.session_of(request)["connection"] = object()
+        return "page"
+
+    site.app.register_error_handler(500, page)
+    browser = site.browser()
+    assert browser.open(view).text == "['sorry']"
+    assert browser.run(lambda: (session.get("errors"), get_flashed_messages())) == (1, [])
+    assert [line.getMessage() for line in caplog.records if "is not saved" in line.getMessage()] == []
+
+
+def test_a_session_of_an_operator_that_cannot_be_loaded(site: Site, store: FaultyStore) -> None:
+    """The application's session, which is empty, fails too, and the store is asked no more."""
+    seen: list[Exception | None] = []
+
+    def view() -> str:
+        for use in (lambda: site.operators.current_user.get_id(), lambda: session.get("name")):
+            try:
+                use()
+            except SessionUnavailable as error:
+                seen.append(error)
+        return "page"
+
+    browser = site.browser()
+    browser.run(lambda: site.operators.login_user(site.users["alice"]))
+    with store.failing(first_of("the first load", "load")) as outage:
+        assert_unavailable(browser.open(view))
+    assert len(seen) == 2
+    assert outage.calls == ["load"]
+    assert browser.run(lambda: site.operators.current_user.get_id()) == "alice"

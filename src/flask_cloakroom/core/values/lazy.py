@@ -295,20 +295,24 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             for key in {**known, **base}:
                 if known.get(key) != wanted.get(key):
                     others.append(key)
-                elif self._is_as_in(key, base):
+                elif self._is_as_in(key, old, base):
                     self._touched.pop(key, None)
                 else:
                     self._touched[key] = None if base.get(key) != known.get(key) else self._data.get(key)
         for key in others:
             self._read_again(key, known.get(key), wanted.get(key))
 
-    def _is_as_in(self, key: Any, base: dict[Any, bytes]) -> bool:
-        """Return True if the value of ``key`` is surely the one in ``base``, without running an encoder."""
+    def _is_as_in(self, key: Any, old: dict[Any, bytes], base: dict[Any, bytes]) -> bool:
+        """Return True if the value of ``key`` is surely the one in ``base``, without running an encoder.
+
+        A missing value of the base ``old`` that nobody has deleted cannot be decoded, and stays. After ``clear()``,
+        ``old`` is empty.
+        """
         value = self._data.get(key, _MISSING)
         if value is _PACKED:
             return True
         if value is _MISSING:
-            return key not in base or key not in self._touched
+            return key not in base or (key in old and key not in self._touched)
         return type(value) in codec.IMMUTABLE_TYPES and codec.is_packed_as(value, base.get(key, b""))
 
     def _read_again(self, key: Any, sent: bytes | None, wanted: bytes | None) -> None:
