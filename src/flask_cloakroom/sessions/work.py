@@ -414,7 +414,7 @@ class SessionWork(StoreUse, LazyDict):
         record = self._record
         return bool(
             self.save_requested
-            or self.response_ticket
+            or self.response_ticket is not None  # also "", which deletes the cookie
             or self._unshown is not None
             or (self.is_opened and self._touched)
             or (record is not None and (self.is_merge_pending or True in self._due(record)))
