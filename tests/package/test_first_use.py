@@ -28,7 +28,7 @@ def test_an_error_in_a_call() -> None:
         tell(fail, "fourth")
 
     with pytest.raises(KeyError, match="second"):
-        FirstUse().run(action)
+        FirstUse().run_alone(action)
     assert calls == ["first", "third"]
 
 
@@ -48,11 +48,11 @@ def test_a_thread_that_goes_on_after_the_action() -> None:
     def action() -> None:
         tell(calls.append, "of the action")
         copy = contextvars.copy_context()
-        threads.append(threading.Thread(target=copy.run, args=(inner.run, in_thread), daemon=True))
+        threads.append(threading.Thread(target=copy.run, args=(inner.run_alone, in_thread), daemon=True))
         threads[0].start()
         assert inside.wait(TEST_TIMEOUT)
 
-    outer.run(action)
+    outer.run_alone(action)
     leave.set()
     threads[0].join(TEST_TIMEOUT)
     assert calls == ["of the action", "of the thread", "of the thread, later"]
@@ -69,12 +69,12 @@ def test_a_call_of_a_log_handler() -> None:
     ("runs", "expected"),
     [([], False), ([FirstUse], False), ([StoreUse], True), ([StoreUse, FirstUse], True), ([FirstUse, StoreUse], True)],
 )
-def test_in_store_use(runs: list[type[FirstUse]], expected: bool) -> None:
+def test_in_store_use(runs: list[type[StoreUse]], expected: bool) -> None:
     """Code in a use of the store is in it, also if it has begun another first use. After the end it is not."""
     found: list[bool] = []
     action: Callable[[], Any] = lambda: found.append(is_in_store_use())  # noqa: E731
     for kind in reversed(runs):
-        action = lambda kind=kind, inner=action: kind().run(inner)  # noqa: E731
+        action = lambda kind=kind, inner=action: kind().run_alone(inner)  # noqa: E731
     action()
     assert found == [expected]
     assert not is_in_store_use()

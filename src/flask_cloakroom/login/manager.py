@@ -65,8 +65,8 @@ class LoginManager(DeprecatedNames):
             response.headers["Cache-Control"] = "no-store"
         if state.clear_site_data and state.settings.clear_site_data:
             response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
-        is_remembering = state.after_save or state.issued_tokens or state.remember_cookie is not None
-        if is_remembering or state.settings.refresh_each_request:
+        has_login = state.after_save or state.issued_tokens or state.logged_in_user is not None
+        if has_login or state.remember_cookie is not None or state.settings.refresh_each_request:
             remember_cookies.send(state, response)
 
     def roll_back(self, request: Request) -> None:
