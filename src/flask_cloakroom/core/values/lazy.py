@@ -288,6 +288,8 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         object, for example a list, in a variable. The other values, which another request has changed, are read again.
         """
         wanted = base if wanted is None else wanted
+        if not self.is_opened:
+            self._reset(base)
         with self._mutex:
             old, self._base = self._base, base
             known = {**old, **sent}
