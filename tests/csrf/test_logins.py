@@ -479,7 +479,7 @@ class TestSeaSurf:
         assert self.send(client, self.token_of(client)) == 200
 
     def test_a_login_that_begins_for_the_cookie(self, site: Site) -> None:
-        """The token for the cookie logs a remembered operator in. The login's cookies are made later, so they are sent."""
+        """The token for the cookie logs a remembered operator in. The login's cookies are made later, and are sent."""
         client = site.app.test_client()
         client.get("/operator/login?remember=1")
         again = copied(site.app, client, "remember_token_operator")

@@ -350,12 +350,12 @@ class TestMark:
     @pytest.mark.parametrize("number", [2, 3])
     @pytest.mark.parametrize("is_done", [False, True])
     def test_a_store_that_fails(self, site: Site, clock: Clock, number: int, is_done: bool) -> None:
-        """The request gets a 503, and the next one makes the mark."""
+        """The request gets a 503, and the next one makes the mark. Only a save whose answer is lost is looked up."""
         browser = remembered(site)
         thief = browser.copy()
         assert browser.who == "alice"
         store = FailingStore(site, lambda found: found == number, is_done=is_done)
-        assert browser.open("/who").status_code == 503
+        assert browser.open("/who").status_code == (200 if is_done and number == 3 else 503)
         store.restore()
         assert browser.who == "alice"
         assert UNSHOWN_KEY not in repository_of(site).load(browser.cookies["session"]).values
