@@ -23,7 +23,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.values.codec import registered_classes, registered_names
 from flask_cloakroom.sessions.outage import SessionUnavailable
-from support.clock import TEST_TIMEOUT, CalmClock, wait_until
+from support.clock import TEST_TIMEOUT, CalmClock
 from support.sites.csrf import make_app as csrf_site
 from support.sites.csrf import post
 from support.sites.requests_on_app import MakeApp
@@ -727,9 +727,7 @@ class TestLock:
         def view() -> list[str]:
             first = Running(lambda: hold(0))
             assert inside[0].wait(TEST_TIMEOUT)
-            second = Running(lambda: hold(1))
-            # Threads of one request may share the lock or wait for each other: another request must not see which.
-            wait_until(lambda: inside[1].is_set() or second.has_entered(), "the second thread at the lock")
+            second = Running(lambda: hold(1)).wait_until_inside()
             seen = [other.run(try_to_enter)]
             leave[0].set()
             first.result()
