@@ -30,7 +30,7 @@ class ServerSession(SessionWork, SessionMixin):
     def __repr__(self) -> str:
         # The repr shows no values, because programs often log it.
         if not self.is_opened:
-            return "<ServerSession not opened>"
+            return f"<ServerSession {self.phase.value}>"
         return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
 
     def pop(self, key: Any, *default: Any) -> Any:

@@ -227,7 +227,7 @@ class SessionWork(StoreUse, LazyDict):
     @property
     def can_send_cookies(self) -> bool:
         """True if a response of this request is still to come that can set the session cookie."""
-        return not self.closed and not self.failed
+        return self.phase not in (Phase.FAILED, Phase.SAVED, Phase.CLOSED)
 
     @property
     def is_used(self) -> bool:
