@@ -39,6 +39,8 @@ LIKELY = st.builds(
     "{}://{}{}".format, st.sampled_from(["http", "https", "HTTP"]), HOSTS, st.sampled_from(["", "", "/"])
 )
 ORIGIN = LIKELY | HEADER | st.lists(PIECES, max_size=8).map("".join)
+#: An origin and a host. Half of the pairs fit each other. Two random texts nearly never do, and then nothing passes.
+PAIR = st.tuples(st.none() | ORIGIN, st.none() | HOSTS | ORIGIN) | HOSTS.map(lambda host: (f"http://{host}", host))
 APP = make_app()
 PROTECTION: Any = APP.extensions["csrf"]
 
@@ -48,10 +50,9 @@ def test_headers() -> None:
     passed: list[str] = []
 
     @FUZZED
-    @given(
-        site=st.none() | HEADER, origin=st.none() | ORIGIN, referer=st.none() | ORIGIN, host=st.none() | HOSTS | ORIGIN
-    )
-    def check(site: str | None, origin: str | None, referer: str | None, host: str | None) -> None:
+    @given(site=st.none() | HEADER, pair=PAIR, referer=st.none() | ORIGIN)
+    def check(site: str | None, pair: tuple[str | None, str | None], referer: str | None) -> None:
+        origin, host = pair
         sent = {"SEC_FETCH_SITE": site, "ORIGIN": origin, "REFERER": referer, "HOST": host}
         environ: dict[str, Any] = {f"HTTP_{name}": value for name, value in sent.items() if value is not None}
         environ |= {"wsgi.url_scheme": "http", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}

@@ -397,12 +397,12 @@ def test_names(name: Any) -> None:
 def test_two_of_one_name(shop: Shop) -> None:
     """Is a clear error; the same one twice is none, and its cookies are set once."""
     shop.operators.init_app(shop.app)
-    response = shop.app.test_client().get("/staff/login/root?remember=1")
-    assert len({line.partition("=")[0] for line in response.headers.getlist("Set-Cookie")}) == 2
-    assert len(response.headers.getlist("Set-Cookie")) == 2
     with pytest.raises(ValueError, match="another UserKind"):
         UserKind("operator", shop.app)
     assert isinstance(UserKind("operator_2", shop.app), UserKind)
+    response = shop.app.test_client().get("/staff/login/root?remember=1")
+    assert len({line.partition("=")[0] for line in response.headers.getlist("Set-Cookie")}) == 2
+    assert len(response.headers.getlist("Set-Cookie")) == 2
 
 
 def test_a_cookie_that_is_taken(make_site: MakeSite) -> None:

@@ -15,7 +15,7 @@ from ..caching import add_vary
 from ..context import this_app, this_request
 from ..hooks import HAS_HEADER_LOGIN
 from ..secret import Secret
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from ..sessions.work import DELETED_AT_ROTATION
 from .errors import CSRFError
 from .exemptions import Paths, Views, call_predicate
@@ -76,7 +76,6 @@ class CSRFProtect(Protection):
             if not (unless_replaced and _is_replaced(app, self)):
                 self._before_request(app)
 
-        app.after_request(lambda response: self._after_request(app, response))
         add_response_part(app, self, self)
 
     def exempt(self, view: T) -> T:
@@ -175,40 +174,36 @@ class CSRFProtect(Protection):
         """Return the error to raise for a refused request."""
         return CSRFError(reason)
 
-    def _after_request(self, app: Flask, response: Response) -> Response:
-        """Find the token for the response's cookie, if the request was checked or rendered a token.
-
-        This is done before the session is saved, because it may make a new token.
-        """
-        request = this_request()
+    def finish_response(self, request: Request, response: Response) -> None:
+        """Set the token's cookie and ``Vary`` in a response whose session was saved."""
         state: CSRFState | None = request.__dict__.get(STATE_NAME)
         if state is not None:
-            token = self._token_for_cookie(app, request, response, state)
-            # A token that was made before a login in this request is invalid now, and must not reach the browser.
-            if token is not None and is_token_of_session(token):
-                state.cookie_token = token
-            state.token = None  # a second protection of this application must not set the cookie again
-        return response
+            self._find_cookie_token(this_app(), request, response, state)
+            self._send(response, state)
 
-    def finish_response(self, response: Response) -> None:
-        """Set the token's cookie and ``Vary`` in a response whose session was saved."""
-        app, state = this_app(), this_request().__dict__.get(STATE_NAME)
-        if state is None:
-            return
+    def _find_cookie_token(self, app: Flask, request: Request, response: Response, state: CSRFState) -> None:
+        """Find the token for the response's cookie."""
+        token = self._token_for_cookie(app, request, response, state)
+        # A token that was made before a login in this request is invalid now, and must not reach the browser.
+        if token is not None and is_token_of_session(token):
+            state.cookie_token = token
+        state.token = None  # a second protection of this application must not set the cookie again
+
+    def _send(self, response: Response, state: CSRFState) -> None:
         token, state.cookie_token = state.cookie_token, None
-        settings = settings_of(app) if token is not None else None
-        if settings is not None and settings.cookie is not None:
+        cookie = settings_of(this_app()).cookie if token is not None else None
+        if cookie is not None:
             if token:
-                settings.cookie.set(response, token, settings.cookie_lifetime)
+                cookie.set(response, token, settings_of(this_app()).cookie_lifetime)
             else:
-                settings.cookie.delete(response)
+                cookie.delete(response)
         if state.vary_on is not None:
             add_vary(response, *state.vary_on)
             state.vary_on = None
 
-    def roll_back(self) -> None:
+    def roll_back(self, request: Request) -> None:
         """Send no token in a cookie, because the token's secret could not be saved."""
-        state: CSRFState | None = this_request().__dict__.get(STATE_NAME)
+        state: CSRFState | None = request.__dict__.get(STATE_NAME)
         if state is not None:
             state.token = state.cookie_token = None
 

@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 from flask import Flask, Request, Response, has_request_context
 from flask.sessions import SessionMixin
 
-from ..context import peek_at_session, this_app, this_request
+from ..context import peek_at_session, this_app
 from ..errors import SettingError
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
 from ..sessions.kinds import KindCookieInterface, KindInterface, interface_for_kind
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from ..sessions.work import SessionWork
 from .manager import LoginManager
 from .request.csrf_hooks import has_header_login, login_secrets
@@ -142,14 +142,15 @@ class UserKind(LoginManager):
         header = request.environ.get("HTTP_COOKIE")
         return header is not None and any(name in header for name in self.cookie_names(app))
 
-    def finish_response(self, response: Response) -> None:
+    def finish_response(self, request: Request, response: Response) -> None:
         """Add the headers and cookies of this kind's login. Save its session, if it is in a cookie as Flask's own."""
-        app, found = this_app(), this_request().__dict__.get(self._session_name)
+        found = request.__dict__.get(self._session_name)
         if found is not None and not isinstance(found, SessionWork):  # Session(app) saves a session on the server
+            app = this_app()
             interface = self.interface_for(app)
             if not interface.is_null_session(found):
                 interface.save_session(app, found, response)
-        super().finish_response(response)
+        super().finish_response(request, response)
 
     def _in_app(self, app: Flask) -> _KindInApp:
         main, settings = app.session_interface, settings_of(app)

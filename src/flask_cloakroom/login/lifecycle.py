@@ -108,7 +108,8 @@ def log_in(
         return False
     # The replaced tokens stay valid until the session is saved. If that save fails, the browser needs them.
     previous = None if previous is not None and previous.handle == handle else previous
-    state.after_save.append(partial(revoke_replaced, state, replaced, previous))
+    state.call_after_save(partial(revoke_replaced, state, replaced, previous))
+    state.call_after_save(state.note_saved_login)
     if token is not None:
         state.set_remember_cookie(token, lifetime)
         state.used_token = None
@@ -197,7 +198,7 @@ def update_auth_hash(state: LoginState, user: Any = None) -> None:
     digest = auth_hash_of(user)
     state.session[AUTH_HASH] = digest
     state.login.rotate()
-    state.after_save.append(partial(renew_token, state, user_id, digest))
+    state.call_after_save(partial(renew_token, state, user_id, digest))
 
 
 def is_fresh(state: LoginState, max_age: float | None = None) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Request, Response
 
-from ..context import this_request
 from ..hooks import HAS_HEADER_LOGIN, LOGIN_SECRETS
-from ..sessions.response import add_response_part
+from ..sessions.outcome import add_response_part
 from .access import refusal
 from .access.decorators import checked_age, guard, refuse_anonymous, refuse_not_fresh
 from .access.login_by_default import require_login
@@ -56,9 +55,9 @@ class LoginManager(DeprecatedNames):
         if add_context_processor:
             app.context_processor(user_context)
 
-    def finish_response(self, response: Response) -> None:
+    def finish_response(self, request: Request, response: Response) -> None:
         """Add the headers and cookies of the login to a response, if the request used its login."""
-        state: LoginState | None = this_request().__dict__.get(self.state_name)
+        state: LoginState | None = request.__dict__.get(self.state_name)
         if state is None:
             return
         if state.private and "Cache-Control" not in response.headers:
@@ -66,11 +65,13 @@ class LoginManager(DeprecatedNames):
             response.headers["Cache-Control"] = "no-store"
         if state.clear_site_data and state.settings.clear_site_data:
             response.headers.setdefault("Clear-Site-Data", state.settings.clear_site_data)
-        remember_cookies.send(state, response)
+        has_login = state.after_save or state.issued_tokens or state.logged_in_user is not None
+        if has_login or state.remember_cookie is not None or state.settings.refresh_each_request:
+            remember_cookies.send(state, response)
 
-    def roll_back(self) -> None:
+    def roll_back(self, request: Request) -> None:
         """Forget the login that this request made, because its session could not be saved."""
-        state: LoginState | None = this_request().__dict__.get(self.state_name)
+        state: LoginState | None = request.__dict__.get(self.state_name)
         if state is not None:
             state.roll_back()
 

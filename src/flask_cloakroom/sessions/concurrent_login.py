@@ -15,7 +15,6 @@ from typing import Final
 from .. import signals
 from ..core.entries.ownership import NewLogin
 from ..core.entries.record import Absence, Committed, Record
-from ..core.values import codec
 from ..core.values.rebase import Changes, rebase
 from ..secret import as_secrets
 from .work import DELETED_AT_ROTATION, SessionWork
@@ -129,19 +128,11 @@ def _switch_to(work: SessionWork, record: Record, login: SharedLogin, *, is_made
     dropped = set(login.changes)
     if is_made and work.record is not None:
         dropped |= _deleted_keys(work)  # the secrets of the session before the rotation
-    changes = {key: packed for key, packed in work.changes().items() if key not in dropped}
+    changes = work.changes()
+    kept = {key: packed for key, packed in changes.items() if key not in dropped}
     strategies = work.repository.strategies
-    values, conflicts = rebase(as_secrets(work.stored_values), as_secrets(record.values), changes, strategies)
-    objects = {key: work[key] for key, packed in changes.items() if packed is not None}
-    cleared = work.cleared
-    work.start_over_from(record, was_stored=not is_made)
-    for key in changes:
-        if key not in values:
-            work.pop(key, None)
-        elif values[key] != record.values.get(key):
-            # Keep the view's own object if the merge did not change its value: the view may change that object later.
-            work[key] = objects[key] if values[key] == changes[key] else codec.unpack(values[key])
-    if cleared:
-        for key in record.values.keys() - changes.keys() - dropped:
-            work.pop(key, None)
+    values, conflicts = rebase(as_secrets(work.stored_values), as_secrets(record.values), kept, strategies)
+    if work.cleared:
+        values = {key: packed for key, packed in values.items() if key in kept or key in dropped}
+    work.start_over_from(record, changes, values, was_stored=not is_made)
     work.send_conflicts(Committed(record, True, conflicts))

@@ -13,7 +13,7 @@ from flask import session as flask_session
 
 from .interface import ServerSessionInterface
 from .outage import answer_store_errors
-from .response import answer_failures
+from .outcome import answer_failures
 from .session import ServerSession
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from ..core.values.merge import remaining_and_added
 from ..core.values.own_keys import FLASH_LEASES, FLASHES
 from ..core.values.rebase import Changes, Values
 from ..errors import SessionTooLargeError, StoreError
+from .outage import SessionUnavailable
 from .work import SessionWork
 
 log = logging.getLogger("flask_cloakroom.sessions")
@@ -134,5 +136,6 @@ def put_back_on_failure(*_: Any, **__: Any) -> None:
     """Put the messages back that the failed response of this request has shown. The error page may show them."""
     found = peek_at_session() if has_request_context() else None
     if isinstance(found, SessionWork) and found.shown_flashes is not None and not found.failed:
-        put_back(found)
+        with suppress(SessionUnavailable):  # then the response becomes a 503, and the messages come after their lease
+            put_back(found)
         clear_flash_cache()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
 
+from ..caching import add_vary
 from ..cookies import Finder
 from ..core.sessions.repository import Repository
 from ..errors import SettingError
@@ -38,7 +39,7 @@ class ServerSessionInterface(SessionInterface):
 
         Raises Reentered if the first use itself calls this, for example by a log handler that reads the session.
         """
-        self._first_use.run(self._set_repository)
+        self._first_use.run_alone(self._set_repository)
         return self.__dict__["repository"]  # type: ignore[no-any-return]
 
     def _set_repository(self) -> None:
@@ -83,12 +84,20 @@ class ServerSessionInterface(SessionInterface):
         """
         if not isinstance(session, ServerSession):
             return
-        works = session.works_of_request() if session.kind_works else [session]
+        if not (session.shown_flashes or session.kind_works or session.companions or session.failed):
+            # Closed before the look at the changes: a thread that writes later is told so by a warning.
+            session.closed = True
+            if session.has_changes:
+                finish(app, [session], response)
+            elif session.is_opened:
+                add_vary(response, "Cookie")  # most requests end here
+            return
+        works = session.works_of_request()
         used = [work for work in works if work.is_used]
         for work in works:
             work.closed = work.closed or not work.is_used
         if used:
-            session.first_use.run(partial(finish, app, used, response))
+            finish(app, used, response)
 
 
 def interface_of(app: Flask) -> ServerSessionInterface:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from .. import signals
 from ..core.entries.record import Committed, Record
 from ..core.sessions.lease import LONGEST_LEASE
 from ..core.values.own_keys import USER_KEY
+from ..core.values.rebase import Changes
 from ..errors import LockLostError
 from .outage import SessionUnavailable
 from .work import SessionWork
@@ -29,15 +31,40 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
             f"session.lock() was called with timeout={timeout!r} and lease={lease!r}. The timeout must be 0 or more "
             f"seconds, and the lease more than 0 and at most {LONGEST_LEASE} seconds."
         )
-    if work.record is None or work.holds_lock or work.cleared:
+    work.opened()
+    entered: list[bool] = []
+    work.run_alone(lambda: entered.append(_enter(work, timeout, lease)))
+    try:
         yield
-        return
+    finally:
+        if True in entered:
+            work.run_alone(partial(_leave, work))
+
+
+def _enter(work: SessionWork, timeout: float, lease: float) -> bool:
+    """Get the lock, unless another thread of the request has it. Return False if the session needs no lock."""
+    if work.record is None or work.cleared:
+        return False
+    if work.lock_holders == 0:
+        _acquire(work, work.record, timeout, lease)
+    work.lock_holders += 1
+    return True
+
+
+def _leave(work: SessionWork) -> None:
+    """Release the lock, unless another thread of the request is still in a block."""
+    work.lock_holders -= 1
+    if work.lock_holders == 0 and work.record is not None and not work.cleared:
+        _release(work, work.record)
+
+
+def _acquire(work: SessionWork, record: Record, timeout: float, lease: float) -> None:
     repository = work.repository
-    changes = work.changes()
+    changes: Changes = work.changes()
     if USER_KEY in changes:
         # A change of the user needs a new ticket, but repository.lock() saves under the old ticket. So rotate first.
         with work.outage():
-            work.commit_stored(work.record, changes)
+            work.commit_stored(record, changes)
         changes = {}
     acquired: Committed | None = None
     if work.record is not None:
@@ -46,14 +73,7 @@ def lock(work: SessionWork, timeout: float, lease: float) -> Iterator[None]:
     if acquired is None:
         work.discard("gone")
         raise LockLostError("The session has ended, so session.lock() cannot lock it. Let the visitor start again.")
-    _continue_from(work, acquired)
-    work.holds_lock = True
-    try:
-        yield
-    finally:
-        work.holds_lock = False
-        if work.record is not None and not work.cleared:
-            _release(work, work.record)
+    _continue_from(work, acquired, changes)
 
 
 def _release(work: SessionWork, record: Record) -> None:
@@ -80,12 +100,13 @@ def _release(work: SessionWork, record: Record) -> None:
     if committed is None:
         work.discard("gone")
         return
-    _continue_from(work, committed)
+    _continue_from(work, committed, changes)
     if rotates:
         work.rotation_requested = False
         work.send(signals.session_rotated, committed.record, old_sid=record.sid, reason="privilege")
 
 
-def _continue_from(work: SessionWork, committed: Committed) -> None:
+def _continue_from(work: SessionWork, committed: Committed, sent: Changes) -> None:
     work.send_conflicts(committed)
-    work.continue_from(committed.record)
+    work.continue_from(committed.record, sent)
+    work.make_saves_final()  # the block has other effects too, which an error later in the request does not undo

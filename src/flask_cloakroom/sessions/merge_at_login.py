@@ -22,7 +22,7 @@ from ..core.user_data.visitor import VisitorData, is_visitor_key, visitor_data_i
 from ..core.values import codec
 from ..core.values.merge import MISSING
 from ..core.values.own_keys import USER_KEY, VISITOR_ID_KEY
-from ..core.values.rebase import Changes
+from ..core.values.rebase import Changes, Values
 from ..errors import CloakroomError, StoreError
 from ..first_use import tell
 from .work import SessionWork
@@ -56,7 +56,7 @@ def merge_before_commit(work: SessionWork) -> None:
     with work.outage():
         is_merged = _merge_stored(work, record)
     if is_merged or USER_KEY in work.changes():
-        for key in _visitor_keys(record):
+        for key in _visitor_keys(record.values):
             work.drop(key)
 
 
@@ -70,13 +70,15 @@ def merge_after_commit(work: SessionWork) -> None:
     try:
         if not _merge_stored(work, record):
             return
-        committed = work.repository.commit(record, dict.fromkeys(_visitor_keys(record)))
+        deleted = dict.fromkeys(_visitor_keys(record.values))
+        committed = work.repository.commit(record, deleted)
     except StoreError as error:
         text = "session %s: visitor data was not merged. The next request tries again: %s"
         tell(log.warning, text, record.sid, error)
         return
     if committed is not None:
-        work.continue_from(committed.record)
+        work.note_save(committed)
+        work.continue_from(committed.record, deleted)
 
 
 def merge_carried(work: SessionWork, changes: Changes) -> None:
@@ -96,8 +98,8 @@ def merge_carried(work: SessionWork, changes: Changes) -> None:
             _merge(work, owner, user_id, carried.data)
 
 
-def _visitor_keys(record: Record) -> list[Any]:
-    return [key for key in record.values if key == VISITOR_ID_KEY or is_visitor_key(key)]
+def _visitor_keys(values: Values) -> list[Any]:
+    return [key for key in values if key == VISITOR_ID_KEY or is_visitor_key(key)]
 
 
 def _merge_stored(work: SessionWork, record: Record) -> bool:
@@ -127,6 +129,7 @@ def _merge(work: SessionWork, owner: str, user_id: Any, data: VisitorData) -> bo
         tell(log.error, "visitor data cannot be merged into user_session, so it stays in the session: %s", text)
         return False
     if merged is not None:
+        work.note_merge(merged)
         for conflict in merged.conflicts:
             work.send(signals.user_session_conflict, user_id=str(user_id), **conflict.signal_arguments())
         if merged.changed and signals.user_session_merged.receivers:

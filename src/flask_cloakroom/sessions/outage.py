@@ -26,6 +26,10 @@ class SessionUnavailable(ServiceUnavailable):
         super().__init__(retry_after=RETRY_AFTER)
 
 
+class WaitedTooLong(SessionUnavailable):
+    """A thread has waited too long for another thread of its request. The other thread and the request do not fail."""
+
+
 def answer_store_errors(app: Flask) -> None:
     """Answer 503 if a view raises StoreError, unless the application has an error handler for StoreError.
 

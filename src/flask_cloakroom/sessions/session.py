@@ -30,7 +30,7 @@ class ServerSession(SessionWork, SessionMixin):
     def __repr__(self) -> str:
         # The repr shows no values, because programs often log it.
         if not self.is_opened:
-            return "<ServerSession not opened>"
+            return f"<ServerSession {self.phase.value}>"
         return f"<ServerSession {self.sid or 'new'} keys={len(self._data)}>"
 
     def pop(self, key: Any, *default: Any) -> Any:
@@ -38,11 +38,17 @@ class ServerSession(SessionWork, SessionMixin):
 
         Flask calls this for the flash messages that it shows. This call removes the messages from the store before it
         returns, so that no other response shows them. A HEAD request gets an empty list, and the messages stay stored,
-        because nobody sees its response. Raises KeyError if the key is missing and no ``default`` is given.
+        because nobody sees its response. If several threads of a request show messages, one gets all, and the others
+        get an empty list. Raises KeyError if the key is missing and no ``default`` is given.
         """
-        if key == FLASHES and key in self:
-            return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else take(self)
+        if key == FLASHES and (key in self or (self.shown_flashes is not None and not default)):
+            return [] if self._environ.get("REQUEST_METHOD") == "HEAD" else self._take_flashes()
         return super().pop(key, *default)
+
+    def _take_flashes(self) -> Any:
+        taken: list[Any] = []
+        self.run_alone(lambda: taken.append(take(self) if FLASHES in self else []))
+        return taken[0]
 
     def clear(self) -> None:
         """Remove all keys. The end of this request ends the stored session.

@@ -23,6 +23,7 @@ from ..core.values.flashes import merge_leases
 from ..core.values.merge import STRATEGIES, Strategy
 from ..core.values.own_keys import FLASH_LEASES, FLASHES, VISITOR_ID_KEY
 from ..errors import SettingError
+from ..first_use import tell
 from ..redis_connections.url import REDIS_SCHEMES
 from ..secret import Secret, SecretBytes
 from ..settings import LONGEST_LIFETIME, Reader, describe_value, is_number
@@ -318,8 +319,8 @@ def _warn_of_misspelled(app: Flask) -> None:
     known = [*DEFAULTS, *(name for name in app.default_config if "SESSION_" in name)]
     for name in app.config:
         if name in _NO_LONGER_NEEDED:
-            log.info("%s has no effect: %s. Remove this setting.", name, _NO_LONGER_NEEDED[name])
+            tell(log.info, "%s has no effect: %s. Remove this setting.", name, _NO_LONGER_NEEDED[name])
         elif name.startswith(("SESSION_", "PERMANENT_", "USER_SESSION_")) and name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.85)
             if close:
-                log.warning("%s is not a setting; did you mean %s?", name, close[0])
+                tell(log.warning, "%s is not a setting; did you mean %s?", name, close[0])

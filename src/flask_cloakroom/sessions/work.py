@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
+from threading import Lock
 from typing import Any, ClassVar, Final, Protocol
 
 from flask import Flask
@@ -21,6 +22,7 @@ from ..core.entries.ownership import NewLogin, Ownership
 from ..core.entries.record import Absence, Committed, Record
 from ..core.entries.tickets import public_id
 from ..core.sessions.repository import Repository
+from ..core.user_data.repository import UserCommit
 from ..core.user_data.visitor import VISITOR_PREFIX
 from ..core.values.flashes import ShownFlashes, with_expired_leases_back
 from ..core.values.lazy import LazyDict
@@ -28,11 +30,14 @@ from ..core.values.own_keys import FLASH_LEASES, UNSHOWN_KEY, USER_KEY, VISITOR_
 from ..core.values.rebase import Changes, Values
 from ..errors import StoreError
 from ..first_use import Reentered, StoreUse, tell
-from ..secret import Secret
-from .outage import SessionUnavailable
+from ..secret import Secret, SecretBytes
+from .outage import SessionUnavailable, WaitedTooLong
 from .settings import SessionSettings
 
 log = logging.getLogger("flask_cloakroom.sessions")
+
+#: Held while a part of a session's state is made. A session that is not used needs no lock of its own.
+_mutex: Final = Lock()
 
 #: The key in ``app.extensions`` for a set of session keys, such as the key of the CSRF secret. Every rotation deletes
 #: these session keys. Otherwise an attacker with the old ticket would know the CSRF secret after the login, too.
@@ -89,7 +94,7 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-class SessionWork(LazyDict):
+class SessionWork(StoreUse, LazyDict):
     """The state of one request's work on its session, and the commit. The subclass ServerSession is for views."""
 
     # These are class attributes, so that a request that does not use its session sets none of them.
@@ -100,8 +105,8 @@ class SessionWork(LazyDict):
     #: True after ``clear()``. The next commit ends the stored session, and saves the keys that were set after
     #: ``clear()`` as a new session.
     cleared = False
-    #: True while this request has the session's lock.
-    holds_lock = False
+    #: The number of ``session.lock()`` blocks that threads of this request are in. The first one gets the lock.
+    lock_holders = 0
     #: True if the store failed: see :attr:`Phase.FAILED`.
     failed = False
     #: The reason why the store has no session for the browser's ticket. None if the store has a session for the ticket,
@@ -123,15 +128,17 @@ class SessionWork(LazyDict):
     merge_before_commit: ClassVar[Callable[[SessionWork], None]]
     merge_after_commit: ClassVar[Callable[[SessionWork], None]]
     merge_carried: ClassVar[Callable[[SessionWork, Changes], None]]
+    #: Functions to call after this request's changes were saved for good. For example, a login then revokes old tokens.
+    after_save: Sequence[Callable[[], object]] = ()
     _record: Record | None = None
     _permanent: bool | None = None  # session.permanent, if this request set it
     _forces_write = False  # session.modified was set to True
     _is_restarted = False  # destroy() or clear() ended the session, so keys that are set later become a new session
     _passive = False
     _was_stored = False  # the store had the session when this request loaded it
-    _first_use: StoreUse | None = None
-    # Functions that undo the saves of this request, the oldest first, if a later save of this request fails.
-    _undo: Sequence[Callable[[], object]] = ()
+    # The saves of this request, the oldest first, and its merges of visitor data. A later save that fails undoes them.
+    _saves: Sequence[Committed] = ()
+    _merges: Sequence[UserCommit] = ()
     # The ticket for the cookie after a save that is not undone.
     _saved_ticket: str | None = None
     #: The packed value under UNSHOWN_KEY of the session whose ticket came with this request, until it is saved.
@@ -210,21 +217,35 @@ class SessionWork(LazyDict):
             return Phase.SAVED if self.is_opened else Phase.CLOSED
         if self.is_opened:
             return Phase.OPEN
-        return Phase.OPENING if self.first_use.is_running else Phase.NOT_OPENED
+        return Phase.OPENING if self.present_run is not None else Phase.NOT_OPENED
+
+    @property
+    def holds_lock(self) -> bool:
+        """True while this request has the session's lock."""
+        return self.lock_holders > 0
 
     @property
     def can_send_cookies(self) -> bool:
         """True if a response of this request is still to come that can set the session cookie."""
-        return not self.closed and not self.failed
+        return self.phase not in (Phase.FAILED, Phase.SAVED, Phase.CLOSED)
 
     @property
     def is_used(self) -> bool:
         """True if the end of the request may have something to save, or must report a failure."""
         return self.is_opened or self.save_requested or self.failed or bool(self.companions)
 
+    def companion(self, name: str, make: Callable[[], Companion]) -> Companion:
+        """Return the companion with this name. The first call for a name makes the companion with ``make``."""
+        with _mutex:
+            if self.companions is None:
+                self.companions = {}
+        if name not in self.companions:
+            self.companions.setdefault(name, make())  # atomic: all threads get one object
+        return self.companions[name]
+
     def works_of_request(self) -> list[SessionWork]:
         """Return all sessions of this request: those of user kinds, and the session of the application's own users."""
-        main = self.main_work or self
+        main = self if self.main_work is None else self.main_work  # an empty session is false
         return [*main.kind_works, main]
 
     def add_kind(self, work: SessionWork) -> None:
@@ -234,13 +255,6 @@ class SessionWork(LazyDict):
 
     # -- open -----------------------------------------------------------------------------------------------
 
-    @property
-    def first_use(self) -> StoreUse:
-        """The object that lets one thread of the request at a time load or save the session."""
-        found = self._first_use
-        # setdefault() is atomic, so all threads get one object.
-        return self.__dict__.setdefault("_first_use", StoreUse()) if found is None else found
-
     def _open(self) -> dict[Any, Any]:
         """Load the session of the request's ticket and return the dict of values. Raises SessionUnavailable.
 
@@ -249,12 +263,13 @@ class SessionWork(LazyDict):
         if self.failed:
             raise SessionUnavailable
         try:
-            self.first_use.run(self._load, self.interface.settings.timeout)
+            self.run_alone(self._load, self.interface.settings.timeout)
         except Reentered:
             return {}
         except TimeoutError:
-            tell(log.error, "another thread of this request has not loaded the session yet, so this thread gets a 503")
-            raise SessionUnavailable from None
+            text = "another thread of this request has not loaded the session yet, so this thread gets a 503"
+            self.call_inside(log.error, text)
+            raise WaitedTooLong from None
         return self._data
 
     def _load(self) -> None:
@@ -271,7 +286,7 @@ class SessionWork(LazyDict):
             raise self._unavailable(error) from error
         self._record, self._was_stored = record, record is not None
         if record is not None and UNSHOWN_KEY in record.values:
-            self._unshown = record.values[UNSHOWN_KEY]
+            self._unshown = SecretBytes(record.values[UNSHOWN_KEY])
         self._reset({} if record is None else record.values)
 
     def _find(self) -> Record | None:
@@ -279,8 +294,11 @@ class SessionWork(LazyDict):
 
         Raises StoreError.
         """
+        repository = self.interface.repository
+        if repository.take_backs.waiting:
+            repository.take_backs.run()
         for ticket in self.interface.find_tickets(self._environ):
-            found = self.interface.repository.load(ticket)
+            found = repository.load(ticket)
             if isinstance(found, Record):
                 if found.ticket != ticket:
                     # A parallel request renewed the ticket a moment ago. The browser may not get the response of that
@@ -354,26 +372,28 @@ class SessionWork(LazyDict):
             with suppress(KeyError):
                 del self[key]
 
-    def continue_from(self, record: Record) -> None:
-        """Use ``record``, a newer record of the same session. The view's objects stay in use if they are unchanged."""
+    def continue_from(self, record: Record, sent: Changes) -> None:
+        """Use ``record``, a newer record of the same session, which this request has made with the changes ``sent``."""
         if self._record is None or record.ticket != self._record.ticket:
             self.response_ticket = record.ticket  # this request created the session, or another one renewed its ticket
         self._record = record
-        self._reset_keeping_objects(record.values)
+        self._rebase_on(record.values, sent)
 
-    def start_over_from(self, record: Record, *, was_stored: bool = True) -> None:
-        """Use ``record``, another session, as if the browser had sent its ticket. Discard this request's changes.
+    def start_over_from(self, record: Record, changes: Changes, values: Values, *, was_stored: bool = True) -> None:
+        """Use ``record``, another session, as if the browser had sent its ticket, but with ``values``.
 
-        The view's objects stay in use if they are equal to the values of ``record``. ``was_stored``: False if this
+        ``changes``: this request's changes, of which ``values`` has those that stay. ``was_stored``: False if this
         request has just stored ``record``.
         """
         self._record, self.absence, self.response_ticket = record, None, record.ticket
         self._was_stored = self._was_stored or was_stored
         self.rotation_requested = self.cleared = False
-        self._reset_keeping_objects(record.values)
+        self._rebase_on(record.values, changes, values)
 
     def reload_keys(self, record: Record, keys: Collection[Any]) -> None:
         """Use ``record``, a newer record with other values for ``keys``. Discard this request's changes of ``keys``."""
+        if self._saves and self._saves[-1].record is self._record:
+            self._saves = [*self._saves[:-1], self._saves[-1]._replace(record=record)]
         self._record = record
         self._reload_keys(record.values, keys)
 
@@ -394,7 +414,7 @@ class SessionWork(LazyDict):
         record = self._record
         return bool(
             self.save_requested
-            or self.response_ticket
+            or self.response_ticket is not None  # also "", which deletes the cookie
             or self._unshown is not None
             or (self.is_opened and self._touched)
             or (record is not None and (self.is_merge_pending or True in self._due(record)))
@@ -413,15 +433,15 @@ class SessionWork(LazyDict):
         Visitor data of an earlier login is merged before the commit, and visitor data of this login after the commit.
         Raises SessionUnavailable, SessionValueError, SessionTooLargeError, SessionLimitError.
         """
-        if not self.has_changes:
-            return
+        if self.failed:
+            raise SessionUnavailable
         record = self._record
-        if self._unshown is not None and record is not None and not self.failed:
+        if self._unshown is not None and record is not None:
             self._mark_shown(record, self._unshown)
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_before_commit()
         self._commit()
-        if self.is_merge_pending and not self.failed:
+        if self.is_merge_pending:
             self.merge_after_commit()
 
     def _mark_shown(self, record: Record, packed: bytes) -> None:
@@ -446,19 +466,46 @@ class SessionWork(LazyDict):
         The end of the request saves later changes as usual. ``provisional``: undo this save if that later save fails.
         Raises the same errors as :meth:`save`.
         """
-        self.first_use.run(self.save)
-        if self._record is not None and not self.failed:
-            self._reset_keeping_objects(self._record.values)
+        self.run_alone(self.save)
         if not provisional:
-            self._undo, self._saved_ticket = (), self.response_ticket
+            self.make_saves_final()
+
+    def make_saves_final(self) -> None:
+        """Let a rollback undo none of the saves until now, and call the functions that wait for the save.
+
+        From now on the response sends the saved ticket, also if the response is an error.
+        """
+        if self._saves or self._merges:
+            self._saves = self._merges = ()
+        self._saved_ticket = self.response_ticket
+        while self.after_save:
+            function, *self.after_save = self.after_save
+            function()
+
+    @property
+    def _is_last_save(self) -> bool:
+        """True if no other save of this request can follow, so that this one need not be undone."""
+        return self.closed and not (self.companions or self.kind_works or self.main_work)
+
+    def note_save(self, committed: Committed) -> None:
+        """Let :meth:`rollback` undo a save of this request."""
+        saves, before = self._saves, committed.before
+        last = saves[-1] if saves else None
+        if last and before and (before.key, before.version) == (last.record.key, last.record.version):
+            # One undo for both saves. An undo of the second save alone would write a new version of the session, and
+            # the undo of the first save would take this version for another request's.
+            saves, committed = saves[:-1], committed._replace(before=last.before)
+        self._saves = [*saves, committed]
+
+    def note_merge(self, merged: UserCommit) -> None:
+        """Let :meth:`rollback` undo a merge of visitor data that this request's login has made."""
+        self._merges = [*self._merges, merged]
 
     def _commit(self) -> None:
         if not self.is_opened:
-            if not self.rotation_requested and not self.request_tickets():
-                return  # the view only set session.permanent, and the browser has no session
+            if not self.save_requested or (not self.rotation_requested and not self.request_tickets()):
+                return  # the view did nothing, or only set session.permanent, and the browser has no session
             self._load()
-        if self.failed:
-            return
         changes = self.changes()
         try:
             if self._record is None:
@@ -481,7 +528,7 @@ class SessionWork(LazyDict):
             return
         if self.absence is not None:
             self.merge_carried(changes)
-        self._saved_as_new(self.create(changes))
+        self._saved_as_new(self.create(changes), changes)
 
     def create(self, changes: Changes, ticket: str | None = None) -> Record | None:
         """Store the values in ``changes`` as a new session and return its record.
@@ -506,10 +553,12 @@ class SessionWork(LazyDict):
                 self.interface.repository.delete_unused(made)
             raise
         self._is_restarted = True
-        self._saved_as_new(made)
+        self._saved_as_new(made, changes)
 
     def _end(self, record: Record) -> None:
-        if self.interface.repository.destroy(record):
+        ended = self.interface.repository.destroy(record)
+        self._saves = self._merges = ()  # the session cannot come back, and its visitor data is only in the user's data
+        if ended:
             self.response_ticket = ""
             self.send(signals.session_destroyed, record)
         else:
@@ -558,8 +607,9 @@ class SessionWork(LazyDict):
         if committed is None:
             self.discard("gone")
             return
-        self._saved(committed.record)
-        self._undo = [*self._undo, partial(repository.take_back, committed)]
+        self._saved(committed.record, changes)
+        if not self._is_last_save:
+            self.note_save(committed)
         if privilege is not None and signals.session_rotated.receivers:
             reason = "privilege" if privilege else "renewal"
             self.send(signals.session_rotated, committed.record, old_sid=record.sid, reason=reason)
@@ -587,21 +637,24 @@ class SessionWork(LazyDict):
             found = self.interface.repository.load(self.response_ticket)
             self.response_ticket = found.ticket if isinstance(found, Record) else None
 
-    def _saved_as_new(self, record: Record | None) -> None:
-        self._saved(record)
+    def _saved_as_new(self, record: Record | None, sent: Changes) -> None:
+        self._saved(record, sent)
         if record is not None:
-            self._undo = [*self._undo, partial(self.interface.repository.delete_unused, record)]
+            self.note_save(Committed(record, False, ()))
             self.response_ticket = record.ticket
             self.send(signals.session_created, record)
 
-    def _saved(self, record: Record | None) -> None:
+    def _saved(self, record: Record | None, sent: Changes) -> None:
         """Find later changes by comparison with ``record``, which contains the changes of parallel requests too.
 
         With the old record, a second save would delete the values that the parallel requests added.
         """
         self._record = record
-        self._base = {} if record is None else record.values
-        self._touched = {}
+        values = {} if record is None else record.values
+        if self.closed:  # there are no later changes, so spend no time on them
+            self._base, self._touched = values, {}
+        else:
+            self._rebase_on(values, sent)
         self.save_requested = self._forces_write = self.rotation_requested = self.cleared = False
 
     def send_conflicts(self, committed: Committed) -> None:
@@ -621,6 +674,7 @@ class SessionWork(LazyDict):
             tell(log.warning, "session %s: changes to %d keys were not saved (%s)", sid, len(keys), reason)
             self.send(signals.session_discarded, sid=sid, keys=keys, reason=reason)
         self._record, self.absence, self.response_ticket = None, Absence.SUPERSEDED, None
+        self.after_save = ()
         self._reset({})
 
     def rollback(self) -> None:
@@ -628,10 +682,15 @@ class SessionWork(LazyDict):
 
         Undo the saves that this request made before, newest first. The stored session is then as it was before.
         """
-        undo, self._undo = self._undo, ()
-        for function in reversed(undo):
-            function()
-        if undo and not self.failed:
+        for companion in (self.companions or {}).values():
+            companion.rollback()
+        saves, merges = self._saves, self._merges
+        self._saves = self._merges = self.after_save = ()
+        taken_back = [self.repository.take_back(saved) for saved in reversed(saves)]
+        if saves and all(taken_back):  # otherwise the visitor data may be in the user's data only
+            for merged in reversed(merges):
+                self.repository.user_data.take_back(merged)
+        if saves and not self.failed:
             # The store has other versions and tickets now than this request knows, so load the session again.
             self._record = self.absence = None
             self.is_opened = False
@@ -639,9 +698,7 @@ class SessionWork(LazyDict):
             self.forget_changes()
         self._forces_write = self.rotation_requested = self.cleared = self.save_requested = False
         self._permanent, self.response_ticket = None, self._saved_ticket
-        self.new_login = self.next_ticket = None
-        for companion in (self.companions or {}).values():
-            companion.rollback()
+        self.new_login = None
 
     def send(self, signal: Any, record: Record | None = None, **arguments: Any) -> None:
         """Send a signal with the application as sender. With ``record``, add its public id as the argument ``sid``.

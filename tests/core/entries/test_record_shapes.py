@@ -12,7 +12,7 @@ import pytest
 
 from flask_cloakroom.core.entries import envelope
 from flask_cloakroom.core.entries.envelope import EntryKind, EnvelopeError, Header
-from flask_cloakroom.core.entries.family import LONGEST_LIFETIME
+from flask_cloakroom.core.entries.family import LONGEST_LIFETIME, MOST_REPEATS
 from flask_cloakroom.core.entries.ownership import user_id_in
 from flask_cloakroom.core.entries.record import Absence, Record
 from flask_cloakroom.core.entries.tickets import Tickets
@@ -99,7 +99,13 @@ class TestOwnKeys:
                 )
             ),
             *(("_flashes_taken", value) for value in ({}, {"a": (5, [("message", "x")])})),
-            *(("_user_session", "id"), ("cart", {"any": deep(30)}), (5, None), (None, 1)),
+            *(
+                ("_unshown_login", ["0a" * 32, 5]),
+                ("_user_session", "id"),
+                ("cart", {"any": deep(30)}),
+                (5, None),
+                (None, 1),
+            ),
         ],
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
@@ -118,6 +124,9 @@ class TestOwnKeys:
             *(("_flashes", [("message", value)]) for value in ("\ud800", 1 << 20_000, deep(40), {"a": "\udfff"})),
             *(("_flashes_taken", value) for value in (None, [], {"a": 5}, {"a": (1.5, [])}, {"a": (1, [5])})),
             *(("_user_session", value) for value in (None, 5, ["id"])),
+            *(("_unshown_login", value) for value in (None, 5, [], ["0a" * 32], ["0a" * 32, 5, 5], ("0a" * 32, 5))),
+            *(("_unshown_login", [key, 5]) for key in (None, b"a" * 32, "0a", "0A" * 32, "\ud800" * 64, ["0a" * 32])),
+            *(("_unshown_login", ["0a" * 32, value]) for value in (None, True, 1.5, "5")),
         ],
         ids=lambda part: part if isinstance(part, str) and part.isascii() else type(part).__name__,
     )
@@ -163,6 +172,8 @@ class TestFamilies:
             *({"auth_hash": value} for value in (5, b"", [])),
             *({"lifetime": value} for value in (None, True, 0, -1, 1.5, "5", 2**70, LONGEST_LIFETIME + 1)),
             *({name: value} for name in ("current", "previous", "successor") for value in (None, 5, "text", [b""])),
+            *({"repeats": value} for value in (None, True, -1, 0.5, "1", MOST_REPEATS + 1)),
+            *({"shown": value} for value in (None, 0, 1, "yes")),
             *({"owner": value} for value in ("", "a", "a.b", "☂")),
             {"deadline": 2**32 - 1},
         ],

@@ -21,6 +21,7 @@ from flask_cloakroom import (
     login_user,
     logout_user,
     update_session_auth_hash,
+    user_login_not_saved,
     user_session,
 )
 from flask_cloakroom.sessions import concurrent_login
@@ -381,3 +382,34 @@ def test_signed_tokens(cookie_site: CookieSite, who: str, failure: str) -> None:
         if cookie_site.copies_of(browser) != before:
             found.append(f"{verb}: the visitor was {before} and is {cookie_site.copies_of(browser)}")
     assert not found, "\n".join(found)
+
+
+def test_an_error_page_that_sends_the_session(make_site: MakeSite) -> None:
+    """Flask's error page sends the changes of its own session, so it sends the changes of the remember cookie too.
+
+    An ``after_request`` function fails, but not for the error page. Without the remember cookie, the next page would
+    log a user in again who has just logged out.
+    """
+    site = CookieSite(make_site("cookie", PROPAGATE_EXCEPTIONS=False))
+    told: list[str] = []
+
+    @site.site.app.after_request
+    def fail_for_views(response: Response) -> Response:
+        if request.args.get("hook") and response.status_code == 200:
+            raise RuntimeError("of the application")
+        return response
+
+    def receiver(sender: Any, user: Any) -> None:
+        told.append(user.id)
+
+    browser = Browser(site.site)
+    with user_login_not_saved.connected_to(receiver, site.site.app):
+        assert browser.open("/do/both?hook=1", method="POST").status_code == 500
+        assert site.copies_of(browser) == ("alice root None", "alice root None")
+        assert told == []
+        assert browser.open("/do/logout?hook=1", method="POST").status_code == 500
+        assert site.copies_of(browser) == ("None root None", "None root None")
+        # The error page fails too, so nothing is sent.
+        assert browser.open("/fails/login/broken_session", method="POST").status_code == 500
+        assert site.copies_of(browser) == ("None root None", "None root None")
+        assert told == ["alice"]

@@ -23,7 +23,7 @@ from flask_cloakroom import (
 )
 from flask_cloakroom.core.values.codec import registered_classes, registered_names
 from flask_cloakroom.sessions.outage import SessionUnavailable
-from support.clock import TEST_TIMEOUT, CalmClock, wait_until
+from support.clock import TEST_TIMEOUT, CalmClock
 from support.sites.csrf import make_app as csrf_site
 from support.sites.csrf import post
 from support.sites.requests_on_app import MakeApp
@@ -462,7 +462,7 @@ class TestDecoders:
         assert wearer.run(view) == ["red", "green"]
 
     def test_a_decoder_that_fails_once(self, wearer: Browser, decode: list[Callable[[], Any]]) -> None:
-        """The value is missing for one thread or for both, the request does not fail, and the value stays stored."""
+        """The value is missing for a thread, or it is the other thread's object. It stays stored."""
         gate = Gate()
 
         def fail() -> None:
@@ -478,9 +478,7 @@ class TestDecoders:
             gate.open()
             return [first.result(), second.result()]
 
-        first, second = wearer.run(view)
-        assert first is None
-        assert second is None or second.name == "red"
+        assert {coat and coat.name for coat in wearer.run(view)} <= {None, "red"}
         assert wearer.run(lambda: session["coat"].name) == "red"
 
 
@@ -729,13 +727,11 @@ class TestLock:
         def view() -> list[str]:
             first = Running(lambda: hold(0))
             assert inside[0].wait(TEST_TIMEOUT)
-            second = Running(lambda: hold(1))
-            # Threads of one request may share the lock or wait for each other: another request must not see which.
-            wait_until(lambda: inside[1].is_set() or second.is_in_the_package(), "the second thread at the lock")
+            second = Running(lambda: hold(1)).wait_until_inside()
             seen = [other.run(try_to_enter)]
             leave[0].set()
             first.result()
-            assert inside[1].wait(TEST_TIMEOUT)
+            assert inside[1].wait(5), second.error
             seen.append(other.run(try_to_enter))
             leave[1].set()
             second.result()

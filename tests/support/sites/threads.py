@@ -9,16 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from flask import Flask, copy_current_request_context, flash, get_flashed_messages, session
 
-import flask_cloakroom
 from flask_cloakroom import Cloakroom, UserKind, UserMixin, current_user, generate_csrf, login_user, user_session
 from flask_cloakroom.testing.parallel import run_in_threads
-from support.clock import TEST_TIMEOUT, wait_until
+from support.clock import TEST_TIMEOUT
 
 T = TypeVar("T")
 
@@ -27,7 +25,8 @@ Work = Callable[[int], Any]
 #: Threads of one request. Each of 8 kinds of first use can then be beside each other kind.
 THREADS = 8
 
-PACKAGE = str(Path(flask_cloakroom.__file__).parent)
+#: Seconds in which a thread that has begun comes to the package.
+MOMENT = 0.02
 
 
 # -- the ways ---------------------------------------------------------------------------------------------------
@@ -92,9 +91,9 @@ def together(count: int, work: Work) -> Work:
 
 @contextmanager
 def switching_often() -> Iterator[None]:
-    """Let threads take turns a thousand times as often as usual, so that more orders of their steps happen."""
+    """Let threads take turns a hundred times as often as usual, so that more orders of their steps happen."""
     usual = sys.getswitchinterval()
-    sys.setswitchinterval(usual / 1000)
+    sys.setswitchinterval(usual / 100)
     try:
         yield
     finally:
@@ -135,7 +134,13 @@ class Running:
     def __init__(self, work: Callable[[], Any]) -> None:
         self.value: Any = None
         self.error: BaseException | None = None
-        self._work = copy_current_request_context(work)
+        self._begun = threading.Event()
+
+        def begin() -> Any:
+            self._begun.set()
+            return work()
+
+        self._work = copy_current_request_context(begin)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -144,22 +149,19 @@ class Running:
             self.value = self._work()
         except BaseException as error:
             self.error = error
+        finally:
+            self._begun.set()
 
     def is_done(self) -> bool:
         return not self._thread.is_alive()
 
-    def is_in_the_package(self) -> bool:
-        """Return whether the thread runs code of the package now, or waits in it."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        while frame is not None:
-            if frame.f_code.co_filename.startswith(PACKAGE):
-                return True
-            frame = frame.f_back
-        return False
-
     def wait_until_inside(self) -> Running:
-        """Return when the thread has entered the package, or is done."""
-        wait_until(lambda: self.is_done() or self.is_in_the_package(), "a thread that uses the package")
+        """Return when the thread uses the package or is done: soon after it has begun its work.
+
+        No test is wrong if the thread comes a little later. It then only meets another order of the steps.
+        """
+        assert self._begun.wait(TEST_TIMEOUT), "the thread does not begin"
+        self._thread.join(MOMENT)
         return self
 
     def join(self) -> Running:

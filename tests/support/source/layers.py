@@ -9,7 +9,7 @@ MODULES = modules_in(PACKAGE)
 #: Who may import whom: a part, which is a folder or a file of the package, imports from itself and from parts in the
 #: lines before its own.
 LAYERS = [
-    {"errors", "signals", "hooks", "forking", "context", "caching", "secret"},
+    {"errors", "signals", "hooks", "forking", "context", "caching", "secret", "first_use"},
     {"settings"},
     {"cookies", "redis_connections"},
     {"stores"},
@@ -43,7 +43,7 @@ LAYERS_INSIDE = {
 ENTRIES_AT_MOST = 13
 
 #: Below these there is no Flask: commands, workers and other frameworks use them without a request.
-WITHOUT_FLASK = ["core", "stores", "redis_connections", "errors", "forking", "secret"]
+WITHOUT_FLASK = ["core", "stores", "redis_connections", "errors", "forking", "secret", "first_use"]
 
 
 FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
@@ -53,7 +53,7 @@ FLASKS = {"flask", "werkzeug", "jinja2", "click", "blinker"}
 OPTIONAL = {"cryptography", "ua_parser"}
 
 
-SLOW = {"asyncio", "contextvars", "concurrent.futures"}
+SLOW = {"asyncio", "concurrent.futures"}
 
 
 #: And modules of ours that need such a library or load a store that may not be used: (who imports, what is imported).

@@ -11,6 +11,7 @@ from enum import Enum
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from ...first_use import tell
 from ...secret import Secret, SecretBytes
 from ...stores.base import Entry
 from ..clock import CLOCK_SKEW, is_within
@@ -193,7 +194,12 @@ class Family:
             if not family.is_valid():
                 raise EnvelopeError("the token family has fields of the wrong types")
         except (EnvelopeError, codec.CodecError, KeyError) as error:
-            log.warning("remembered login %s cannot be read, so it is over (%s)", public_id(key), type(error).__name__)
+            tell(
+                log.warning,
+                "remembered login %s cannot be read, so it is over (%s)",
+                public_id(key),
+                type(error).__name__,
+            )
             return None
         # The family began, or was extended, one lifetime before its deadline. If this time is in the future, the clock
         # was set back. Then the family counts as expired, because it could otherwise live too long.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from ...errors import ContentionError, SessionTooLargeError, StoreError
+from ...first_use import tell
 from ...secret import SecretBytes
 from ...stores.base import Conflict, Entry, Gone, Saved, Store
 from ..values import codec
@@ -120,7 +121,7 @@ class Namespace:
                 raise EnvelopeError("the entry is not encrypted, although SESSION_ENCRYPTION is on")
             values = envelope.unpack_values(payload, codec.unpack_key)
         except (EnvelopeError, codec.CodecError) as error:
-            log.warning("session %s cannot be read (%s). The visitor gets a new session.", public_id(key), error)
+            tell(log.warning, "session %s cannot be read (%s). The visitor gets a new session.", public_id(key), error)
             return Absence.UNREADABLE
         return Record(ticket, key, entry.version, header, values)
 
@@ -128,7 +129,11 @@ class Namespace:
         """Return the successor's ticket, or the reason why the old ticket does not lead to the successor."""
         absence = tombstone.absence(self.clock(), was_read=was_read)
         if absence is Absence.REUSED:
-            log.warning("session %s: a ticket that was renewed long ago came back. It may be a copy.", public_id(key))
+            tell(
+                log.warning,
+                "session %s: a ticket that was renewed long ago came back. It may be a copy.",
+                public_id(key),
+            )
         if absence is not None:
             return absence
         successor = tombstone.ticket(ticket)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...errors import CloakroomError, StoreError
+from ...first_use import tell
 from ...stores.base import Claim, Owners
 from ..clock import CLOCK_SKEW
 from ..entries.envelope import Header
@@ -102,7 +103,7 @@ class OwnerIndex:
             try:
                 store.release(self._index_key(name), key)
             except StoreError as error:
-                log.warning("the claim of an ended session or token family stays until it expires: %s", error)
+                tell(log.warning, "the claim of an ended session or token family stays until it expires: %s", error)
 
     def claims_of(self, name: str) -> list[Claim]:
         """Return an owner's claims. Raises StoreError, and CloakroomError if the store has no owner index."""

@@ -21,13 +21,13 @@ import hashlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret, SecretBytes
 from ...stores.base import Conflict, Entry, Saved, Walks
 from ..clock import is_within
@@ -52,6 +52,7 @@ from ..values import codec, own_keys
 from ..values.own_keys import UNSHOWN_KEY
 from .ending import block_creation, header_of, walk_entries
 from .owner_index import OwnerIndex
+from .retries import Retries
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -69,7 +70,7 @@ EXCHANGE_PATIENCE: Final = 1.0
 #: logins than that do not fail between two logins that succeed, because then the store is down for all of them.
 MOST_RETRIES: Final = 1000
 #: A value as long as each value under the session key UNSHOWN_KEY, for the size of a session before it is made.
-UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES), 2**32 - 1]))
+UNSHOWN_SAMPLE: Final = SecretBytes(codec.pack([bytes(KEY_BYTES).hex(), 2**32 - 1]))
 
 
 def remember_index_key(name: str) -> bytes:
@@ -86,14 +87,14 @@ class RememberFamilies:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._index = OwnerIndex(namespace, remember_index_key)
-        self._retries: deque[Callable[[], object]] = deque(maxlen=MOST_RETRIES)
+        self._retries = Retries(MOST_RETRIES)
 
     def issue(self, user_id: str, auth_hash: str, lifetime: int, login: NewLogin = UNDESCRIBED) -> Secret:
         """Create a token family and return its first token. Raises StoreError.
 
         ``auth_hash``: digest of the user's ``session_auth_hash()``. ``lifetime``: the lifetime in seconds.
         """
-        self._retry_ends()
+        self._retries.run()
         for _ in range(TRIES):
             token = new_token()
             if self._create(token, user_id, auth_hash, lifetime, login):
@@ -166,8 +167,8 @@ class RememberFamilies:
 
         ``token``: a text that matches ``family.TOKEN_PATTERN``. Raises StoreError.
         """
-        if self._retries:
-            self._retry_ends()
+        if self._retries.waiting:
+            self._retries.run()
         selector, tickets = selector_of(token), self._namespace.tickets
         key, digest = tickets.family_key(selector), tickets.token_digest(token)
         family = self._open(selector, key, self._namespace.store.load(key))
@@ -197,6 +198,10 @@ class RememberFamilies:
         seconds = max(1, family.header.deadline - now)
         result = namespace.replace_entry(family.key, self._pack(changed), seconds, family.version)
         if type(result) is Saved:
+            if status is TokenStatus.CURRENT and family.previous:
+                # The token before the used token is old from now on, shown or not. Without the deletion, each visit of
+                # a user would leave a mark in the store until the family ends.
+                namespace.store.delete(self._shown_key(family))
             return self._with_mark(changed, made)
         if type(result) is not Conflict:
             return None
@@ -216,9 +221,9 @@ class RememberFamilies:
         the mark exists already. Raises StoreError.
         """
         try:
-            key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+            key, deadline = _mark_in(packed)
         except codec.CodecError as error:
-            log.warning("a session's note about its remember token cannot be read and is ignored: %s", error)
+            tell(log.warning, "a session's note about its remember token cannot be read and is ignored: %s", error)
             return
         now = self._namespace.now()
         if now < deadline:
@@ -229,8 +234,8 @@ class RememberFamilies:
         """Return ``found`` with the value that lets the first request with its ticket call :meth:`mark_shown`."""
         if family.shown:
             return found
-        value = [bytes(self._shown_key(family)), family.header.deadline]
-        return found._replace(unshown=SecretBytes(codec.pack(value)))
+        value = SecretBytes(codec.pack([self._shown_key(family).hex(), family.header.deadline]))
+        return found._replace(unshown=value)
 
     def _is_marked(self, family: Family) -> bool:
         return self._namespace.store.load(self._shown_key(family)) is not None
@@ -302,23 +307,9 @@ class RememberFamilies:
         try:
             return end()
         except StoreError as error:
-            log.warning("a remembered login was not ended. A later request tries again: %s", error)
-            self._retries.append(end)
+            tell(log.warning, "a remembered login was not ended. A later request tries again: %s", error)
+            self._retries.waiting.append(end)
             return None
-
-    def _retry_ends(self) -> None:
-        """Call the functions again that :meth:`end_or_retry` could not call, until the store fails again."""
-        while self._retries:
-            try:
-                end = self._retries.popleft()
-            except IndexError:
-                return  # another thread took the last one
-            try:
-                end()
-            except StoreError as error:
-                log.warning("a remembered login was not ended. A later request tries again: %s", error)
-                self._retries.appendleft(end)
-                return
 
     def end_login(self, name: str, handle: str) -> bool:
         """End an owner's token family with this handle. Return False if the owner has no such family."""
@@ -345,7 +336,7 @@ class RememberFamilies:
 
         The list is empty if the store has no owner index.
         """
-        self._retry_ends()
+        self._retries.run()
         return [(header, owner) for _, header, owner in self._live_families(name)]
 
     def _live_families(self, name: str) -> Iterator[tuple[bytes, Header, Ownership]]:
@@ -386,6 +377,12 @@ class RememberFamilies:
             return None
         namespace = self._namespace
         return Family.read(selector, key, entry, encrypted=namespace.encrypts, now=int(namespace.clock()))
+
+
+def _mark_in(packed: bytes) -> tuple[SecretBytes, int]:
+    """Return the mark's store key and deadline in the packed value of UNSHOWN_KEY. Raises CodecError."""
+    key, deadline = own_keys.unpack(UNSHOWN_KEY, packed)
+    return SecretBytes(bytes.fromhex(key)), deadline
 
 
 def _token_for(foreign: str) -> Secret:

@@ -10,9 +10,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret
 from ...stores.base import Conflict, Gone, Purges, Saved, Store
 from ..clock import CLOCK_SKEW
@@ -33,8 +35,9 @@ from .ending import destination, end_entry
 from .lease import lock_lost, take_lease
 from .owner_index import OwnerIndex
 from .remember_families import RememberFamilies
+from .retries import Retries
 from .session_registry import SessionLimit, SessionRegistry
-from .take_back import delete_unused, take_back
+from .take_back import NOT_TAKEN_BACK, delete_unused, take_back
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -43,6 +46,9 @@ PURGE_EVERY: Final = 32
 #: The largest number of entries that one purge deletes. It is more than PURGE_EVERY, so expired entries are deleted
 #: faster than new sessions are created. It is small, so that the purge delays its request only a little.
 PURGE_BATCH: Final = 100
+#: The number of writes that wait to be taken back after the store has failed. Each one holds the values of a session,
+#: which are nearly always less than 10 kB. Only a request that saves twice has such a write, and few of them can fail.
+MOST_TAKE_BACKS: Final = 100
 
 
 class Repository(Namespace):
@@ -77,6 +83,9 @@ class Repository(Namespace):
         self.registry = self.owners = SessionRegistry(self, self.index, self.families, limit)
         #: User data, which outlives the users' sessions.
         self.user_data = UserData(self, user_data)
+        #: The writes that could not be taken back. A request takes them back before it loads its session, because the
+        #: browser has only the old ticket of a session that must go back to its old ticket.
+        self.take_backs = Retries(MOST_TAKE_BACKS)
         self._until_purge = random.randint(1, PURGE_EVERY)  # noqa: S311  no secret: it only spreads the purges
 
     # -- writing ------------------------------------------------------------------------------------------
@@ -302,7 +311,8 @@ class Repository(Namespace):
             try:
                 result = self.store.replace(old.key, again, ttl_of_old, old.version)
             except StoreError as error:
-                log.warning(
+                tell(
+                    log.warning,
                     "session %s has moved to session %s, but it is unknown if its old ticket has become invalid: %s",
                     *(old.sid, new.sid, error),
                 )
@@ -319,9 +329,15 @@ class Repository(Namespace):
         A new session is deleted, a changed session gets its old values, and a session that moved goes back to its old
         ticket. Later changes of other requests stay, and a session that has ended meanwhile stays ended. Return False,
         and log a warning, if the store fails or another request uses the new ticket already. Then the write stays, or a
-        part of it. ``committed``: the result of the write. For a new session, ``Committed(record, False, ())``.
+        part of it. If the store has failed, :attr:`take_backs` tries again. ``committed``: the result of the write. For
+        a new session, ``Committed(record, False, ())``.
         """
-        return take_back(self, self.strategies, committed)
+        try:
+            return take_back(self, self.strategies, committed)
+        except StoreError as error:
+            tell(log.warning, NOT_TAKEN_BACK, committed.record.sid, error)
+            self.take_backs.waiting.append(partial(take_back, self, self.strategies, committed))
+            return False
 
     def check_size(
         self, record: Record | None, changes: Changes, *, rotates: bool = False, login: NewLogin | None = None
@@ -420,4 +436,4 @@ class Repository(Namespace):
             self.store.purge(PURGE_BATCH)
         except StoreError as error:
             # The error must not leave this method, because the new session is already stored.
-            log.warning("expired sessions were not purged. The next purge tries again: %s", error)
+            tell(log.warning, "expired sessions were not purged. The next purge tries again: %s", error)

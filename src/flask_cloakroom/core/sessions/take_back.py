@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from ...errors import SessionTooLargeError, StoreError
+from ...first_use import tell
 from ...stores.base import Conflict, Entry, Saved
 from ..entries.namespace import Namespace
 from ..entries.ownership import Ownership
@@ -19,11 +20,12 @@ from .owner_index import OwnerIndex
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
-_NOT_TAKEN_BACK: Final = "session %s: the changes of a request that failed stay in the session, because %s"
+#: The log line if a write stays, with the public id of the session and the reason.
+NOT_TAKEN_BACK: Final = "session %s: the changes of a request that failed stay in the session, because %s"
 
 
 def take_back(namespace: Namespace, strategies: Strategies, committed: Committed) -> bool:
-    """Take back a write. For arguments and result, see :meth:`.Repository.take_back`."""
+    """Take back a write. For arguments and result, see :meth:`.Repository.take_back`. Raises StoreError."""
     old, new = committed.before, committed.record
     if old is None:
         return delete_unused(namespace, new)
@@ -32,8 +34,8 @@ def take_back(namespace: Namespace, strategies: Strategies, committed: Committed
             _undo_changes(namespace, strategies, old, new)
             return True
         return _move_back(namespace, strategies, old, new)
-    except (StoreError, SessionTooLargeError) as error:
-        log.warning(_NOT_TAKEN_BACK, new.sid, error)
+    except SessionTooLargeError as error:
+        tell(log.warning, NOT_TAKEN_BACK, new.sid, error)
         return False
 
 
@@ -42,7 +44,7 @@ def delete_unused(namespace: Namespace, new: Record) -> bool:
     try:
         namespace.store.delete(new.key)
     except StoreError as error:
-        log.warning("the unused session %s was not deleted and will expire: %s", new.sid, error)
+        tell(log.warning, "the unused session %s was not deleted and will expire: %s", new.sid, error)
         return False
     OwnerIndex(namespace).release(new.header, new.key)
     return True
@@ -70,7 +72,7 @@ def _move_back(namespace: Namespace, strategies: Strategies, old: Record, new: R
         return _stay_at_successor(namespace, strategies, old, new)
     found = _put_back(namespace, old, new)
     if found is None:
-        log.warning(_NOT_TAKEN_BACK, new.sid, "its tombstone does not exist any more")
+        tell(log.warning, NOT_TAKEN_BACK, new.sid, "its tombstone does not exist any more")
         return False
     # The old session is put back before the successor ends, so that the visitor has a session in case the store fails
     # in between. The successor may have been ended or changed since the load above, so it is replaced by its version.
@@ -113,7 +115,7 @@ def _stay_at_successor(namespace: Namespace, strategies: Strategies, old: Record
     """Undo the changes in the successor, whose ticket another request uses. Return False if that is impossible."""
     if old.header.owner != new.header.owner:
         # The other request uses the login, so the login stays.
-        log.warning(_NOT_TAKEN_BACK, new.sid, "another request uses its new ticket")
+        tell(log.warning, NOT_TAKEN_BACK, new.sid, "another request uses its new ticket")
         return False
     _undo_changes(namespace, strategies, old, new)
     return True

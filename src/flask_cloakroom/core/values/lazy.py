@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from _thread import RLock  # threading.RLock() calls this, and takes three times as long
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from threading import RLock
 from typing import Any, Final, Self
 
 from ...errors import SessionValueError
@@ -38,6 +38,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     # Held for each change of _data, with the key's change in _touched. A thread may enter it twice, because the key may
     # be of a class of the application, whose __hash__() may use this dict.
     _mutex: Any = None
+    _new_flashes: list[Any] | None = None  # the list to which threads of this request add the first flash messages
     _data: dict[Any, Any]  # key to value, or to _PACKED
     _base: dict[Any, bytes]  # key to packed value, as this request has loaded them
     # The keys whose values may have changed. A key that was set or deleted has None here. A key that was only read has
@@ -55,7 +56,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         """Set the base to the packed values ``base``, and discard all changes. Return the dict of values."""
         self._base = base
         self._touched = {}
-        self.__dict__.pop("_new_flashes", None)
+        self._new_flashes = None
         self._data = data = dict.fromkeys(base, _PACKED)
         if self._mutex is None:
             self._mutex = RLock()
@@ -73,7 +74,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     def _opened_to_write(self) -> dict[Any, Any]:
         """Return the dict of values, after the values were loaded. Raises RuntimeError if the load calls this."""
         data = self.opened()
-        if not self.is_opened:
+        if not hasattr(self, "_data") or data is not self._data:
             raise RuntimeError(
                 "The session was changed while it was being loaded, for example by a log handler. The handler may read "
                 "the session, but must not change it."
@@ -93,7 +94,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 return default
         if value is default and key == own_keys.FLASHES and type(default) is list:
             # flask.flash() adds its message to the default, and then sets the key. Give all threads the same list.
-            return self.__dict__.setdefault("_new_flashes", default)
+            with self._mutex:
+                self._new_flashes = default if self._new_flashes is None else self._new_flashes
+            return self._new_flashes
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -128,7 +131,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
     def __delitem__(self, key: Any) -> None:
         with self._mutex_of_opened():
             if key == own_keys.FLASHES:
-                self.__dict__.pop("_new_flashes", None)
+                self._new_flashes = None
             if key in self._data:
                 del self._data[key]
             elif not self._is_unreadable(key):
@@ -147,12 +150,17 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             value = self[key]
             del self[key]
         except KeyError:
-            if self.is_opened and self._is_unreadable(key):
-                # Remove the stored value even if this process cannot decode it. Another process may know its type, and
-                # would still find the value otherwise.
-                self._touch(key)
+            unreadable: SecretBytes | None = None
+            if self.is_opened:
+                with self._mutex:  # otherwise a key that another thread is deleting would look like an unreadable one
+                    if self._is_unreadable(key):
+                        # Remove the stored value even if this process cannot decode it. Another process may know its
+                        # type, and would still find the value otherwise.
+                        unreadable = SecretBytes(self._base[key])
+                        self._touch(key)
+            if unreadable is not None:
                 with suppress(codec.CodecError):
-                    return codec.unpack(self._base[key])
+                    return codec.unpack(unreadable)
             if default:
                 return default[0]
             raise
@@ -209,14 +217,19 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             packed = self._base[key]
             value = own_keys.unpack(key, packed) if key in own_keys.CHECKS else codec.unpack(packed)
         except codec.CodecError as error:
+            with self._mutex:
+                present = self._data.get(key, _MISSING)
+                if present is _PACKED:
+                    del self._data[key]
+            if present is not _PACKED and present is not _MISSING:
+                return present  # another thread has decoded or set the value
             # The packed value stays in the store until the key is set or deleted.
             log.error("%s of %r cannot be decoded and counts as missing: %s", _key_text(key), self, error)
-            self._data.pop(key, None)
             raise KeyError(key) from None
-        return self._publish(key, value)
+        return self._publish(key, packed, value)
 
-    def _publish(self, key: Any, value: Any) -> Any:
-        """Use ``value`` as the unpacked value of ``key``. Return it, or the value of another thread that was faster.
+    def _publish(self, key: Any, packed: bytes, value: Any) -> Any:
+        """Use ``value``, unpacked from ``packed``, as the value of ``key``. Return it, or that of a faster thread.
 
         Otherwise two threads that append to one list would have two lists, and the items of one thread would be lost.
         Raises KeyError if another thread has deleted the key.
@@ -225,10 +238,12 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
             present = self._data[key]
             if present is not _PACKED:
                 return present
-            self._data[key] = value
-            if type(value) not in codec.IMMUTABLE_TYPES:
-                self._touched[key] = value
-        return value
+            if self._base.get(key) is packed:
+                self._data[key] = value
+                if type(value) not in codec.IMMUTABLE_TYPES:
+                    self._touched[key] = value
+                return value
+        return self[key]  # another thread has saved meanwhile, and the base has another value now
 
     def _unpack_all(self) -> dict[Any, Any]:
         for key in [key for key, value in list(self.opened().items()) if value is _PACKED]:
@@ -263,17 +278,64 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 changes[key] = None
         return changes
 
-    def _reset_keeping_objects(self, base: dict[Any, bytes]) -> None:
-        """Call :meth:`_reset`, but leave each unpacked object in the dict if it is equal to its value in ``base``.
+    def _rebase_on(
+        self, base: dict[Any, bytes], sent: Mapping[Any, bytes | None], wanted: Mapping[Any, bytes] | None = None
+    ) -> None:
+        """Set the base to ``base``, after this request has sent the changes ``sent`` to the store.
 
-        A view may have such an object, for example a list, in a variable. Its later changes must still be found.
+        ``wanted``: the values that the dict shall have. Without it these are the values in ``base``. A value that was
+        sent as it is wanted stays, with its later changes: a view, or another thread of the request, may have its
+        object, for example a list, in a variable. The other values, which another request has changed, are read again.
         """
-        items = self._data.items() if self.is_opened else ()
-        keys = [key for key, value in items if value is not _PACKED and key in base]
-        unchanged = [key for key in keys if codec.is_packed_as(self._data[key], base[key])]
-        live = {key: self._data[key] for key in unchanged}
-        self._reset(base).update(live)
-        self._touched.update((key, live[key]) for key in unchanged if type(live[key]) not in codec.IMMUTABLE_TYPES)
+        wanted = base if wanted is None else wanted
+        if not self.is_opened:
+            self._reset(base)
+        with self._mutex:
+            old, self._base = self._base, base
+            known = {**old, **sent}
+            others = []
+            for key in {**known, **base}:
+                if known.get(key) != wanted.get(key):
+                    others.append(key)
+                elif self._is_as_in(key, old, base):
+                    self._touched.pop(key, None)
+                else:
+                    self._touched[key] = None if base.get(key) != known.get(key) else self._data.get(key)
+        for key in others:
+            self._read_again(key, known.get(key), wanted.get(key))
+
+    def _is_as_in(self, key: Any, old: dict[Any, bytes], base: dict[Any, bytes]) -> bool:
+        """Return True if the value of ``key`` is surely the one in ``base``, without running an encoder.
+
+        A missing value of the base ``old`` that nobody has deleted cannot be decoded, and stays. After ``clear()``,
+        ``old`` is empty.
+        """
+        value = self._data.get(key, _MISSING)
+        if value is _PACKED:
+            return True
+        if value is _MISSING:
+            return key not in base or (key in old and key not in self._touched)
+        return type(value) in codec.IMMUTABLE_TYPES and codec.is_packed_as(value, base.get(key, b""))
+
+    def _read_again(self, key: Any, sent: bytes | None, wanted: bytes | None) -> None:
+        """Give ``key`` the value ``wanted``, unless its value has changed since it was ``sent``."""
+        value = self._data.get(key, _MISSING)
+        if value is not _MISSING and value is not _PACKED and not codec.is_packed_as(value, sent or b""):
+            with self._mutex:
+                self._touch(key)
+            return
+        is_stored = wanted == self._base.get(key)
+        new = _PACKED if is_stored or wanted is None else codec.unpack(wanted)
+        with self._mutex:
+            if self._data.get(key, _MISSING) is not value:
+                return  # another thread has set or deleted the key
+            if wanted is None:
+                self._data.pop(key, None)
+            else:
+                self._data[key] = new
+            self._touched.pop(key, None)
+            if not is_stored:
+                self._touch(key)
 
     def _place_of(self, key: Any) -> str:
         """Return the text that names the key in an error or log line, such as ``session['cart']``."""
@@ -285,12 +347,13 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         All other keys must have the same values in ``base`` as in the base until now.
         """
         data = self.opened()
-        self._base = base
-        for key in keys:
-            self._touched.pop(key, None)
-            data.pop(key, None)
-            if key in base:
-                data[key] = _PACKED
+        with self._mutex:
+            self._base = base
+            for key in keys:
+                self._touched.pop(key, None)
+                data.pop(key, None)
+                if key in base:
+                    data[key] = _PACKED
 
     def _stored_instead(self, key: Any, error: codec.UnsupportedTypeError) -> SecretBytes:
         """Return the packed value from the base for a value that was only read and cannot be packed again.

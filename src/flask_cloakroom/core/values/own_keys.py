@@ -7,6 +7,7 @@ reads these keys need not check the types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -25,8 +26,8 @@ FLASH_LEASES: Final = "_flashes_taken"
 #: The session key of the visitor id. The visitor id is made when the first value of the visitor data is set.
 VISITOR_ID_KEY: Final = "_user_session"
 #: The session key of a session that a remember token began, until a request comes with its ticket. The value is a list:
-#: the store key under which that request stores a mark, and the time at which the mark may expire, in seconds since the
-#: epoch. See :meth:`.RememberFamilies.mark_shown`.
+#: the store key under which that request stores a mark, in hexadecimal, because pages may show a session as JSON; and
+#: the time at which the mark may expire, in seconds since the epoch. See :meth:`.RememberFamilies.mark_shown`.
 UNSHOWN_KEY: Final = "_unshown_login"
 
 #: The most bits of an integer that a page may show. 10,000 bits are 3,011 decimal digits. Python raises ValueError when
@@ -34,8 +35,8 @@ UNSHOWN_KEY: Final = "_unshown_login"
 _MAX_BITS: Final = 10_000
 #: The most levels of nesting in a flash message. Two levels are usual: a dict with a title and a list.
 _MAX_LEVELS: Final = 16
-#: Length in bytes of a store key: ``tickets.KEY_BYTES``, which this module cannot import.
-_STORE_KEY_BYTES: Final = 32
+#: A store key in hexadecimal: twice ``tickets.KEY_BYTES`` digits. This module cannot import that number.
+_is_store_key: Final = re.compile("[0-9a-f]{64}").fullmatch
 _ID_TYPES: Final = (str, int, bytes, Decimal, UUID)
 
 
@@ -100,7 +101,7 @@ def _is_lease(value: object) -> bool:
 def _is_mark(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return isinstance(value[0], bytes) and len(value[0]) == _STORE_KEY_BYTES and type(value[1]) is int
+    return isinstance(value[0], str) and _is_store_key(value[0]) is not None and type(value[1]) is int
 
 
 #: For each of these session keys, the function that returns True for a valid value.

@@ -17,7 +17,7 @@ from ..origin import check_origin
 from ..protect import CSRFProtect
 from ..session_tokens import delete_secret, generate_csrf, is_token_of_session
 from ..settings import SAFE_METHODS, set_source, settings_of
-from ..state import state_of
+from ..state import STATE_NAME, state_of
 from .settings import SEASURF_SETTINGS
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class SeaSurf(CSRFProtect):
         # Flask-WTF's forms read the name of their hidden field from app.config.
         app.config.setdefault("WTF_CSRF_FIELD_NAME", settings_of(app).field)
         super().init_app(app, unless_replaced=unless_replaced)
+        app.after_request(lambda response: self._after_request(app, response))
         for signal in _LOGIN_SIGNALS:
             signal.connect(_mark_token_stale, app)
 
@@ -114,8 +115,17 @@ class SeaSurf(CSRFProtect):
         return (HandledSeaSurfError if any(CSRFError in found for found in handlers) else SeaSurfError)(reason)
 
     def _after_request(self, app: Flask, response: Response) -> Response:
-        state_of(this_request())  # makes a state for every request, because every visitor gets a token
-        return super()._after_request(app, response)
+        """Find the token for the response's cookie before the session is saved, because this may make a token."""
+        request = this_request()
+        # This makes a state for every request, because every visitor gets a token.
+        self._find_cookie_token(app, request, response, state_of(request))
+        return response
+
+    def finish_response(self, request: Request, response: Response) -> None:
+        """Set the token's cookie and ``Vary`` in a response whose session was saved."""
+        state: CSRFState | None = request.__dict__.get(STATE_NAME)
+        if state is not None:
+            self._send(response, state)
 
     def _token_for_cookie(self, app: Flask, request: Request, response: Response, state: CSRFState) -> Secret | None:
         settings = settings_of(app)

@@ -305,9 +305,9 @@ def _packed(values: LoginValues, unshown: bytes | None) -> Changes:
     ``unshown``: the packed value of UNSHOWN_KEY, or None for no such value. Raises SessionValueError.
     """
     changes: dict[str, bytes | None] = {**dict.fromkeys(_KEYS), UNSHOWN_KEY: unshown}
-    for key, value in values.items():
+    for key in values:
         try:
-            changes[key] = SecretBytes(codec.pack(value))
+            changes[key] = SecretBytes(codec.pack(values[key]))
         except codec.UnsupportedTypeError as error:
             raise SessionValueError(f"session[{key!r}]", error.type_name, error.hint) from None
     return changes

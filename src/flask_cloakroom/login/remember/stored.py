@@ -15,6 +15,7 @@ from ...core.entries.family import TOKEN_PATTERN, Family, TokenStatus
 from ...core.entries.ownership import UNDESCRIBED, NewLogin, Ownership
 from ...core.sessions.repository import Repository
 from ...errors import StoreError
+from ...first_use import tell
 from ...secret import Secret
 from ...sessions.outage import SessionUnavailable
 from .tokens import Remembered, Used
@@ -35,7 +36,7 @@ def _unavailable_if_down(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except StoreError as error:
-            log.error("the store of the remember tokens failed: %s", error)
+            tell(log.error, "the store of the remember tokens failed: %s", error)
             raise SessionUnavailable from error
 
     return guarded
@@ -79,9 +80,13 @@ class StoredTokens:
         if used is None:
             return None
         if used.first and used.earlier:
-            log.warning("%r: a used token came back, whose successor was never shown. It has another successor", family)
+            tell(
+                log.warning,
+                "%r: a used token came back, whose successor was never shown. It has another successor",
+                family,
+            )
             handle = family.owner.handle
-            signals.remember_token_repeated.send(self._app, user_id=family.user_id, handle=handle)
+            tell(signals.remember_token_repeated.send, self._app, user_id=family.user_id, handle=handle)
         left = max(1, remembered.lifetime - remembered.age)
         return Used(used.token, left, used.ticket, used.first, used.earlier, used.unshown)
 
@@ -182,10 +187,10 @@ class StoredTokens:
         A thief has a copy either of the old token or of the current token. It is unknown which browser is the thief's,
         so both browsers must log in again. Only the user can do that.
         """
-        log.warning("%r: an old token was used again, which may be a copy. The login ends on its device", family)
+        tell(log.warning, "%r: an old token was used again, which may be a copy. The login ends on its device", family)
         self._families.end(family)
         self._repository.owners.end_sessions(family.owner.name, family.owner.handle)
-        signals.remember_token_reused.send(self._app, user_id=family.user_id, handle=family.owner.handle)
+        tell(signals.remember_token_reused.send, self._app, user_id=family.user_id, handle=family.owner.handle)
 
 
 def _family_of(remembered: Remembered) -> Family:

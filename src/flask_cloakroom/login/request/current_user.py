@@ -13,7 +13,7 @@ from werkzeug.local import LocalProxy
 from ... import signals
 from ...first_use import Reentered, is_in_store_use, tell
 from ...secret import Secret
-from ...sessions.outage import SessionUnavailable
+from ...sessions.outage import SessionUnavailable, WaitedTooLong
 from ..in_session.session_login import FRESH, SessionLogin, browser_id, is_same_digest, login_problem
 from ..setup.authenticators import SENT_BY_BROWSERS, Refused, scheme_of
 from ..setup.callbacks import call
@@ -63,12 +63,13 @@ def user_of(state: LoginState) -> Any:
         if is_in_store_use():
             return state.realm.anonymous_user()
         try:
-            state.first_use.run(partial(_load, state), state.realm.timeout_for(state.app))
+            state.first_use.run_alone(partial(_load, state), state.realm.timeout_for(state.app))
         except Reentered:
             return state.realm.anonymous_user()
         except TimeoutError:
-            tell(log.error, "another thread of this request has not loaded the user yet, so this thread gets a 503")
-            raise SessionUnavailable from None
+            text = "another thread of this request has not loaded the user yet, so this thread gets a 503"
+            state.first_use.call_inside(log.error, text)
+            raise WaitedTooLong from None
     return state.user
 
 
@@ -79,7 +80,8 @@ def _load(state: LoginState) -> None:
     if state.failed:
         raise SessionUnavailable
     try:
-        tell(signals.user_accessed.send, state.app)
+        if signals.user_accessed.receivers:
+            tell(signals.user_accessed.send, state.app)
         source: LoginSource | None
         impersonator: Any = None
         user, source = _from_credential(state)
@@ -93,6 +95,8 @@ def _load(state: LoginState) -> None:
             state.set_user(state.realm.anonymous_user(), private=False)
         else:
             state.set_user(user, private=True, source=source, impersonator=impersonator)
+    except WaitedTooLong:
+        raise
     except SessionUnavailable:
         state.fail()
         raise

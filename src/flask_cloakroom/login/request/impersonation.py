@@ -15,6 +15,7 @@ from werkzeug.local import LocalProxy
 
 from ... import signals
 from ...core.values.own_keys import USER_KEY
+from ...first_use import tell
 from ..in_session.session_login import IMPERSONATED
 from ..setup.callbacks import is_allowed
 from ..setup.realm import Realm
@@ -80,4 +81,4 @@ def stop(state: LoginState) -> bool:
 
 def send_ended(state: LoginState, user: Any, impersonator: Any) -> None:
     """Send the signal that an impersonation ended."""
-    signals.impersonation_ended.send(state.app, user=user, impersonator=impersonator)
+    tell(signals.impersonation_ended.send, state.app, user=user, impersonator=impersonator)

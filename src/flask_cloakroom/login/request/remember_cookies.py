@@ -218,13 +218,12 @@ def renew_token(state: LoginState, user_id: object, auth_hash: str) -> None:
 
 
 def send(state: LoginState, response: Response) -> None:
-    """Set or delete the remember cookie in a response, if the login of the request asks for that.
-
-    Before, revoke and renew the tokens that the login replaced, because its session is saved now.
-    """
-    after_save, state.after_save = state.after_save, []
+    """Set or delete the remember cookie in a response, if the login of the request asks for that."""
+    after_save, state.after_save = state.after_save, ()
     for function in after_save:
         function()
+    if state.logged_in_user is not None:
+        state.roll_back()  # another request had ended the session, so the login was discarded
     state.revoke_unsent()
     if state.settings.refresh_each_request and _may_refresh(state):
         try:

@@ -6,7 +6,7 @@ share one user.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from ... import signals
 from ...context import this_app, this_request
 from ...first_use import FirstUse, tell
-from ...sessions.response import has_finished
+from ...sessions.outcome import has_finished
 from ..in_session.session_login import SessionLogin
 from ..remember.flask_login_cookies import as_accepting
 from ..remember.tokens import Remembered, RememberTokens, retrying
@@ -66,9 +66,9 @@ class LoginState:
     used_token: Remembered | None = None
     #: The remember tokens that this request issued. Those that the response does not set are revoked.
     issued_tokens: list[str] = field(default_factory=list)
-    #: Functions to call after the session was saved. For example, a new login then revokes the old remember tokens.
-    after_save: list[Callable[[], object]] = field(default_factory=list)
-    #: The user of the signal user_logged_in, if this request sent it.
+    #: The functions of :meth:`call_after_save`, if the session is not on the server.
+    after_save: Sequence[Callable[[], object]] = ()
+    #: The user of the signal user_logged_in, if this request sent it, until the login is saved.
     logged_in_user: Any = None
     #: The login in the request's session. None until it is used, and again after each call of :func:`login_state`.
     session_login: SessionLogin | None = None
@@ -129,7 +129,7 @@ class LoginState:
         """Forget what this request changed, because its session could not be saved. Nothing of it is sent."""
         self.user = self.source = self.impersonator = self.remember_cookie = self.used_token = None
         self.is_loaded = self.clear_site_data = False
-        self.after_save = []
+        self.after_save = ()
         self.revoke_unsent()
         user, self.logged_in_user = self.logged_in_user, None
         if user is not None:
@@ -141,6 +141,16 @@ class LoginState:
         self.issued_tokens = []
         for token in unsent:
             retrying(self.tokens).revoke_or_retry(token)
+
+    def call_after_save(self, function: Callable[[], object]) -> None:
+        """Call ``function`` after the session was saved, before the response is sent. Do not call it without a save."""
+        server = self.login.server_session
+        place = self if server is None else server
+        place.after_save = [*place.after_save, function]
+
+    def note_saved_login(self) -> None:
+        """Let :meth:`roll_back` send no signal, because the login of this request was saved."""
+        self.logged_in_user = None
 
     def refuse(self, answer: HTTPException) -> None:
         """Make the request's user anonymous, because its credential was refused. ``answer``: the response for views."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,6 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         return function(*arguments, **named)
     # Imported here, because asyncio takes longer to import than this package, and few applications need it.
     import asyncio
-    import contextvars
     from concurrent.futures import ThreadPoolExecutor
 
     function = this_app().ensure_sync(function)

@@ -16,7 +16,7 @@ from ...errors import SessionValueError
 from ...first_use import FirstUse, Reentered, tell
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import MergedValue, unpack_changes
-from ...sessions.outage import SessionUnavailable
+from ...sessions.outage import WaitedTooLong
 
 log = logging.getLogger("flask_cloakroom.sessions")
 
@@ -97,19 +97,24 @@ class StoredSession(LazyDict, UserSession):
         self._user_id = user_id
         self._name = name
         self._user_data = session.repository.user_data
-        self._first_use = FirstUse()
+        #: Lets one thread of the request at a time load the data, or merge visitor data.
+        self.first_use = FirstUse()
         self._saves: list[UserCommit] = []
-        self.closed = session.closed
 
     __repr__ = UserSession.__repr__
 
+    @property
+    def closed(self) -> bool:  # type: ignore[override]
+        """True after the response was made. Changes that are made later are not saved."""
+        return self._session.closed
+
     def _open(self) -> dict[Any, Any]:
         try:
-            self._first_use.run(self._load, self._session.interface.settings.timeout)
+            self.first_use.run_alone(self._load, self._session.interface.settings.timeout)
         except Reentered:
             return {}
         except TimeoutError:
-            raise SessionUnavailable from None
+            raise WaitedTooLong from None
         return self._data
 
     def _load(self) -> None:
@@ -122,8 +127,9 @@ class StoredSession(LazyDict, UserSession):
         # A value that cannot be decoded raises an error. In a session such a key counts as missing; here a view that
         # finds no cart would begin a new cart and overwrite the user's data.
         with self._session.outage():
-            value = unpack_value(key, self._base[key])
-        return self._publish(key, value)
+            packed = self._base[key]
+            value = unpack_value(key, packed)
+        return self._publish(key, packed, value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(_checked_key(key), value)
@@ -156,7 +162,7 @@ class StoredSession(LazyDict, UserSession):
         self._saves = []  # the caller may have shown the result, so a later failure must not undo it
         if undone is None:
             return ()
-        self._reset_keeping_objects(undone.record.values)
+        self._rebase_on(undone.record.values, {})
         self._record = undone.record
         return unpack_changes(undone.changed)
 
@@ -164,7 +170,6 @@ class StoredSession(LazyDict, UserSession):
 
     def save(self) -> None:
         """Save the changes of the request. Without changes, write only the time of the last use, if that is due."""
-        self.closed = self._session.closed
         if not self.is_opened or self._record is None:
             return
         changes = self.changes()
@@ -181,7 +186,7 @@ class StoredSession(LazyDict, UserSession):
                 self._discard(tuple(changes), "gone")
             return
         self._record = saved.record
-        self._reset_keeping_objects(saved.record.values)
+        self._rebase_on(saved.record.values, changes)
         for conflict in saved.conflicts:
             # No local variable holds the arguments: an error reporter would send their values with a receiver's error.
             self._session.send(signals.user_session_conflict, user_id=self._user_id, **conflict.signal_arguments())
@@ -203,10 +208,15 @@ class StoredSession(LazyDict, UserSession):
         saves, self._saves = self._saves, []
         for saved in reversed(saves):
             self._user_data.take_back(saved)
-        if saves or self._session.failed:
-            self.unload()
-        elif self._record is not None:
-            self._reset(self._record.values)
+        self.unload()
+
+    def reload(self) -> None:
+        """Save the changes of the request, and use the data that is stored now. Data that was not used stays so."""
+        self.save()
+        if self.is_opened:
+            with self._session.outage():
+                self._record = self._user_data.load(self._name)
+            self._rebase_on(self._record.values, {})
 
     def unload(self) -> None:
         """Mark the data as not loaded. The next use loads it again."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from contextlib import suppress
+from functools import partial
+from typing import cast
 
 from werkzeug.local import LocalProxy
 
 from ...context import this_app
 from ...core.values.own_keys import USER_KEY
 from ...errors import CloakroomError
+from ...first_use import Reentered
 from ...sessions import ServerSession
 from ...sessions.merge_at_login import will_merge
 from ..request.current_user import user_of
@@ -32,19 +35,27 @@ def current_user_session(realm: Realm) -> UserSession:
     if is_set(user, "is_authenticated"):
         return _stored(session, str(realm.id_of(user)))
     if state.ignores_session:
-        return cast(RefusedSession, _companion(session, "", lambda: RefusedSession(session)))
+        return cast(RefusedSession, session.companion("", lambda: RefusedSession(session)))
     return VisitorSession(session)
 
 
 def _stored(session: ServerSession, user_id: str) -> StoredSession:
     name = session.repository.tickets.owner_name(user_id)
-    found = cast(StoredSession, _companion(session, name, lambda: StoredSession(session, user_id, name)))
+    found = cast(StoredSession, session.companion(name, lambda: StoredSession(session, user_id, name)))
     if _has_login_to_save(session, found) and not session.closed:
+        with suppress(Reentered):
+            found.first_use.run_alone(partial(_save_login, session, found))
+    return found
+
+
+def _save_login(session: ServerSession, found: StoredSession) -> None:
+    """Save the login and merge its visitor data, unless another thread of the request has done so."""
+    if _has_login_to_save(session, found):
         # The merge runs after the commit of the login. Without a save now, the view would read unmerged data.
         session.save_now(provisional=True)
-        found.save()
-        found.unload()
-    return found
+        if session.is_merge_pending:
+            session.merge_before_commit()  # the store has failed at the merge. If it fails again, the page is a 503
+        found.reload()
 
 
 def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
@@ -52,13 +63,6 @@ def _has_login_to_save(session: ServerSession, found: StoredSession) -> bool:
     if session.has_touched(USER_KEY) and session.get(USER_KEY) is not None:
         return will_merge(session)
     return not found.is_opened and session.is_merge_pending
-
-
-def _companion(session: ServerSession, name: str, make: Callable[[], StoredSession | RefusedSession]) -> Any:
-    companions = session.companions
-    if companions is None:
-        companions = session.__dict__.setdefault("companions", {})  # atomic: all threads get one dict
-    return companions[name] if name in companions else companions.setdefault(name, make())
 
 
 def user_session_proxy(find_realm: Callable[[], Realm]) -> UserSession:
