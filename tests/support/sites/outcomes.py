@@ -7,9 +7,10 @@ after its response, and only if that is no error, as a transaction would.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
@@ -270,6 +271,34 @@ class Answer(NamedTuple):
     outage: Outage
     #: The cookies in the browser before the request.
     cookies: dict[str, str]
+    #: What the package logged in the request, at the level WARNING or above.
+    warnings: list[str]
+
+    def warns(self, text: str) -> bool:
+        """Return True if a line of the log has this text."""
+        return any(text in line for line in self.warnings)
+
+
+class _Warnings(logging.Handler):
+    """Keeps the lines of the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def logged_warnings() -> Iterator[list[str]]:
+    """Return a list of what the package logs in the ``with`` block, at the level WARNING or above."""
+    handler, logger = _Warnings(), logging.getLogger("flask_cloakroom")
+    logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
 
 
 class Visitor:
@@ -339,7 +368,7 @@ class Visitor:
         """Send the request of a test while the store fails as ``fault`` says."""
         cookies = self.cookies
         response: TestResponse | Exception
-        with self.site.store.failing(fault, stays_down=stays_down) as outage:
+        with self.site.store.failing(fault, stays_down=stays_down) as outage, logged_warnings() as warnings:
             try:
                 response = self.open(path.format(n=self.number))
             except Exception as error:  # whatever it is: the test shows it, and no exception may leave wsgi_app
@@ -348,7 +377,7 @@ class Visitor:
             self.end_transaction(response)
         else:
             self.site.transaction.clear()
-        return Answer(response, outage, cookies)
+        return Answer(response, outage, cookies, warnings)
 
     def state(self) -> State:
         """Return what this visitor finds with the cookies that the browser has. The clock goes on by some minutes."""
