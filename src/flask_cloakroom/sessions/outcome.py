@@ -147,6 +147,24 @@ def has_finished(request: Request) -> bool:
     return _FINISHED in request.__dict__
 
 
+def _discard_unsaved(app: Flask) -> None:
+    """Let the error page that Flask makes now save and send nothing of the request before.
+
+    An ``after_request`` function has failed, or the session cannot be saved. Only with Flask's own session the error
+    page sends the changes of the session, so it sends the login's cookies too, unless the error page fails itself.
+    """
+    # A function of its own, because an error report shows the local variables of the caller, and Flask's own session is
+    # a dict.
+    session, request = peek_at_session(), this_request()
+    is_on_server = isinstance(session, SessionWork)
+    for work in session.works_of_request() if is_on_server else ():
+        if not work.closed:
+            work.rollback()
+    if not session.closed if is_on_server else _FAILED in request.__dict__:
+        roll_back_parts(app)
+    request.__dict__[_FAILED] = True
+
+
 def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
     process: Any = app.process_response
 
@@ -155,17 +173,7 @@ def _finish_responses(app: Flask, parts: dict[Hashable, ResponsePart]) -> None:
         try:
             response = process(*arguments)
         except Exception:
-            session = peek_at_session()
-            # An after_request function failed, or the session cannot be saved. Flask makes an error page now, whose
-            # response must save and send nothing of the request before. Only with Flask's own session the error page
-            # sends the changes of the session, so it sends the login's cookies too, unless the error page fails itself.
-            is_on_server, details = isinstance(session, SessionWork), this_request().__dict__
-            for work in session.works_of_request() if is_on_server else ():
-                if not work.closed:
-                    work.rollback()
-            if not session.closed if is_on_server else _FAILED in details:
-                roll_back_parts(app)
-            details[_FAILED] = True
+            _discard_unsaved(app)
             raise
         request = this_request()
         if _UNAVAILABLE not in request.__dict__:

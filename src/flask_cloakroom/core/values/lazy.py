@@ -92,7 +92,7 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 return self._unpack(key)
             except KeyError:
                 return default
-        if value is default and key == own_keys.FLASHES and type(default) is list:
+        if value is default and key == own_keys.FLASHES and type(default) is list and self._mutex is not None:
             # flask.flash() adds its message to the default, and then sets the key. Give all threads the same list.
             with self._mutex:
                 self._new_flashes = default if self._new_flashes is None else self._new_flashes
