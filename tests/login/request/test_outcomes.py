@@ -83,6 +83,12 @@ def is_alice_among_operators(visitor: Visitor) -> None:
     is_alice(visitor.has_at_home("/operator/login?user=root{n}"))
 
 
+def has_an_operator(visitor: Visitor) -> None:
+    """Log alice in, remembered, and root as an operator in the same browser."""
+    is_alice(visitor)
+    visitor.do("/operator/login?user=root{n}")
+
+
 def is_not_remembered(visitor: Visitor) -> None:
     """Log alice in, not remembered, so that nothing but the session can show who she is."""
     visitor.do("/begin?user=alice{n}&wish=book")
@@ -138,6 +144,8 @@ RESUMED = NOBODY._replace(who="alice", wish=("book",), comes_back="alice")
 
 #: A customer who is not remembered.
 PLAIN = ALICE._replace(comes_back="")
+#: A customer and an operator in one browser.
+ROOT = ALICE._replace(operator="root", operator_comes_back="root", flashes=("note", "on duty"))
 
 ROWS = [
     Row("plain page", "/plain", is_alice, ALICE, ALICE._replace(visits=2)),
@@ -220,6 +228,14 @@ ROWS = [
         ALICE._replace(operator="root", operator_comes_back="root", flashes=("note", "on duty")),
         # The customer's session was saved last, and the operator's login was taken back or not sent.
         if_unknown=(ALICE._replace(flashes=("note", "on duty")),),
+    ),
+    Row(
+        "another operator",
+        "/operator/login?user=bob{n}",
+        has_an_operator,
+        ROOT,
+        ROOT._replace(operator="bob", operator_comes_back="bob", flashes=("note", "on duty", "on duty")),
+        if_unknown=(ROOT._replace(flashes=("note", "on duty", "on duty")),),
     ),
 ]
 

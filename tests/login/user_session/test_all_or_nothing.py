@@ -182,13 +182,20 @@ def shown(visitor: Visitor) -> dict[str, Any]:
     ],
 )
 def test_value_that_cannot_be_saved(site: OutcomeSite, failure: str, kinds: str, has_data: bool) -> None:
-    """The page is a 500, and nothing of the request is saved, however often the visitor tries."""
+    """The page is a 500, and nothing of the request is written: all is packed and checked before the first save.
+
+    So not even another device sees a part of it for a moment.
+    """
     visitor = logged_in(site, has_data=has_data)
     before = shown(visitor)
     found = []
     for edit, work in zip(EDITS, SESSION_WORK, strict=True):
-        response = visitor.open(f"{path_of(edit, work, kinds)}&failure={failure}")
+        answer = visitor.meets(f"{path_of(edit, work, kinds)}&failure={failure}", None, stays_down=False)
+        response = answer.response
+        assert isinstance(response, TestResponse)
         assert response.status_code == 500
+        if not set(SAVES).isdisjoint(answer.outage.calls):
+            found.append(f"{edit.__name__}, {work.__name__}: something was written. Commands: {answer.outage}")
         seen = shown(visitor)
         if seen != before or cookies_set_by(response):
             cookies = sorted(cookies_set_by(response))
