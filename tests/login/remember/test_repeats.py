@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from flask import session
@@ -454,12 +454,19 @@ class TestTwoLateUses:
 #: What happens to the response of a use: it is lost, or the browser keeps its cookies, or also sends them once.
 LOST, KEPT, SHOWN = "lost", "kept", "shown"
 
+#: The pauses between three uses, in seconds. Each of the three lengths comes first and second once. The other pairs
+#: take another minute.
+PAUSES: Final = [(0, LATE + 10), (LATE + 10, PAST_LATE), (PAST_LATE, 0)]
+MORE_PAUSES: Final = [pauses for pauses in product([0, LATE + 10, PAST_LATE], repeat=2) if pauses not in PAUSES]
+
 
 @pytest.mark.promise(9)
 class TestTheft:
     """A copy of a remember token, used before, during and after the owner's use."""
 
-    @pytest.mark.parametrize("pauses", list(product([0, LATE + 10, PAST_LATE], repeat=2)))
+    @pytest.mark.parametrize(
+        "pauses", [*PAUSES, *(pytest.param(pauses, marks=pytest.mark.soak) for pauses in MORE_PAUSES)]
+    )
     @pytest.mark.parametrize("order", ["".join(order) for order in product("ot", repeat=3)])
     def test_every_order_of_three_uses(self, site: Site, clock: Clock, order: str, pauses: tuple[int, int]) -> None:
         """The owner is never logged out by the thief without the alarm, nor does the thief stay beside the owner.
