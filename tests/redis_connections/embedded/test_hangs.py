@@ -167,7 +167,14 @@ def test_the_client(folder: Path, processes: Processes) -> None:
     app = Flask("shop", instance_path=str(folder.parent))
     app.config["REDIS_URL"] = "embedded://?socket_timeout=0.5&socket_connect_timeout=0.5"
     client = FlaskRedis(app)
-    client.set("k", "v")
+
+    def write() -> bool:
+        try:
+            return bool(client.set("k", "v"))
+        except redis.TimeoutError:
+            return False  # on a busy machine the server needs more than half a second to start
+
+    wait_until(write, "the server has started")
     with Stopped(processes.server()):
         for what in ("reading", "gives no answer"):
             began = time.monotonic()
