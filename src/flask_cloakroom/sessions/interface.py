@@ -84,10 +84,11 @@ class ServerSessionInterface(SessionInterface):
         """
         if not isinstance(session, ServerSession):
             return
-        if not (session.shown_flashes or session.kind_works or session.companions or session.failed):
+        if not (session.shown_flashes or session.kind_works or session.failed):
             # Closed before the look at the changes: a thread that writes later is told so by a warning.
             session.closed = True
-            if session.has_changes:
+            companions = session.companions.values() if session.companions else ()
+            if session.has_changes or any(companion.has_changes for companion in companions):
                 finish(app, [session], response)
             elif session.is_opened:
                 add_vary(response, "Cookie")  # most requests end here
