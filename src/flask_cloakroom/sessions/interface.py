@@ -87,8 +87,8 @@ class ServerSessionInterface(SessionInterface):
         if not (session.shown_flashes or session.kind_works or session.failed):
             # Closed before the look at the changes: a thread that writes later is told so by a warning.
             session.closed = True
-            companions = session.companions.values() if session.companions else ()
-            if session.has_changes or any(companion.has_changes for companion in companions):
+            companions = session.companions
+            if session.has_changes or (companions and any(one.has_changes for one in companions.values())):
                 finish(app, [session], response)
             elif session.is_opened:
                 add_vary(response, "Cookie")  # most requests end here
