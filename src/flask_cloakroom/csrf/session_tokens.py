@@ -132,12 +132,12 @@ def _secret_in_session(field: str) -> Secret | None:
 
 def _new_secret_in_session(field: str) -> Secret:
     """Store a new CSRF secret in the session, and return it. If another thread was faster, return its secret."""
-    secret = new_secret() + _SEPARATOR + _user_digest()
-    session.setdefault(field, secret)
+    secret = Secret(new_secret() + _SEPARATOR + _user_digest())
+    session.setdefault(field, str(secret))
     found = _secret_in_session(field)
     if found is None:  # the session has the secret of another user
-        session[field] = secret
-    return found or Secret(secret)
+        session[field] = str(secret)
+    return found or secret
 
 
 def _user_digest() -> str:
