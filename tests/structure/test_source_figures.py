@@ -11,7 +11,7 @@ import pytest
 from support.source.figures import PrivateReach, code_lines, import_circles, imports_of, modules_in, private_reaches
 
 #: The most lines of code that the package may have. Lower the number when the test below says that it fell.
-LINES_AT_MOST = 12_383
+LINES_AT_MOST = 12_381
 
 MakePackage = Callable[[dict[str, str]], Path]
 

@@ -129,7 +129,9 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
         return value
 
     def __delitem__(self, key: Any) -> None:
-        with self._mutex_of_opened():
+        if not self.is_opened:
+            self._opened_to_write()
+        with self._mutex:
             if key == own_keys.FLASHES:
                 self._new_flashes = None
             if key in self._data:
@@ -165,11 +167,6 @@ class LazyDict(HiddenContents, MutableMapping[Any, Any]):
                 return default[0]
             raise
         return value
-
-    def _mutex_of_opened(self) -> Any:
-        if not self.is_opened:
-            self._opened_to_write()
-        return self._mutex
 
     def _is_unreadable(self, key: Any) -> bool:
         """Return True if ``key`` counts as missing only because its stored value cannot be decoded."""
