@@ -212,7 +212,7 @@ class TestLostResponse:
         assert signals == []
 
     def test_login_with_a_password(self, site: Site, clock: Clock) -> None:
-        """Whoever may have the lost successor is logged out by it, without alarm, and the cookie is deleted."""
+        """Ends the login of the lost successor without alarm, and deletes the cookie."""
         browser = remembered(site)
         receiver = lose(browser)[1]
         clock.move(LONG)

@@ -122,7 +122,7 @@ class TestSize:
 
 
 class TestPending:
-    """What the request has changed before it asked for the user."""
+    """The changes that a request made before it asked for the user."""
 
     @pytest.mark.parametrize("with_a_session", [False, True])
     def test_stays_pending(self, site: Site, clock: Clock, with_a_session: bool) -> None:

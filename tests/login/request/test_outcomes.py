@@ -178,7 +178,7 @@ ROWS = [
         is_alice,
         ALICE,
         NOBODY._replace(flashes=("goodbye",)),
-        # What a logout has ended stays ended.
+        # A session or token that a logout has ended stays ended.
         also=(ALICE._replace(comes_back=""), NOBODY),
         ends_login=True,
     ),
@@ -298,7 +298,7 @@ class Cell:
 
     @cached_property
     def problems(self) -> list[str]:
-        """What is wrong, each as one sentence. An empty list: all is right. The visitor's clock goes on."""
+        """Return a sentence for each problem, or an empty list. The visitor's clock goes on."""
         response, outage = self.answer.response, self.answer.outage
         if not isinstance(response, TestResponse):
             return [f"{type(response).__name__} left wsgi_app: {response}. Commands: {outage}"]

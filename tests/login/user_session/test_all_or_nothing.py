@@ -265,7 +265,7 @@ class TestAnotherRequest:
 
     @pytest.mark.parametrize("edit", [appends, adds_first_value, deletes], ids=lambda edit: edit.__name__)
     def test_only_own_changes_are_taken_back(self, site: OutcomeSite, edit: Callable[[Any], None]) -> None:
-        """What the other device added stays, and what this request added does not."""
+        """The values of the other device stay, and the values of this request do not."""
         visitor = logged_in(site)
         before = shown(visitor)
         device = visitor.with_cookies({}).do("/login-here?user=alice{n}")

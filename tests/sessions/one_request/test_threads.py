@@ -135,7 +135,7 @@ class TestFirstUse:
         assert store.calls.count("load") == 1
 
     def test_threads_that_write_during_the_load(self, site: Site, browser: Browser) -> None:
-        """What they write is stored, and so is what was there."""
+        """Their values are stored, and the earlier values stay."""
         store, gate = watch(site.app), Gate()
         store.before["load"] = gate
 
@@ -331,7 +331,7 @@ class TestOneValue:
 
     @pytest.mark.parametrize("way", WAYS)
     def test_threads_that_list_the_keys_while_others_write(self, browser: Browser, way: str) -> None:
-        """Whoever copies the session or walks through it gets no error, and sees whole values."""
+        """A copy of the session or a loop over it raises no error, and has whole values."""
         readers: list[Callable[[], Any]] = [
             lambda: dict(session),
             lambda: list(session.items()),

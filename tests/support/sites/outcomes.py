@@ -264,7 +264,7 @@ def add_views(site: OutcomeSite) -> None:
 
 
 class Answer(NamedTuple):
-    """What a request with a failing store came to."""
+    """The answer to a request whose store failed, and the commands that the store got."""
 
     #: The response, or the exception that left ``wsgi_app``.
     response: TestResponse | Exception

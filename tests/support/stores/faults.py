@@ -40,7 +40,7 @@ def nth(number: int, *, took_effect: bool = False) -> Fault:
 
 @dataclass
 class Outage:
-    """What happened in the ``with`` block of a fault."""
+    """The commands and the failure in the ``with`` block of a fault."""
 
     fault: Fault | None = None
     #: True: all commands after the fault fail too, until the end of the block.

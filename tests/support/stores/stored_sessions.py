@@ -1,4 +1,4 @@
-"""What a store has: the values of a ticket's session, and all live sessions with their claims."""
+"""Read a store: the values of a ticket's session, and all live sessions with their claims."""
 
 from __future__ import annotations
 
